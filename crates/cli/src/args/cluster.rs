@@ -1,0 +1,39 @@
+//! `worker` and `cluster`.
+
+use clap::Subcommand;
+use quorate_types::{Name, ReplicaId};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkerCommand {
+    /// Lists workers
+    List,
+    /// Shows one worker
+    Show { name: Name },
+    /// Gives a worker no new tasks
+    Drain { name: Name },
+    /// Ends a drain
+    Undrain { name: Name },
+    /// Forgets a worker that is gone
+    Remove { name: Name },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Shows the leader and the replicas
+    Status,
+    /// Adds a replica that runs already
+    Add {
+        #[arg(long)]
+        id: ReplicaId,
+        /// The replica's HTTP address.
+        #[arg(long, value_name = "ADDR")]
+        http: String,
+        /// The replica's peer address.
+        #[arg(long, value_name = "ADDR")]
+        peer: String,
+    },
+    /// Removes a replica; its id is never used again
+    Remove { id: ReplicaId },
+    /// Hands leadership to a replica, or to the most caught-up one
+    TransferLeader { id: Option<ReplicaId> },
+}

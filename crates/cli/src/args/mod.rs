@@ -1,0 +1,153 @@
+//! The command line. What it says here is what `--help` prints and what completions offer.
+
+mod bench;
+mod cluster;
+mod job;
+mod serve;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use bench::{BenchArgs, Scenario};
+pub(crate) use cluster::{ClusterCommand, WorkerCommand};
+pub(crate) use job::{FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs};
+pub(crate) use serve::{DemoArgs, DevArgs, LogFormat, ProcessArgs, ServeArgs, WorkArgs};
+
+/// A job scheduler that stays up: replicas agree by Raft, workers run tasks, the death of either
+/// disturbs nobody.
+#[derive(Debug, Parser)]
+#[command(name = "quorate", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 done; 1 the job failed (run: the command's own code); 2 usage; \
+    3 no cluster reachable; 4 not found; 5 rejected.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the cluster is and how its answers are shown.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Client options")]
+pub(crate) struct ClientArgs {
+    /// Addresses of replicas; one that is alive is enough.
+    #[arg(long, global = true, env = "QUORATE_SERVER", default_value = "http://127.0.0.1:7070", value_name = "URL[,URL]")]
+    pub(crate) server: String,
+    /// The token that the cluster asks for.
+    #[arg(long, global = true, env = "QUORATE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// A file that holds the token.
+    #[arg(long, global = true, env = "QUORATE_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// How data is printed.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// The API's own JSON.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows a cluster on this machine surviving the death of its leader, in less than a minute
+    Demo(DemoArgs),
+    /// Starts a whole cluster on this machine and leaves it running
+    Dev(DevArgs),
+    /// Runs one replica
+    Serve(Box<ServeArgs>),
+    /// Runs one worker
+    Work(Box<WorkArgs>),
+    /// Runs one command on the cluster, with its output here and its exit code
+    Run(Box<RunArgs>),
+    /// Submits, shows and steers jobs
+    #[command(subcommand)]
+    Job(Box<JobCommand>),
+    /// Shows and steers workers
+    #[command(subcommand)]
+    Worker(WorkerCommand),
+    /// Shows and changes the cluster
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Measures this build on a cluster of its own
+    Bench(BenchArgs),
+    /// Prints a completion script for a shell
+    Completions {
+        shell: clap_complete::Shell,
+    },
+    /// The second process of a worker; started by `work`
+    #[command(hide = true)]
+    Watchdog,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_the_contract_parses() {
+        for line in [
+            "quorate demo",
+            "quorate dev --replicas 3 --workers 2 --data d --http 127.0.0.1:7070",
+            "quorate serve --id 1 --data d --http 127.0.0.1:1 --peer 127.0.0.1:2 --cluster 1=127.0.0.1:2",
+            "quorate serve --id 4 --data d --http 127.0.0.1:1 --peer 127.0.0.1:2 --join http://127.0.0.1:7070 --insecure",
+            "quorate serve --config f.toml --print-config",
+            "quorate work --servers http://a:1,http://b:2 --name w --cpu 4 --memory 1GiB --resource gpu=2 --label zone=a --data d",
+            "quorate run --cpu 0.5 --memory 256MiB --retries 3 --timeout 10m --env K=V --label zone=a --detach -- sh -c true",
+            "quorate job submit job.json --wait",
+            "quorate job submit --format wfcommons --time-scale 0.05 --burn flow.json.gz",
+            "quorate job list --state running -o json",
+            "quorate job show 1",
+            "quorate job tasks 1",
+            "quorate job logs 1 fetch -f",
+            "quorate job wait 1 2 3",
+            "quorate job cancel 1",
+            "quorate job pause 1",
+            "quorate job resume 1",
+            "quorate job retry 1 --failed",
+            "quorate worker list --server http://a:1,http://b:2 --token t",
+            "quorate worker drain w",
+            "quorate cluster status",
+            "quorate cluster add --id 4 --http 127.0.0.1:1 --peer 127.0.0.1:2",
+            "quorate cluster remove 4",
+            "quorate cluster transfer-leader",
+            "quorate bench submit --runs 5 --connections 64 -o json",
+            "quorate completions bash",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_as_usage() {
+        for line in [
+            "quorate",
+            "quorate nonsense",
+            "quorate job show x",
+            "quorate run",
+            "quorate run --cpu -1 -- true",
+            "quorate run --env novalue -- true",
+            "quorate work --name bad/name",
+            "quorate bench nonsense",
+            "quorate bench submit --runs 0",
+        ] {
+            assert_eq!(parse(line).map(|_| ()).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

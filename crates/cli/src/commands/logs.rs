@@ -1,0 +1,87 @@
+//! `quorate job logs`, and output for `quorate run`.
+
+use quorate_client::{Client, LogFilter, LogPiece, TaskAddress, TaskFilter};
+use quorate_types::session::Stream;
+use quorate_types::{JobId, Name, TaskIndex};
+
+use super::Context;
+use crate::args::{LogsArgs, StreamChoice};
+use crate::exit::Failure;
+use crate::output;
+
+pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<(), Failure> {
+    let address = address(&context.client, &args).await?;
+    let LogsArgs { attempt, tail, follow, .. } = args;
+    let filter = |stream| LogFilter { stream, attempt, tail, follow };
+    let print = |stream| print(&context.client, address.clone(), filter(stream));
+    match args.stream {
+        StreamChoice::Stdout => print(Stream::Stdout).await,
+        StreamChoice::Stderr => print(Stream::Stderr).await,
+        StreamChoice::Both => tokio::try_join!(print(Stream::Stdout), print(Stream::Stderr)).map(|_| ()),
+    }
+}
+
+/// Copies output to where it belongs: the task's standard error to ours.
+pub(super) async fn print(client: &Client, address: TaskAddress, filter: LogFilter) -> Result<(), Failure> {
+    let mut logs = client.logs(address, filter).await?;
+    while let Some(piece) = logs.next().await? {
+        match (piece, filter.stream) {
+            (LogPiece::Bytes(bytes), Stream::Stdout) => output::raw(&bytes)?,
+            (LogPiece::Bytes(bytes), Stream::Stderr) => output::raw_error(&bytes),
+            (LogPiece::Gap(Some(missing)), _) => output::note(format!("[{missing} bytes of output are not kept any more]")),
+            (LogPiece::Gap(None), _) => output::note("[a replica went away: output may be missing here]"),
+        }
+    }
+    Ok(())
+}
+
+async fn address(client: &Client, args: &LogsArgs) -> Result<TaskAddress, Failure> {
+    let (task, index) = match &args.task {
+        Some(text) => {
+            let (task, index) = parse_task(text).map_err(Failure::Usage)?;
+            (task, index.or(args.index).unwrap_or_default())
+        }
+        None => only_task(client, args.id, args.index).await?,
+    };
+    Ok(TaskAddress { job: args.id, task, index })
+}
+
+/// Reads `fetch` or `fetch/7`.
+fn parse_task(text: &str) -> Result<(Name, Option<TaskIndex>), String> {
+    let (name, index) = match text.rsplit_once('/') {
+        Some((name, index)) => {
+            let index = index.parse().map_err(|_| format!("{text:?} is no task such as fetch or fetch/7"))?;
+            (name, Some(index))
+        }
+        None => (text, None),
+    };
+    Ok((Name::new(name).map_err(|e| format!("{name:?}: a task's name {e}"))?, index))
+}
+
+/// The job's only task, or its only array if an index was given.
+async fn only_task(client: &Client, job: JobId, index: Option<TaskIndex>) -> Result<(Name, TaskIndex), Failure> {
+    let page = client.tasks(job, &TaskFilter { limit: Some(2), ..TaskFilter::default() }).await?;
+    match (page.items.as_slice(), index) {
+        ([only], _) => Ok((only.task.clone(), index.unwrap_or(only.index))),
+        ([first, second], Some(index)) if first.task == second.task => Ok((first.task.clone(), index)),
+        ([], _) => Err(Failure::Usage(format!("job {job} has no task"))),
+        ([first, ..], _) => Err(Failure::Usage(format!(
+            "job {job} has several tasks: name one, such as `quorate job logs {job} {}/{}`; `quorate job tasks {job}` lists them",
+            first.task, first.index
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_may_carry_its_index() {
+        let name = |text| Name::new(text).unwrap();
+        assert_eq!(parse_task("fetch"), Ok((name("fetch"), None)));
+        assert_eq!(parse_task("fetch/7"), Ok((name("fetch"), Some(TaskIndex(7)))));
+        assert!(parse_task("fetch/x").is_err());
+        assert!(parse_task("a b").is_err());
+    }
+}

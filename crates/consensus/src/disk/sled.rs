@@ -1,0 +1,161 @@
+//! sled 0.34, with what it takes to make it durable on Linux (ADR: sled's flush is sync_file_range).
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use super::{Disk, Visit};
+
+/// sled's own default of 512 KiB moves values from about 16 KB on into `blobs/`, which it never syncs.
+/// Fixed when the database is created.
+const SEGMENT_BYTES: usize = 4 << 20;
+
+/// `blobs/` is looked at on every so many syncs; it is a check of our own making, not of data.
+const SYNCS_PER_CHECK: u64 = 256;
+
+/// One sled database in a folder of its own.
+pub(crate) struct SledDisk {
+    db: sled::Db,
+    /// Our own handle of the database file: what is synced after each of sled's flushes.
+    file: File,
+    folder: PathBuf,
+    trees: RwLock<HashMap<String, sled::Tree>>,
+    syncs: AtomicU64,
+}
+
+impl std::fmt::Debug for SledDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SledDisk").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl SledDisk {
+    /// Opens or creates the database.
+    pub(crate) fn open(folder: &Path, page_cache_bytes: u64) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        remove_unfinished_snapshots(folder)?;
+        let config = sled::Config::new()
+            .path(folder)
+            .segment_size(SEGMENT_BYTES)
+            .cache_capacity(page_cache_bytes)
+            .flush_every_ms(None)
+            .print_profile_on_drop(false);
+        // A damaged file makes sled panic in places; a clear message is owed all the same. (Where panics
+        // abort, sled's own message is the last word.)
+        let opened = panic::catch_unwind(AssertUnwindSafe(|| config.open()));
+        let db = match opened {
+            Ok(opened) => opened.map_err(|e| damaged(folder, &e.to_string()))?,
+            Err(_) => return Err(damaged(folder, "its contents make no sense")),
+        };
+        let file = File::open(folder.join("db"))?;
+        let disk = Self { db, file, folder: folder.to_owned(), trees: RwLock::default(), syncs: AtomicU64::new(0) };
+        disk.sync()?;
+        sync_folder(folder)?;
+        Ok(disk)
+    }
+
+    fn tree(&self, name: &str) -> io::Result<sled::Tree> {
+        if let Some(tree) = self.trees.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(tree.clone());
+        }
+        let tree = self.db.open_tree(name).map_err(|e| self.error(e))?;
+        self.trees.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), tree.clone());
+        Ok(tree)
+    }
+
+    fn error(&self, error: sled::Error) -> io::Error {
+        match error {
+            sled::Error::Io(error) => error,
+            error => damaged(&self.folder, &error.to_string()),
+        }
+    }
+
+    fn check_no_blobs(&self) -> io::Result<()> {
+        match fs::read_dir(self.folder.join("blobs")) {
+            Ok(mut blobs) => match blobs.next() {
+                None => Ok(()),
+                Some(_) => Err(damaged(&self.folder, "blobs/ is not empty, and sled does not sync what is in there")),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn damaged(folder: &Path, detail: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("database {}: {detail}", folder.display()))
+}
+
+/// A kill during recovery leaves half a snapshot, over which sled would stumble.
+fn remove_unfinished_snapshots(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the creation, renaming or removal of files in a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+impl Disk for SledDisk {
+    fn insert(&self, tree: &str, key: &[u8], value: &[u8]) -> io::Result<()> {
+        self.tree(tree)?.insert(key, value).map_err(|e| self.error(e))?;
+        Ok(())
+    }
+
+    fn remove(&self, tree: &str, key: &[u8]) -> io::Result<()> {
+        self.tree(tree)?.remove(key).map_err(|e| self.error(e))?;
+        Ok(())
+    }
+
+    fn get(&self, tree: &str, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let value = self.tree(tree)?.get(key).map_err(|e| self.error(e))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, tree: &str, range: Range<&[u8]>, visit: Visit<'_>) -> io::Result<()> {
+        for item in self.tree(tree)?.range(range) {
+            let (key, value) = item.map_err(|e| self.error(e))?;
+            if visit(&key, &value) == ControlFlow::Break(()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn last_key(&self, tree: &str) -> io::Result<Option<Vec<u8>>> {
+        let last = self.tree(tree)?.last().map_err(|e| self.error(e))?;
+        Ok(last.map(|(key, _)| key.to_vec()))
+    }
+
+    fn trees(&self) -> io::Result<Vec<String>> {
+        let names = self.db.tree_names().into_iter();
+        Ok(names.filter_map(|name| String::from_utf8(name.to_vec()).ok()).collect())
+    }
+
+    fn drop_tree(&self, tree: &str) -> io::Result<()> {
+        self.trees.write().unwrap_or_else(PoisonError::into_inner).remove(tree);
+        self.db.drop_tree(tree).map_err(|e| self.error(e))?;
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.db.flush().map_err(|e| self.error(e))?;
+        self.file.sync_data()?;
+        if self.syncs.fetch_add(1, Ordering::Relaxed).is_multiple_of(SYNCS_PER_CHECK) {
+            self.check_no_blobs()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! The one way in which a replica gives up: the first reason is kept, and whoever waits learns it.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::error::FatalError;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Fatal(Arc<watch::Sender<Option<FatalError>>>);
+
+impl Fatal {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+
+    /// Reports a reason; only the first one counts.
+    pub(crate) fn report(&self, error: FatalError) {
+        self.0.send_if_modified(|reason| {
+            if reason.is_some() {
+                return false;
+            }
+            tracing::error!(%error, "this replica can't go on");
+            *reason = Some(error);
+            true
+        });
+    }
+
+    pub(crate) fn reason(&self) -> Option<FatalError> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until there is a reason.
+    pub(crate) async fn reported(&self) -> FatalError {
+        let mut reasons = self.0.subscribe();
+        loop {
+            if let Some(reason) = reasons.borrow_and_update().clone() {
+                return reason;
+            }
+            if reasons.changed().await.is_err() {
+                // The sender lives as long as `self`.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The log store as openraft sees it.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use openraft::OptionalSend;
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+
+use super::cache::Cache;
+use super::layout::{self, COMMITTED_KEY, PURGED_KEY, VOTE_KEY};
+use super::reader::LogReader;
+use super::watermark::Watermark;
+use super::writer::{Write, Writer};
+use crate::codec::{self, Kind};
+use crate::disk::Disk;
+use crate::options::Limits;
+use crate::type_config::{Entry, LogId, TypeConfig, Vote};
+
+/// What store, readers and the writer thread share.
+#[derive(Debug)]
+pub(crate) struct LogShared {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) cache: Cache,
+    pub(super) vote: Option<Vote>,
+    pub(super) purged: Option<LogId>,
+    /// The last entry, or the last purged one.
+    pub(super) last: Option<LogId>,
+    committed: Option<LogId>,
+    /// All entries up to here are on disk, though perhaps not synced.
+    written: u64,
+}
+
+impl LogShared {
+    /// Reads the positions; finds and removes what a power cut left of an unfinished write.
+    pub(crate) fn open(disk: &dyn Disk, watermark: Option<&Watermark>, limits: &Limits) -> io::Result<Self> {
+        let vote = layout::read_meta(disk, VOTE_KEY, Kind::Vote)?;
+        let purged: Option<LogId> = layout::read_meta(disk, PURGED_KEY, Kind::Purged)?;
+        let committed = layout::read_meta(disk, COMMITTED_KEY, Kind::Committed)?;
+        let last = last_entry(disk)?.max(purged);
+        let last_index = last.map_or(0, |last| last.index);
+        if let Some(lost) = watermark.filter(|watermark| watermark.index() > last_index) {
+            let (lost, message) = (lost.index(), "the end of the log is gone");
+            let message = format!("{message}: entries up to {lost} were written, the last one here is {last_index}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let cache = Cache::new(limits.cached_entries, limits.cached_bytes);
+        let inner = Inner { cache, vote, purged, last, committed, written: last_index };
+        Ok(Self { inner: Mutex::new(inner) })
+    }
+
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer thread put everything up to `index` on the disk.
+    pub(super) fn written(&self, index: u64) {
+        let mut inner = self.inner();
+        inner.written = index;
+        inner.cache.evict(index);
+    }
+}
+
+fn last_entry(disk: &dyn Disk) -> io::Result<Option<LogId>> {
+    let Some(mut last) = layout::last_index(disk)? else { return Ok(None) };
+    if layout::remove_unfinished(disk, last)? {
+        tracing::info!(index = last, "dropped a log entry that had been written in part and not acknowledged");
+        match layout::last_index(disk)? {
+            Some(previous) => last = previous,
+            None => return Ok(None),
+        }
+    }
+    Ok(layout::read(disk, last..last + 1, 0)?.first().map(|entry| entry.log_id))
+}
+
+/// A cheap handle; clones share everything.
+#[derive(Clone, Debug)]
+pub(crate) struct LogStore {
+    pub(super) shared: Arc<LogShared>,
+    pub(super) disk: Arc<dyn Disk>,
+    writer: Writer,
+    append_bytes_soft: usize,
+}
+
+impl LogStore {
+    pub(crate) fn new(shared: Arc<LogShared>, disk: Arc<dyn Disk>, writer: Writer, limits: &Limits) -> Self {
+        Self { shared, disk, writer, append_bytes_soft: limits.append_bytes_soft }
+    }
+
+    pub(crate) fn watermark_path(dir: &Path) -> std::path::PathBuf {
+        dir.join("watermark")
+    }
+}
+
+fn record<T: serde::Serialize>(kind: Kind, value: &T) -> io::Result<Vec<u8>> {
+    codec::encode(kind, value).map_err(|e| e.at(format!("{kind:?}")))
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogReader;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        let inner = self.shared.inner();
+        Ok(LogState { last_purged_log_id: inner.purged, last_log_id: inner.last })
+    }
+
+    async fn get_log_reader(&mut self) -> LogReader {
+        LogReader::new(self.shared.clone(), self.disk.clone(), self.append_bytes_soft)
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let record = record(Kind::Vote, vote)?;
+        self.writer.durably(|done| Write::Meta { key: VOTE_KEY, record, done }).await?;
+        self.shared.inner().vote = Some(*vote);
+        Ok(())
+    }
+
+    /// Not synced: the committed index is only a hint how far a restart may replay at once.
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        self.shared.inner().committed = committed;
+        match committed {
+            Some(committed) => {
+                let record = record(Kind::Committed, &committed)?;
+                self.writer.queue(Write::MetaLater { key: COMMITTED_KEY, record }).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        let inner = self.shared.inner();
+        // After a power cut the hint may be ahead of a log that was truncated.
+        Ok(inner.committed.min(inner.last))
+    }
+
+    async fn append<I>(&mut self, entries: I, done: IOFlushed<TypeConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        {
+            let mut inner = self.shared.inner();
+            for entry in &entries {
+                inner.last = Some(entry.log_id);
+                inner.cache.push(entry.clone());
+            }
+            let written = inner.written;
+            inner.cache.evict(written);
+        }
+        self.writer.queue(Write::Append { entries, done }).await
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        let first = last.map_or(0, |last| last.index + 1);
+        {
+            let mut inner = self.shared.inner();
+            inner.cache.truncate_from(first);
+            inner.written = inner.written.min(first.saturating_sub(1));
+            inner.last = last.max(inner.purged);
+        }
+        self.writer.durably(|done| Write::Truncate { first, done }).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        {
+            let mut inner = self.shared.inner();
+            inner.purged = inner.purged.max(Some(upto));
+            inner.last = inner.last.max(Some(upto));
+            inner.cache.purge_upto(upto.index);
+        }
+        let purged = record(Kind::Purged, &upto)?;
+        self.writer.durably(|done| Write::Purge { index: upto.index, purged, done }).await
+    }
+}

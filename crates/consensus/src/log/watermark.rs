@@ -1,0 +1,66 @@
+//! Notices a log that lost its end.
+//!
+//! sled recovers from a damaged file by cutting it off at the damage, silently: acknowledged entries
+//! would be gone, and the replica would vote as if it had never had them. So the last index that was
+//! synced is written to a small file beside the database. The file itself is not synced when it rises
+//! (an older value is merely a weaker check) but always before it falls.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+const RECORD_BYTES: usize = 12;
+
+#[derive(Debug)]
+pub(crate) struct Watermark {
+    file: File,
+    index: u64,
+}
+
+impl Watermark {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut record = Vec::new();
+        file.read_to_end(&mut record)?;
+        // Twelve bytes are not torn by a kill; a power cut may leave anything, which then proves nothing.
+        let index = decode(&record).unwrap_or(0);
+        Ok(Self { file, index })
+    }
+
+    /// All entries up to here were synced once.
+    pub(crate) fn index(&self) -> u64 {
+        self.index
+    }
+
+    pub(crate) fn rise(&mut self, index: u64) -> io::Result<()> {
+        if index > self.index { self.write(index) } else { Ok(()) }
+    }
+
+    /// Before entries are truncated.
+    pub(crate) fn fall(&mut self, index: u64) -> io::Result<()> {
+        if index < self.index {
+            self.write(index)?;
+            self.file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, index: u64) -> io::Result<()> {
+        self.file.write_all_at(&encode(index), 0)?;
+        self.index = index;
+        Ok(())
+    }
+}
+
+fn encode(index: u64) -> [u8; RECORD_BYTES] {
+    let mut record = [0; RECORD_BYTES];
+    record[..8].copy_from_slice(&index.to_le_bytes());
+    record[8..].copy_from_slice(&crc32fast::hash(&index.to_le_bytes()).to_le_bytes());
+    record
+}
+
+fn decode(record: &[u8]) -> Option<u64> {
+    let index = u64::from_le_bytes(*record.first_chunk()?);
+    (record == encode(index)).then_some(index)
+}

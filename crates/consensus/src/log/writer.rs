@@ -1,0 +1,255 @@
+//! The one thread that writes to the database, and its group commit: take all that is queued, insert it,
+//! sync once, and only then say so.
+//!
+//! After an error nothing is written any more: what the disk holds is unknown, and a second try could
+//! make an entry look durable that is not.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use openraft::storage::IOFlushed;
+use tokio::sync::{mpsc, oneshot};
+
+use super::layout;
+use super::store::LogShared;
+use super::watermark::Watermark;
+use crate::archive::{ArchiveWrite, ArchiveWriter};
+use crate::disk::{Disk, META};
+use crate::error::FatalError;
+use crate::fatal::Fatal;
+use crate::type_config::{Entry, TypeConfig};
+
+type Done = oneshot::Sender<io::Result<()>>;
+
+/// A write, in the order of the queue.
+pub(crate) enum Write {
+    Append { entries: Vec<Entry>, done: IOFlushed<TypeConfig> },
+    /// A record of the tree `meta` that must be durable before the caller goes on.
+    Meta { key: &'static [u8], record: Vec<u8>, done: Done },
+    /// A record of the tree `meta` that may be lost.
+    MetaLater { key: &'static [u8], record: Vec<u8> },
+    /// Remove the entries from `first` on.
+    Truncate { first: u64, done: Done },
+    /// Remember `purged` and drop the trees that lie wholly before it.
+    Purge { index: u64, purged: Vec<u8>, done: Done },
+    /// A part of the archive; durable with the next sync.
+    Archive(ArchiveWrite),
+    /// Everything before this.
+    Sync { done: Done },
+}
+
+impl std::fmt::Debug for Write {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Append { .. } => "Append",
+            Self::Meta { .. } => "Meta",
+            Self::MetaLater { .. } => "MetaLater",
+            Self::Truncate { .. } => "Truncate",
+            Self::Purge { .. } => "Purge",
+            Self::Archive(_) => "Archive",
+            Self::Sync { .. } => "Sync",
+        })
+    }
+}
+
+/// Queues writes. When the last clone is dropped, the thread syncs and ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Writer(mpsc::Sender<Write>);
+
+impl Writer {
+    /// Waits for a place in the queue.
+    pub(crate) async fn queue(&self, write: Write) -> io::Result<()> {
+        self.0.send(write).await.map_err(|_| stopped())
+    }
+
+    /// Queues a write and waits until it is durable.
+    pub(crate) async fn durably(&self, write: impl FnOnce(Done) -> Write) -> io::Result<()> {
+        let (done, finished) = oneshot::channel();
+        self.queue(write(done)).await?;
+        finished.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    pub(crate) async fn sync(&self) -> io::Result<()> {
+        self.durably(|done| Write::Sync { done }).await
+    }
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("the writer thread has ended")
+}
+
+/// The thread's side.
+pub(crate) struct WriterThread {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) log: Arc<LogShared>,
+    pub(crate) archive: ArchiveWriter,
+    pub(crate) watermark: Option<Watermark>,
+    pub(crate) fatal: Fatal,
+    pub(crate) group_max: usize,
+}
+
+/// Who is told once a group is durable.
+enum Waiter {
+    Raft(IOFlushed<TypeConfig>),
+    Caller(Done),
+}
+
+#[derive(Default)]
+struct Group {
+    waiters: Vec<Waiter>,
+    /// The last index among the group's entries.
+    appended: Option<u64>,
+}
+
+/// A group is synced when it is this large, whatever else is queued.
+const GROUP_BYTES_MAX: usize = 8 << 20;
+
+impl WriterThread {
+    pub(crate) fn spawn(self, queue_max: usize) -> io::Result<(Writer, JoinHandle<()>)> {
+        let (sender, queue) = mpsc::channel(queue_max);
+        let thread = std::thread::Builder::new().name("quorate-writer".into()).spawn(move || self.run(queue))?;
+        Ok((Writer(sender), thread))
+    }
+
+    fn run(mut self, mut queue: mpsc::Receiver<Write>) {
+        while let Some(first) = queue.blocking_recv() {
+            let (group, written) = self.write_group(first, &mut queue);
+            let result = written.and_then(|()| self.sync(&group));
+            let failed = result.as_ref().err().map(|e| (e.kind(), e.to_string()));
+            group.complete(&result);
+            if let Some((kind, message)) = failed {
+                self.fatal.report(FatalError::Storage(message.clone()));
+                return refuse_all(&mut queue, kind, &message);
+            }
+        }
+        // The last words of a clean shutdown: what was allowed to be lost is not lost either.
+        if let Err(error) = self.disk.sync() {
+            tracing::warn!(%error, "the last sync failed");
+        }
+    }
+
+    fn write_group(&mut self, first: Write, queue: &mut mpsc::Receiver<Write>) -> (Group, io::Result<()>) {
+        let (mut group, mut writes, mut bytes) = (Group::default(), 0, 0);
+        let mut next = Some(first);
+        while let Some(write) = next {
+            writes += 1;
+            match self.write(write, &mut group) {
+                Ok(written) => bytes += written,
+                Err(error) => return (group, Err(error)),
+            }
+            let full = writes >= self.group_max || bytes >= GROUP_BYTES_MAX;
+            next = if full { None } else { queue.try_recv().ok() };
+        }
+        (group, Ok(()))
+    }
+
+    /// Writes without syncing; returns about how many bytes. The waiter joins the group in any case.
+    fn write(&mut self, write: Write, group: &mut Group) -> io::Result<usize> {
+        match write {
+            Write::Append { entries, done } => {
+                group.waiters.push(Waiter::Raft(done));
+                self.append(&entries, group)
+            }
+            Write::Meta { key, record, done } => {
+                group.waiters.push(Waiter::Caller(done));
+                self.disk.insert(META, key, &record).map(|()| record.len())
+            }
+            Write::MetaLater { key, record } => self.disk.insert(META, key, &record).map(|()| 0),
+            Write::Truncate { first, done } => {
+                group.waiters.push(Waiter::Caller(done));
+                self.truncate(first, group).map(|()| 0)
+            }
+            Write::Purge { index, purged, done } => {
+                group.waiters.push(Waiter::Caller(done));
+                self.purge(index, &purged).map(|()| 0)
+            }
+            Write::Archive(write) => self.archive.write(&*self.disk, write),
+            Write::Sync { done } => {
+                group.waiters.push(Waiter::Caller(done));
+                Ok(0)
+            }
+        }
+    }
+
+    fn append(&mut self, entries: &[Entry], group: &mut Group) -> io::Result<usize> {
+        let mut bytes = 0;
+        for entry in entries {
+            let record = layout::encode(entry)?;
+            layout::insert(&*self.disk, entry.log_id.index, &record)?;
+            bytes += record.len();
+        }
+        if let Some(last) = entries.last() {
+            group.appended = Some(last.log_id.index);
+            self.log.written(last.log_id.index);
+        }
+        Ok(bytes)
+    }
+
+    fn truncate(&mut self, first: u64, group: &mut Group) -> io::Result<()> {
+        let last = first.saturating_sub(1);
+        group.appended = group.appended.map(|appended| appended.min(last));
+        if let Some(watermark) = &mut self.watermark {
+            watermark.fall(last)?;
+        }
+        layout::remove_from(&*self.disk, first)
+    }
+
+    fn purge(&self, index: u64, purged: &[u8]) -> io::Result<()> {
+        // First the position, then the trees: a crash in between leaves too much, never too little.
+        self.disk.insert(META, layout::PURGED_KEY, purged)?;
+        layout::trees_upto(&*self.disk, index)?.iter().try_for_each(|tree| self.disk.drop_tree(tree))
+    }
+
+    fn sync(&mut self, group: &Group) -> io::Result<()> {
+        // Archive writes and saved positions alone can wait for the next sync that somebody waits for.
+        if group.waiters.is_empty() {
+            return Ok(());
+        }
+        self.disk.sync()?;
+        match (&mut self.watermark, group.appended) {
+            (Some(watermark), Some(appended)) => watermark.rise(appended),
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+}
+
+impl Group {
+    fn complete(self, result: &io::Result<()>) {
+        for waiter in self.waiters {
+            waiter.complete(copy(result));
+        }
+    }
+}
+
+impl Waiter {
+    fn complete(self, result: io::Result<()>) {
+        match self {
+            Self::Raft(done) => done.io_completed(result),
+            // The caller may have gone; nobody is waiting then.
+            Self::Caller(done) => drop(done.send(result)),
+        }
+    }
+}
+
+fn copy(result: &io::Result<()>) -> io::Result<()> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    }
+}
+
+/// Answers every write after a failure, without touching the disk.
+fn refuse_all(queue: &mut mpsc::Receiver<Write>, kind: io::ErrorKind, message: &str) {
+    while let Some(write) = queue.blocking_recv() {
+        let error = Err(io::Error::new(kind, format!("an earlier write failed: {message}")));
+        match write {
+            Write::Append { done, .. } => done.io_completed(error),
+            Write::Meta { done, .. }
+            | Write::Truncate { done, .. }
+            | Write::Purge { done, .. }
+            | Write::Sync { done } => drop(done.send(error)),
+            Write::MetaLater { .. } | Write::Archive(_) => {}
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Writes a snapshot from a copy of the state.
+
+use std::io;
+use std::sync::Arc;
+
+use openraft::RaftSnapshotBuilder;
+use openraft::alias::SnapshotOf;
+
+use super::{SnapshotFile, Snapshots, file};
+use crate::archive::Archive;
+use crate::options::Version;
+use crate::type_config::{SnapshotMeta, TypeConfig};
+
+pub(crate) struct Builder {
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) version: Arc<Version>,
+    pub(crate) archive: Archive,
+    pub(crate) snapshots: Snapshots,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, SnapshotFile>> {
+        // The log before the snapshot may be purged: what it wrote to the archive must stay.
+        self.archive.sync().await?;
+        let (meta, version, snapshots) = (self.meta.clone(), self.version.clone(), self.snapshots.clone());
+        let write = tokio::task::spawn_blocking(move || {
+            let path = snapshots.unfinished_path();
+            file::write(&path, &meta, &version.state)?;
+            snapshots.adopt(&path, &meta)
+        });
+        let snapshot = write.await.map_err(io::Error::other)??;
+        tracing::info!(index = %self.version.index, "snapshot written");
+        Ok(SnapshotOf::<TypeConfig, _> { meta: self.meta.clone(), snapshot })
+    }
+}

@@ -1,0 +1,116 @@
+//! The folder of snapshots: which one is the newest, and no more of them than needed.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::file;
+use crate::disk;
+use crate::type_config::SnapshotMeta;
+
+/// The newest one, and the one before it for a transfer that is under way.
+const KEPT: usize = 2;
+const SUFFIX: &str = ".snap";
+/// What is being written or received; removed at the next start if it was not finished.
+const UNFINISHED: &str = ".tmp";
+
+/// A snapshot's file, as openraft hands it around.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotFile {
+    pub(crate) path: Arc<Path>,
+    /// Received and verified, but not yet one of this replica's own.
+    pub(crate) received: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshots {
+    folder: Arc<Path>,
+    newest: Arc<Mutex<Option<(SnapshotMeta, Arc<Path>)>>>,
+    /// Makes the names of unfinished files differ.
+    unfinished: Arc<AtomicU64>,
+}
+
+/// Newest last: files are ordered by what they are of.
+fn order(path: &Path) -> Option<(u64, u64)> {
+    let (index, term) = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?.split_once('-')?;
+    Some((index.parse().ok()?, term.parse().ok()?))
+}
+
+impl Snapshots {
+    /// Opens the folder, creates it if need be, and looks at the newest snapshot.
+    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.to_string_lossy().ends_with(UNFINISHED) {
+                fs::remove_file(path)?;
+            }
+        }
+        let newest = match list(folder)?.pop() {
+            Some(path) => Some((file::read_meta(&path)?, Arc::from(path))),
+            None => None,
+        };
+        Ok(Self {
+            folder: Arc::from(folder),
+            newest: Arc::new(Mutex::new(newest)),
+            unfinished: Arc::default(),
+        })
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Option<(SnapshotMeta, Arc<Path>)>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn current(&self) -> Option<(SnapshotMeta, SnapshotFile)> {
+        let newest = self.newest().clone();
+        newest.map(|(meta, path)| (meta, SnapshotFile { path, received: false }))
+    }
+
+    /// A name for a file that is not finished.
+    pub(crate) fn unfinished_path(&self) -> PathBuf {
+        let number = self.unfinished.fetch_add(1, Ordering::Relaxed);
+        self.folder.join(format!("{number}{UNFINISHED}"))
+    }
+
+    /// Makes a finished and synced file a snapshot. Blocks.
+    pub(crate) fn adopt(&self, finished: &Path, meta: &SnapshotMeta) -> io::Result<SnapshotFile> {
+        let (index, term) = meta.last_log_id.map_or((0, 0), |last| (last.index, last.leader_id.term));
+        let path: Arc<Path> = Arc::from(self.folder.join(format!("{index}-{term}{SUFFIX}")));
+        fs::rename(finished, &path)?;
+        disk::sync_folder(&self.folder)?;
+        {
+            let mut newest = self.newest();
+            if newest.as_ref().is_none_or(|(present, _)| present.last_log_id <= meta.last_log_id) {
+                *newest = Some((meta.clone(), path.clone()));
+            }
+        }
+        self.remove_old();
+        Ok(SnapshotFile { path, received: false })
+    }
+
+    /// Failing to remove an old file does no harm.
+    fn remove_old(&self) {
+        let mut files = list(&self.folder).unwrap_or_default();
+        files.truncate(files.len().saturating_sub(KEPT));
+        for path in files {
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "an old snapshot could not be removed");
+            }
+        }
+    }
+}
+
+/// The snapshots of a folder, oldest first.
+fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if let Some(order) = order(&path) {
+            files.push((order, path));
+        }
+    }
+    files.sort();
+    Ok(files.into_iter().map(|(_, path)| path).collect())
+}

@@ -1,0 +1,234 @@
+//! AppendEntries, pipelined: several requests are under way on one connection, and answers come in order.
+//!
+//! openraft opens a stream of requests, and drops it when a conflict, a timeout or a new leader makes it
+//! pointless. The connection outlives the streams: each has a session number, and answers to an older
+//! session are skipped.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, Stream, StreamExt, stream};
+use openraft::errors::{NetworkError, RPCError, Unreachable};
+use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::dial::{Destination, dial};
+use super::handshake::HandshakeError;
+use super::wire::{self, Append, Appended, Frames};
+use super::{Local, SILENCE_MAX};
+use crate::type_config::{Raft, TypeConfig};
+
+type Rpc = RPCError<TypeConfig>;
+type Dialing = oneshot::Receiver<Result<Frames, HandshakeError>>;
+
+/// The leader's end of an append or heartbeat connection.
+#[derive(Debug)]
+pub(super) struct Appender {
+    local: Arc<Local>,
+    to: Destination,
+    connection: Option<Connection>,
+    /// A dial under way. It goes on when openraft gives up the stream that wanted it.
+    dialing: Option<Dialing>,
+    session: u64,
+}
+
+#[derive(Debug)]
+struct Connection {
+    frames: Frames,
+    /// Requests of all sessions that are not answered yet.
+    outstanding: usize,
+    /// Since when the peer owes an answer.
+    waiting_since: Instant,
+}
+
+impl Appender {
+    pub(super) fn new(local: Arc<Local>, to: Destination) -> Self {
+        Self { local, to, connection: None, dialing: None, session: 0 }
+    }
+
+    /// Makes sure that there is a connection that is worth using.
+    async fn connect(&mut self) -> Result<(), HandshakeError> {
+        if self.connection.as_ref().is_some_and(Connection::is_stuck) {
+            self.connection = None;
+        }
+        if self.connection.is_some() {
+            return Ok(());
+        }
+        let (local, to) = (&self.local, &self.to);
+        let dialing = self.dialing.get_or_insert_with(|| start_dialing(local.clone(), to.clone()));
+        let dialed = dialing.await;
+        self.dialing = None;
+        let frames = dialed.unwrap_or(Err(HandshakeError::Timeout))?;
+        self.connection = Some(Connection { frames, outstanding: 0, waiting_since: Instant::now() });
+        Ok(())
+    }
+
+    /// Begins a session with a stream of requests.
+    pub(super) async fn begin<S>(&mut self, requests: S) -> Result<Session<'_, S>, Rpc> {
+        self.connect().await.map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))?;
+        self.session += 1;
+        Ok(Session { appender: self, requests, unsent: true, under_way: 0, over: false })
+    }
+}
+
+fn start_dialing(local: Arc<Local>, to: Destination) -> Dialing {
+    let (done, dialing) = oneshot::channel();
+    tokio::spawn(async move {
+        // Nobody may be waiting any more; then the connection is closed again.
+        let _ = done.send(dial(local, to).await);
+    });
+    dialing
+}
+
+impl Connection {
+    /// The peer has owed an answer for too long: it is dead, or the way to it is.
+    fn is_stuck(&self) -> bool {
+        self.outstanding > 0 && self.waiting_since.elapsed() > SILENCE_MAX
+    }
+
+    fn silence_ends(&self) -> Instant {
+        self.waiting_since + SILENCE_MAX
+    }
+
+    async fn send(&mut self, append: &Append) -> io::Result<()> {
+        if self.outstanding == 0 {
+            self.waiting_since = Instant::now();
+        }
+        self.outstanding += 1;
+        self.frames.send(wire::encode(append)?).await
+    }
+
+    fn on_answer(&mut self) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        self.waiting_since = Instant::now();
+    }
+}
+
+/// One stream of requests and its answers.
+pub(super) struct Session<'a, S> {
+    appender: &'a mut Appender,
+    requests: S,
+    /// There may be more requests.
+    unsent: bool,
+    /// Requests of this session that are not answered yet.
+    under_way: usize,
+    over: bool,
+}
+
+enum Step {
+    Request(Option<AppendEntriesRequest<TypeConfig>>),
+    Frame(Option<Result<bytes::BytesMut, io::Error>>),
+    Silence,
+}
+
+impl<S> Session<'_, S>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
+{
+    /// The next answer; none at the end.
+    pub(super) async fn next(&mut self) -> Option<Result<StreamAppendResult<TypeConfig>, Rpc>> {
+        if self.over {
+            return None;
+        }
+        match self.drive().await {
+            Ok(Some(result)) => {
+                self.over = result.is_err();
+                Some(Ok(result))
+            }
+            Ok(None) => {
+                self.over = true;
+                None
+            }
+            Err(error) => {
+                self.over = true;
+                self.appender.connection = None;
+                Some(Err(RPCError::Network(NetworkError::new(&error))))
+            }
+        }
+    }
+
+    /// Sends and receives until an answer of this session is there.
+    async fn drive(&mut self) -> io::Result<Option<StreamAppendResult<TypeConfig>>> {
+        let session = self.appender.session;
+        let pipeline = self.appender.local.limits.append_pipeline;
+        let Some(connection) = &mut self.appender.connection else { return Err(io::ErrorKind::NotConnected.into()) };
+        while self.unsent || self.under_way > 0 {
+            let may_send = self.unsent && self.under_way < pipeline;
+            let step = tokio::select! {
+                biased;
+                frame = connection.frames.next(), if connection.outstanding > 0 => Step::Frame(frame),
+                request = self.requests.next(), if may_send => Step::Request(request),
+                () = tokio::time::sleep_until(connection.silence_ends()), if connection.outstanding > 0 => Step::Silence,
+            };
+            match step {
+                Step::Request(None) => self.unsent = false,
+                Step::Request(Some(request)) => {
+                    self.under_way += 1;
+                    let sent = tokio::time::timeout(SILENCE_MAX, connection.send(&Append { session, request }));
+                    sent.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+                }
+                Step::Frame(Some(frame)) => {
+                    let answer: Appended = wire::decode(&frame?)?;
+                    connection.on_answer();
+                    if answer.session == session {
+                        self.under_way -= 1;
+                        return Ok(Some(answer.result));
+                    }
+                }
+                Step::Frame(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Step::Silence => return Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// How long the follower's end waits for the next frame: an idle leader's connections stay open, and
+/// one that is gone without a word is cleared away.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+type Answers = stream::BoxStream<'static, StreamAppendResult<TypeConfig>>;
+
+/// The follower's end: feeds each session into raft, in order, and writes the answers.
+pub(super) async fn serve(raft: Raft, frames: Frames, pipeline: usize) -> io::Result<()> {
+    let (mut sink, mut source) = frames.split();
+    let (sessions, mut answers) = mpsc::channel::<(u64, Answers)>(pipeline);
+    let read = async move {
+        let mut current = None::<(u64, mpsc::Sender<AppendEntriesRequest<TypeConfig>>)>;
+        while let Ok(Some(frame)) = tokio::time::timeout(IDLE_MAX, source.next()).await {
+            let Append { session, request } = wire::decode(&frame?)?;
+            let requests = match &current {
+                Some((number, requests)) if *number == session => requests,
+                Some(_) | None => {
+                    let (requests, stream) = new_session(&raft, pipeline);
+                    if sessions.send((session, stream)).await.is_err() {
+                        break;
+                    }
+                    &current.insert((session, requests)).1
+                }
+            };
+            // A session that ended with an error takes no more requests; its leader knows.
+            let _ = requests.send(request).await;
+        }
+        Ok::<_, io::Error>(())
+    };
+    let write = async move {
+        while let Some((session, mut stream)) = answers.recv().await {
+            while let Some(result) = stream.next().await {
+                sink.send(wire::encode(&Appended { session, result })?).await?;
+            }
+        }
+        Ok::<_, io::Error>(())
+    };
+    tokio::try_join!(read, write).map(|_| ())
+}
+
+fn new_session(raft: &Raft, pipeline: usize) -> (mpsc::Sender<AppendEntriesRequest<TypeConfig>>, Answers) {
+    let (sender, mut receiver) = mpsc::channel(pipeline);
+    let requests = stream::poll_fn(move |cx| receiver.poll_recv(cx));
+    // An error means that raft has stopped: the stream ends, and soon the connection.
+    let answers = raft.stream_append(requests).take_while(|result| std::future::ready(result.is_ok()));
+    (sender, answers.filter_map(|result| std::future::ready(result.ok())).boxed())
+}

@@ -1,0 +1,14 @@
+//! Placement: which pending task goes to which worker. Pure; the leader's round calls it with a version
+//! of the state and proposes what it decides, and apply checks every part of it again.
+//!
+//! Layout: `round` (one placement round: the queue's order, feasibility, holds), `candidates` (the
+//! workers that could take something), `place/` (one file for each way to choose among them).
+//!
+//! Invariants: the same state and the same [`Memory`] give the same plan; a plan never gives a worker
+//! more than it has free in that state, and never names a task that could not be placed.
+
+mod candidates;
+mod place;
+mod round;
+
+pub use round::{Bounds, Memory, Plan, round};

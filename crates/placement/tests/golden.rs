@@ -1,0 +1,177 @@
+//! A view in, a plan out: each policy on a small cluster, as text.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use quorate_placement::{Bounds, Memory, round};
+use quorate_state::State;
+use quorate_state::command::{Command, Entry, PlacementOrder, Policy, Proposal, QueueOrder, Registration};
+use quorate_types::job::JobRequest;
+use quorate_types::{LogIndex, Name, ReplicaId, Timestamp};
+
+struct View(State);
+
+impl View {
+    fn new(queue: QueueOrder, placement: PlacementOrder) -> Self {
+        let mut view = Self(State::default());
+        view.apply(Command::SetPolicy(Policy { queue, placement }));
+        view
+    }
+
+    fn apply(&mut self, command: Command) {
+        let index = LogIndex(self.0.index().0 + 1);
+        let proposals = vec![Proposal { origin: None, command }];
+        self.0.apply(index, &Entry { time: Timestamp(0), proposals });
+    }
+
+    fn worker(mut self, name: &str, capacity: &str) -> Self {
+        self.apply(Command::Register(Box::new(Registration {
+            name: Name::new(name).unwrap(),
+            labels: Default::default(),
+            capacity: serde_json::from_str(capacity).unwrap(),
+            instance: 1,
+            replaces: None,
+            replica: ReplicaId(1),
+        })));
+        self
+    }
+
+    fn job(mut self, json: &str) -> Self {
+        let request: JobRequest = serde_json::from_str(json).unwrap();
+        self.apply(Command::Submit(Arc::new(request.validate().unwrap())));
+        self
+    }
+
+    fn plan(&self) -> String {
+        let mut text = String::new();
+        for item in round(&self.0, &mut Memory::new(7), Bounds::default()).assignments {
+            let worker = &self.0.worker_of(item.epoch).unwrap().name;
+            write!(text, "{}/{}[{}]>{worker} ", item.job, item.task, item.index).unwrap();
+        }
+        text.trim_end().to_owned()
+    }
+
+    /// Applies the plan too: all of it must be accepted.
+    fn apply_plan(&mut self) {
+        let items = round(&self.0, &mut Memory::new(7), Bounds::default()).assignments;
+        let index = LogIndex(self.0.index().0 + 1);
+        let expected = items.len() as u32;
+        let proposals = vec![Proposal { origin: None, command: Command::Assign { items } }];
+        let applied = self.0.apply(index, &Entry { time: Timestamp(0), proposals });
+        let outcome = quorate_state::outcome::Outcome::Assigned { accepted: expected, stale: 0 };
+        assert_eq!(applied.outcomes, [outcome]);
+        self.0.check().unwrap();
+    }
+}
+
+fn array(count: u32, cpu: &str) -> String {
+    format!(r#"{{"tasks":[{{"name":"a","command":["x"],"count":{count},"resources":{{"cpu":{cpu}}}}}]}}"#)
+}
+
+fn three(placement: PlacementOrder) -> View {
+    View::new(QueueOrder::Fifo, placement)
+        .worker("big", r#"{"cpu":8}"#)
+        .worker("mid", r#"{"cpu":4}"#)
+        .worker("small", r#"{"cpu":2}"#)
+}
+
+#[test]
+fn fifo_takes_jobs_as_they_came_and_priority_the_highest_first() {
+    let jobs = |queue| {
+        View::new(queue, PlacementOrder::BestFit)
+            .worker("w", r#"{"cpu":2}"#)
+            .job(r#"{"command":["x"],"priority":10}"#)
+            .job(r#"{"command":["x"],"priority":90}"#)
+            .job(r#"{"command":["x"],"priority":90}"#)
+            .plan()
+    };
+    assert_eq!(jobs(QueueOrder::Fifo), "1/0[0]>w 2/0[0]>w");
+    assert_eq!(jobs(QueueOrder::Priority), "2/0[0]>w 3/0[0]>w");
+}
+
+#[test]
+fn best_fit_fills_the_fullest_first() {
+    let view = three(PlacementOrder::BestFit).job(&array(5, "2"));
+    assert_eq!(view.plan(), "1/0[0]>small 1/0[1]>mid 1/0[2]>mid 1/0[3]>big 1/0[4]>big");
+}
+
+#[test]
+fn least_load_spreads() {
+    let view = three(PlacementOrder::LeastLoad).job(&array(5, "1"));
+    assert_eq!(view.plan(), "1/0[0]>big 1/0[1]>mid 1/0[2]>small 1/0[3]>big 1/0[4]>mid");
+}
+
+#[test]
+fn round_robin_takes_turns_and_skips_the_full() {
+    let view = three(PlacementOrder::RoundRobin).job(&array(6, "2"));
+    assert_eq!(view.plan(), "1/0[0]>big 1/0[1]>mid 1/0[2]>small 1/0[3]>big 1/0[4]>mid 1/0[5]>big");
+}
+
+#[test]
+fn random_is_repeatable_and_uses_all() {
+    let view = three(PlacementOrder::Random).job(&array(14, "1"));
+    let plan = view.plan();
+    assert_eq!(plan, view.plan());
+    let on = |worker: &str| plan.matches(worker).count();
+    assert_eq!((on("big"), on("mid"), on("small")), (8, 4, 2));
+    let few = three(PlacementOrder::Random).job(&array(3, "1")).plan();
+    assert_eq!(few.split(' ').count(), 3);
+}
+
+#[test]
+fn random_is_fair() {
+    let mut view = View::new(QueueOrder::Fifo, PlacementOrder::Random);
+    for at in 0..4 {
+        view = view.worker(&format!("w{at}"), r#"{"cpu":4000}"#);
+    }
+    let plan = view.job(&array(4000, "1")).plan();
+    for at in 0..4 {
+        let share = plan.matches(&format!(">w{at}")).count();
+        assert!((850..1150).contains(&share), "w{at} got {share} of 4000");
+    }
+}
+
+#[test]
+fn a_large_task_holds_a_worker_and_the_rest_goes_on() {
+    let mut view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit)
+        .worker("a", r#"{"cpu":4}"#)
+        .worker("b", r#"{"cpu":2}"#)
+        .job(&array(3, "1"));
+    view.apply_plan();
+    let view = view.job(&array(1, "4")).job(&array(4, "1"));
+    assert_eq!(view.plan(), "", "b is full, and a is held for job 2");
+    let view = view.worker("c", r#"{"cpu":2}"#);
+    assert_eq!(view.plan(), "3/0[0]>c 3/0[1]>c");
+}
+
+#[test]
+fn what_no_worker_could_ever_take_blocks_nobody() {
+    let view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit)
+        .worker("w", r#"{"cpu":2}"#)
+        .job(&array(1, "64"))
+        .job(r#"{"tasks":[{"name":"a","command":["x"],"resources":{"cpu":1,"gpu":1}}]}"#)
+        .job(&array(1, "1"));
+    assert_eq!(view.plan(), "3/0[0]>w");
+}
+
+#[test]
+fn a_round_is_bounded_and_says_so() {
+    let view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit)
+        .worker("w", r#"{"cpu":100}"#)
+        .job(&array(50, "1"));
+    let plan = round(&view.0, &mut Memory::new(1), Bounds { assignments_max: 10, ..Bounds::default() });
+    assert_eq!((plan.assignments.len(), plan.more), (10, true));
+}
+
+#[test]
+fn plans_hold_when_applied() {
+    for placement in [
+        PlacementOrder::BestFit,
+        PlacementOrder::LeastLoad,
+        PlacementOrder::RoundRobin,
+        PlacementOrder::Random,
+    ] {
+        let mut view = three(placement).job(&array(7, "1.5")).job(&array(20, "0.3")).job(&array(1, "0"));
+        view.apply_plan();
+    }
+}

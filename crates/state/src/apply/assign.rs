@@ -1,0 +1,92 @@
+//! Placement decisions become attempts. Every part of a decision is checked again: it was made on an
+//! older version of the state, perhaps by a leader that is none any more.
+
+use std::sync::Arc;
+
+use quorate_types::event::EventType;
+use quorate_types::session::AttemptKey;
+use quorate_types::status::{AttemptState, TaskState};
+use quorate_types::{Fence, Name, TaskIndex};
+
+use crate::command::Assignment;
+use crate::job::{Attempt, ElementKey};
+use crate::lifecycle::Change;
+use crate::limits::ATTEMPTS_PER_WORKER_MAX;
+use crate::outcome::{Applied, Notice, NoticeKind, Outcome};
+use crate::state::State;
+use crate::worker::LiveAttempt;
+
+impl State {
+    pub(super) fn assign(&mut self, items: &[Assignment], out: &mut Applied) -> Outcome {
+        let mut accepted = 0;
+        for item in items {
+            let placed = self.edit(item.job, out, |change| change.place(item)).flatten();
+            accepted += u32::from(placed.is_some());
+        }
+        Outcome::Assigned { accepted, stale: items.len() as u32 - accepted }
+    }
+}
+
+impl Change<'_> {
+    /// Starts the attempt, or does nothing and gives `None` if the decision no longer holds.
+    fn place(&mut self, item: &Assignment) -> Option<()> {
+        let fence = Fence(self.out.index.0);
+        self.check_pending(item, fence)?;
+        let at = ElementKey { job: item.job, task: item.task, index: item.index };
+        let attempt = LiveAttempt { number: item.attempt, fence, stopping: false };
+        let worker = self.occupy_worker(item, at, attempt)?;
+        let assigned_at = self.now();
+        self.job.task_mut(item.task)?.materialise(item.index);
+        let element = self.element_mut(item.task, item.index)?;
+        element.wait_until = None;
+        element.push_attempt(Attempt {
+            number: item.attempt,
+            fence,
+            worker: worker.clone(),
+            epoch: item.epoch,
+            state: AttemptState::Assigned,
+            ending: None,
+            assigned_at,
+            started_at: None,
+            finished_at: None,
+        });
+        self.move_element(item.task, item.index, TaskState::Assigned);
+        self.emit(EventType::TaskAssigned, item.task, item.index, None);
+        let key =
+            AttemptKey { job: item.job, task: item.task, index: item.index, attempt: item.attempt, fence };
+        self.out.notices.push(Notice { worker, epoch: item.epoch, what: NoticeKind::Start(key) });
+        Some(())
+    }
+
+    /// The element must still be pending, with that very attempt to come.
+    fn check_pending(&self, item: &Assignment, fence: Fence) -> Option<()> {
+        let task = self.job.task(item.task).filter(|_| self.job.is_placeable())?;
+        if task.state_of(item.index) != Some(TaskState::Pending) {
+            return None;
+        }
+        let (next, last_fence) = match task.element(item.index) {
+            Some(element) => (element.next_attempt().0, element.current().map_or(Fence(0), |a| a.fence)),
+            None => (1, Fence(0)),
+        };
+        (next == item.attempt.0 && last_fence < fence && gap_is_small(task.head.fresh, item.index)).then_some(())
+    }
+
+    /// The worker must live in that epoch, take new tasks and have room.
+    fn occupy_worker(&mut self, item: &Assignment, at: ElementKey, attempt: LiveAttempt) -> Option<Name> {
+        let name = self.cluster.epochs.get(&item.epoch)?.clone();
+        let found = self.cluster.workers.get_mut(&name)?;
+        let resources = &self.job.spec.tasks[item.task as usize].resources;
+        let full = found.attempts.len() >= ATTEMPTS_PER_WORKER_MAX;
+        if found.draining || full || !resources.fits(&found.free()) {
+            return None;
+        }
+        Arc::make_mut(found).take(at, attempt, resources);
+        Some(name)
+    }
+}
+
+/// Skipped elements get records; a plan never skips more than one batch of its own stale items.
+fn gap_is_small(fresh: u32, index: TaskIndex) -> bool {
+    const GAP_MAX: u32 = 65_536;
+    index.0 < fresh.saturating_add(GAP_MAX)
+}

@@ -1,0 +1,111 @@
+//! What users do to jobs: cancel, pause, resume, reassign, forget.
+
+use quorate_types::event::EventType;
+use quorate_types::status::JobState;
+use quorate_types::{JobId, Name, TaskIndex};
+
+use super::Result;
+use crate::job::{AfterStop, ElementKey};
+use crate::lifecycle::Change;
+use crate::outcome::{Applied, Outcome, Rejection};
+use crate::state::State;
+
+impl State {
+    pub(super) fn cancel(&mut self, id: JobId, out: &mut Applied) -> Result {
+        self.control(id, out, |change| match change.job.header.state {
+            JobState::Cancelled => Ok(Outcome::Done),
+            state @ (JobState::Succeeded | JobState::Failed) => Err(Rejection::JobState { job: id, state }),
+            JobState::Pending | JobState::Running | JobState::Paused => {
+                change.job.header.cancelling = true;
+                change.job.header.changed = change.out.index;
+                change.cancel_unstarted();
+                change.stop_live(AfterStop::Cancel);
+                change.settle();
+                Ok(Outcome::Done)
+            }
+        })
+    }
+
+    /// Ends what runs and starts nothing more until the job is resumed. No retry is used up.
+    pub(super) fn pause(&mut self, id: JobId, out: &mut Applied) -> Result {
+        self.control(id, out, |change| {
+            let header = &mut change.job.header;
+            match header.state {
+                JobState::Paused => Ok(Outcome::Done),
+                JobState::Pending | JobState::Running if !header.cancelling => {
+                    header.paused = true;
+                    header.state = JobState::Paused;
+                    header.changed = change.out.index;
+                    change.stop_live(AfterStop::Requeue);
+                    change.cluster.queue.update_all(change.job);
+                    change.emit_job(EventType::JobPaused);
+                    Ok(Outcome::Done)
+                }
+                state => Err(Rejection::JobState { job: id, state }),
+            }
+        })
+    }
+
+    pub(super) fn resume(&mut self, id: JobId, out: &mut Applied) -> Result {
+        self.control(id, out, |change| {
+            let header = &mut change.job.header;
+            match header.state {
+                JobState::Paused if !header.cancelling => {
+                    header.paused = false;
+                    header.state = if header.started_at.is_some() { JobState::Running } else { JobState::Pending };
+                    header.changed = change.out.index;
+                    change.cluster.queue.update_all(change.job);
+                    change.emit_job(EventType::JobResumed);
+                    Ok(Outcome::Done)
+                }
+                JobState::Pending | JobState::Running => Ok(Outcome::Done),
+                state => Err(Rejection::JobState { job: id, state }),
+            }
+        })
+    }
+
+    /// Moves a task: its attempt ends, and it is placed again.
+    pub(super) fn reassign(&mut self, id: JobId, name: &Name, index: TaskIndex, out: &mut Applied) -> Result {
+        let no_such = || Rejection::NoSuchTask { job: id, task: name.clone(), index };
+        self.control(id, out, |change| {
+            let task = change.job.spec.position(name).ok_or_else(no_such)?;
+            let state = change.job.task(task).and_then(|t| t.state_of(index)).ok_or_else(no_such)?;
+            if !state.is_live() {
+                return Err(Rejection::NotRunning { job: id, task: name.clone(), index });
+            }
+            change.stop(&ElementKey { job: id, task, index }, AfterStop::Requeue);
+            Ok(Outcome::Done)
+        })
+    }
+
+    /// Drops a finished job, its results, its outputs and its idempotency key.
+    pub(super) fn forget(&mut self, id: JobId, out: &mut Applied) -> Result {
+        if self.is_archived(id) {
+            self.drop_archived(id, out);
+            return Ok(Outcome::Done);
+        }
+        let job = self.jobs.get(&id).cloned().ok_or(Rejection::NoSuchJob(id))?;
+        let Some(finished_at) = job.header.finished_at else {
+            return Err(Rejection::JobState { job: id, state: job.header.state });
+        };
+        self.jobs.remove(&id);
+        self.cluster.unnote_finished(&job, finished_at);
+        self.cluster.unnote_submitted(&job);
+        if let Some(key) = super::submit::idempotency_key(&job.spec) {
+            self.cluster.keys.remove(&key);
+        }
+        crate::archive::drop_job(id, &mut self.cluster, out);
+        Ok(Outcome::Done)
+    }
+
+    /// Changes a job in memory, or says why that can't be.
+    pub(super) fn control(
+        &mut self,
+        id: JobId,
+        out: &mut Applied,
+        edit: impl FnOnce(&mut Change<'_>) -> Result,
+    ) -> Result {
+        let missing = if self.is_archived(id) { Rejection::Archived(id) } else { Rejection::NoSuchJob(id) };
+        self.edit(id, out, edit).unwrap_or(Err(missing))
+    }
+}

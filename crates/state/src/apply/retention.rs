@@ -1,0 +1,97 @@
+//! Time passes: backoffs end, finished jobs go to the archive and out of it, dead workers are forgotten.
+
+use quorate_types::event::EventType;
+use quorate_types::status::TaskState;
+use quorate_types::{Epoch, JobId, Name};
+
+use crate::archive::{self, Archived};
+use crate::job::ElementKey;
+use crate::limits::{
+    ARCHIVE_RETENTION, ARCHIVED_JOBS_MAX, FINISHED_ELEMENTS_MAX, FINISHED_IN_MEMORY_MAX, TIMERS_PER_ENTRY_MAX,
+};
+use crate::outcome::Applied;
+use crate::state::State;
+use crate::timers::Timer;
+
+impl State {
+    pub(super) fn fire_timers(&mut self, out: &mut Applied) {
+        for _ in 0..TIMERS_PER_ENTRY_MAX {
+            let Some(timer) = self.cluster.timers.pop_due(out.time) else { return };
+            match timer {
+                Timer::Backoff(at) => self.end_backoff(&at, out),
+                Timer::Archive(job) => self.archive_job(job, out),
+                Timer::Drop(job) => self.drop_archived(job, out),
+                Timer::ForgetWorker { name, epoch } => self.forget_worker(&name, epoch),
+            }
+        }
+    }
+
+    /// What exceeds the bounds goes early, oldest first.
+    pub(super) fn enforce_retention(&mut self, out: &mut Applied) {
+        for _ in 0..TIMERS_PER_ENTRY_MAX {
+            let crowded = self.cluster.finished.len() as u64 > FINISHED_IN_MEMORY_MAX
+                || self.cluster.totals.finished_elements > FINISHED_ELEMENTS_MAX;
+            match self.cluster.finished.get_min().copied() {
+                Some((_, oldest)) if crowded => self.archive_job(oldest, out),
+                _ => break,
+            }
+        }
+        for _ in 0..TIMERS_PER_ENTRY_MAX {
+            match self.cluster.archived.get_min().copied() {
+                Some((_, oldest)) if self.cluster.archived.len() as u64 > ARCHIVED_JOBS_MAX => {
+                    self.drop_archived(oldest, out);
+                }
+                _ => break,
+            }
+        }
+    }
+
+    fn end_backoff(&mut self, at: &ElementKey, out: &mut Applied) {
+        self.edit(at.job, out, |change| {
+            if let Some(element) = change.element_mut(at.task, at.index) {
+                element.wait_until = None;
+                change.move_element(at.task, at.index, TaskState::Pending);
+                change.emit(EventType::TaskPending, at.task, at.index, None);
+            }
+        });
+    }
+
+    fn archive_job(&mut self, id: JobId, out: &mut Applied) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        let Some(finished_at) = job.header.finished_at else { return };
+        archive::put_job(&job, &mut self.cluster, out);
+        self.cluster.unnote_finished(&job, finished_at);
+        self.cluster.unnote_submitted(&job);
+        let stub = Archived {
+            finished_at,
+            state: job.header.state,
+            output_bytes: job.header.output_bytes,
+            key: super::submit::idempotency_key(&job.spec),
+        };
+        self.note_archived(id, stub);
+    }
+
+    pub(crate) fn note_archived(&mut self, id: JobId, stub: Archived) {
+        self.cluster.archived.insert((stub.finished_at, id));
+        self.cluster.timers.set(stub.finished_at.plus(ARCHIVE_RETENTION), Timer::Drop(id));
+        self.cluster.totals.output_bytes += stub.output_bytes;
+        self.cluster.archive.insert(id, stub);
+    }
+
+    pub(super) fn drop_archived(&mut self, id: JobId, out: &mut Applied) {
+        let Some(stub) = self.cluster.archive.remove(&id) else { return };
+        self.cluster.archived.remove(&(stub.finished_at, id));
+        self.cluster.timers.cancel(stub.finished_at.plus(ARCHIVE_RETENTION), Timer::Drop(id));
+        self.cluster.totals.output_bytes -= stub.output_bytes;
+        if let Some(key) = &stub.key {
+            self.cluster.keys.remove(key);
+        }
+        archive::drop_job(id, &mut self.cluster, out);
+    }
+
+    fn forget_worker(&mut self, name: &Name, epoch: Epoch) {
+        if self.worker(name).is_some_and(|worker| worker.epoch == epoch && !worker.is_alive()) {
+            self.cluster.workers.remove(name);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What stands in the log. Append-only: a variant or field is never removed or reordered, so that
+//! an old log stays readable; new ones go to the end. Golden-bytes tests hold the encoding.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_types::session::Report;
+use quorate_types::{AttemptNumber, Epoch, JobId, JobSpec, Name, ReplicaId, Resources, TaskIndex, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// One log entry's payload: the leader's time and the commands that share the entry.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The leader's clock. The state's own time is the largest that it has seen.
+    pub time: Timestamp,
+    pub proposals: Vec<Proposal>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Set on what may be sent twice.
+    pub origin: Option<Origin>,
+    pub command: Command,
+}
+
+/// Who proposed, so that a repetition after a lost answer is applied once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// A random number for each start of a replica.
+    pub incarnation: u64,
+    /// Counts that replica's proposals, from 1.
+    pub sequence: u64,
+    /// All sequences below this one have been answered and will not be repeated.
+    pub answered_below: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    Submit(Arc<JobSpec>),
+    Cancel {
+        job: JobId,
+    },
+    Pause {
+        job: JobId,
+    },
+    Resume {
+        job: JobId,
+    },
+    Retry {
+        job: JobId,
+        scope: RetryScope,
+    },
+    /// Drop a finished job.
+    Forget {
+        job: JobId,
+    },
+    Reassign {
+        job: JobId,
+        task: Name,
+        index: TaskIndex,
+    },
+    Register(Box<Registration>),
+    /// The worker is connected to another replica now.
+    Attach {
+        worker: Name,
+        epoch: Epoch,
+        replica: ReplicaId,
+    },
+    /// The worker's lease ran out by the leader's clock.
+    Expire {
+        worker: Name,
+        epoch: Epoch,
+    },
+    /// Everything of this registration has ended, and its worker says so itself.
+    End {
+        worker: Name,
+        epoch: Epoch,
+    },
+    Drain {
+        worker: Name,
+    },
+    Undrain {
+        worker: Name,
+    },
+    /// Drop a worker that is lost or left.
+    Remove {
+        worker: Name,
+    },
+    Assign {
+        items: Vec<Assignment>,
+    },
+    Report {
+        worker: Name,
+        epoch: Epoch,
+        reports: Vec<Report>,
+    },
+    /// Nothing but the passing of time: timers that are due fire with every entry.
+    Advance,
+    SetPolicy(Policy),
+    /// Gives the cluster its identity; the first one wins.
+    NameCluster {
+        id: u64,
+    },
+    /// Binds a replica's number to its data folder; the first one wins.
+    IdentifyReplica {
+        replica: ReplicaId,
+        storage: u64,
+    },
+    /// A removed replica's binding is dropped.
+    ForgetReplica {
+        replica: ReplicaId,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RetryScope {
+    All,
+    NotSucceeded,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Registration {
+    pub name: Name,
+    pub labels: BTreeMap<Name, String>,
+    pub capacity: Resources,
+    pub instance: u64,
+    /// An instance whose attempts have certainly all ended.
+    pub replaces: Option<u64>,
+    pub replica: ReplicaId,
+}
+
+/// The start of one attempt; apply checks every part of it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    pub job: JobId,
+    /// Position of the task in the job.
+    pub task: u32,
+    pub index: TaskIndex,
+    /// The number of the attempt that would start.
+    pub attempt: AttemptNumber,
+    /// The epoch names the worker too: no two registrations share one.
+    pub epoch: Epoch,
+}
+
+/// The order of the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QueueOrder {
+    #[serde(rename = "fifo")]
+    Fifo,
+    #[default]
+    #[serde(rename = "priority")]
+    Priority,
+}
+
+/// How a worker is chosen among those that have room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlacementOrder {
+    #[default]
+    #[serde(rename = "best-fit")]
+    BestFit,
+    #[serde(rename = "least-load")]
+    LeastLoad,
+    #[serde(rename = "round-robin")]
+    RoundRobin,
+    #[serde(rename = "random")]
+    Random,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    pub queue: QueueOrder,
+    pub placement: PlacementOrder,
+}

@@ -1,0 +1,30 @@
+//! The replicated state machine: `State::apply(index, entry) -> Applied`.
+//!
+//! Layout: `command` (what stands in the log) and `outcome` (what applying it yields); `state` with its
+//! parts `job`, `worker`, `queue`, `timers`, `dedup`; `apply/`, one file for each kind of command, over
+//! the transitions in `lifecycle`; `snapshot` and `digest` (all of it as records), `archive` (finished
+//! jobs on disk), `view` (as the API shows it), `check` (what must always hold) and `limits`.
+//!
+//! Invariants: apply is a function of (state, index, entry): no IO, clock, randomness, threads, floating
+//! point or iteration in hash order, so that two replicas that applied the same index have the same
+//! digest. All maps are persistent: a clone is O(1), and readers never block apply. The queue, the
+//! timers and each worker's use are derived: rebuilt from the records, never stored.
+
+pub mod archive;
+pub mod check;
+pub mod command;
+mod apply;
+mod dedup;
+mod digest;
+pub mod job;
+mod lifecycle;
+pub mod limits;
+pub mod outcome;
+pub mod queue;
+pub mod snapshot;
+mod state;
+mod timers;
+pub mod view;
+pub mod worker;
+
+pub use state::State;

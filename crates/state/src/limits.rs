@@ -1,0 +1,38 @@
+//! The bounds of the replicated state. They are part of the state machine: all replicas must share
+//! them, so a change of one is a change of the log's meaning and needs a new command version.
+
+use quorate_types::Span;
+
+/// Unfinished array elements of all jobs. A waiting one costs next to nothing, but each will need a
+/// record of about 300 bytes once it ran: ten million stay near 3 GiB at the very worst.
+pub const UNFINISHED_ELEMENTS_MAX: u64 = 10_000_000;
+/// Bytes of the specifications of all jobs in memory.
+pub const SPEC_BYTES_MAX: u64 = 1 << 30;
+/// Workers that are remembered, dead ones included.
+pub const WORKERS_MAX: u64 = 20_000;
+/// Live attempts of one worker: keeps tasks that ask for no cpu from flooding a host with processes.
+pub const ATTEMPTS_PER_WORKER_MAX: usize = 4_096;
+/// How long a finished job stays in memory, where it can be retried.
+pub const FINISHED_IN_MEMORY: Span = Span::from_secs(10 * 60);
+/// Finished jobs in memory; beyond it the oldest go to the archive early.
+pub const FINISHED_IN_MEMORY_MAX: u64 = 10_000;
+/// Elements of finished jobs in memory; beyond it the oldest jobs go to the archive early.
+pub const FINISHED_ELEMENTS_MAX: u64 = 1_000_000;
+/// How long a finished job stays in the archive.
+pub const ARCHIVE_RETENTION: Span = Span::from_secs(7 * 24 * 3600);
+/// Jobs in the archive; beyond it the oldest are dropped early.
+pub const ARCHIVED_JOBS_MAX: u64 = 100_000;
+/// How long a worker that is lost or left is still listed.
+pub const DEAD_WORKER_RETENTION: Span = Span::from_secs(3600);
+/// Timers that fire with one entry, so that no entry takes long; the rest follow with the next.
+pub const TIMERS_PER_ENTRY_MAX: usize = 10_000;
+/// Proposing replicas that are remembered for deduplication: three replicas started twenty times.
+pub const ORIGINS_MAX: usize = 64;
+/// Elements of a task that the archive stores in one value.
+pub const ELEMENTS_PER_BLOCK: u32 = 256;
+/// Elements of a task in one record of a snapshot.
+pub const ELEMENTS_PER_RECORD: usize = 1_024;
+/// Bytes of output tails that the archive keeps for one job; what would go beyond is not kept.
+pub const OUTPUT_BYTES_PER_JOB_MAX: u64 = 64 << 20;
+/// Bytes of output tails that the archive keeps for all jobs together.
+pub const OUTPUT_BYTES_MAX: u64 = 4 << 30;

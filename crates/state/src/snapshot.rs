@@ -1,0 +1,187 @@
+//! The state as a sequence of small records, for snapshots and for the digest.
+//!
+//! Only what can't be derived is in a record. The order is fixed: the same state gives the same records.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use quorate_types::session::AttemptKey;
+use quorate_types::status::TaskState;
+use quorate_types::{JobId, JobSpec, ReplicaId, Resources};
+use serde::{Deserialize, Serialize};
+
+use crate::archive::Archived;
+use crate::dedup::Answers;
+use crate::job::{Element, ElementKey, Header, Job, Plan, Task, TaskHead};
+use crate::limits::{DEAD_WORKER_RETENTION, ELEMENTS_PER_RECORD};
+use crate::state::{IdempotencyKey, KeyUse, Scalars, State};
+use crate::timers::Timer;
+use crate::worker::{LiveAttempt, Worker};
+
+/// A part of the state. Append-only like [`Command`](crate::command::Command): snapshots outlive versions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record(Inner);
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Inner {
+    Scalars(Scalars),
+    Storage(ReplicaId, u64),
+    Worker(Arc<Worker>),
+    Key(IdempotencyKey, KeyUse),
+    Archived(JobId, Archived),
+    Job(Header, Arc<JobSpec>),
+    /// Follows its job; a task in its initial state has none.
+    Task(JobId, u32, TaskHead),
+    /// Follow their task.
+    Elements(JobId, u32, Vec<(u32, Arc<Element>)>),
+    Origin(u64, Answers),
+}
+
+/// Records that make no state. The snapshot is damaged or of another version.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("a record refers to job {0}, which has none")]
+    NoJob(JobId),
+    #[error("a record refers to task {1} of job {0}, which has none")]
+    NoTask(JobId, u32),
+    #[error("the snapshot has no scalars")]
+    NoScalars,
+}
+
+impl State {
+    /// The whole state in records.
+    pub fn snapshot_records(&self) -> impl Iterator<Item = Record> + '_ {
+        let cluster = &self.cluster;
+        std::iter::once(Inner::Scalars(cluster.scalars))
+            .chain(cluster.storages.iter().map(|(replica, storage)| Inner::Storage(*replica, *storage)))
+            .chain(cluster.workers.values().map(|worker| Inner::Worker(worker.clone())))
+            .chain(cluster.keys.iter().map(|(key, used)| Inner::Key(key.clone(), *used)))
+            .chain(cluster.archive.iter().map(|(id, archived)| Inner::Archived(*id, archived.clone())))
+            .chain(self.jobs.values().flat_map(|job| job_records(job)))
+            .chain(self.dedup.origins.iter().map(|(id, answers)| Inner::Origin(*id, answers.clone())))
+            .map(Record)
+    }
+
+    /// The state that gave these records; everything derived is made anew.
+    ///
+    /// # Errors
+    /// If the records are not those of a state.
+    pub fn from_records(records: impl IntoIterator<Item = Record>) -> Result<Self, RestoreError> {
+        let mut state = Self::default();
+        let mut has_scalars = false;
+        for Record(inner) in records {
+            has_scalars |= matches!(inner, Inner::Scalars(_));
+            state.take_up(inner)?;
+        }
+        if !has_scalars {
+            return Err(RestoreError::NoScalars);
+        }
+        state.derive();
+        Ok(state)
+    }
+
+    fn take_up(&mut self, record: Inner) -> Result<(), RestoreError> {
+        match record {
+            Inner::Scalars(scalars) => self.cluster.scalars = scalars,
+            Inner::Storage(replica, storage) => {
+                self.cluster.storages.insert(replica, storage);
+            }
+            Inner::Worker(mut worker) => {
+                let underived = Arc::make_mut(&mut worker);
+                (underived.used, underived.attempts) = (Resources::default(), OrdMap::new());
+                self.cluster.workers.insert(worker.name.clone(), worker);
+            }
+            Inner::Key(key, used) => {
+                self.cluster.keys.insert(key, used);
+            }
+            Inner::Archived(id, archived) => self.note_archived(id, archived),
+            Inner::Job(header, spec) => {
+                let mut job = Job::new(header.id, spec, header.spec_bytes, header.submitted, header.submitted_at);
+                job.header = header;
+                self.jobs.insert(job.id(), Arc::new(job));
+            }
+            Inner::Task(job, at, head) => self.task_mut(job, at)?.head = head,
+            Inner::Elements(job, at, elements) => {
+                let task = self.task_mut(job, at)?;
+                for (index, element) in elements {
+                    if element.state == TaskState::Pending {
+                        task.ready.insert(index);
+                    }
+                    task.elements.insert(index, element);
+                }
+            }
+            Inner::Origin(id, answers) => {
+                self.dedup.origins.insert(id, answers);
+            }
+        }
+        Ok(())
+    }
+
+    fn task_mut(&mut self, job: JobId, at: u32) -> Result<&mut Task, RestoreError> {
+        let job_mut = Arc::make_mut(self.jobs.get_mut(&job).ok_or(RestoreError::NoJob(job))?);
+        job_mut.task_mut(at).ok_or(RestoreError::NoTask(job, at))
+    }
+
+    fn derive(&mut self) {
+        for worker in self.cluster.workers.values() {
+            if worker.is_alive() {
+                self.cluster.epochs.insert(worker.epoch, worker.name.clone());
+            } else {
+                let timer = Timer::ForgetWorker { name: worker.name.clone(), epoch: worker.epoch };
+                self.cluster.timers.set(worker.since.plus(DEAD_WORKER_RETENTION), timer);
+            }
+        }
+        let jobs: Vec<Arc<Job>> = self.jobs.values().cloned().collect();
+        for job in jobs {
+            self.derive_from(&job);
+        }
+    }
+
+    fn derive_from(&mut self, job: &Job) {
+        let cluster = &mut self.cluster;
+        cluster.note_submitted(job);
+        if let Some(finished_at) = job.header.finished_at {
+            cluster.note_finished(job, finished_at);
+        }
+        cluster.queue.update_all(job);
+        for (task, found, spec) in job.tasks() {
+            for (index, element) in found.elements() {
+                let at = ElementKey { job: job.id(), task, index };
+                if let Some(until) = element.wait_until {
+                    cluster.timers.set(until, Timer::Backoff(at));
+                }
+                let Some(attempt) = element.current().filter(|attempt| attempt.state.is_live()) else { continue };
+                if let Some(worker) = cluster.workers.get_mut(&attempt.worker) {
+                    let stopping = element.state == TaskState::Stopping;
+                    let live = LiveAttempt { number: attempt.number, fence: attempt.fence, stopping };
+                    Arc::make_mut(worker).take(at, live, &spec.resources);
+                }
+            }
+        }
+    }
+
+    /// The live attempts of a registration, as its worker must know them.
+    pub fn attempts_of(&self, worker: &Worker) -> Vec<(AttemptKey, bool)> {
+        let keys = worker.attempts.iter().map(|(at, live)| {
+            let (attempt, fence) = (live.number, live.fence);
+            (AttemptKey { job: at.job, task: at.task, index: at.index, attempt, fence }, live.stopping)
+        });
+        keys.collect()
+    }
+}
+
+fn job_records(job: &Job) -> impl Iterator<Item = Inner> + '_ {
+    let id = job.id();
+    let plan: Arc<Plan> = job.plan.clone();
+    let tasks = job.tasks.iter().flat_map(move |(at, task)| {
+        let initial = TaskHead { open_needs: plan.needs[*at as usize], count: task.head.count, ..TaskHead::default() };
+        let head = (task.head != initial).then(|| Inner::Task(id, *at, task.head));
+        let mut elements = task.elements.iter();
+        let blocks = std::iter::from_fn(move || {
+            let block: Vec<_> = elements.by_ref().take(ELEMENTS_PER_RECORD).map(|(i, e)| (*i, e.clone())).collect();
+            (!block.is_empty()).then(|| Inner::Elements(id, *at, block))
+        });
+        head.into_iter().chain(blocks)
+    });
+    std::iter::once(Inner::Job(job.header.clone(), job.spec.clone())).chain(tasks)
+}

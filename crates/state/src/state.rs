@@ -1,0 +1,178 @@
+//! The state: what all replicas agree on.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use quorate_types::status::JobState;
+use quorate_types::{Epoch, JobId, LogIndex, Name, ReplicaId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::archive::Archived;
+use crate::command::Policy;
+use crate::dedup::Dedup;
+use crate::job::Job;
+use crate::queue::Queue;
+use crate::timers::Timers;
+use crate::worker::Worker;
+
+/// The replicated state. A clone is O(1) and shares its structure with the original.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub(crate) jobs: OrdMap<JobId, Arc<Job>>,
+    pub(crate) cluster: Cluster,
+    pub(crate) dedup: Dedup,
+}
+
+/// Everything besides the jobs, so that a job and the rest can be changed side by side.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cluster {
+    pub(crate) scalars: Scalars,
+    pub(crate) storages: OrdMap<ReplicaId, u64>,
+    pub(crate) workers: OrdMap<Name, Arc<Worker>>,
+    /// Derived: the live registrations.
+    pub(crate) epochs: OrdMap<Epoch, Name>,
+    pub(crate) keys: OrdMap<IdempotencyKey, KeyUse>,
+    pub(crate) archive: OrdMap<JobId, Archived>,
+    /// Derived.
+    pub(crate) queue: Queue,
+    /// Derived.
+    pub(crate) timers: Timers,
+    /// Derived: finished jobs in memory, oldest first.
+    pub(crate) finished: imbl::OrdSet<(Timestamp, JobId)>,
+    /// Derived: archived jobs, oldest first.
+    pub(crate) archived: imbl::OrdSet<(Timestamp, JobId)>,
+    /// Derived: jobs in memory by namespace.
+    pub(crate) namespaces: OrdMap<Name, u64>,
+    /// Derived.
+    pub(crate) totals: Totals,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Scalars {
+    pub(crate) index: LogIndex,
+    pub(crate) now: Timestamp,
+    pub(crate) cluster_id: u64,
+    pub(crate) policy: Policy,
+    pub(crate) last_job: u64,
+    pub(crate) last_epoch: u64,
+    /// A hash over everything that ever went into the archive.
+    pub(crate) archive_hash: u64,
+}
+
+/// Sums over all jobs in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub unfinished_elements: u64,
+    pub finished_elements: u64,
+    pub spec_bytes: u64,
+    /// Output tails in the archive.
+    pub output_bytes: u64,
+}
+
+/// An idempotency key belongs to a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct IdempotencyKey {
+    pub(crate) namespace: Name,
+    pub(crate) key: Arc<str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeyUse {
+    pub(crate) job: JobId,
+    pub(crate) submitted: LogIndex,
+    pub(crate) spec_digest: u64,
+}
+
+impl State {
+    /// The index of the newest applied entry.
+    pub fn index(&self) -> LogIndex {
+        self.cluster.scalars.index
+    }
+
+    /// The newest time that an entry brought.
+    pub fn now(&self) -> Timestamp {
+        self.cluster.scalars.now
+    }
+
+    /// The cluster's identity; 0 before it has one.
+    pub fn cluster_id(&self) -> u64 {
+        self.cluster.scalars.cluster_id
+    }
+
+    pub fn policy(&self) -> Policy {
+        self.cluster.scalars.policy
+    }
+
+    /// The data folder that a replica's number is bound to.
+    pub fn storage_of(&self, replica: ReplicaId) -> Option<u64> {
+        self.cluster.storages.get(&replica).copied()
+    }
+
+    pub fn job(&self, id: JobId) -> Option<&Arc<Job>> {
+        self.jobs.get(&id)
+    }
+
+    /// Jobs in memory, by number.
+    pub fn jobs(&self) -> impl DoubleEndedIterator<Item = &Arc<Job>> {
+        self.jobs.values()
+    }
+
+    /// Jobs in memory with a number below `below`, newest first.
+    pub fn jobs_below(&self, below: JobId) -> impl Iterator<Item = &Arc<Job>> {
+        self.jobs.range(..below).rev().map(|(_, job)| job)
+    }
+
+    pub fn worker(&self, name: &str) -> Option<&Arc<Worker>> {
+        self.cluster.workers.get(name)
+    }
+
+    pub fn workers(&self) -> impl Iterator<Item = &Arc<Worker>> {
+        self.cluster.workers.values()
+    }
+
+    /// The living worker of this registration.
+    pub fn worker_of(&self, epoch: Epoch) -> Option<&Arc<Worker>> {
+        self.worker(self.cluster.epochs.get(&epoch)?)
+    }
+
+    pub fn queue(&self) -> &Queue {
+        &self.cluster.queue
+    }
+
+    /// When the next timer is due.
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        self.cluster.timers.next()
+    }
+
+    pub fn totals(&self) -> Totals {
+        self.cluster.totals
+    }
+
+    /// Namespaces that have jobs in memory.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Name> {
+        self.cluster.namespaces.keys()
+    }
+
+    /// Archived jobs with a number below `below`, newest first.
+    pub fn archived_below(&self, below: JobId) -> impl Iterator<Item = (JobId, &Archived)> {
+        self.cluster.archive.range(..below).rev().map(|(id, archived)| (*id, archived))
+    }
+
+    pub fn is_archived(&self, id: JobId) -> bool {
+        self.cluster.archive.contains_key(&id)
+    }
+
+    /// Whether the job is in memory or in the archive.
+    pub fn knows_job(&self, id: JobId) -> bool {
+        self.jobs.contains_key(&id) || self.is_archived(id)
+    }
+
+    /// How many jobs in memory are in which state.
+    pub fn job_states(&self) -> std::collections::BTreeMap<JobState, u64> {
+        let mut states = std::collections::BTreeMap::new();
+        for job in self.jobs.values() {
+            *states.entry(job.header.state).or_default() += 1;
+        }
+        states
+    }
+}

@@ -1,0 +1,107 @@
+//! The state as the HTTP API shows it.
+
+use std::sync::Arc;
+
+use quorate_types::api::{AttemptView, JobView, ProgressView, TaskView, WorkerView};
+use quorate_types::status::{AttemptState, Ending, TaskState};
+use quorate_types::{AttemptNumber, JobSpec, Name, TaskIndex};
+
+use crate::job::{Attempt, Element, Header, Job, TaskHead};
+use crate::worker::Worker;
+
+/// Whether a job's view carries its specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    Full,
+    Summary,
+}
+
+pub fn job(header: &Header, spec: &Arc<JobSpec>, detail: Detail) -> JobView {
+    JobView {
+        id: header.id,
+        name: spec.name.clone(),
+        namespace: spec.namespace.clone(),
+        state: header.state,
+        priority: spec.priority,
+        labels: spec.labels.clone(),
+        submitted_at: header.submitted_at,
+        started_at: header.started_at,
+        finished_at: header.finished_at,
+        index: header.changed,
+        tasks: header.counts,
+        spec: (detail == Detail::Full).then(|| spec.clone()),
+    }
+}
+
+/// One element of a job in memory.
+pub fn element_of(job: &Job, task: u32, index: TaskIndex) -> Option<TaskView> {
+    let found = job.task(task)?;
+    let name = &job.task_spec(task)?.name;
+    match found.element(index) {
+        Some(record) => Some(element(name, index, record)),
+        None => (index.0 < found.head.count).then(|| untouched(name, index, &found.head)),
+    }
+}
+
+/// An element without a record.
+pub fn untouched(task: &Name, index: TaskIndex, head: &TaskHead) -> TaskView {
+    element(task, index, &Element::new(head.fresh_state()))
+}
+
+pub fn element(task: &Name, index: TaskIndex, element: &Element) -> TaskView {
+    let newest = element.current();
+    let live_or_done = newest.filter(|_| !matches!(element.state, TaskState::Pending | TaskState::Waiting));
+    TaskView {
+        task: task.clone(),
+        index,
+        state: element.state,
+        attempt: newest.map_or(AttemptNumber(0), |attempt| attempt.number),
+        worker: live_or_done.map(|attempt| attempt.worker.clone()),
+        exit_code: newest.and_then(|attempt| attempt.ending.as_ref()).and_then(Ending::exit_code),
+        reason: newest.and_then(reason),
+        result: element.result.as_deref().map(str::to_owned),
+        progress: element.progress.as_ref().map(|progress| ProgressView {
+            fraction: f64::from(progress.millis) / 1000.0,
+            message: progress.message.to_string(),
+        }),
+        started_at: live_or_done.and_then(|attempt| attempt.started_at),
+        finished_at: live_or_done.and_then(|attempt| attempt.finished_at),
+        attempts: element.attempts.iter().map(attempt).collect(),
+    }
+}
+
+fn attempt(attempt: &Attempt) -> AttemptView {
+    AttemptView {
+        number: attempt.number,
+        fence: attempt.fence,
+        worker: attempt.worker.clone(),
+        epoch: attempt.epoch,
+        state: attempt.state,
+        exit_code: attempt.ending.as_ref().and_then(Ending::exit_code),
+        reason: reason(attempt),
+        started_at: attempt.started_at,
+        finished_at: attempt.finished_at,
+    }
+}
+
+fn reason(attempt: &Attempt) -> Option<String> {
+    match (&attempt.ending, attempt.state) {
+        (Some(Ending::Exited(0)), _) => None,
+        (Some(ending), _) => Some(ending.to_string()),
+        (None, AttemptState::Lost) => Some("its worker was lost".to_owned()),
+        (None, _) => None,
+    }
+}
+
+pub fn worker(worker: &Worker) -> WorkerView {
+    WorkerView {
+        name: worker.name.clone(),
+        epoch: worker.epoch,
+        state: worker.state(),
+        labels: worker.labels.clone(),
+        capacity: worker.capacity.clone(),
+        used: worker.used.clone(),
+        running: worker.attempts.len() as u64,
+        replica: worker.replica,
+    }
+}

@@ -1,0 +1,77 @@
+//! Workers and their registrations.
+
+use std::collections::BTreeMap;
+
+use imbl::OrdMap;
+use quorate_types::status::WorkerState;
+use quorate_types::{AttemptNumber, Epoch, Fence, Name, ReplicaId, Resources, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::job::ElementKey;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Worker {
+    pub name: Name,
+    pub epoch: Epoch,
+    /// The agent's random number for this registration.
+    pub instance: u64,
+    pub labels: BTreeMap<Name, String>,
+    pub capacity: Resources,
+    pub life: Life,
+    /// An operator wants no new tasks there; survives a new registration.
+    pub draining: bool,
+    pub replica: ReplicaId,
+    /// When the registration began or ended.
+    pub since: Timestamp,
+    /// Derived: what the live attempts hold together.
+    #[serde(skip)]
+    pub used: Resources,
+    /// Derived: the live attempts.
+    #[serde(skip)]
+    pub attempts: OrdMap<ElementKey, LiveAttempt>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Life {
+    Alive,
+    Lost,
+    Left,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveAttempt {
+    pub number: AttemptNumber,
+    pub fence: Fence,
+    pub stopping: bool,
+}
+
+impl Worker {
+    pub fn state(&self) -> WorkerState {
+        match self.life {
+            Life::Lost => WorkerState::Lost,
+            Life::Left => WorkerState::Left,
+            Life::Alive if self.draining => WorkerState::Draining,
+            Life::Alive => WorkerState::Ready,
+        }
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.life == Life::Alive
+    }
+
+    /// What new attempts may take.
+    pub fn free(&self) -> Resources {
+        self.capacity.clone().minus(&self.used)
+    }
+
+    pub(crate) fn take(&mut self, key: ElementKey, attempt: LiveAttempt, resources: &Resources) {
+        self.used.add(resources);
+        self.attempts.insert(key, attempt);
+    }
+
+    pub(crate) fn release(&mut self, key: &ElementKey, resources: &Resources) {
+        if self.attempts.remove(key).is_some() {
+            self.used.subtract(resources);
+        }
+    }
+}

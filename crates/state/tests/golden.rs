@@ -1,0 +1,83 @@
+//! The encoding of commands must never change: logs and snapshots outlive versions.
+//! When this fails, the change breaks old data folders; append instead.
+
+mod support;
+
+use quorate_state::command::{
+    Assignment, Command, Entry, Origin, PlacementOrder, Policy, Proposal, QueueOrder, Registration, RetryScope,
+};
+use quorate_types::session::{Finished, Happening, Report};
+use quorate_types::status::Ending;
+use quorate_types::{AttemptNumber, Epoch, JobId, ReplicaId, Resources, Span, TaskIndex, Timestamp};
+use support::{key, name, spec};
+
+fn commands() -> Vec<Command> {
+    let job = JobId(300);
+    let (worker, epoch, replica) = (name("w"), Epoch(4), ReplicaId(2));
+    let finished = Finished {
+        ending: Ending::Signalled(9),
+        ran: Span(5),
+        result: Some("r".into()),
+        stdout_tail: vec![1],
+        stderr_tail: vec![],
+    };
+    vec![
+        Command::Submit(spec(r#"{"name":"j","tasks":[{"name":"t","command":["c"],"timeout":"1s"}]}"#)),
+        Command::Cancel { job },
+        Command::Pause { job },
+        Command::Resume { job },
+        Command::Retry { job, scope: RetryScope::NotSucceeded },
+        Command::Forget { job },
+        Command::Reassign { job, task: name("t"), index: TaskIndex(1) },
+        Command::Register(Box::new(Registration {
+            name: worker.clone(),
+            labels: Default::default(),
+            capacity: Resources::new(1000, 2),
+            instance: 9,
+            replaces: Some(8),
+            replica,
+        })),
+        Command::Attach { worker: worker.clone(), epoch, replica },
+        Command::Expire { worker: worker.clone(), epoch },
+        Command::End { worker: worker.clone(), epoch },
+        Command::Drain { worker: worker.clone() },
+        Command::Undrain { worker: worker.clone() },
+        Command::Remove { worker: worker.clone() },
+        Command::Assign {
+            items: vec![Assignment { job, task: 0, index: TaskIndex(7), attempt: AttemptNumber(1), epoch }],
+        },
+        Command::Report {
+            worker,
+            epoch,
+            reports: vec![
+                Report { key: key(300, 0, 7, 1, 12), what: Happening::Started },
+                Report { key: key(300, 0, 7, 1, 12), what: Happening::Finished(Box::new(finished)) },
+            ],
+        },
+        Command::Advance,
+        Command::SetPolicy(Policy { queue: QueueOrder::Fifo, placement: PlacementOrder::Random }),
+        Command::NameCluster { id: 1 },
+        Command::IdentifyReplica { replica, storage: 3 },
+        Command::ForgetReplica { replica },
+    ]
+}
+
+#[test]
+fn encodings_are_what_they_were() {
+    let mut text = String::new();
+    for command in commands() {
+        let origin = Some(Origin { incarnation: 1, sequence: 2, answered_below: 1 });
+        let entry = Entry { time: Timestamp(1000), proposals: vec![Proposal { origin, command }] };
+        let bytes = bincode::serde::encode_to_vec(&entry, bincode::config::standard()).unwrap();
+        let (back, read): (Entry, usize) =
+            bincode::serde::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
+        assert_eq!((&back, read), (&entry, bytes.len()));
+        text.extend(bytes.iter().map(|byte| format!("{byte:02x}")));
+        text.push('\n');
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/commands.hex");
+    if std::env::var_os("QUORATE_WRITE_GOLDEN").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(path).unwrap(), "an encoding changed");
+}

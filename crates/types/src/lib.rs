@@ -1,0 +1,31 @@
+//! The vocabulary of Quorate: identifiers, units, the validated job specification, and the shapes
+//! that travel between replicas, workers and clients.
+//!
+//! Layout: `id` and `name` (who), `time` and `resources` (how much), `job` (what is submitted) with
+//! `validate` (how a request becomes a job), `status` (the states of things), `api` (answers of the
+//! HTTP API), `problem` (its errors), `event` (what changed), `session` (the worker protocol) and
+//! `limits` (every bound that a specification must respect).
+//!
+//! Invariants: a [`job::JobSpec`] exists only validated; names are checked when they are made; units
+//! are integers inside (milliseconds, millicores, bytes) and human strings only at the edge. Types
+//! that go into the log use plain serde derives, so that they encode the same in JSON and in bincode.
+
+pub mod api;
+pub mod event;
+pub mod id;
+pub mod job;
+pub mod limits;
+pub mod name;
+pub mod problem;
+pub mod resources;
+pub mod session;
+pub mod status;
+pub mod time;
+pub mod validate;
+
+pub use id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
+pub use job::{JobSpec, TaskSpec};
+pub use name::{JobName, Name};
+pub use problem::{Code, Problem};
+pub use resources::Resources;
+pub use time::{Span, Timestamp};

@@ -1,0 +1,58 @@
+//! Every bound that a specification must respect. docs/limits.md lists them for users.
+
+/// Names become folder names and map keys; 128 leaves room for any prefix within a path component.
+pub const NAME_LEN_MAX: usize = 128;
+/// Distinct task definitions of one job. A job is one log entry; 10,000 small ones stay near 1 MiB.
+pub const TASKS_PER_JOB_MAX: usize = 10_000;
+/// Elements of one array task, and of all tasks of a job together.
+pub const ELEMENTS_PER_JOB_MAX: u64 = 1_000_000;
+/// Dependencies of one job.
+pub const EDGES_PER_JOB_MAX: usize = 200_000;
+/// Arguments of one command.
+pub const COMMAND_ARGS_MAX: usize = 4_096;
+/// Bytes of all arguments of one command: Linux refuses more than 128 KiB in one argument.
+pub const COMMAND_BYTES_MAX: usize = 128 << 10;
+/// Environment variables of one task.
+pub const ENV_VARS_MAX: usize = 1_024;
+/// Bytes of all names and values of one task's environment.
+pub const ENV_BYTES_MAX: usize = 128 << 10;
+/// Bytes of a task's standard input. Larger inputs belong into a file.
+pub const STDIN_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a path in a specification (PATH_MAX of Linux).
+pub const PATH_BYTES_MAX: usize = 4_096;
+/// Labels of a job or worker.
+pub const LABELS_MAX: usize = 64;
+/// Bytes of a label's value.
+pub const LABEL_VALUE_BYTES_MAX: usize = 256;
+/// Bytes of an idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// Kinds of resources besides cpu and memory.
+pub const RESOURCE_KINDS_MAX: usize = 16;
+/// The largest amount of a resource in its inner unit: keeps every sum far from overflow.
+pub const RESOURCE_UNITS_MAX: u64 = 1 << 53;
+/// Retries of one task.
+pub const RETRIES_MAX: u32 = 1_000;
+/// The longest duration in a specification: ten years.
+pub const SPAN_MS_MAX: u64 = 10 * 366 * 24 * 3600 * 1000;
+/// The highest priority; the lowest is 0.
+pub const PRIORITY_MAX: u8 = 100;
+/// Bytes of an encoded job specification; one proposal must stay small beside a batch.
+pub const JOB_BYTES_MAX: usize = 4 << 20;
+/// What a task may leave as its result.
+pub const RESULT_BYTES_MAX: usize = 64 << 10;
+/// The message beside a task's progress.
+pub const PROGRESS_MESSAGE_BYTES_MAX: usize = 256;
+/// Attempts of one task that are remembered one by one; older ones are dropped.
+pub const ATTEMPTS_KEPT_MAX: usize = 16;
+/// The tail of each output stream that the cluster may keep, at the most.
+pub const OUTPUT_TAIL_BYTES_MAX: usize = 1 << 20;
+/// The tail of each output stream that the cluster keeps unless configured otherwise.
+pub const OUTPUT_TAIL_BYTES_DEFAULT: usize = 16 << 10;
+/// A free text in a reason.
+pub const REASON_BYTES_MAX: usize = 512;
+/// One frame of the worker protocol: a batch of assignments with their specifications.
+pub const SESSION_FRAME_BYTES_MAX: usize = 16 << 20;
+/// Reports in one frame; the worker sends the rest with the next.
+pub const REPORTS_PER_FRAME_MAX: usize = 4_096;
+/// Bytes of one chunk of output that is read through a session.
+pub const OUTPUT_CHUNK_BYTES_MAX: usize = 64 << 10;

@@ -1,0 +1,164 @@
+//! The states of jobs, tasks, attempts and workers, and why an attempt ended.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! states {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $text)] $variant),+
+        }
+
+        impl $name {
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                Self::ALL.iter().copied().find(|s| s.as_str() == text).ok_or_else(|| {
+                    let known: Vec<_> = Self::ALL.iter().map(|s| s.as_str()).collect();
+                    format!("{text:?} is none of {}", known.join(", "))
+                })
+            }
+        }
+    };
+}
+
+states!(
+    /// The state of a job.
+    JobState {
+        Pending = "pending",
+        Running = "running",
+        Paused = "paused",
+        Succeeded = "succeeded",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
+);
+
+states!(
+    /// The state of a task.
+    TaskState {
+        /// Waits for other tasks, a start time or its backoff.
+        Waiting = "waiting",
+        /// Could be placed.
+        Pending = "pending",
+        Assigned = "assigned",
+        Running = "running",
+        /// Its attempt was told to end and has not confirmed it.
+        Stopping = "stopping",
+        Succeeded = "succeeded",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
+);
+
+states!(
+    /// The state of one attempt.
+    AttemptState {
+        Assigned = "assigned",
+        Running = "running",
+        Stopping = "stopping",
+        Succeeded = "succeeded",
+        Failed = "failed",
+        Cancelled = "cancelled",
+        /// Its worker died or was cut off; the attempt certainly runs no more.
+        Lost = "lost",
+    }
+);
+
+states!(
+    /// The state of a worker.
+    WorkerState {
+        Ready = "ready",
+        /// Gets no new tasks.
+        Draining = "draining",
+        /// Its lease ran out.
+        Lost = "lost",
+        /// It signed off.
+        Left = "left",
+    }
+);
+
+impl JobState {
+    pub const fn is_finished(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl TaskState {
+    pub const fn is_finished(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+
+    /// Whether an attempt of the task holds resources on a worker.
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Assigned | Self::Running | Self::Stopping)
+    }
+}
+
+impl AttemptState {
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Assigned | Self::Running | Self::Stopping)
+    }
+}
+
+/// How an attempt ended, as its worker saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// The process ended with this code.
+    Exited(i32),
+    /// A signal that the worker did not send ended the process.
+    Signalled(i32),
+    /// The task's timeout passed and the worker ended it.
+    TimedOut,
+    /// The cluster asked the worker to stop it and the worker did.
+    Stopped,
+    /// The process could not be started; the text says why.
+    NotStarted(String),
+    /// The attempt wrote more output than the worker allows.
+    OutputLimit,
+}
+
+impl Ending {
+    pub const fn is_success(&self) -> bool {
+        matches!(self, Self::Exited(0))
+    }
+
+    /// The exit code as a shell would give it: 128 + n for signal n.
+    pub const fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Exited(code) => Some(*code),
+            Self::Signalled(signal) => Some(128 + *signal),
+            Self::TimedOut | Self::Stopped | Self::NotStarted(_) | Self::OutputLimit => None,
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exited with code {code}"),
+            Self::Signalled(signal) => write!(f, "killed by signal {signal}"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Stopped => f.write_str("stopped"),
+            Self::NotStarted(why) => write!(f, "could not be started: {why}"),
+            Self::OutputLimit => f.write_str("wrote more output than the worker allows"),
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! From a request to a valid job. Every complaint names its place as a JSON pointer.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::job::{Backoff, BackoffRequest, Driver, JobRequest, JobSpec, TaskRequest, TaskSpec};
+use crate::limits::*;
+use crate::name::{JobName, Name};
+use crate::problem::FieldError;
+use crate::resources::Resources;
+use crate::time::Span;
+
+/// How many complaints one answer lists; a user mends a few at a time.
+const COMPLAINTS_MAX: usize = 20;
+/// What a process gets between TERM and KILL unless the task says otherwise.
+const GRACE_DEFAULT: Span = Span::from_secs(10);
+
+impl JobRequest {
+    /// Checks the request and fills in the defaults.
+    ///
+    /// # Errors
+    /// Up to twenty complaints, in the order of the document.
+    pub fn validate(self) -> Result<JobSpec, Vec<FieldError>> {
+        let mut complaints = Complaints::default();
+        complaints.check_job_fields(&self);
+        let requests = match (self.tasks, self.command) {
+            (Some(tasks), None) => tasks,
+            (None, Some(command)) => vec![TaskRequest { command: Some(command), ..TaskRequest::default() }],
+            (Some(_), Some(_)) => return Err(vec![FieldError::new("/command", "give either command or tasks, not both")]),
+            (None, None) => return Err(vec![FieldError::new("/tasks", "a job needs tasks or a command")]),
+        };
+        complaints.check_task_count(&requests);
+        if complaints.is_full() {
+            return Err(complaints.0);
+        }
+        let short_form = requests.len() == 1;
+        let tasks: Vec<TaskSpec> = requests
+            .into_iter()
+            .enumerate()
+            .map(|(at, request)| complaints.task(at, request, short_form))
+            .collect();
+        complaints.check_elements(&tasks);
+        complaints.check_needs(&tasks);
+        if !complaints.0.is_empty() {
+            return Err(complaints.0);
+        }
+        let name = match (self.name, tasks.first()) {
+            (Some(name), _) => name,
+            (None, Some(task)) => JobName::new(&task.name).map_err(|e| vec![FieldError::new("/name", e.to_string())])?,
+            (None, None) => return Err(vec![FieldError::new("/tasks", "a job needs a task")]),
+        };
+        Ok(JobSpec {
+            name,
+            namespace: self.namespace.unwrap_or_else(default_namespace),
+            priority: self.priority.unwrap_or(50),
+            labels: self.labels.unwrap_or_default(),
+            idempotency_key: self.idempotency_key,
+            on_failure: self.on_failure.unwrap_or_default(),
+            tasks,
+        })
+    }
+}
+
+/// The namespace of jobs that name none.
+pub fn default_namespace() -> Name {
+    constant("default")
+}
+
+/// A name that is written in this program and therefore valid.
+fn constant(text: &'static str) -> Name {
+    Name::new(text).unwrap_or_else(|e| unreachable!("{text:?} {e}"))
+}
+
+/// Checks the labels of a job or worker.
+pub fn check_labels(labels: &BTreeMap<Name, String>) -> Result<(), String> {
+    if labels.len() > LABELS_MAX {
+        return Err(format!("has {} labels, the most is {LABELS_MAX}", labels.len()));
+    }
+    match labels.iter().find(|(_, value)| value.len() > LABEL_VALUE_BYTES_MAX) {
+        Some((label, _)) => Err(format!("label {label} is longer than {LABEL_VALUE_BYTES_MAX} bytes")),
+        None => Ok(()),
+    }
+}
+
+/// Checks an idempotency key.
+pub fn check_idempotency_key(key: &str) -> Result<(), String> {
+    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        return Err(format!("must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes long"));
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Complaints(Vec<FieldError>);
+
+impl Complaints {
+    fn add(&mut self, pointer: String, detail: impl Into<String>) {
+        if !self.is_full() {
+            self.0.push(FieldError::new(pointer, detail));
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.len() >= COMPLAINTS_MAX
+    }
+
+    fn check_job_fields(&mut self, job: &JobRequest) {
+        if let Some(priority) = job.priority.filter(|p| *p > PRIORITY_MAX) {
+            self.add("/priority".into(), format!("{priority} is above {PRIORITY_MAX}"));
+        }
+        if let Some(Err(detail)) = job.labels.as_ref().map(check_labels) {
+            self.add("/labels".into(), detail);
+        }
+        if let Some(Err(detail)) = job.idempotency_key.as_deref().map(check_idempotency_key) {
+            self.add("/idempotency_key".into(), detail);
+        }
+    }
+
+    fn check_task_count(&mut self, tasks: &[TaskRequest]) {
+        if tasks.is_empty() {
+            self.add("/tasks".into(), "a job needs at least one task");
+        }
+        if tasks.len() > TASKS_PER_JOB_MAX {
+            self.0 = vec![FieldError::new("/tasks", format!("more than {TASKS_PER_JOB_MAX} tasks"))];
+        }
+        let edges: usize = tasks.iter().filter_map(|t| t.needs.as_ref()).map(Vec::len).sum();
+        if edges > EDGES_PER_JOB_MAX {
+            self.add("/tasks".into(), format!("{edges} dependencies, the most is {EDGES_PER_JOB_MAX}"));
+        }
+    }
+
+    fn task(&mut self, at: usize, request: TaskRequest, alone: bool) -> TaskSpec {
+        let place = |field: &str| format!("/tasks/{at}/{field}");
+        if request.name.is_none() && !alone {
+            self.add(place("name"), "each task of several needs a name");
+        }
+        let driver = request.driver.unwrap_or_default();
+        let command = request.command.unwrap_or_default();
+        if let Err(detail) = check_command(driver, &command) {
+            self.add(place("command"), detail);
+        }
+        let env = request.env.unwrap_or_default();
+        if let Err(detail) = check_env(&env) {
+            self.add(place("env"), detail);
+        }
+        if let Some(Err(detail)) = request.working_dir.as_deref().map(check_path) {
+            self.add(place("working_dir"), detail);
+        }
+        if request.stdin.as_ref().is_some_and(|s| s.len() > STDIN_BYTES_MAX) {
+            self.add(place("stdin"), format!("longer than {STDIN_BYTES_MAX} bytes"));
+        }
+        let count = request.count.unwrap_or(1);
+        if count == 0 {
+            self.add(place("count"), "must be at least 1");
+        }
+        let retries = request.retries.unwrap_or(0);
+        if retries > RETRIES_MAX {
+            self.add(place("retries"), format!("{retries} is above {RETRIES_MAX}"));
+        }
+        let spans = [("timeout", request.timeout), ("expected", request.expected), ("grace", request.grace)];
+        for (field, span) in spans {
+            if span.is_some_and(|s| s.0 > SPAN_MS_MAX || (s.0 == 0 && field != "grace")) {
+                self.add(place(field), "must be longer than nothing and shorter than ten years");
+            }
+        }
+        TaskSpec {
+            name: request.name.unwrap_or_else(|| constant("main")),
+            driver,
+            command,
+            env,
+            working_dir: request.working_dir,
+            stdin: request.stdin,
+            count,
+            needs: request.needs.unwrap_or_default(),
+            resources: request.resources.unwrap_or_else(|| Resources::new(1000, 0)),
+            retries,
+            backoff: self.backoff(&place("backoff"), request.backoff),
+            timeout: request.timeout,
+            grace: request.grace.unwrap_or(GRACE_DEFAULT),
+            expected: request.expected,
+        }
+    }
+
+    fn backoff(&mut self, place: &str, request: Option<BackoffRequest>) -> Backoff {
+        let request = request.unwrap_or_default();
+        let default = Backoff::default();
+        let initial = request.initial.unwrap_or(default.initial);
+        let max = request.max.unwrap_or(default.max.max(initial));
+        if max < initial || max.0 > SPAN_MS_MAX {
+            self.add(format!("{place}/max"), "must be at least initial and shorter than ten years");
+        }
+        Backoff { initial, factor: request.factor.unwrap_or(default.factor), max }
+    }
+
+    fn check_elements(&mut self, tasks: &[TaskSpec]) {
+        let elements: u64 = tasks.iter().map(|t| u64::from(t.count)).sum();
+        if elements > ELEMENTS_PER_JOB_MAX {
+            self.add("/tasks".into(), format!("{elements} elements, the most is {ELEMENTS_PER_JOB_MAX}"));
+        }
+    }
+
+    fn check_needs(&mut self, tasks: &[TaskSpec]) {
+        let mut positions: HashMap<&str, usize> = HashMap::with_capacity(tasks.len());
+        for (at, task) in tasks.iter().enumerate() {
+            if positions.insert(task.name.as_str(), at).is_some() {
+                self.add(format!("/tasks/{at}/name"), format!("another task is called {:?} already", task.name.as_str()));
+            }
+        }
+        let mut graph: Vec<Vec<usize>> = Vec::with_capacity(tasks.len());
+        for (at, task) in tasks.iter().enumerate() {
+            let mut needs = Vec::with_capacity(task.needs.len());
+            for (nth, need) in task.needs.iter().enumerate() {
+                match positions.get(need.as_str()) {
+                    Some(found) if needs.contains(found) && needs.len() < 64 => {
+                        self.add(format!("/tasks/{at}/needs/{nth}"), format!("{:?} is named twice", need.as_str()));
+                    }
+                    Some(found) => needs.push(*found),
+                    None => self.add(format!("/tasks/{at}/needs/{nth}"), format!("no task is called {:?}", need.as_str())),
+                }
+            }
+            graph.push(needs);
+        }
+        if self.0.is_empty() && let Some((at, nth)) = find_cycle(&graph) {
+            let names = format!("{:?} and {:?}", tasks[at].name.as_str(), tasks[at].needs[nth].as_str());
+            self.add(format!("/tasks/{at}/needs/{nth}"), format!("{names} need each other in a cycle"));
+        }
+    }
+}
+
+/// An edge of a cycle as (task, position in its needs), by Kahn's topological sort: what is left
+/// when no task without open needs is left contains a cycle.
+fn find_cycle(needs: &[Vec<usize>]) -> Option<(usize, usize)> {
+    let mut open: Vec<usize> = needs.iter().map(Vec::len).collect();
+    let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); needs.len()];
+    for (at, of) in needs.iter().enumerate() {
+        for need in of {
+            dependents[*need].push(at);
+        }
+    }
+    let mut ready: Vec<usize> = (0..needs.len()).filter(|at| open[*at] == 0).collect();
+    while let Some(done) = ready.pop() {
+        for dependent in &dependents[done] {
+            open[*dependent] -= 1;
+            if open[*dependent] == 0 {
+                ready.push(*dependent);
+            }
+        }
+    }
+    // Every task that is left has a need that is left too: walking along them ends in a circle.
+    let mut at = (0..needs.len()).find(|at| open[*at] > 0)?;
+    for _ in 0..needs.len() {
+        at = *needs[at].iter().find(|need| open[**need] > 0)?;
+    }
+    needs[at].iter().position(|need| open[*need] > 0).map(|nth| (at, nth))
+}
+
+fn check_command(driver: Driver, command: &[String]) -> Result<(), String> {
+    match driver {
+        Driver::Noop => return Ok(()),
+        Driver::Process => {}
+    }
+    if command.first().is_none_or(String::is_empty) {
+        return Err("a program is needed as the first element".into());
+    }
+    if command.len() > COMMAND_ARGS_MAX || command.iter().map(String::len).sum::<usize>() > COMMAND_BYTES_MAX {
+        return Err(format!("more than {COMMAND_ARGS_MAX} arguments or {COMMAND_BYTES_MAX} bytes"));
+    }
+    if command.iter().any(|arg| arg.contains('\0')) {
+        return Err("an argument must not hold a NUL character".into());
+    }
+    Ok(())
+}
+
+fn check_env(env: &BTreeMap<String, String>) -> Result<(), String> {
+    let bytes: usize = env.iter().map(|(k, v)| k.len() + v.len()).sum();
+    if env.len() > ENV_VARS_MAX || bytes > ENV_BYTES_MAX {
+        return Err(format!("more than {ENV_VARS_MAX} variables or {ENV_BYTES_MAX} bytes"));
+    }
+    match env.iter().find(|(k, v)| k.is_empty() || k.contains(['=', '\0']) || v.contains('\0')) {
+        Some((name, _)) => Err(format!("{name:?} is not the name of a variable, or its value holds a NUL character")),
+        None => Ok(()),
+    }
+}
+
+fn check_path(path: &str) -> Result<(), String> {
+    if path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0') {
+        return Err(format!("must be a path of 1 to {PATH_BYTES_MAX} bytes without NUL"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn validate(json: &str) -> Result<JobSpec, Vec<FieldError>> {
+        serde_json::from_str::<JobRequest>(json).unwrap().validate()
+    }
+
+    #[test]
+    fn a_command_becomes_a_task_named_main() {
+        let job = validate(r#"{"command":["true"]}"#).unwrap();
+        assert_eq!((job.name.as_str(), job.tasks[0].name.as_str()), ("main", "main"));
+        assert_eq!((job.priority, job.tasks[0].count, job.tasks[0].resources.cpu_millis), (50, 1, 1000));
+    }
+
+    #[test]
+    fn each_complaint_names_its_place() {
+        let cases = [
+            (r#"{}"#, "/tasks"),
+            (r#"{"tasks":[]}"#, "/tasks"),
+            (r#"{"command":["a"],"tasks":[]}"#, "/command"),
+            (r#"{"command":[]}"#, "/tasks/0/command"),
+            (r#"{"command":["a\u0000"]}"#, "/tasks/0/command"),
+            (r#"{"command":["a"],"priority":101}"#, "/priority"),
+            (r#"{"command":["a"],"idempotency_key":""}"#, "/idempotency_key"),
+            (r#"{"tasks":[{"name":"a","command":["x"]},{"command":["x"]}]}"#, "/tasks/1/name"),
+            (r#"{"tasks":[{"name":"a","command":["x"]},{"name":"a","command":["x"]}]}"#, "/tasks/1/name"),
+            (r#"{"tasks":[{"name":"a","command":["x"],"needs":["b"]}]}"#, "/tasks/0/needs/0"),
+            (r#"{"tasks":[{"name":"a","command":["x"],"needs":["a"]}]}"#, "/tasks/0/needs/0"),
+            (r#"{"tasks":[{"name":"a","command":["x"],"count":0}]}"#, "/tasks/0/count"),
+            (r#"{"tasks":[{"name":"a","command":["x"],"count":1000001}]}"#, "/tasks"),
+            (r#"{"tasks":[{"name":"a","command":["x"],"timeout":"0s"}]}"#, "/tasks/0/timeout"),
+            (r#"{"tasks":[{"name":"a","command":["x"],"retries":1001}]}"#, "/tasks/0/retries"),
+            (r#"{"tasks":[{"name":"a","command":["x"],"env":{"A=":"x"}}]}"#, "/tasks/0/env"),
+            (r#"{"tasks":[{"name":"a","command":["x"],"backoff":{"initial":"9s","max":"1s"}}]}"#, "/tasks/0/backoff/max"),
+        ];
+        for (json, pointer) in cases {
+            let complaints = validate(json).expect_err(json);
+            assert_eq!(complaints[0].pointer, pointer, "{json}: {complaints:?}");
+        }
+    }
+
+    #[test]
+    fn a_cycle_is_pointed_at() {
+        let json = r#"{"tasks":[{"name":"free","command":["x"]},
+            {"name":"tail","command":["x"],"needs":["c"]},
+            {"name":"a","command":["x"],"needs":["free","c"]},
+            {"name":"b","command":["x"],"needs":["a"]},
+            {"name":"c","command":["x"],"needs":["b"]}]}"#;
+        let complaint = &validate(json).unwrap_err()[0];
+        assert!(["/tasks/2/needs/1", "/tasks/3/needs/0", "/tasks/4/needs/0"].contains(&complaint.pointer.as_str()));
+        assert!(complaint.detail.contains("cycle"));
+    }
+
+    #[test]
+    fn what_a_job_prints_can_be_submitted_again() {
+        let json = r#"{"name":"n","tasks":[{"name":"a","command":["x"],"resources":{"cpu":0.5,"gpu":1},
+            "backoff":{"factor":1.5},"timeout":"1h30m","count":3}]}"#;
+        let job = validate(json).unwrap();
+        assert_eq!(validate(&serde_json::to_string(&job).unwrap()), Ok(job));
+    }
+
+    #[test]
+    fn backoff_grows_to_its_maximum() {
+        let backoff = Backoff { max: Span::from_secs(5), ..Backoff::default() };
+        let waits: Vec<u64> = [1, 2, 3, 4, 1000].map(|n| backoff.wait(n).0).to_vec();
+        assert_eq!(waits, [1000, 2000, 4000, 5000, 5000]);
+    }
+}

@@ -1,0 +1,99 @@
+//! The threads that do the agent's work on the disk, so that a slow disk never delays a heartbeat.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use quorate_types::session::{AttemptKey, Definition};
+use tokio::sync::mpsc;
+
+use crate::error::WorkerError;
+use crate::leftovers;
+use crate::spool::{Observation, Spool, lock};
+use crate::table::Leftover;
+use crate::watchdog::wire::Spawn;
+
+/// Two, so that one slow removal does not hold up every start.
+const THREADS: usize = 2;
+
+#[derive(Debug)]
+pub(crate) enum Job {
+    Prepare { key: AttemptKey, definition: Arc<Definition> },
+    Collect { key: AttemptKey },
+    Discard { key: AttemptKey },
+    RecordGroup { key: AttemptKey, pid: i32 },
+    Observe { keys: Vec<AttemptKey>, progress: bool },
+    Prune,
+}
+
+#[derive(Debug)]
+pub(crate) enum Done {
+    Prepared { key: AttemptKey, outcome: Result<Box<Spawn>, String> },
+    Collected { key: AttemptKey, leftover: Leftover },
+    Observed(Vec<Observation>),
+}
+
+/// Both queues are bounded by the attempts of the table, which has at most one job waiting for each.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    jobs: Sender<Job>,
+    pub(crate) done: mpsc::UnboundedReceiver<Done>,
+}
+
+impl Disk {
+    pub(crate) fn start(spool: &Arc<Spool>) -> Result<Self, WorkerError> {
+        let (jobs, queue) = channel();
+        let (done_sender, done) = mpsc::unbounded_channel();
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..THREADS {
+            let (spool, queue, done) = (Arc::clone(spool), Arc::clone(&queue), done_sender.clone());
+            let thread = thread::Builder::new().name("quorate-spool".into());
+            let started = thread.spawn(move || work(&spool, &queue, &done));
+            started.map_err(WorkerError::file("start a thread for", spool_name()))?;
+        }
+        Ok(Self { jobs, done })
+    }
+
+    pub(crate) fn submit(&self, job: Job) {
+        // The threads end only when this sender is gone.
+        let _ = self.jobs.send(job);
+    }
+}
+
+fn spool_name() -> &'static str {
+    crate::spool::ATTEMPTS
+}
+
+fn work(spool: &Spool, queue: &Mutex<Receiver<Job>>, done: &mpsc::UnboundedSender<Done>) {
+    loop {
+        let job = lock(queue).recv();
+        let Ok(job) = job else { return };
+        // Nobody listens any more when the agent is leaving; what is queued is still tidied up.
+        if let Some(result) = carry_out(spool, job) {
+            let _ = done.send(result);
+        }
+    }
+}
+
+fn carry_out(spool: &Spool, job: Job) -> Option<Done> {
+    match job {
+        Job::Prepare { key, definition } => {
+            let outcome = spool.prepare(key, &definition).map(Box::new);
+            Some(Done::Prepared { key, outcome })
+        }
+        Job::Collect { key } => Some(Done::Collected { key, leftover: spool.collect(key) }),
+        Job::Observe { keys, progress } => Some(Done::Observed(spool.observe(&keys, progress))),
+        Job::Discard { key } => {
+            spool.discard(key);
+            None
+        }
+        Job::RecordGroup { key, pid } => {
+            leftovers::record_group(&spool.path(&key), pid);
+            None
+        }
+        Job::Prune => {
+            spool.prune();
+            None
+        }
+    }
+}

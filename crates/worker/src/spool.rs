@@ -1,0 +1,378 @@
+//! Folders of attempts: made before they start, read when they end, kept for a while, then removed.
+//! Everything in here blocks on the disk and is called from threads that may.
+//!
+//! `attempts/<job>-<task>-<index>-<attempt>-<fence>/` holds `stdout`, `stderr`, `stdin`, `result`,
+//! `progress`, and `work`, the working folder.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use quorate_types::Name;
+use quorate_types::job::TaskSpec;
+use quorate_types::limits::{OUTPUT_TAIL_BYTES_DEFAULT, OUTPUT_TAIL_BYTES_MAX, RESULT_BYTES_MAX};
+use quorate_types::session::{AttemptKey, Definition, Stream};
+use tokio::sync::Notify;
+
+use crate::error::WorkerError;
+use crate::options::Limits;
+use crate::progress::ProgressFile;
+use crate::table::Leftover;
+use crate::watchdog::wire::Spawn;
+
+/// Where the folders are, below the worker's folder.
+pub(crate) const ATTEMPTS: &str = "attempts";
+const STDIN: &str = "stdin";
+const RESULT: &str = "result";
+const PROGRESS: &str = "progress";
+const WORK: &str = "work";
+
+/// One attempt's folder.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    folder: PathBuf,
+    ended: AtomicBool,
+    /// It left nothing, and its folder is gone already.
+    bare: AtomicBool,
+    /// Told when the attempt has ended.
+    pub(crate) ending: Notify,
+    pub(crate) progress: Mutex<ProgressFile>,
+}
+
+impl Entry {
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn left_nothing(&self) -> bool {
+        self.bare.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn output(&self, stream: Stream) -> PathBuf {
+        self.folder.join(match stream {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        })
+    }
+
+    fn output_bytes(&self) -> u64 {
+        [Stream::Stdout, Stream::Stderr].map(|stream| file_bytes(&self.output(stream))).iter().sum()
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    key: AttemptKey,
+    bytes: u64,
+    since: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    all: HashMap<AttemptKey, Arc<Entry>>,
+    /// Finished ones, the oldest first.
+    kept: VecDeque<Kept>,
+    kept_bytes: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Spool {
+    root: String,
+    worker: Name,
+    output_bytes_max: u64,
+    bytes_max: u64,
+    attempts_max: usize,
+    time: Duration,
+    tail_bytes: AtomicU32,
+    entries: Mutex<Entries>,
+}
+
+/// What a look at a running attempt showed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Observation {
+    pub(crate) key: AttemptKey,
+    pub(crate) over_limit: bool,
+    pub(crate) progress: Option<(u16, String)>,
+}
+
+impl Spool {
+    /// Starts with an empty spool. Whatever an earlier worker left must have ended.
+    pub(crate) fn open(data_dir: &Path, worker: Name, limits: &Limits) -> Result<Self, WorkerError> {
+        let root = data_dir.join(ATTEMPTS);
+        remove(&root).map_err(WorkerError::file("remove old attempts in", &root))?;
+        folder(&root).map_err(WorkerError::file("create folder", &root))?;
+        let root = root.into_os_string().into_string().map_err(|root| WorkerError::FolderName(root.into()))?;
+        Ok(Self {
+            root,
+            worker,
+            output_bytes_max: limits.output_bytes,
+            bytes_max: limits.spool_bytes,
+            attempts_max: limits.spool_attempts,
+            time: limits.spool_time,
+            tail_bytes: AtomicU32::new(OUTPUT_TAIL_BYTES_DEFAULT as u32),
+            entries: Mutex::default(),
+        })
+    }
+
+    /// How much of each output goes into the report of an end.
+    pub(crate) fn set_tail_bytes(&self, bytes: u32) {
+        self.tail_bytes.store(bytes.min(OUTPUT_TAIL_BYTES_MAX as u32), Ordering::Relaxed);
+    }
+
+    /// The folder of an attempt that runs or whose output is still kept.
+    pub(crate) fn entry(&self, key: &AttemptKey) -> Option<Arc<Entry>> {
+        self.entries().all.get(key).cloned()
+    }
+
+    pub(crate) fn path(&self, key: &AttemptKey) -> PathBuf {
+        PathBuf::from(self.folder_name(key))
+    }
+
+    fn folder_name(&self, key: &AttemptKey) -> String {
+        let AttemptKey { job, task, index, attempt, fence } = key;
+        format!("{}/{job}-{task}-{index}-{attempt}-{fence}", self.root)
+    }
+
+    /// Makes the folder and says how the attempt is started, or in words why that can't be.
+    pub(crate) fn prepare(&self, key: AttemptKey, definition: &Definition) -> Result<Spawn, String> {
+        let path = self.folder_name(&key);
+        let entry = Entry {
+            folder: PathBuf::from(&path),
+            ended: AtomicBool::new(false),
+            bare: AtomicBool::new(false),
+            ending: Notify::new(),
+            progress: Mutex::new(ProgressFile::new(Path::new(&path).join(PROGRESS))),
+        };
+        self.entries().all.insert(key, Arc::new(entry));
+        self.fill(key, definition, &path).map_err(|e| format!("make the attempt's folder: {e}"))
+    }
+
+    fn fill(&self, key: AttemptKey, definition: &Definition, path: &str) -> io::Result<Spawn> {
+        let spec = &definition.spec;
+        let work = format!("{path}/{WORK}");
+        folder(Path::new(path))?;
+        folder(Path::new(&work))?;
+        let working_dir = match spec.working_dir.as_deref() {
+            None => work,
+            Some(dir) if dir.starts_with('/') => dir.to_owned(),
+            Some(dir) => inside(&work, dir)?,
+        };
+        let stdin = spec.stdin.as_ref().map(|_| format!("{path}/{STDIN}"));
+        if let (Some(text), Some(file)) = (&spec.stdin, &stdin) {
+            fs::write(file, text)?;
+        }
+        Ok(Spawn {
+            key,
+            argv: spec.command.clone(),
+            env: self.environment(key, definition, path),
+            working_dir,
+            stdin,
+            stdout: format!("{path}/stdout"),
+            stderr: format!("{path}/stderr"),
+        })
+    }
+
+    /// The task's own variables, which can't pose as ours, and ours.
+    fn environment(&self, key: AttemptKey, definition: &Definition, path: &str) -> Vec<(String, String)> {
+        let TaskSpec { env, name, .. } = &*definition.spec;
+        let own = env.iter().filter(|(name, _)| !name.starts_with("QUORATE_"));
+        let own = own.map(|(name, value)| (name.clone(), value.clone()));
+        let ours = [
+            ("QUORATE_JOB_ID", key.job.to_string()),
+            ("QUORATE_TASK", name.to_string()),
+            ("QUORATE_INDEX", key.index.to_string()),
+            ("QUORATE_ATTEMPT", key.attempt.to_string()),
+            ("QUORATE_FENCE", key.fence.to_string()),
+            ("QUORATE_WORKER", self.worker.to_string()),
+            ("QUORATE_NAMESPACE", definition.namespace.to_string()),
+            ("QUORATE_RESULT", format!("{path}/{RESULT}")),
+            ("QUORATE_PROGRESS", format!("{path}/{PROGRESS}")),
+        ];
+        own.chain(ours.map(|(name, value)| (name.to_owned(), value))).collect()
+    }
+
+    /// Reads what an attempt that has ended left, and keeps its folder for a while.
+    pub(crate) fn collect(&self, key: AttemptKey) -> Leftover {
+        let Some(entry) = self.entry(&key) else { return Leftover::default() };
+        let result = match read_up_to(&entry.folder.join(RESULT), RESULT_BYTES_MAX) {
+            Ok(bytes) => Some(text_up_to(&bytes, RESULT_BYTES_MAX)),
+            Err(_) => None,
+        };
+        let tail_bytes = u64::from(self.tail_bytes.load(Ordering::Relaxed));
+        let stdout_tail = read_tail(&entry.output(Stream::Stdout), tail_bytes).unwrap_or_default();
+        let stderr_tail = read_tail(&entry.output(Stream::Stderr), tail_bytes).unwrap_or_default();
+        let bytes = tidy(&entry);
+        finish(&entry);
+        self.keep(key, bytes);
+        Leftover { result, stdout_tail, stderr_tail }
+    }
+
+    /// Removes the folder of an attempt that nobody will ask for.
+    pub(crate) fn discard(&self, key: AttemptKey) {
+        let entry = self.entries().all.remove(&key);
+        if let Some(entry) = entry {
+            finish(&entry);
+            report_failure(&entry.folder);
+        }
+    }
+
+    /// Looks at attempts that run: their output's size, and their progress if `progress` says so.
+    pub(crate) fn observe(&self, keys: &[AttemptKey], progress: bool) -> Vec<Observation> {
+        let look = |key: &AttemptKey| {
+            let entry = self.entry(key)?;
+            let over_limit = entry.output_bytes() > self.output_bytes_max;
+            let progress = progress.then(|| lock(&entry.progress).read_change()).flatten();
+            (over_limit || progress.is_some()).then_some(Observation { key: *key, over_limit, progress })
+        };
+        keys.iter().filter_map(look).collect()
+    }
+
+    fn keep(&self, key: AttemptKey, bytes: u64) {
+        let mut entries = self.entries();
+        entries.kept.push_back(Kept { key, bytes, since: Instant::now() });
+        entries.kept_bytes += bytes;
+        drop(entries);
+        self.prune();
+    }
+
+    /// Removes the folders that were kept long enough or that are too much.
+    pub(crate) fn prune(&self) {
+        while let Some(entry) = self.next_to_prune() {
+            if !entry.left_nothing() {
+                report_failure(&entry.folder);
+            }
+        }
+    }
+
+    fn next_to_prune(&self) -> Option<Arc<Entry>> {
+        let mut entries = self.entries();
+        loop {
+            let oldest = entries.kept.front()?;
+            let too_much = entries.kept_bytes > self.bytes_max || entries.kept.len() > self.attempts_max;
+            if !too_much && oldest.since.elapsed() < self.time {
+                return None;
+            }
+            let oldest = entries.kept.pop_front()?;
+            entries.kept_bytes -= oldest.bytes;
+            // One that was discarded meanwhile has no entry any more.
+            if let Some(entry) = entries.all.remove(&oldest.key) {
+                return Some(entry);
+            }
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        lock(&self.entries)
+    }
+}
+
+/// A panic elsewhere leaves these maps whole: nothing is half done while a lock is held.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn finish(entry: &Entry) {
+    entry.ended.store(true, Ordering::Release);
+    entry.ending.notify_waiters();
+}
+
+/// Removes what nobody will ask for, and everything if the attempt left nothing. Returns the bytes kept.
+fn tidy(entry: &Entry) -> u64 {
+    for file in [STDIN, RESULT, PROGRESS] {
+        let _ = fs::remove_file(entry.folder.join(file));
+    }
+    let work = entry.folder.join(WORK);
+    let empty = fs::remove_dir(&work).is_ok();
+    let bytes = entry.output_bytes();
+    if !empty {
+        return bytes + tree_bytes(&work);
+    }
+    if bytes == 0 {
+        entry.bare.store(true, Ordering::Release);
+        report_failure(&entry.folder);
+    }
+    bytes
+}
+
+fn report_failure(path: &Path) {
+    if let Err(error) = remove(path) {
+        tracing::warn!(path = %path.display(), %error, "could not remove an attempt's folder");
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Only for the user whom the worker runs as: outputs hold what tasks print.
+fn folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+fn inside(work: &str, dir: &str) -> io::Result<String> {
+    if Path::new(dir).components().any(|part| part == Component::ParentDir) {
+        return Err(io::Error::other("the working folder may not be left with \"..\""));
+    }
+    let path = format!("{work}/{dir}");
+    fs::create_dir_all(&path)?;
+    Ok(path)
+}
+
+fn file_bytes(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+/// Bytes of all files below `path`, links not followed.
+fn tree_bytes(path: &Path) -> u64 {
+    let (mut bytes, mut folders) = (0, vec![path.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
+                Ok(metadata) => bytes += metadata.len(),
+                Err(_) => {}
+            }
+        }
+    }
+    bytes
+}
+
+/// Opens a plain file. A task may have put something else there, which could block the reader for ever.
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    File::open(path)
+}
+
+fn read_up_to(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_plain(path)?.take(bytes_max as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+pub(crate) fn read_tail(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut file = open_plain(path)?;
+    let len = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    if len > 0 && bytes_max > 0 {
+        file.seek(SeekFrom::Start(len.saturating_sub(bytes_max)))?;
+        file.take(bytes_max).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// As text; what replaces broken characters is longer than they, so it is cut once more.
+fn text_up_to(bytes: &[u8], bytes_max: usize) -> String {
+    let mut text = String::from_utf8_lossy(bytes).into_owned();
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}

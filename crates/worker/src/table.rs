@@ -1,0 +1,375 @@
+//! The attempts that are this worker's: what the cluster said, what became of it, and what is to be done.
+//! No clock and no IO in here: inputs come with their time, and what is to be done is returned.
+//!
+//! What a replica pushes is declarative. A push that is older than the newest one is ignored, since all of
+//! it is in the newer one. An attempt stays known until its end is committed; after that it is *settled*
+//! until a push at least as new as that commit comes, so that a push on its way can't start it again.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_types::job::Driver;
+use quorate_types::limits::REASON_BYTES_MAX;
+use quorate_types::session::{AttemptKey, Definition, Finished, Happening, Order, Report, Work};
+use quorate_types::status::Ending;
+use quorate_types::{LogIndex, Span};
+
+use crate::clock::Boottime;
+use crate::outbox::Outbox;
+use crate::sys::Status;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// What is to be done; in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    /// Make the folder and what belongs into it; answered by [`Table::on_prepared`].
+    Prepare { key: AttemptKey, definition: Arc<Definition> },
+    /// Start the process; answered by [`Table::on_spawned`] or [`Table::on_not_started`].
+    Spawn { key: AttemptKey },
+    /// TERM, and KILL after the grace.
+    Terminate { key: AttemptKey, grace: Duration },
+    Kill { key: AttemptKey },
+    /// Read what it has left; answered by [`Table::on_collected`].
+    Collect { key: AttemptKey },
+    /// Nobody will ask for what it left.
+    Discard { key: AttemptKey },
+}
+
+/// What an attempt has left in its folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Leftover {
+    pub(crate) result: Option<String>,
+    pub(crate) stdout_tail: Vec<u8>,
+    pub(crate) stderr_tail: Vec<u8>,
+}
+
+/// Bounds that the table keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) attempts: usize,
+    pub(crate) grace: Duration,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    /// `None` for one that was only ever asked to stop.
+    definition: Option<Arc<Definition>>,
+    phase: Phase,
+    /// Why we end it, if we do.
+    cause: Option<Ending>,
+    /// Its timer, while it is armed.
+    timer: Option<Boottime>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    Preparing,
+    /// The watchdog has been told to start it.
+    Spawning,
+    Running,
+    /// It has ended; what it left is being read.
+    Collecting { ending: Ending, ran: Span },
+    /// Its end is in the outbox.
+    Reported,
+}
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    bounds: Bounds,
+    attempts: HashMap<AttemptKey, Attempt>,
+    /// Attempts whose end was committed, at which index.
+    settled: HashMap<AttemptKey, LogIndex>,
+    timers: BTreeSet<(Boottime, AttemptKey)>,
+    /// The index of the newest push.
+    pushed: LogIndex,
+    /// The newest index in any message.
+    seen: LogIndex,
+    closing: bool,
+    pub(crate) outbox: Outbox,
+}
+
+impl Table {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            attempts: HashMap::new(),
+            settled: HashMap::new(),
+            timers: BTreeSet::new(),
+            pushed: LogIndex(0),
+            seen: LogIndex(0),
+            closing: false,
+            outbox: Outbox::default(),
+        }
+    }
+
+    /// The newest index that this registration has seen.
+    pub(crate) fn seen(&self) -> LogIndex {
+        self.seen
+    }
+
+    /// Whether everything that was started has ended and is in the outbox.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.attempts.values().all(|attempt| attempt.phase == Phase::Reported)
+    }
+
+    pub(crate) fn knows(&self, key: &AttemptKey) -> bool {
+        self.attempts.contains_key(key)
+    }
+
+    pub(crate) fn running(&self) -> impl Iterator<Item = AttemptKey> {
+        self.attempts.iter().filter(|(_, attempt)| attempt.phase == Phase::Running).map(|(key, _)| *key)
+    }
+
+    /// The registration is over and so is everything of it; its processes are ended otherwise.
+    pub(crate) fn reset(&mut self) {
+        self.attempts.clear();
+        self.settled.clear();
+        self.timers.clear();
+        self.outbox.clear();
+        (self.pushed, self.seen) = (LogIndex(0), LogIndex(0));
+    }
+
+    /// The whole truth at `index`: what is not in it must end.
+    pub(crate) fn on_assigned(&mut self, index: LogIndex, work: Work) -> Vec<Action> {
+        if !self.accepts(index) {
+            return Vec::new();
+        }
+        let ours: HashSet<_> = work.start.iter().map(|order| order.key).chain(work.stop.iter().copied()).collect();
+        let gone: HashSet<_> = self.attempts.keys().filter(|key| !ours.contains(key)).copied().collect();
+        let mut actions: Vec<_> = gone.iter().filter_map(|key| self.drop_attempt(key)).collect();
+        self.outbox.forget(&gone);
+        self.take_work(work, &mut actions);
+        actions
+    }
+
+    /// What changed up to `index`.
+    pub(crate) fn on_changed(&mut self, index: LogIndex, work: Work) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.accepts(index) {
+            self.take_work(work, &mut actions);
+        }
+        actions
+    }
+
+    fn accepts(&mut self, index: LogIndex) -> bool {
+        if index < self.pushed {
+            tracing::warn!(%index, newest = %self.pushed, "ignored assignments that are older than others seen");
+            return false;
+        }
+        self.pushed = index;
+        self.seen = self.seen.max(index);
+        true
+    }
+
+    fn take_work(&mut self, work: Work, actions: &mut Vec<Action>) {
+        let definitions: Vec<_> = work.definitions.into_iter().map(Arc::new).collect();
+        let stop: HashSet<_> = work.stop.iter().copied().collect();
+        for Order { key, definition } in work.start {
+            if !stop.contains(&key) && !self.closing && !self.knows(&key) && !self.settled.contains_key(&key) {
+                let definition = usize::try_from(definition).ok().and_then(|at| definitions.get(at));
+                actions.extend(self.start(key, definition));
+            }
+        }
+        for key in work.stop {
+            actions.extend(self.stop(key));
+        }
+        // Pushes older than this one are refused, so what was committed up to here can't come again.
+        let pushed = self.pushed;
+        self.settled.retain(|_, committed| *committed > pushed);
+    }
+
+    fn start(&mut self, key: AttemptKey, definition: Option<&Arc<Definition>>) -> Option<Action> {
+        let refusal = match definition {
+            None => Some("the replica sent no definition of the task"),
+            Some(_) if self.attempts.len() >= self.bounds.attempts => Some("the worker has too many attempts at once"),
+            Some(_) => None,
+        };
+        let noop = definition.is_some_and(|definition| definition.spec.driver == Driver::Noop);
+        let attempt = Attempt { definition: definition.cloned(), phase: Phase::Preparing, cause: None, timer: None };
+        self.attempts.insert(key, attempt);
+        if let Some(why) = refusal {
+            self.report_end(key, Ending::NotStarted(why.to_owned()), Span(0), Leftover::default());
+            return None;
+        }
+        if noop {
+            self.report_end(key, Ending::Exited(0), Span(0), Leftover::default());
+            return None;
+        }
+        definition.map(|definition| Action::Prepare { key, definition: Arc::clone(definition) })
+    }
+
+    fn stop(&mut self, key: AttemptKey) -> Option<Action> {
+        if self.settled.contains_key(&key) {
+            return None;
+        }
+        if !self.knows(&key) {
+            let attempt = Attempt { definition: None, phase: Phase::Preparing, cause: None, timer: None };
+            self.attempts.insert(key, attempt);
+            self.report_end(key, Ending::Stopped, Span(0), Leftover::default());
+            return None;
+        }
+        self.end(key, Ending::Stopped)
+    }
+
+    /// Makes a known attempt end for `cause`, unless it is ending for another.
+    fn end(&mut self, key: AttemptKey, cause: Ending) -> Option<Action> {
+        let attempt = self.attempts.get_mut(&key)?;
+        if attempt.cause.is_some() {
+            return None;
+        }
+        let grace = attempt.definition.as_ref().map_or(Duration::ZERO, |d| d.spec.grace.as_duration());
+        let grace = grace.min(self.bounds.grace);
+        match attempt.phase {
+            Phase::Preparing => {
+                attempt.cause = Some(cause);
+                None
+            }
+            Phase::Spawning | Phase::Running => {
+                let kill = cause == Ending::OutputLimit;
+                attempt.cause = Some(cause);
+                Some(if kill { Action::Kill { key } } else { Action::Terminate { key, grace } })
+            }
+            Phase::Collecting { .. } | Phase::Reported => None,
+        }
+    }
+
+    fn drop_attempt(&mut self, key: &AttemptKey) -> Option<Action> {
+        let attempt = self.attempts.remove(key)?;
+        self.disarm(*key, attempt.timer);
+        match attempt.phase {
+            Phase::Spawning | Phase::Running => Some(Action::Kill { key: *key }),
+            // What it left is discarded when its preparation or collection comes back.
+            Phase::Preparing | Phase::Collecting { .. } | Phase::Reported => None,
+        }
+    }
+
+    pub(crate) fn on_prepared(&mut self, key: AttemptKey, outcome: Result<(), String>) -> Option<Action> {
+        let Some(attempt) = self.attempts.get_mut(&key) else { return Some(Action::Discard { key }) };
+        let ending = match (attempt.cause.clone(), outcome) {
+            (Some(cause), _) => cause,
+            (None, Err(detail)) => Ending::NotStarted(detail),
+            (None, Ok(())) => {
+                attempt.phase = Phase::Spawning;
+                return Some(Action::Spawn { key });
+            }
+        };
+        self.report_end(key, ending, Span(0), Leftover::default());
+        Some(Action::Discard { key })
+    }
+
+    pub(crate) fn on_spawned(&mut self, key: AttemptKey, now: Boottime) {
+        let Some(attempt) = self.attempts.get_mut(&key) else { return };
+        attempt.phase = Phase::Running;
+        if let Some(timeout) = attempt.definition.as_ref().and_then(|d| d.spec.timeout) {
+            let at = now.plus(timeout.as_duration());
+            attempt.timer = Some(at);
+            self.timers.insert((at, key));
+        }
+        self.outbox.push(Report { key, what: Happening::Started });
+    }
+
+    pub(crate) fn on_not_started(&mut self, key: AttemptKey, detail: String) -> Action {
+        if let Some(attempt) = self.attempts.get(&key) {
+            let ending = attempt.cause.clone().unwrap_or(Ending::NotStarted(detail));
+            self.report_end(key, ending, Span(0), Leftover::default());
+        }
+        Action::Discard { key }
+    }
+
+    /// It has ended with all of its processes. `ordered`: it had been signalled by us before.
+    pub(crate) fn on_exited(&mut self, key: AttemptKey, status: Status, ordered: bool, ran: Span) -> Action {
+        let Some(attempt) = self.attempts.get_mut(&key) else { return Action::Discard { key } };
+        let ending = match (&attempt.cause, status) {
+            (Some(cause), _) if ordered => cause.clone(),
+            (_, Status::Exited(code)) => Ending::Exited(code),
+            (_, Status::Signalled(signal)) => Ending::Signalled(signal),
+        };
+        attempt.phase = Phase::Collecting { ending, ran };
+        let timer = attempt.timer.take();
+        self.disarm(key, timer);
+        Action::Collect { key }
+    }
+
+    pub(crate) fn on_collected(&mut self, key: AttemptKey, leftover: Leftover) {
+        let phase = self.attempts.get(&key).map(|attempt| attempt.phase.clone());
+        if let Some(Phase::Collecting { ending, ran }) = phase {
+            self.report_end(key, ending, ran, leftover);
+        }
+    }
+
+    pub(crate) fn on_progress(&mut self, key: AttemptKey, millis: u16, message: String) {
+        if self.attempts.get(&key).is_some_and(|attempt| attempt.phase == Phase::Running) {
+            self.outbox.push(Report { key, what: Happening::Progress { millis, message } });
+        }
+    }
+
+    pub(crate) fn on_output_limit(&mut self, key: AttemptKey) -> Option<Action> {
+        self.end(key, Ending::OutputLimit)
+    }
+
+    /// Ends the attempts whose time is up.
+    pub(crate) fn on_time(&mut self, now: Boottime) -> Vec<Action> {
+        let mut actions = Vec::new();
+        while let Some((at, key)) = self.timers.first().copied()
+            && at <= now
+        {
+            self.timers.pop_first();
+            if let Some(attempt) = self.attempts.get_mut(&key) {
+                attempt.timer = None;
+            }
+            actions.extend(self.end(key, Ending::TimedOut));
+        }
+        actions
+    }
+
+    pub(crate) fn next_time(&self) -> Option<Boottime> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// All reports up to `seq` are committed, the last at `index`.
+    pub(crate) fn on_reports_committed(&mut self, seq: u64, index: LogIndex) {
+        self.seen = self.seen.max(index);
+        for key in self.outbox.on_committed(seq) {
+            self.attempts.remove(&key);
+            if index > self.pushed {
+                self.settled.insert(key, index);
+            }
+        }
+    }
+
+    /// The worker leaves: everything ends, and nothing starts any more.
+    pub(crate) fn close(&mut self) -> Vec<Action> {
+        self.closing = true;
+        let keys: Vec<_> = self.attempts.keys().copied().collect();
+        keys.into_iter().filter_map(|key| self.end(key, Ending::Stopped)).collect()
+    }
+
+    fn report_end(&mut self, key: AttemptKey, ending: Ending, ran: Span, leftover: Leftover) {
+        let Some(attempt) = self.attempts.get_mut(&key) else { return };
+        attempt.phase = Phase::Reported;
+        attempt.definition = None;
+        let Leftover { result, stdout_tail, stderr_tail } = leftover;
+        let finished = Finished { ending: bounded(ending), ran, result, stdout_tail, stderr_tail };
+        self.outbox.push(Report { key, what: Happening::Finished(Box::new(finished)) });
+    }
+
+    fn disarm(&mut self, key: AttemptKey, timer: Option<Boottime>) {
+        if let Some(at) = timer {
+            self.timers.remove(&(at, key));
+        }
+    }
+}
+
+/// Cuts the text of an ending to what the cluster keeps.
+fn bounded(ending: Ending) -> Ending {
+    match ending {
+        Ending::NotStarted(mut why) => {
+            why.truncate(why.floor_char_boundary(REASON_BYTES_MAX));
+            Ending::NotStarted(why)
+        }
+        other => other,
+    }
+}

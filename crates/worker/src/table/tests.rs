@@ -1,0 +1,352 @@
+use super::*;
+use quorate_types::job::{Backoff, TaskSpec};
+use quorate_types::{AttemptNumber, Fence, JobId, Name, Resources, TaskIndex};
+
+/// Attempt 1 of job `n`.
+pub(crate) fn key(n: u32) -> AttemptKey {
+    AttemptKey {
+        job: JobId(n.into()),
+        task: 0,
+        index: TaskIndex(0),
+        attempt: AttemptNumber(1),
+        fence: Fence(n.into()),
+    }
+}
+
+pub(crate) fn finished(n: u32, ending: Ending, ran_ms: u64) -> Report {
+    let finished =
+        Finished { ending, ran: Span(ran_ms), result: None, stdout_tail: Vec::new(), stderr_tail: Vec::new() };
+    Report { key: key(n), what: Happening::Finished(Box::new(finished)) }
+}
+
+pub(crate) fn definition(driver: Driver, timeout_ms: Option<u64>) -> Definition {
+    let spec = TaskSpec {
+        name: Name::new("main").unwrap(),
+        driver,
+        command: vec!["true".into()],
+        env: Default::default(),
+        working_dir: None,
+        stdin: None,
+        count: 1,
+        needs: vec![],
+        resources: Resources::new(1000, 0),
+        retries: 0,
+        backoff: Backoff::default(),
+        timeout: timeout_ms.map(Span),
+        grace: Span(700),
+        expected: None,
+    };
+    Definition { job: JobId(1), namespace: Name::new("default").unwrap(), spec: Arc::new(spec) }
+}
+
+fn work_of(definition: Definition, start: &[u32], stop: &[u32]) -> Work {
+    Work {
+        definitions: vec![definition],
+        start: start.iter().map(|n| Order { key: key(*n), definition: 0 }).collect(),
+        stop: stop.iter().map(|n| key(*n)).collect(),
+    }
+}
+
+fn work(start: &[u32], stop: &[u32]) -> Work {
+    work_of(definition(Driver::Process, Some(5_000)), start, stop)
+}
+
+fn noops(start: &[u32]) -> Work {
+    work_of(definition(Driver::Noop, None), start, &[])
+}
+
+fn table() -> Table {
+    Table::new(Bounds { attempts: 8, grace: Duration::from_secs(60) })
+}
+
+fn at(ms: u64) -> Boottime {
+    Boottime(ms * 1_000_000)
+}
+
+/// A table that runs attempts 1 to `n`, pushed at index 10.
+fn running(n: u32) -> Table {
+    let mut table = table();
+    table.on_assigned(LogIndex(10), work(&(1..=n).collect::<Vec<_>>(), &[]));
+    for n in 1..=n {
+        assert_eq!(table.on_prepared(key(n), Ok(())), Some(Action::Spawn { key: key(n) }));
+        table.on_spawned(key(n), at(0));
+    }
+    table
+}
+
+fn sent(table: &mut Table) -> Vec<Report> {
+    let mut reports = Vec::new();
+    while let Some(batch) = table.outbox.next_batch() {
+        reports.extend(batch.reports.clone());
+    }
+    reports
+}
+
+fn names(actions: &[Action]) -> Vec<String> {
+    let name = |action: &Action| match action {
+        Action::Prepare { key, .. } => format!("prepare {}", key.job),
+        Action::Spawn { key } => format!("spawn {}", key.job),
+        Action::Terminate { key, grace } => format!("terminate {} {}", key.job, grace.as_millis()),
+        Action::Kill { key } => format!("kill {}", key.job),
+        Action::Collect { key } => format!("collect {}", key.job),
+        Action::Discard { key } => format!("discard {}", key.job),
+    };
+    actions.iter().map(name).collect()
+}
+
+fn exit(table: &mut Table, n: u32, status: Status, ordered: bool) {
+    assert_eq!(table.on_exited(key(n), status, ordered, Span(20)), Action::Collect { key: key(n) });
+    table.on_collected(key(n), Leftover::default());
+}
+
+#[test]
+fn an_attempt_is_prepared_spawned_and_reported() {
+    let mut table = table();
+    assert_eq!(names(&table.on_changed(LogIndex(4), work(&[1], &[]))), ["prepare 1"]);
+    assert_eq!(names(&table.on_changed(LogIndex(5), work(&[1, 2], &[]))), ["prepare 2"]);
+    assert_eq!(table.on_prepared(key(1), Ok(())), Some(Action::Spawn { key: key(1) }));
+    table.on_spawned(key(1), at(0));
+    assert_eq!(table.running().collect::<Vec<_>>(), [key(1)]);
+    table.on_exited(key(1), Status::Exited(3), false, Span(20));
+    assert!(!table.is_idle());
+    let leftover = Leftover { result: Some("42".into()), stdout_tail: b"o".to_vec(), stderr_tail: b"e".to_vec() };
+    table.on_collected(key(1), leftover);
+    let reports = sent(&mut table);
+    assert_eq!(reports[0], Report { key: key(1), what: Happening::Started });
+    let Happening::Finished(end) = &reports[1].what else { panic!("{reports:?}") };
+    assert_eq!((&end.ending, end.ran, end.result.as_deref()), (&Ending::Exited(3), Span(20), Some("42")));
+    assert_eq!((end.stdout_tail.as_slice(), end.stderr_tail.as_slice()), (&b"o"[..], &b"e"[..]));
+}
+
+#[test]
+fn endings_say_who_ended_it() {
+    let by_stop = |table: &mut Table| assert_eq!(names(&table.on_changed(LogIndex(11), work(&[], &[1]))), ["terminate 1 700"]);
+    let by_timeout = |table: &mut Table| assert_eq!(names(&table.on_time(at(5_000))), ["terminate 1 700"]);
+    let by_limit = |table: &mut Table| assert_eq!(table.on_output_limit(key(1)), Some(Action::Kill { key: key(1) }));
+    let by_nobody = |_: &mut Table| {};
+    type Case<'a> = (&'a dyn Fn(&mut Table), Status, bool, Ending);
+    let cases: [Case<'_>; 8] = [
+        (&by_nobody, Status::Exited(0), false, Ending::Exited(0)),
+        (&by_nobody, Status::Signalled(11), false, Ending::Signalled(11)),
+        (&by_stop, Status::Signalled(15), true, Ending::Stopped),
+        (&by_stop, Status::Exited(0), true, Ending::Stopped),
+        (&by_stop, Status::Exited(4), false, Ending::Exited(4)),
+        (&by_timeout, Status::Signalled(9), true, Ending::TimedOut),
+        (&by_timeout, Status::Exited(0), false, Ending::Exited(0)),
+        (&by_limit, Status::Signalled(9), true, Ending::OutputLimit),
+    ];
+    for (cause, status, ordered, ending) in cases {
+        let mut table = running(1);
+        cause(&mut table);
+        exit(&mut table, 1, status, ordered);
+        assert_eq!(sent(&mut table)[1], finished(1, ending, 20));
+    }
+}
+
+#[test]
+fn the_first_cause_counts_and_signals_once() {
+    let mut table = running(1);
+    assert_eq!(names(&table.on_time(at(5_000))), ["terminate 1 700"]);
+    assert_eq!(table.on_changed(LogIndex(11), work(&[], &[1])), []);
+    assert_eq!(table.on_changed(LogIndex(12), work(&[], &[1])), []);
+    assert_eq!(table.on_output_limit(key(1)), None);
+    exit(&mut table, 1, Status::Signalled(15), true);
+    assert_eq!(sent(&mut table)[1], finished(1, Ending::TimedOut, 20));
+}
+
+#[test]
+fn timers_come_in_order_and_go_with_their_attempt() {
+    let mut table = table();
+    table.on_changed(LogIndex(1), work(&[1, 2], &[]));
+    for n in [1, 2] {
+        table.on_prepared(key(n), Ok(()));
+        table.on_spawned(key(n), at(u64::from(n) * 100));
+    }
+    assert_eq!(table.next_time(), Some(at(5_100)));
+    assert_eq!(table.on_time(at(5_099)), []);
+    exit(&mut table, 1, Status::Exited(0), false);
+    assert_eq!(table.next_time(), Some(at(5_200)));
+    assert_eq!(names(&table.on_time(at(6_000))), ["terminate 2 700"]);
+    assert_eq!(table.next_time(), None);
+}
+
+#[test]
+fn the_grace_is_bounded() {
+    let mut table = Table::new(Bounds { attempts: 8, grace: Duration::from_millis(100) });
+    table.on_changed(LogIndex(1), work(&[1], &[]));
+    table.on_prepared(key(1), Ok(()));
+    assert_eq!(names(&table.close()), ["terminate 1 100"]);
+}
+
+#[test]
+fn a_stop_finds_the_attempt_in_any_phase() {
+    let mut table = table();
+    // Unknown, also together with its start: it never runs here.
+    assert_eq!(table.on_changed(LogIndex(1), work(&[], &[1])), []);
+    assert_eq!(table.on_changed(LogIndex(2), work(&[2], &[2])), []);
+    assert_eq!(sent(&mut table), [finished(1, Ending::Stopped, 0), finished(2, Ending::Stopped, 0)]);
+    // Reported, and not acknowledged yet: nothing is said twice.
+    assert_eq!(table.on_changed(LogIndex(3), work(&[1], &[1, 2])), []);
+    assert_eq!(sent(&mut table), []);
+    // Preparing: it is not even spawned.
+    table.on_changed(LogIndex(4), work(&[3], &[]));
+    assert_eq!(table.on_changed(LogIndex(5), work(&[], &[3])), []);
+    assert_eq!(table.on_prepared(key(3), Ok(())), Some(Action::Discard { key: key(3) }));
+    assert_eq!(sent(&mut table), [finished(3, Ending::Stopped, 0)]);
+    // Spawning: the order follows the spawn.
+    table.on_changed(LogIndex(6), work(&[4], &[]));
+    table.on_prepared(key(4), Ok(()));
+    assert_eq!(names(&table.on_changed(LogIndex(7), work(&[], &[4]))), ["terminate 4 700"]);
+}
+
+#[test]
+fn what_cannot_start_says_why() {
+    let mut table = table();
+    table.on_changed(LogIndex(1), work(&[1, 2], &[]));
+    assert_eq!(table.on_prepared(key(1), Err("no space".into())), Some(Action::Discard { key: key(1) }));
+    table.on_prepared(key(2), Ok(()));
+    assert_eq!(table.on_not_started(key(2), "ä".repeat(1000)), Action::Discard { key: key(2) });
+    let mut lost = work(&[3], &[]);
+    lost.start[0].definition = 7;
+    table.on_changed(LogIndex(2), lost);
+    let reports = sent(&mut table);
+    assert_eq!(reports[0], finished(1, Ending::NotStarted("no space".into()), 0));
+    assert_eq!(reports[1], finished(2, Ending::NotStarted("ä".repeat(REASON_BYTES_MAX / 2)), 0));
+    assert!(matches!(&reports[2].what, Happening::Finished(end) if matches!(end.ending, Ending::NotStarted(_))));
+}
+
+#[test]
+fn attempts_at_once_are_bounded() {
+    let mut table = table();
+    let actions = table.on_changed(LogIndex(1), work(&(1..=10).collect::<Vec<_>>(), &[]));
+    assert_eq!((actions.len(), sent(&mut table).len()), (8, 2));
+}
+
+#[test]
+fn older_pushes_are_ignored_equal_ones_are_not() {
+    let mut table = running(1);
+    assert_eq!(table.on_assigned(LogIndex(9), work(&[], &[])), []);
+    assert_eq!(table.on_changed(LogIndex(9), work(&[2], &[1])), []);
+    assert!(table.knows(&key(1)) && !table.knows(&key(2)));
+    assert_eq!(names(&table.on_changed(LogIndex(10), work(&[2], &[]))), ["prepare 2"]);
+    assert_eq!(table.seen(), LogIndex(10));
+}
+
+#[test]
+fn the_whole_truth_ends_what_is_not_in_it() {
+    let mut table = running(3);
+    exit(&mut table, 2, Status::Exited(0), false);
+    table.on_changed(LogIndex(11), work(&[4], &[]));
+    assert_eq!(names(&table.on_assigned(LogIndex(12), work(&[3, 5], &[]))), ["kill 1", "prepare 5"]);
+    // What is left of the others is discarded when it comes back, and nothing is reported.
+    assert_eq!(table.on_exited(key(1), Status::Signalled(9), true, Span(1)), Action::Discard { key: key(1) });
+    assert_eq!(table.on_prepared(key(4), Ok(())), Some(Action::Discard { key: key(4) }));
+    assert_eq!(sent(&mut table), [Report { key: key(3), what: Happening::Started }]);
+    assert_eq!(table.timers.len(), 1);
+}
+
+#[test]
+fn a_reconnect_keeps_attempts_and_sends_reports_again() {
+    let mut table = running(3);
+    exit(&mut table, 1, Status::Exited(0), false);
+    let before = sent(&mut table);
+    assert_eq!(before.len(), 4);
+    table.outbox.on_new_session();
+    assert_eq!(sent(&mut table), before);
+    // The end of attempt 1 is not committed: the replica still counts it as ours, and it is not run again.
+    assert_eq!(table.on_assigned(LogIndex(10), work(&[1, 2, 3], &[])), []);
+    exit(&mut table, 2, Status::Exited(0), false);
+    assert_eq!(sent(&mut table), [finished(2, Ending::Exited(0), 20)]);
+    // It was committed, only the acknowledgement got lost: the truth lacks it, and so do the reports.
+    table.outbox.on_new_session();
+    assert_eq!(table.on_assigned(LogIndex(13), work(&[2, 3], &[])), []);
+    assert!(!table.knows(&key(1)));
+    let again = sent(&mut table);
+    assert!(again.iter().all(|report| report.key != key(1)));
+    assert!(again.contains(&finished(2, Ending::Exited(0), 20)));
+}
+
+#[test]
+fn a_settled_attempt_is_never_started_again() {
+    let mut table = running(2);
+    exit(&mut table, 1, Status::Exited(0), false);
+    sent(&mut table);
+    table.on_reports_committed(1, LogIndex(20));
+    assert!(!table.knows(&key(1)));
+    assert_eq!(table.seen(), LogIndex(20));
+    // Pushes that left before the commit, by a replica that lags behind it; what else is in them counts.
+    assert_eq!(names(&table.on_assigned(LogIndex(15), work(&[1, 2, 3], &[]))), ["prepare 3"]);
+    assert_eq!(table.on_changed(LogIndex(16), work(&[1], &[1])), []);
+    assert_eq!(sent(&mut table), []);
+    // A push from after the commit ends the watch.
+    table.on_changed(LogIndex(20), work(&[], &[]));
+    assert!(table.settled.is_empty());
+    assert_eq!(table.on_changed(LogIndex(19), work(&[1], &[])), []);
+}
+
+#[test]
+fn an_acknowledgement_covers_only_its_reports() {
+    let mut table = running(2);
+    sent(&mut table);
+    exit(&mut table, 1, Status::Exited(0), false);
+    sent(&mut table);
+    table.on_reports_committed(1, LogIndex(11));
+    assert!(table.knows(&key(1)));
+    table.on_reports_committed(2, LogIndex(12));
+    assert!(!table.knows(&key(1)) && table.knows(&key(2)));
+    assert!(table.outbox.is_empty());
+}
+
+#[test]
+fn noops_are_reported_and_need_nothing_else() {
+    let mut table = table();
+    assert_eq!(table.on_changed(LogIndex(1), noops(&[1, 2])), []);
+    assert_eq!(sent(&mut table), [finished(1, Ending::Exited(0), 0), finished(2, Ending::Exited(0), 0)]);
+    assert!(table.is_idle());
+    table.on_reports_committed(1, LogIndex(2));
+    assert_eq!(table.on_changed(LogIndex(1), noops(&[1])), []);
+    assert_eq!(sent(&mut table), []);
+}
+
+#[test]
+fn closing_ends_everything_and_starts_nothing() {
+    let mut table = running(2);
+    table.on_changed(LogIndex(11), work(&[3], &[]));
+    let mut actions = names(&table.close());
+    actions.sort();
+    assert_eq!(actions, ["terminate 1 700", "terminate 2 700"]);
+    assert_eq!(table.on_changed(LogIndex(12), work(&[4], &[])), []);
+    assert_eq!(table.on_changed(LogIndex(13), noops(&[5])), []);
+    assert_eq!(table.on_prepared(key(3), Ok(())), Some(Action::Discard { key: key(3) }));
+    for n in [1, 2] {
+        exit(&mut table, n, Status::Signalled(15), true);
+    }
+    assert!(table.is_idle());
+    assert!(!table.knows(&key(4)) && !table.knows(&key(5)));
+}
+
+#[test]
+fn a_reset_leaves_nothing_but_the_numbering_of_reports() {
+    let mut table = running(2);
+    exit(&mut table, 1, Status::Exited(0), false);
+    let last = std::iter::from_fn(|| table.outbox.next_batch().map(|batch| batch.seq)).last();
+    table.reset();
+    assert_eq!((table.seen(), table.next_time(), table.is_idle()), (LogIndex(0), None, true));
+    assert_eq!(table.on_exited(key(2), Status::Signalled(9), true, Span(1)), Action::Discard { key: key(2) });
+    // A new registration may see smaller indices: the cluster can have been restored.
+    table.on_assigned(LogIndex(3), noops(&[7]));
+    assert_eq!(table.outbox.next_batch().map(|batch| batch.seq), last.map(|seq| seq + 1));
+}
+
+#[test]
+fn progress_counts_only_while_it_runs() {
+    let mut table = running(1);
+    table.on_progress(key(1), 420, "half".into());
+    table.on_progress(key(2), 1, String::new());
+    let reports = sent(&mut table);
+    assert_eq!(reports[1].what, Happening::Progress { millis: 420, message: "half".into() });
+    assert_eq!(reports.len(), 2);
+    exit(&mut table, 1, Status::Exited(0), false);
+    table.on_progress(key(1), 990, String::new());
+    assert_eq!(sent(&mut table).len(), 1);
+}
