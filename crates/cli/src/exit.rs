@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind};
 use quorate_client::Error;
 use quorate_types::Code;
 
+use crate::output;
+
 /// Exit codes that scripts may rely on.
 pub(crate) const JOB_FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
@@ -48,15 +50,17 @@ impl Failure {
         match self {
             Self::Code(_) => return,
             Self::Stdout(error) if error.kind() == ErrorKind::BrokenPipe => return,
-            Self::Stdout(_) | Self::Usage(_) | Self::Client(_) | Self::Other(_) => eprintln!("error: {self}"),
+            Self::Stdout(_) | Self::Usage(_) | Self::Client(_) | Self::Other(_) => {
+                output::note(format!("error: {self}"))
+            }
         }
         if let Self::Client(Error::Problem(problem)) = self {
             for complaint in problem.errors.iter().filter(|complaint| !problem.detail.ends_with(&complaint.detail)) {
-                eprintln!("  at {}: {}", complaint.pointer, complaint.detail);
+                output::note(format!("  at {}: {}", complaint.pointer, complaint.detail));
             }
         }
         if let Some(hint) = self.hint() {
-            eprintln!("hint: {hint}");
+            output::note(format!("hint: {hint}"));
         }
     }
 
@@ -72,7 +76,9 @@ impl Failure {
 fn client_code(error: &Error) -> u8 {
     match error {
         Error::InvalidServer { .. } | Error::InvalidToken => USAGE,
-        Error::Unreachable { .. } | Error::Protocol { .. } | Error::OutcomeUnknown { .. } | Error::Setup(_) => UNREACHABLE,
+        Error::Unreachable { .. } | Error::Protocol { .. } | Error::OutcomeUnknown { .. } | Error::Setup(_) => {
+            UNREACHABLE
+        }
         Error::Encode(_) => JOB_FAILED,
         Error::Problem(problem) => match problem.code {
             Code::NotFound => NOT_FOUND,
@@ -95,15 +101,21 @@ fn client_code(error: &Error) -> u8 {
 
 fn client_hint(error: &Error) -> Option<&'static str> {
     match error {
-        Error::Unreachable { .. } => Some("`quorate dev` starts a cluster here; --server URL[,URL] or QUORATE_SERVER names another one"),
+        Error::Unreachable { .. } => {
+            Some("`quorate dev` starts a cluster here; --server URL[,URL] or QUORATE_SERVER names another one")
+        }
         Error::Protocol { .. } => Some("is --server the HTTP address of a replica, not its peer address?"),
         Error::OutcomeUnknown { .. } => Some("look whether it was done before you repeat it"),
         Error::InvalidServer { .. } | Error::InvalidToken | Error::Setup(_) | Error::Encode(_) => None,
         Error::Problem(problem) => match problem.code {
             Code::NoLeader => Some("`quorate cluster status` shows which replicas are up; a majority is needed"),
             Code::OutcomeUnknown => Some("repeat it with the same --idempotency-key"),
-            Code::Unauthenticated | Code::Forbidden => Some("give the cluster's token with --token, QUORATE_TOKEN or --token-file"),
-            Code::IdempotencyConflict => Some("use another --idempotency-key, or the very job that was submitted first"),
+            Code::Unauthenticated | Code::Forbidden => {
+                Some("give the cluster's token with --token, QUORATE_TOKEN or --token-file")
+            }
+            Code::IdempotencyConflict => {
+                Some("use another --idempotency-key, or the very job that was submitted first")
+            }
             Code::Overloaded => Some("the cluster asks for patience: try again in a few seconds"),
             Code::NotFound => Some("`quorate job list` and `quorate worker list` show what there is"),
             Code::Conflict => Some("`quorate job show ID` and `quorate cluster status` show the present state"),

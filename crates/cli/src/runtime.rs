@@ -17,7 +17,8 @@ const LOG_VARIABLE: &str = "QUORATE_LOG";
 
 /// Runs a command's future on a multi-threaded runtime.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the async runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the async runtime")?;
     let result = runtime.block_on(work);
     // A reader of standard input may still be blocked; nothing waits for it.
     runtime.shutdown_background();

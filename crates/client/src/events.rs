@@ -12,6 +12,8 @@ use crate::lines::LineBuffer;
 use crate::transport::{Client, Opened, Request, index_of, root_cause};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Replicas send signs of life about every 15 s. One that sends nothing for so long is stopped or cut off.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// Before connecting again when the last connection brought nothing.
 const IDLE_PAUSE: Duration = Duration::from_millis(200);
 
@@ -86,11 +88,12 @@ impl Events {
                 self.connect().await?;
                 continue;
             };
-            match open.response.chunk().await {
-                Ok(Some(bytes)) => self.buffer.push(&bytes, &open.server)?,
-                Ok(None) if self.filter.until_now => self.end(),
-                Ok(None) => self.disconnect("the replica ended the stream"),
-                Err(error) => self.disconnect(&root_cause(&error)),
+            match tokio::time::timeout(SILENCE_MAX, open.response.chunk()).await {
+                Ok(Ok(Some(bytes))) => self.buffer.push(&bytes, &open.server)?,
+                Ok(Ok(None)) if self.filter.until_now => self.end(),
+                Ok(Ok(None)) => self.disconnect("the replica ended the stream"),
+                Ok(Err(error)) => self.disconnect(&root_cause(&error)),
+                Err(_) => self.disconnect("the replica sent no sign of life"),
             }
         }
     }
@@ -152,8 +155,11 @@ impl Events {
         }
     }
 
-    /// Reads a line; `None` for an event that was seen before the stream moved.
+    /// Reads a line; `None` for a comment, and for an event that was seen before the stream moved.
     fn read(&mut self, line: &[u8]) -> Result<Option<EventView>, Error> {
+        if line.starts_with(b":") {
+            return Ok(None);
+        }
         let server = || self.open.as_ref().map_or_else(|| self.client.server(), |open| open.server.clone());
         let protocol = |detail: String| Error::Protocol { server: server(), detail };
         let event: EventView = serde_json::from_slice(line).map_err(|e| protocol(format!("an event: {e}")))?;

@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use quorate_types::limits::OUTPUT_TAIL_BYTES_DEFAULT;
 use quorate_types::session::Stream;
 use quorate_types::{AttemptNumber, JobId, Name, TaskIndex};
+use reqwest::Response;
 
 use crate::error::Error;
 use crate::transport::{Client, Opened, Request, root_cause};
 
+/// `cluster` when the worker is gone and only the tail is left that the cluster keeps.
+const SOURCE_HEADER: &str = "quorate-log-source";
 /// Where the first byte of an answer stands in the whole output of the attempt.
 const OFFSET_HEADER: &str = "quorate-log-offset";
 /// Which attempt's output it is.
@@ -74,22 +78,16 @@ impl Client {
     /// `not_found` when there is no such task or attempt; otherwise when no replica could be asked.
     pub async fn logs(&self, address: TaskAddress, filter: LogFilter) -> Result<Logs, Error> {
         let client = self.clone();
-        let mut logs = Logs {
-            client,
-            address,
-            filter,
-            open: None,
-            position: None,
-            skip: 0,
-            ready: VecDeque::new(),
-            ended: false,
-        };
+        let mut logs =
+            Logs { client, address, filter, open: None, position: None, skip: 0, ready: VecDeque::new(), ended: false };
         let opened = logs.client.open(&logs.request(filter.tail)).await?;
-        let begins = offset_of(opened.response.headers());
-        logs.position = if filter.tail.is_some() { begins } else { Some(begins.unwrap_or(0)) };
-        if filter.tail.is_none() && begins.is_some_and(|offset| offset > 0) {
+        let begins = begins_at(&opened.response);
+        if filter.tail.is_none() && begins != Some(0) {
             logs.ready.push_back(LogPiece::Gap(begins));
         }
+        // Where a tail begins that came without its offset is unknown.
+        let named = opened.response.headers().contains_key(OFFSET_HEADER);
+        logs.position = begins.filter(|_| named || filter.tail.is_none());
         logs.pin_attempt(opened.response.headers());
         logs.open = Some(opened);
         Ok(logs)
@@ -154,19 +152,14 @@ impl Logs {
         // Without a known position only what comes from now on is certainly new.
         let tail = if self.position.is_none() { Some(0) } else { None };
         let opened = self.client.open(&self.request(tail)).await?;
-        let begins = offset_of(opened.response.headers());
-        match (self.position, begins.unwrap_or(0)) {
-            (None, _) => {
-                self.ready.push_back(LogPiece::Gap(None));
+        self.skip = 0;
+        match (self.position, begins_at(&opened.response)) {
+            (Some(position), Some(begins)) if begins <= position => self.skip = position - begins,
+            (position, begins) => {
+                let missing = position.zip(begins).map(|(position, begins)| begins - position);
+                self.ready.push_back(LogPiece::Gap(missing));
                 self.position = begins;
-                self.skip = 0;
             }
-            (Some(position), begins) if begins > position => {
-                self.ready.push_back(LogPiece::Gap(Some(begins - position)));
-                self.position = Some(begins);
-                self.skip = 0;
-            }
-            (Some(position), begins) => self.skip = position - begins,
         }
         self.pin_attempt(opened.response.headers());
         self.open = Some(opened);
@@ -192,6 +185,13 @@ impl Logs {
     }
 }
 
-fn offset_of(headers: &HeaderMap) -> Option<u64> {
-    headers.get(OFFSET_HEADER)?.to_str().ok()?.parse().ok()
+/// Where an answer begins in the whole output, if that can be told.
+fn begins_at(response: &Response) -> Option<u64> {
+    if let Some(offset) = response.headers().get(OFFSET_HEADER) {
+        return offset.to_str().ok()?.parse().ok();
+    }
+    let is_kept = response.headers().get(SOURCE_HEADER).is_some_and(|source| source == "cluster");
+    // The cluster keeps an end without knowing what came before: a short one is all there was.
+    let is_whole = response.content_length().is_some_and(|length| length < OUTPUT_TAIL_BYTES_DEFAULT as u64);
+    (!is_kept || is_whole).then_some(0)
 }

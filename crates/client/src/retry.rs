@@ -38,7 +38,10 @@ pub(crate) enum Failure {
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Try again after the pause; `elsewhere` at the next server.
-    Again { pause: Duration, elsewhere: bool },
+    Again {
+        pause: Duration,
+        elsewhere: bool,
+    },
     GiveUp(Error),
 }
 

@@ -109,7 +109,8 @@ impl Client {
         let answer = self.call(&request).await?;
         let protocol = |detail: String| Error::Protocol { server: answer.server.clone(), detail };
         let text = answer.body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-        let outcomes: Vec<LineOutcome> = text.map(|line| read_outcome(line).map_err(protocol)).collect::<Result<_, _>>()?;
+        let outcomes: Vec<LineOutcome> =
+            text.map(|line| read_outcome(line).map_err(protocol)).collect::<Result<_, _>>()?;
         if outcomes.len() != lines.len() {
             return Err(protocol(format!("{} lines were answered with {}", lines.len(), outcomes.len())));
         }

@@ -24,7 +24,10 @@ const UNSWEPT_KEY: &[u8] = b"unswept";
 /// A write that the writer thread does.
 #[derive(Debug)]
 pub(crate) enum ArchiveWrite {
-    Op { number: u64, op: ArchiveOp },
+    Op {
+        number: u64,
+        op: ArchiveOp,
+    },
     /// Pieces as they lie on the leader's disk.
     Pieces(Vec<(Vec<u8>, Vec<u8>)>),
     /// From now on there may be records of jobs that the state does not know.
@@ -263,3 +266,6 @@ fn next_job(disk: &dyn Disk, from: JobId) -> io::Result<Option<JobId>> {
     })?;
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

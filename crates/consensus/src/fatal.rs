@@ -26,10 +26,6 @@ impl Fatal {
         });
     }
 
-    pub(crate) fn reason(&self) -> Option<FatalError> {
-        self.0.borrow().clone()
-    }
-
     /// Waits until there is a reason.
     pub(crate) async fn reported(&self) -> FatalError {
         let mut reasons = self.0.subscribe();

@@ -1,11 +1,47 @@
-//! x
+//! Consensus: one replicated log on openraft, stored in sled, spoken over TCP; and the state it makes.
+//!
+//! Layout: `start` puts a replica together, `handle` is what it gives out, `options` what it takes.
+//! `log/` (the raft log: writer thread, cache, reader) and `archive` lie on `disk/`, the storage seam;
+//! `snapshot/` holds the state in files; `codec` is how all of it is encoded; `storage` and `identity`
+//! open the folder. `machine` applies entries. `propose/` brings commands into the log, `read` makes
+//! reads linearizable, `membership` changes who takes part, `naming` gives cluster and folders their
+//! names. `transport/` is how replicas talk.
+//!
+//! Invariants:
+//! - openraft hears that something is stored only after `fdatasync` of the database file returned.
+//! - One thread writes to the database. After its first error nothing is written any more.
+//! - What can't be decoded stops the replica; nothing on disk is ever skipped.
+//! - An id and a data folder belong together for ever: both ends of every connection check it.
+//! - Versions are published in log order, each before whoever proposed its entry hears of it.
+//! - Every queue, frame, batch and wait has its bound in [`Limits`] or in a constant beside it.
+
 pub mod disk;
+
 mod archive;
+mod clock;
 mod codec;
 mod error;
 mod fatal;
+mod handle;
+mod identity;
+mod leadership;
 mod log;
 mod machine;
+mod membership;
+mod naming;
 mod options;
+mod propose;
+mod read;
 mod snapshot;
+mod start;
+mod storage;
+mod transport;
 mod type_config;
+
+pub use crate::error::{ArchiveError, CallError, FatalError, MembershipError, ProposeError, ReadError, StartError};
+pub use crate::handle::{Handle, MemberStatus, Role, Status};
+pub use crate::leadership::Leadership;
+pub use crate::options::{Addresses, Limits, Observer, Options, Start, Timing, Version};
+pub use crate::propose::Committed;
+pub use crate::start::{start, start_on};
+pub use crate::transport::server::CallHandler;

@@ -110,7 +110,10 @@ impl Machine {
     }
 
     fn skip(&mut self, index: LogIndex) -> Applied {
-        self.state.skip(index);
+        // The very first membership stands at 0, which to the state is before everything.
+        if index.0 > 0 {
+            self.state.skip(index);
+        }
         Applied { index, time: self.state.now(), ..Applied::default() }
     }
 

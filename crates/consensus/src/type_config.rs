@@ -15,7 +15,7 @@ use crate::options::Addresses;
 
 /// Node ids are plain numbers in here; the crate's surface speaks of [`quorate_types::ReplicaId`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TypeConfig;
+pub(crate) struct TypeConfig;
 
 impl openraft::RaftTypeConfig for TypeConfig {
     type D = Commands;
@@ -50,7 +50,7 @@ pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
 
 /// One log entry's commands, with the encoding that log and followers share.
 #[derive(Clone)]
-pub struct Commands {
+pub(crate) struct Commands {
     pub(crate) entry: Arc<command::Entry>,
     pub(crate) bytes: Bytes,
 }
@@ -96,7 +96,7 @@ impl<'de> Deserialize<'de> for Commands {
 
 /// Runs when a write was applied or refused. A function rather than a channel: the answers to a whole
 /// batch go out without waking a task in between.
-pub struct Callback<T>(Box<dyn FnOnce(T) + Send>);
+pub(crate) struct Callback<T>(Box<dyn FnOnce(T) + Send>);
 
 impl<T> Callback<T> {
     pub(crate) fn new(f: impl FnOnce(T) + Send + 'static) -> Self {

@@ -52,8 +52,11 @@ pub struct Plan {
 
 /// Decides what to start now.
 pub fn round(state: &State, memory: &mut Memory, bounds: Bounds) -> Plan {
-    let mut candidates = Candidates::of(state);
     let mut plan = Plan::default();
+    if state.queue().is_empty() {
+        return plan;
+    }
+    let mut candidates = Candidates::of(state);
     if candidates.0.is_empty() {
         return plan;
     }

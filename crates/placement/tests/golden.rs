@@ -1,4 +1,5 @@
 //! A view in, a plan out: each policy on a small cluster, as text.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fmt::Write;
 use std::sync::Arc;

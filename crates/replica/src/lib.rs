@@ -1,0 +1,23 @@
+//! A replica: the process that serves HTTP, leads when it is elected, and talks to workers.
+//!
+//! Layout: `config` (every setting) and `run` (start and shutdown); `api/` (the HTTP routes); `leader/`
+//! (the duties of the leader: liveness, timers, placement); `sessions/` (the workers' connections and the
+//! relay of their heartbeats); `events/` (the history that `/v1/events` serves); `feed` (what comes out of
+//! apply); `calls` (what replicas ask each other); `limits` (every bound); `telemetry`.
+//!
+//! Invariants: a write is answered only after `consensus` committed it; a read goes through a barrier
+//! unless it asks for `stale`; what decides is sans-IO (`leader::duties`, `sessions::desk`) and what waits is
+//! a short shell around it; no queue, body or wait is without a bound.
+
+mod api;
+mod calls;
+pub mod config;
+mod events;
+mod feed;
+mod leader;
+mod limits;
+mod run;
+mod sessions;
+mod telemetry;
+
+pub use run::run;

@@ -110,6 +110,11 @@ pub enum Command {
     ForgetReplica {
         replica: ReplicaId,
     },
+    /// Where a replica serves HTTP; said by itself when it starts.
+    AnnounceReplica {
+        replica: ReplicaId,
+        http: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

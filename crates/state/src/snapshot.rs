@@ -35,6 +35,7 @@ enum Inner {
     /// Follow their task.
     Elements(JobId, u32, Vec<(u32, Arc<Element>)>),
     Origin(u64, Answers),
+    Http(ReplicaId, Arc<str>),
 }
 
 /// Records that make no state. The snapshot is damaged or of another version.
@@ -54,6 +55,7 @@ impl State {
         let cluster = &self.cluster;
         std::iter::once(Inner::Scalars(cluster.scalars))
             .chain(cluster.storages.iter().map(|(replica, storage)| Inner::Storage(*replica, *storage)))
+            .chain(cluster.https.iter().map(|(replica, http)| Inner::Http(*replica, http.clone())))
             .chain(cluster.workers.values().map(|worker| Inner::Worker(worker.clone())))
             .chain(cluster.keys.iter().map(|(key, used)| Inner::Key(key.clone(), *used)))
             .chain(cluster.archive.iter().map(|(id, archived)| Inner::Archived(*id, archived.clone())))
@@ -85,6 +87,9 @@ impl State {
             Inner::Scalars(scalars) => self.cluster.scalars = scalars,
             Inner::Storage(replica, storage) => {
                 self.cluster.storages.insert(replica, storage);
+            }
+            Inner::Http(replica, http) => {
+                self.cluster.https.insert(replica, http);
             }
             Inner::Worker(mut worker) => {
                 let underived = Arc::make_mut(&mut worker);

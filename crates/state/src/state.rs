@@ -28,6 +28,8 @@ pub struct State {
 pub(crate) struct Cluster {
     pub(crate) scalars: Scalars,
     pub(crate) storages: OrdMap<ReplicaId, u64>,
+    /// Where each replica says that it serves HTTP.
+    pub(crate) https: OrdMap<ReplicaId, Arc<str>>,
     pub(crate) workers: OrdMap<Name, Arc<Worker>>,
     /// Derived: the live registrations.
     pub(crate) epochs: OrdMap<Epoch, Name>,
@@ -108,6 +110,11 @@ impl State {
         self.cluster.storages.get(&replica).copied()
     }
 
+    /// Where a replica serves HTTP, as `host:port`.
+    pub fn http_of(&self, replica: ReplicaId) -> Option<&str> {
+        self.cluster.https.get(&replica).map(AsRef::as_ref)
+    }
+
     pub fn job(&self, id: JobId) -> Option<&Arc<Job>> {
         self.jobs.get(&id)
     }
@@ -133,6 +140,11 @@ impl State {
     /// The living worker of this registration.
     pub fn worker_of(&self, epoch: Epoch) -> Option<&Arc<Worker>> {
         self.worker(self.cluster.epochs.get(&epoch)?)
+    }
+
+    /// The living registrations. A version in which nobody came or went shares them with the one before.
+    pub fn registrations(&self) -> &OrdMap<Epoch, Name> {
+        &self.cluster.epochs
     }
 
     pub fn queue(&self) -> &Queue {

@@ -1,4 +1,5 @@
 //! A story for each command: what it does, what it refuses, and that a refusal changes nothing.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 

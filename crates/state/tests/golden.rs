@@ -1,5 +1,6 @@
 //! The encoding of commands must never change: logs and snapshots outlive versions.
 //! When this fails, the change breaks old data folders; append instead.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 
@@ -59,6 +60,7 @@ fn commands() -> Vec<Command> {
         Command::NameCluster { id: 1 },
         Command::IdentifyReplica { replica, storage: 3 },
         Command::ForgetReplica { replica },
+        Command::AnnounceReplica { replica, http: "h:1".into() },
     ]
 }
 

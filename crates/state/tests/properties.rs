@@ -1,5 +1,6 @@
 //! Random histories: every invariant holds after each entry, the same log twice gives the same
 //! digest, and a snapshot with the log's tail gives what the whole log gives.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 

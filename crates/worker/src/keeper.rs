@@ -153,7 +153,8 @@ fn launch(command: &[OsString], bond: Bond, socket: &std::os::unix::net::UnixStr
         envp.extend(variable(OsStr::new(wire::NAMESPACED), OsStr::new("1")));
     }
     let null = File::open("/dev/null")?;
-    let fds = [(null.as_raw_fd(), 0), (socket.as_raw_fd(), wire::SOCKET_FD)];
+    // Its stderr stays ours, for what it may have to say; stdout belongs to us alone.
+    let fds = [(null.as_raw_fd(), 0), (null.as_raw_fd(), 1), (socket.as_raw_fd(), wire::SOCKET_FD)];
     let programs = [c_string(program)?];
     let launch = Launch { programs: &programs, argv: &argv, envp: &envp, working_dir: None, fds: &fds, bond };
     sys::launch(&launch).map_err(|error| error.source)

@@ -61,6 +61,11 @@ impl Lease {
         self.sent.clear();
     }
 
+    /// How long the newest grant lasts for the leader.
+    pub(crate) fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
     /// Everything must have ended by then; `None` without a registration.
     pub(crate) fn deadline(&self) -> Option<Boottime> {
         self.deadline

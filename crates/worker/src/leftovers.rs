@@ -106,7 +106,7 @@ fn until(what: &str, mut is_done: impl FnMut() -> bool) {
     while !is_done() {
         thread::sleep(LOOK_EVERY);
         looks = looks.wrapping_add(1);
-        if looks % LOOKS_BEFORE_WARNING == 0 {
+        if looks.is_multiple_of(LOOKS_BEFORE_WARNING) {
             tracing::warn!("{what} was killed and does not go");
         }
     }

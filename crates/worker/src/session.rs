@@ -88,6 +88,8 @@ pub(crate) enum DialError {
     Refused(String),
     #[error("{0}")]
     RefusedForNow(String),
+    #[error("the registration is over")]
+    Fenced,
     #[error("no answer in time")]
     Timeout(#[from] tokio::time::error::Elapsed),
     #[error(transparent)]
@@ -154,12 +156,7 @@ async fn refusal(response: Response<Incoming>) -> DialError {
     }
 }
 
-async fn greet(
-    server: &str,
-    stream: TcpStream,
-    early: &[u8],
-    hello: &Hello,
-) -> Result<(Session, Welcome), DialError> {
+async fn greet(server: &str, stream: TcpStream, early: &[u8], hello: &Hello) -> Result<(Session, Welcome), DialError> {
     let (read, mut write) = stream.into_split();
     let mut frames = LengthDelimitedCodec::builder().max_frame_length(SESSION_FRAME_BYTES_MAX).new_read(read);
     frames.read_buffer_mut().extend_from_slice(early);
@@ -173,6 +170,7 @@ async fn greet(
         }
         Some(ToWorker::Refused { detail, retry: false }) => return Err(DialError::Refused(detail)),
         Some(ToWorker::Refused { detail, retry: true }) => return Err(DialError::RefusedForNow(detail)),
+        Some(ToWorker::Fenced) => return Err(DialError::Fenced),
         Some(other) => return Err(DialError::Protocol(format!("unexpected {other:?}"))),
         None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
     };
@@ -235,7 +233,7 @@ where
 fn encode<T: Serialize>(message: &T, bytes: &mut BytesMut) -> io::Result<()> {
     let start = bytes.len();
     bytes.put_u32(0);
-    let mut writer = bytes.writer();
+    let mut writer = (&mut *bytes).writer();
     let written = bincode::serde::encode_into_std_write(message, &mut writer, bincode::config::standard());
     let len = written.map_err(io::Error::other)?;
     let prefix = u32::try_from(len).ok().filter(|_| len <= SESSION_FRAME_BYTES_MAX);

@@ -25,6 +25,9 @@ use crate::progress::ProgressFile;
 use crate::table::Leftover;
 use crate::watchdog::wire::Spawn;
 
+#[cfg(test)]
+mod tests;
+
 /// Where the folders are, below the worker's folder.
 pub(crate) const ATTEMPTS: &str = "attempts";
 const STDIN: &str = "stdin";

@@ -26,16 +26,30 @@ pub(crate) mod tests;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
     /// Make the folder and what belongs into it; answered by [`Table::on_prepared`].
-    Prepare { key: AttemptKey, definition: Arc<Definition> },
+    Prepare {
+        key: AttemptKey,
+        definition: Arc<Definition>,
+    },
     /// Start the process; answered by [`Table::on_spawned`] or [`Table::on_not_started`].
-    Spawn { key: AttemptKey },
+    Spawn {
+        key: AttemptKey,
+    },
     /// TERM, and KILL after the grace.
-    Terminate { key: AttemptKey, grace: Duration },
-    Kill { key: AttemptKey },
+    Terminate {
+        key: AttemptKey,
+        grace: Duration,
+    },
+    Kill {
+        key: AttemptKey,
+    },
     /// Read what it has left; answered by [`Table::on_collected`].
-    Collect { key: AttemptKey },
+    Collect {
+        key: AttemptKey,
+    },
     /// Nobody will ask for what it left.
-    Discard { key: AttemptKey },
+    Discard {
+        key: AttemptKey,
+    },
 }
 
 /// What an attempt has left in its folder.
@@ -71,7 +85,10 @@ enum Phase {
     Spawning,
     Running,
     /// It has ended; what it left is being read.
-    Collecting { ending: Ending, ran: Span },
+    Collecting {
+        ending: Ending,
+        ran: Span,
+    },
     /// Its end is in the outbox.
     Reported,
 }
@@ -340,9 +357,10 @@ impl Table {
         }
     }
 
-    /// The worker leaves: everything ends, and nothing starts any more.
-    pub(crate) fn close(&mut self) -> Vec<Action> {
+    /// The worker leaves: everything ends within `grace`, and nothing starts any more.
+    pub(crate) fn close(&mut self, grace: Duration) -> Vec<Action> {
         self.closing = true;
+        self.bounds.grace = self.bounds.grace.min(grace);
         let keys: Vec<_> = self.attempts.keys().copied().collect();
         keys.into_iter().filter_map(|key| self.end(key, Ending::Stopped)).collect()
     }

@@ -7,6 +7,7 @@ use quorate_types::Span;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct BenchArgs {
+    /// What to measure.
     pub(crate) scenario: Scenario,
     /// How often to measure; the median counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]

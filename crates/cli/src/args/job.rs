@@ -33,6 +33,7 @@ pub(crate) struct RunArgs {
     /// The job's name; else the command's.
     #[arg(long)]
     pub(crate) name: Option<JobName>,
+    /// The namespace, `default` by default.
     #[arg(long)]
     pub(crate) namespace: Option<Name>,
     /// 0 to 100, higher first; 50 by default.
@@ -120,10 +121,13 @@ pub(crate) enum FileFormat {
 
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
+    /// Only jobs in this state.
     #[arg(long)]
     pub(crate) state: Option<JobState>,
+    /// Only jobs of this namespace.
     #[arg(long)]
     pub(crate) namespace: Option<Name>,
+    /// Only jobs of this name.
     #[arg(long)]
     pub(crate) name: Option<JobName>,
     /// Only jobs with this label.
@@ -140,6 +144,7 @@ pub(crate) struct ListArgs {
 #[derive(Args, Debug)]
 pub(crate) struct TasksArgs {
     pub(crate) id: JobId,
+    /// Only tasks in this state.
     #[arg(long)]
     pub(crate) state: Option<TaskState>,
     /// The most tasks to list, at most 1000.

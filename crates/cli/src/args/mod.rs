@@ -17,7 +17,7 @@ pub(crate) use serve::{DemoArgs, DevArgs, LogFormat, ProcessArgs, ServeArgs, Wor
 /// A job scheduler that stays up: replicas agree by Raft, workers run tasks, the death of either
 /// disturbs nobody.
 #[derive(Debug, Parser)]
-#[command(name = "quorate", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "quorate", version)]
 #[command(after_help = "Exit codes: 0 done; 1 the job failed (run: the command's own code); 2 usage; \
     3 no cluster reachable; 4 not found; 5 rejected.")]
 pub(crate) struct Cli {
@@ -32,7 +32,13 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Client options")]
 pub(crate) struct ClientArgs {
     /// Addresses of replicas; one that is alive is enough.
-    #[arg(long, global = true, env = "QUORATE_SERVER", default_value = "http://127.0.0.1:7070", value_name = "URL[,URL]")]
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_SERVER",
+        default_value = "http://127.0.0.1:7070",
+        value_name = "URL[,URL]"
+    )]
     pub(crate) server: String,
     /// The token that the cluster asks for.
     #[arg(long, global = true, env = "QUORATE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -77,9 +83,7 @@ pub(crate) enum Command {
     /// Measures this build on a cluster of its own
     Bench(BenchArgs),
     /// Prints a completion script for a shell
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
     /// The second process of a worker; started by `work`
     #[command(hide = true)]
     Watchdog,

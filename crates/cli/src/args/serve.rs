@@ -54,7 +54,10 @@ pub(crate) struct ServeArgs {
     /// The same for the peer address.
     #[arg(long, value_name = "ADDR")]
     pub(crate) advertise_peer: Option<String>,
-    /// Listen on other than loopback addresses without a token.
+    /// A file with the token that the other replicas must present.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) peer_token_file: Option<PathBuf>,
+    /// Listen on other than loopback addresses without tokens.
     #[arg(long)]
     pub(crate) insecure: bool,
     /// A setting by its name in the file; may be given several times.
@@ -90,7 +93,7 @@ pub(crate) struct WorkArgs {
     /// A label of the worker; may be given several times.
     #[arg(long, value_parser = label, value_name = "zone=a")]
     pub(crate) label: Vec<(Name, String)>,
-    /// The worker's folder: tasks' working folders and output.
+    /// The worker's folder: tasks' working folders and output. Default: quorate-data/worker-NAME.
     #[arg(long, value_name = "DIR", env = "QUORATE_DATA")]
     pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
@@ -99,8 +102,10 @@ pub(crate) struct WorkArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct DevArgs {
+    /// How many replicas.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     pub(crate) replicas: u16,
+    /// How many workers.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=64))]
     pub(crate) workers: u16,
     /// Where to keep everything; without it a temporary folder that is removed at the end.

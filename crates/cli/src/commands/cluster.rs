@@ -1,13 +1,18 @@
 //! `quorate cluster`.
 
-use quorate_types::LogIndex;
+use std::time::Duration;
+
 use quorate_types::api::{Accepted, AddReplica, ClusterView};
+use quorate_types::{Code, LogIndex};
 
 use super::Context;
 use crate::args::{ClusterCommand, Format};
 use crate::exit::Failure;
 use crate::output::table::{Column, Table, details, or_dash};
 use crate::output::{self, json};
+
+/// How long the leader's view is waited for, which knows best who is well: an election fits in.
+const LEADER_WITHIN: Duration = Duration::from_secs(6);
 
 pub(super) async fn run(context: &Context, command: ClusterCommand) -> Result<(), Failure> {
     let client = &context.client;
@@ -17,11 +22,16 @@ pub(super) async fn run(context: &Context, command: ClusterCommand) -> Result<()
             let index = client.add_replica(&AddReplica { id, http, peer }).await?;
             done(context, index, &format!("replica {id} is a member"))
         }
-        ClusterCommand::Remove { id } => {
-            done(context, client.remove_replica(id).await?, &format!("replica {id} is no member any more; its id must not be used again"))
-        }
+        ClusterCommand::Remove { id } => done(
+            context,
+            client.remove_replica(id).await?,
+            &format!("replica {id} is no member any more; its id must not be used again"),
+        ),
         ClusterCommand::TransferLeader { id } => {
-            let what = id.map_or_else(|| "the leader hands over".to_owned(), |id| format!("the leader hands over to replica {id}"));
+            let what = id.map_or_else(
+                || "the leader hands over".to_owned(),
+                |id| format!("the leader hands over to replica {id}"),
+            );
             done(context, client.transfer_leader(id).await?, &what)
         }
     }
@@ -29,7 +39,11 @@ pub(super) async fn run(context: &Context, command: ClusterCommand) -> Result<()
 
 /// A cluster without a leader can't answer linearizably, and that is when its status matters most.
 async fn status(context: &Context) -> Result<(), Failure> {
-    let cluster = context.client.cluster_stale().await?;
+    let cluster = match tokio::time::timeout(LEADER_WITHIN, context.client.cluster()).await {
+        Ok(Ok(cluster)) => cluster,
+        Ok(Err(error)) if error.code() != Some(Code::NoLeader) => return Err(error.into()),
+        Ok(Err(_)) | Err(_) => context.client.cluster_stale().await?,
+    };
     if context.format == Format::Json {
         return json::print(&cluster);
     }

@@ -203,7 +203,8 @@ mod tests {
         .unwrap();
         let now = "2026-01-01T00:01:01.000Z".parse().unwrap();
         let text = job_table(std::slice::from_ref(&job), now).render();
-        let row: Vec<&str> = text.lines().nth(1).unwrap().split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let row: Vec<&str> =
+            text.lines().nth(1).unwrap().split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
         assert_eq!(row, ["7", "night run", "default", "running", "50", "2/4", "1m ago", "1m 00s"]);
         assert_eq!(counts(&job), "4: 1 waiting, 1 running, 2 succeeded");
     }

@@ -1,5 +1,7 @@
 //! `quorate job logs`, and output for `quorate run`.
 
+use std::time::Duration;
+
 use quorate_client::{Client, LogFilter, LogPiece, TaskAddress, TaskFilter};
 use quorate_types::session::Stream;
 use quorate_types::{JobId, Name, TaskIndex};
@@ -9,8 +11,14 @@ use crate::args::{LogsArgs, StreamChoice};
 use crate::exit::Failure;
 use crate::output;
 
+/// Between two looks at a task that has not started.
+const START_POLL: Duration = Duration::from_millis(300);
+
 pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<(), Failure> {
     let address = address(&context.client, &args).await?;
+    if args.follow && args.attempt.is_none() {
+        wait_for_start(&context.client, &address).await?;
+    }
     let LogsArgs { attempt, tail, follow, .. } = args;
     let filter = |stream| LogFilter { stream, attempt, tail, follow };
     let print = |stream| print(&context.client, address.clone(), filter(stream));
@@ -21,6 +29,22 @@ pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<(), Failure
     }
 }
 
+/// Output is followed from the first attempt on, however long that is away.
+async fn wait_for_start(client: &Client, address: &TaskAddress) -> Result<(), Failure> {
+    let mut told = false;
+    loop {
+        let task = client.task(address).await?;
+        if task.attempt.0 > 0 || task.state.is_finished() {
+            return Ok(());
+        }
+        if !told {
+            output::note(format!("task {}/{} is {}: waiting for its start", task.task, task.index, task.state));
+            told = true;
+        }
+        tokio::time::sleep(START_POLL).await;
+    }
+}
+
 /// Copies output to where it belongs: the task's standard error to ours.
 pub(super) async fn print(client: &Client, address: TaskAddress, filter: LogFilter) -> Result<(), Failure> {
     let mut logs = client.logs(address, filter).await?;
@@ -28,8 +52,10 @@ pub(super) async fn print(client: &Client, address: TaskAddress, filter: LogFilt
         match (piece, filter.stream) {
             (LogPiece::Bytes(bytes), Stream::Stdout) => output::raw(&bytes)?,
             (LogPiece::Bytes(bytes), Stream::Stderr) => output::raw_error(&bytes),
-            (LogPiece::Gap(Some(missing)), _) => output::note(format!("[{missing} bytes of output are not kept any more]")),
-            (LogPiece::Gap(None), _) => output::note("[a replica went away: output may be missing here]"),
+            (LogPiece::Gap(Some(missing)), _) => {
+                output::note(format!("[{missing} bytes of output are not kept any more]"))
+            }
+            (LogPiece::Gap(None), _) => output::note("[output may be missing here]"),
         }
     }
     Ok(())

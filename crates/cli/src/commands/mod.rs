@@ -48,7 +48,8 @@ fn token(args: &ClientArgs) -> Result<Option<String>, Failure> {
     match (&args.token, &args.token_file) {
         (Some(token), _) => Ok(Some(token.clone())),
         (None, Some(path)) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("read the token in {}", path.display()))?;
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("read the token in {}", path.display()))?;
             Ok(Some(text.trim().to_owned()))
         }
         (None, None) => Ok(None),

@@ -1,6 +1,7 @@
 //! `quorate run`: a command on the cluster as if it ran here.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::time::Duration;
 
 use quorate_client::{Client, Error, EventFilter, Events, LogFilter, TaskAddress};
@@ -18,6 +19,8 @@ use crate::exit::{Failure, INTERRUPTED, JOB_FAILED};
 use crate::output;
 use crate::runtime::Interrupts;
 
+/// After so long without a start the user is told what the job waits for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long output may still come in after the job has ended.
 const OUTPUT_GRACE: Duration = Duration::from_secs(10);
 
@@ -58,7 +61,8 @@ fn job(args: &RunArgs) -> Value {
     insert(&mut job, "namespace", args.namespace.as_ref().map(ToString::to_string));
     insert(&mut job, "priority", args.priority);
     if !args.label.is_empty() {
-        let labels: Map<String, Value> = args.label.iter().map(|(key, value)| (key.to_string(), value.clone().into())).collect();
+        let labels: Map<String, Value> =
+            args.label.iter().map(|(key, value)| (key.to_string(), value.clone().into())).collect();
         job.insert("labels".into(), labels.into());
     }
     job.insert("tasks".into(), json!([task]));
@@ -103,9 +107,15 @@ impl Following {
     async fn follow(mut self, mut interrupts: Interrupts) -> Result<(), Failure> {
         let id = self.submitted.id;
         let mut events = self.events().await?;
+        let mut impatient = pin!(tokio::time::sleep(PATIENCE));
+        let mut told = false;
         loop {
             tokio::select! {
                 () = interrupts.next() => self.on_interrupt()?,
+                () = &mut impatient, if !told => {
+                    told = true;
+                    self.tell_what_is_waited_for();
+                }
                 Some(done) = self.copies.join_next() => flatten(done)?,
                 ended = next_event(&self.client, id, &mut events) => match ended? {
                     Some(event) if self.on_event(&event) => break,
@@ -121,6 +131,15 @@ impl Following {
             }
         }
         self.exit_code().await
+    }
+
+    fn tell_what_is_waited_for(&self) {
+        if self.copied.is_empty() {
+            let id = self.submitted.id;
+            output::note(format!(
+                "job {id} has not started yet; `quorate worker list` shows whether a worker has room for it"
+            ));
+        }
     }
 
     async fn events(&self) -> Result<Option<Events>, Failure> {
@@ -143,7 +162,9 @@ impl Following {
                 let why = event.reason.as_deref().unwrap_or("the attempt failed");
                 output::note(format!("job {id}: {why}; it will be tried again"));
             }
-            EventType::JobPaused => output::note(format!("job {id} was paused; `quorate job resume {id}` lets it go on")),
+            EventType::JobPaused => {
+                output::note(format!("job {id} was paused; `quorate job resume {id}` lets it go on"))
+            }
             EventType::JobSucceeded | EventType::JobFailed | EventType::JobCancelled => return true,
             EventType::JobSubmitted
             | EventType::JobRunning
@@ -207,7 +228,10 @@ impl Following {
     }
 
     async fn rest_of_output(&mut self) -> Result<(), Failure> {
-        if self.copied.is_empty() && let Some(task) = self.task().await? && task.attempt.0 > 0 {
+        if self.copied.is_empty()
+            && let Some(task) = self.task().await?
+            && task.attempt.0 > 0
+        {
             let address = TaskAddress { job: self.submitted.id, task: task.task, index: task.index };
             self.copy_attempt(&address, task.attempt);
         }
@@ -286,7 +310,9 @@ mod tests {
 
     #[test]
     fn flags_become_a_job_of_one_task() {
-        let job = job_of("quorate run --cpu 0.5 --memory 1MiB --retries 2 --timeout 90s --env A=1=2 --label zone=a --priority 7 -- /bin/echo -n x");
+        let job = job_of(
+            "quorate run --cpu 0.5 --memory 1MiB --retries 2 --timeout 90s --env A=1=2 --label zone=a --priority 7 -- /bin/echo -n x",
+        );
         let expected = json!({"name": "echo", "priority": 7, "labels": {"zone": "a"}, "tasks": [{
             "name": "main", "command": ["/bin/echo", "-n", "x"], "env": {"A": "1=2"}, "retries": 2, "timeout": "1m30s",
             "resources": {"cpu": 0.5, "memory": 1_048_576}}]});
@@ -297,7 +323,10 @@ mod tests {
 
     #[test]
     fn a_plain_command_leaves_the_defaults_to_the_cluster() {
-        assert_eq!(job_of("quorate run true"), json!({"name": "true", "tasks": [{"name": "main", "command": ["true"]}]}));
+        assert_eq!(
+            job_of("quorate run true"),
+            json!({"name": "true", "tasks": [{"name": "main", "command": ["true"]}]})
+        );
         assert_eq!(job_of("quorate run -- ü")["name"], "run");
     }
 

@@ -31,7 +31,9 @@ pub(super) async fn run(context: &Context, args: SubmitArgs) -> Result<(), Failu
     let ids = match input {
         Input::One(job) => submit_one(context, job, args.idempotency_key.as_deref()).await?,
         Input::Lines(_) if args.idempotency_key.is_some() => {
-            return Err(Failure::Usage("several jobs can't share one --idempotency-key: give each line a field of that name".into()));
+            return Err(Failure::Usage(
+                "several jobs can't share one --idempotency-key: give each line a field of that name".into(),
+            ));
         }
         Input::Lines(lines) => submit_lines(context, &lines).await?,
     };
@@ -49,7 +51,8 @@ enum Input {
 /// each line is one. What is neither goes to the cluster as it is, which says what is wrong.
 fn classify(text: &[u8]) -> Input {
     let is_json = |text: &[u8]| serde_json::from_slice::<IgnoredAny>(text).is_ok();
-    let lines: Vec<&[u8]> = text.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&[u8]> =
+        text.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
     match lines.first() {
         Some(first) if lines.len() > 1 && is_json(first) => {
             Input::Lines(lines.into_iter().map(Bytes::copy_from_slice).collect())
@@ -60,7 +63,8 @@ fn classify(text: &[u8]) -> Input {
 
 fn converted(text: &[u8], args: &SubmitArgs) -> Result<Bytes, Failure> {
     let conversion = Conversion { time_scale: args.time_scale, burn: args.burn, cores_millis: args.cores };
-    let job = wfcommons::convert(text, &conversion).map_err(|e| Failure::Usage(format!("{}: {e}", args.file.display())))?;
+    let job =
+        wfcommons::convert(text, &conversion).map_err(|e| Failure::Usage(format!("{}: {e}", args.file.display())))?;
     Ok(serde_json::to_vec(&job).context("write the job")?.into())
 }
 
@@ -96,15 +100,14 @@ async fn submit_one(context: &Context, job: Bytes, key: Option<&str>) -> Result<
 async fn submit_lines(context: &Context, lines: &[Bytes]) -> Result<Vec<JobId>, Failure> {
     let outcomes = context.client.submit_lines(lines).await?;
     let mut ids = Vec::new();
-    for (at, outcome) in outcomes.iter().enumerate() {
+    for outcome in &outcomes {
         match (context.format, outcome) {
             (Format::Json, outcome) => json::print_line(outcome)?,
             (Format::Table, LineOutcome::Accepted { id, .. }) => output::data(id.to_string())?,
             (Format::Table, LineOutcome::Rejected { error }) => output::data(format!("rejected: {error}"))?,
         }
-        match outcome {
-            LineOutcome::Accepted { id, .. } => ids.push(*id),
-            LineOutcome::Rejected { error } => output::note(format!("job {} of the file: {error}", at + 1)),
+        if let LineOutcome::Accepted { id, .. } = outcome {
+            ids.push(*id);
         }
     }
     if ids.len() < outcomes.len() {

@@ -47,14 +47,19 @@ fn report(context: &Context, job: &JobView) -> Result<(), Failure> {
     if context.format == Format::Json {
         return json::print_line(job);
     }
-    let took = job.started_at.zip(job.finished_at).map_or_else(String::new, |(started, finished)| {
-        format!(" in {}", time::span(finished.since(started)))
-    });
+    let took = job
+        .started_at
+        .zip(job.finished_at)
+        .map_or_else(String::new, |(started, finished)| format!(" in {}", time::span(finished.since(started))));
     output::data(format!("job {} {}{took}", job.id, job.state))?;
     match job.state {
         JobState::Succeeded | JobState::Cancelled => {}
-        JobState::Failed => output::note(format!("hint: `quorate job tasks {} --state failed` shows what failed", job.id)),
-        JobState::Pending | JobState::Running | JobState::Paused => output::note(format!("job {} has not finished yet", job.id)),
+        JobState::Failed => {
+            output::note(format!("hint: `quorate job tasks {} --state failed` shows what failed", job.id))
+        }
+        JobState::Pending | JobState::Running | JobState::Paused => {
+            output::note(format!("job {} has not finished yet", job.id))
+        }
     }
     Ok(())
 }

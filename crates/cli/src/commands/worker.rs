@@ -1,7 +1,6 @@
 //! `quorate worker`.
 
 use quorate_types::api::{Accepted, Page, WorkerView};
-use quorate_types::resources::format_bytes;
 use quorate_types::{LogIndex, Name, Resources};
 
 use super::Context;
@@ -78,7 +77,7 @@ fn show(context: &Context, worker: &WorkerView) -> Result<(), Failure> {
             ("epoch", worker.epoch.to_string()),
             ("running", worker.running.to_string()),
             ("cpu", format!("{} of {}", units(used.cpu_millis), units(capacity.cpu_millis))),
-            ("memory", format!("{} of {}", format_bytes(used.memory_bytes), format_bytes(capacity.memory_bytes))),
+            ("memory", format!("{} of {}", short_bytes(used.memory_bytes), short_bytes(capacity.memory_bytes))),
             ("other", others(used, capacity)),
             ("labels", labels(worker)),
             ("replica", worker.replica.to_string()),

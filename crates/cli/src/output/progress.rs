@@ -58,10 +58,10 @@ impl Progress {
     }
 
     /// Says something without disturbing the bar.
-    pub(crate) fn say(&self, line: impl AsRef<str>) {
+    pub(crate) fn suspend(&self, say: impl FnOnce()) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| super::note(line)),
-            None => super::note(line),
+            Some(bar) => bar.suspend(say),
+            None => say(),
         }
     }
 

@@ -53,7 +53,9 @@ mod tests {
             assert_eq!(span(Span(ms)), text);
         }
         let now = Timestamp(100_000_000_000);
-        for (before_ms, text) in [(0, "now"), (3_999, "3s ago"), (600_000, "10m ago"), (7_200_000, "2h ago"), (172_800_000, "2d ago")] {
+        for (before_ms, text) in
+            [(0, "now"), (3_999, "3s ago"), (600_000, "10m ago"), (7_200_000, "2h ago"), (172_800_000, "2d ago")]
+        {
             assert_eq!(ago(Timestamp(now.0 - before_ms), now), text);
         }
         assert_eq!(ago(Timestamp(now.0 + 5_000), now), "now");

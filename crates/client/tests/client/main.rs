@@ -160,8 +160,10 @@ fn address() -> TaskAddress {
 }
 
 fn ended_task() -> Step {
-    ok(r#"{"task":"main","index":0,"state":"succeeded","attempt":1,"worker":"w","exit_code":0,"reason":null,"result":null,
-        "progress":null,"started_at":null,"finished_at":null,"attempts":[]}"#)
+    ok(
+        r#"{"task":"main","index":0,"state":"succeeded","attempt":1,"worker":"w","exit_code":0,"reason":null,"result":null,
+        "progress":null,"started_at":null,"finished_at":null,"attempts":[]}"#,
+    )
 }
 
 #[tokio::test]
@@ -179,6 +181,17 @@ async fn output_goes_on_at_the_right_byte() {
     }
     assert_eq!(text, b"hello world\n");
     assert!(second.requests()[0].contains("attempt=1"), "the attempt is kept to");
+}
+
+#[tokio::test]
+async fn the_kept_end_of_a_long_output_is_not_taken_for_all_of_it() {
+    let kept = |length: usize| Step::Answer(200, "quorate-log-source: cluster\r\n", "x".repeat(length));
+    for (length, whole) in [(100, true), (16 << 10, false)] {
+        let live = Fake::start(vec![kept(length), ended_task()]).await;
+        let mut logs = client(&[&live.url]).logs(address(), logs_filter()).await.unwrap();
+        let first = logs.next().await.unwrap().unwrap();
+        assert_eq!(first != LogPiece::Gap(None), whole, "{length} bytes");
+    }
 }
 
 #[tokio::test]

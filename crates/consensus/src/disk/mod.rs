@@ -10,7 +10,6 @@
 mod memory;
 mod sled;
 
-
 use std::fmt;
 use std::io;
 use std::ops::{ControlFlow, Range};

@@ -8,6 +8,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
 
 use super::{Disk, Visit};
 
@@ -17,6 +19,10 @@ const SEGMENT_BYTES: usize = 4 << 20;
 
 /// `blobs/` is looked at on every so many syncs; it is a check of our own making, not of data.
 const SYNCS_PER_CHECK: u64 = 256;
+
+/// How often, and in what steps, an opening waits for sled's lock.
+const OPEN_RETRIES: u32 = 100;
+const OPEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// One sled database in a folder of its own.
 pub(crate) struct SledDisk {
@@ -47,7 +53,7 @@ impl SledDisk {
             .print_profile_on_drop(false);
         // A damaged file makes sled panic in places; a clear message is owed all the same. (Where panics
         // abort, sled's own message is the last word.)
-        let opened = panic::catch_unwind(AssertUnwindSafe(|| config.open()));
+        let opened = panic::catch_unwind(AssertUnwindSafe(|| open_patiently(&config)));
         let db = match opened {
             Ok(opened) => opened.map_err(|e| damaged(folder, &e.to_string()))?,
             Err(_) => return Err(damaged(folder, "its contents make no sense")),
@@ -85,6 +91,18 @@ impl SledDisk {
             Err(error) => Err(error),
         }
     }
+}
+
+/// An earlier opening by this process may still be on its way out. (Another process is kept out by a lock
+/// of our own.)
+fn open_patiently(config: &sled::Config) -> sled::Result<sled::Db> {
+    for _ in 0..OPEN_RETRIES {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.kind() == io::ErrorKind::Other => thread::sleep(OPEN_PAUSE),
+            opened => return opened,
+        }
+    }
+    config.open()
 }
 
 fn damaged(folder: &Path, detail: &str) -> io::Error {

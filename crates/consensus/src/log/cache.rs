@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::type_config::{Entry, LogId};
+use crate::type_config::Entry;
 
 /// A gapless run of entries that ends with the last one of the log.
 #[derive(Debug)]
@@ -22,10 +22,6 @@ impl Cache {
     /// The first index that is here, if any is.
     pub(crate) fn first(&self) -> Option<u64> {
         self.entries.front().map(|entry| entry.log_id.index)
-    }
-
-    pub(crate) fn last(&self) -> Option<LogId> {
-        self.entries.back().map(|entry| entry.log_id)
     }
 
     pub(crate) fn push(&mut self, entry: Entry) {

@@ -127,13 +127,32 @@ fn missing(index: u64) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("tree {}: log entry {index} is missing", tree_of(index)))
 }
 
+/// The index of the first entry on disk.
+pub(crate) fn first_index(disk: &dyn Disk) -> io::Result<Option<u64>> {
+    for number in tree_numbers(disk)? {
+        let mut first = None;
+        disk.scan(&tree_name(number), disk::ALL_KEYS, &mut |key, _| {
+            first = Some(index_of(key));
+            ControlFlow::Break(())
+        })?;
+        if let Some(index) = first {
+            return index.map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn index_of(key: &[u8]) -> io::Result<u64> {
+    let (index, _) = disk::split_piece_key(key)?;
+    let index = index.try_into().map(u64::from_be_bytes);
+    index.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a log key has a wrong length"))
+}
+
 /// The index of the last entry on disk.
 pub(crate) fn last_index(disk: &dyn Disk) -> io::Result<Option<u64>> {
     for number in tree_numbers(disk)?.into_iter().rev() {
         if let Some(key) = disk.last_key(&tree_name(number))? {
-            let (index, _) = disk::split_piece_key(&key)?;
-            let index = index.try_into().map(u64::from_be_bytes);
-            return index.map(Some).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a log key has a wrong length"));
+            return index_of(&key).map(Some);
         }
     }
     Ok(None)

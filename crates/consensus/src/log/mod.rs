@@ -11,6 +11,9 @@ mod store;
 mod watermark;
 mod writer;
 
-pub(crate) use store::LogStore;
+pub(crate) use store::{LogShared, LogStore};
 pub(crate) use watermark::Watermark;
 pub(crate) use writer::{Write, Writer, WriterThread};
+
+#[cfg(test)]
+mod tests;

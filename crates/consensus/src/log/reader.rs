@@ -51,7 +51,7 @@ impl LogReader {
     fn locate(&self, range: Range<u64>, bytes_soft: usize) -> Source {
         let inner = self.shared.inner();
         let end = inner.last.map_or(0, |last| last.index + 1).min(range.end);
-        let start = inner.purged.map_or(0, |purged| purged.index + 1).max(range.start);
+        let start = inner.first.unwrap_or(end).max(range.start);
         if start >= end {
             return Source::Nowhere;
         }

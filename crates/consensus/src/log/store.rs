@@ -28,6 +28,8 @@ pub(super) struct Inner {
     pub(super) cache: Cache,
     pub(super) vote: Option<Vote>,
     pub(super) purged: Option<LogId>,
+    /// The first entry's index, unless the log is empty.
+    pub(super) first: Option<u64>,
     /// The last entry, or the last purged one.
     pub(super) last: Option<LogId>,
     committed: Option<LogId>,
@@ -42,6 +44,10 @@ impl LogShared {
         let purged: Option<LogId> = layout::read_meta(disk, PURGED_KEY, Kind::Purged)?;
         let committed = layout::read_meta(disk, COMMITTED_KEY, Kind::Committed)?;
         let last = last_entry(disk)?.max(purged);
+        let first = match purged {
+            Some(purged) => Some(purged.index + 1),
+            None => layout::first_index(disk)?,
+        };
         let last_index = last.map_or(0, |last| last.index);
         if let Some(lost) = watermark.filter(|watermark| watermark.index() > last_index) {
             let (lost, message) = (lost.index(), "the end of the log is gone");
@@ -49,7 +55,7 @@ impl LogShared {
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let cache = Cache::new(limits.cached_entries, limits.cached_bytes);
-        let inner = Inner { cache, vote, purged, last, committed, written: last_index };
+        let inner = Inner { cache, vote, purged, first, last, committed, written: last_index };
         Ok(Self { inner: Mutex::new(inner) })
     }
 
@@ -146,6 +152,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         {
             let mut inner = self.shared.inner();
             for entry in &entries {
+                inner.first.get_or_insert(entry.log_id.index);
                 inner.last = Some(entry.log_id);
                 inner.cache.push(entry.clone());
             }
@@ -161,7 +168,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let mut inner = self.shared.inner();
             inner.cache.truncate_from(first);
             inner.written = inner.written.min(first.saturating_sub(1));
-            inner.last = last.max(inner.purged);
+            inner.last = inner.last.min(last).max(inner.purged);
+            inner.first = inner.first.filter(|present| *present < first || inner.purged.is_some());
         }
         self.writer.durably(|done| Write::Truncate { first, done }).await
     }
@@ -170,6 +178,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         {
             let mut inner = self.shared.inner();
             inner.purged = inner.purged.max(Some(upto));
+            inner.first = inner.first.max(Some(upto.index + 1));
             inner.last = inner.last.max(Some(upto));
             inner.cache.purge_upto(upto.index);
         }

@@ -24,19 +24,40 @@ type Done = oneshot::Sender<io::Result<()>>;
 
 /// A write, in the order of the queue.
 pub(crate) enum Write {
-    Append { entries: Vec<Entry>, done: IOFlushed<TypeConfig> },
+    Append {
+        entries: Vec<Entry>,
+        done: IOFlushed<TypeConfig>,
+    },
     /// A record of the tree `meta` that must be durable before the caller goes on.
-    Meta { key: &'static [u8], record: Vec<u8>, done: Done },
+    Meta {
+        key: &'static [u8],
+        record: Vec<u8>,
+        done: Done,
+    },
     /// A record of the tree `meta` that may be lost.
-    MetaLater { key: &'static [u8], record: Vec<u8> },
+    MetaLater {
+        key: &'static [u8],
+        record: Vec<u8>,
+    },
     /// Remove the entries from `first` on.
-    Truncate { first: u64, done: Done },
+    Truncate {
+        first: u64,
+        done: Done,
+    },
     /// Remember `purged` and drop the trees that lie wholly before it.
-    Purge { index: u64, purged: Vec<u8>, done: Done },
+    Purge {
+        index: u64,
+        purged: Vec<u8>,
+        done: Done,
+    },
     /// A part of the archive; durable with the next sync.
     Archive(ArchiveWrite),
     /// Everything before this.
-    Sync { done: Done },
+    Sync {
+        done: Done,
+    },
+    /// The last one.
+    Stop,
 }
 
 impl std::fmt::Debug for Write {
@@ -49,15 +70,23 @@ impl std::fmt::Debug for Write {
             Self::Purge { .. } => "Purge",
             Self::Archive(_) => "Archive",
             Self::Sync { .. } => "Sync",
+            Self::Stop => "Stop",
         })
     }
 }
 
-/// Queues writes. When the last clone is dropped, the thread syncs and ends.
+/// Queues writes.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer(mpsc::Sender<Write>);
 
 impl Writer {
+    /// A queue that a test empties.
+    #[cfg(test)]
+    pub(crate) fn by_hand(queue_max: usize) -> (Self, mpsc::Receiver<Write>) {
+        let (sender, queue) = mpsc::channel(queue_max);
+        (Self(sender), queue)
+    }
+
     /// Waits for a place in the queue.
     pub(crate) async fn queue(&self, write: Write) -> io::Result<()> {
         self.0.send(write).await.map_err(|_| stopped())
@@ -72,6 +101,12 @@ impl Writer {
 
     pub(crate) async fn sync(&self) -> io::Result<()> {
         self.durably(|done| Write::Sync { done }).await
+    }
+
+    /// Lets the thread end, after all that is queued.
+    pub(crate) async fn stop(&self) {
+        // An error means that it has ended already.
+        let _ = self.queue(Write::Stop).await;
     }
 }
 
@@ -100,6 +135,7 @@ struct Group {
     waiters: Vec<Waiter>,
     /// The last index among the group's entries.
     appended: Option<u64>,
+    stop: bool,
 }
 
 /// A group is synced when it is this large, whatever else is queued.
@@ -117,10 +153,14 @@ impl WriterThread {
             let (group, written) = self.write_group(first, &mut queue);
             let result = written.and_then(|()| self.sync(&group));
             let failed = result.as_ref().err().map(|e| (e.kind(), e.to_string()));
+            let stop = group.stop;
             group.complete(&result);
             if let Some((kind, message)) = failed {
                 self.fatal.report(FatalError::Storage(message.clone()));
                 return refuse_all(&mut queue, kind, &message);
+            }
+            if stop {
+                break;
             }
         }
         // The last words of a clean shutdown: what was allowed to be lost is not lost either.
@@ -138,7 +178,7 @@ impl WriterThread {
                 Ok(written) => bytes += written,
                 Err(error) => return (group, Err(error)),
             }
-            let full = writes >= self.group_max || bytes >= GROUP_BYTES_MAX;
+            let full = group.stop || writes >= self.group_max || bytes >= GROUP_BYTES_MAX;
             next = if full { None } else { queue.try_recv().ok() };
         }
         (group, Ok(()))
@@ -167,6 +207,10 @@ impl WriterThread {
             Write::Archive(write) => self.archive.write(&*self.disk, write),
             Write::Sync { done } => {
                 group.waiters.push(Waiter::Caller(done));
+                Ok(0)
+            }
+            Write::Stop => {
+                group.stop = true;
                 Ok(0)
             }
         }
@@ -250,6 +294,7 @@ fn refuse_all(queue: &mut mpsc::Receiver<Write>, kind: io::ErrorKind, message: &
             | Write::Purge { done, .. }
             | Write::Sync { done } => drop(done.send(error)),
             Write::MetaLater { .. } | Write::Archive(_) => {}
+            Write::Stop => return,
         }
     }
 }

@@ -9,3 +9,6 @@ mod store;
 
 pub(crate) use builder::Builder;
 pub(crate) use store::{SnapshotFile, Snapshots};
+
+#[cfg(test)]
+mod tests;

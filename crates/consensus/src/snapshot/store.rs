@@ -52,11 +52,7 @@ impl Snapshots {
             Some(path) => Some((file::read_meta(&path)?, Arc::from(path))),
             None => None,
         };
-        Ok(Self {
-            folder: Arc::from(folder),
-            newest: Arc::new(Mutex::new(newest)),
-            unfinished: Arc::default(),
-        })
+        Ok(Self { folder: Arc::from(folder), newest: Arc::new(Mutex::new(newest)), unfinished: Arc::default() })
     }
 
     fn newest(&self) -> MutexGuard<'_, Option<(SnapshotMeta, Arc<Path>)>> {

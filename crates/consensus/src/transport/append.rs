@@ -37,10 +37,8 @@ pub(super) struct Appender {
 #[derive(Debug)]
 struct Connection {
     frames: Frames,
-    /// Requests of all sessions that are not answered yet.
-    outstanding: usize,
-    /// Since when the peer owes an answer.
-    waiting_since: Instant,
+    /// Since when the peer owes an answer, if it does.
+    waiting_since: Option<Instant>,
 }
 
 impl Appender {
@@ -61,7 +59,7 @@ impl Appender {
         let dialed = dialing.await;
         self.dialing = None;
         let frames = dialed.unwrap_or(Err(HandshakeError::Timeout))?;
-        self.connection = Some(Connection { frames, outstanding: 0, waiting_since: Instant::now() });
+        self.connection = Some(Connection { frames, waiting_since: None });
         Ok(())
     }
 
@@ -85,24 +83,16 @@ fn start_dialing(local: Arc<Local>, to: Destination) -> Dialing {
 impl Connection {
     /// The peer has owed an answer for too long: it is dead, or the way to it is.
     fn is_stuck(&self) -> bool {
-        self.outstanding > 0 && self.waiting_since.elapsed() > SILENCE_MAX
+        self.waiting_since.is_some_and(|since| since.elapsed() > SILENCE_MAX)
     }
 
     fn silence_ends(&self) -> Instant {
-        self.waiting_since + SILENCE_MAX
+        self.waiting_since.unwrap_or_else(Instant::now) + SILENCE_MAX
     }
 
     async fn send(&mut self, append: &Append) -> io::Result<()> {
-        if self.outstanding == 0 {
-            self.waiting_since = Instant::now();
-        }
-        self.outstanding += 1;
+        self.waiting_since.get_or_insert_with(Instant::now);
         self.frames.send(wire::encode(append)?).await
-    }
-
-    fn on_answer(&mut self) {
-        self.outstanding = self.outstanding.saturating_sub(1);
-        self.waiting_since = Instant::now();
     }
 }
 
@@ -156,24 +146,31 @@ where
         let Some(connection) = &mut self.appender.connection else { return Err(io::ErrorKind::NotConnected.into()) };
         while self.unsent || self.under_way > 0 {
             let may_send = self.unsent && self.under_way < pipeline;
+            let silence_ends = connection.silence_ends();
             let step = tokio::select! {
                 biased;
-                frame = connection.frames.next(), if connection.outstanding > 0 => Step::Frame(frame),
+                // Also while nothing is under way: so a peer that went away is noticed at once.
+                frame = connection.frames.next() => Step::Frame(frame),
                 request = self.requests.next(), if may_send => Step::Request(request),
-                () = tokio::time::sleep_until(connection.silence_ends()), if connection.outstanding > 0 => Step::Silence,
+                () = tokio::time::sleep_until(silence_ends), if self.under_way > 0 => Step::Silence,
             };
             match step {
                 Step::Request(None) => self.unsent = false,
                 Step::Request(Some(request)) => {
                     self.under_way += 1;
-                    let sent = tokio::time::timeout(SILENCE_MAX, connection.send(&Append { session, request }));
+                    let append = Append { session, request };
+                    let sent = tokio::time::timeout(SILENCE_MAX, connection.send(&append));
                     sent.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
                 }
                 Step::Frame(Some(frame)) => {
                     let answer: Appended = wire::decode(&frame?)?;
-                    connection.on_answer();
+                    connection.waiting_since = Some(Instant::now());
                     if answer.session == session {
-                        self.under_way -= 1;
+                        self.under_way = self.under_way.saturating_sub(1);
+                        // After an error the peer answers no more of this session.
+                        if self.under_way == 0 || answer.result.is_err() {
+                            connection.waiting_since = None;
+                        }
                         return Ok(Some(answer.result));
                     }
                 }

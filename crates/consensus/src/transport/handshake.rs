@@ -9,6 +9,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use quorate_types::ReplicaId;
 use serde::{Deserialize, Serialize};
@@ -119,7 +120,7 @@ pub(crate) async fn greet(
     let hello = Hello { cluster, from, to, storage, purpose, token: local.token.clone() };
     let mut frame = [&MAGIC[..], &PROTOCOL.to_le_bytes()].concat();
     frame.extend_from_slice(&wire::encode(&hello)?);
-    frames.send(frame.into()).await?;
+    frames.send(Bytes::from(frame)).await?;
     match read(frames).await? {
         Answer::Welcome { cluster, storage } => match local.check_peer(to, cluster, storage) {
             Ok(()) => {

@@ -76,7 +76,10 @@ pub(crate) enum Response {
 /// What became of a proposal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    Committed { index: LogIndex, outcome: Outcome },
+    Committed {
+        index: LogIndex,
+        outcome: Outcome,
+    },
     /// Not written; another replica leads, or nobody.
     NotLeader,
     /// Perhaps written.
@@ -117,7 +120,10 @@ pub(crate) struct Appended {
 /// The frames of a snapshot transfer, in this order.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum SnapshotFrame {
-    Begin { vote: Vote, meta: SnapshotMeta },
+    Begin {
+        vote: Vote,
+        meta: SnapshotMeta,
+    },
     /// A part of the file.
     Chunk(Bytes),
     /// Pieces of the archive.

@@ -1,5 +1,7 @@
 //! The cluster's own identity and that of its replicas' data folders.
 
+use std::sync::Arc;
+
 use quorate_types::ReplicaId;
 
 use super::Result;
@@ -22,6 +24,12 @@ impl State {
 
     pub(super) fn forget_replica(&mut self, replica: ReplicaId) -> Outcome {
         self.cluster.storages.remove(&replica);
+        self.cluster.https.remove(&replica);
+        Outcome::Done
+    }
+
+    pub(super) fn announce_replica(&mut self, replica: ReplicaId, http: &str) -> Outcome {
+        self.cluster.https.insert(replica, Arc::from(http));
         Outcome::Done
     }
 }

@@ -78,6 +78,7 @@ impl State {
             Command::NameCluster { id } => Ok(self.name_cluster(*id)),
             Command::IdentifyReplica { replica, storage } => self.identify_replica(*replica, *storage),
             Command::ForgetReplica { replica } => Ok(self.forget_replica(*replica)),
+            Command::AnnounceReplica { replica, http } => Ok(self.announce_replica(*replica, http)),
         };
         result.unwrap_or_else(Outcome::Rejected)
     }

@@ -4,13 +4,7 @@ use quorate_types::{AttemptNumber, Fence, JobId, Name, Resources, TaskIndex};
 
 /// Attempt 1 of job `n`.
 pub(crate) fn key(n: u32) -> AttemptKey {
-    AttemptKey {
-        job: JobId(n.into()),
-        task: 0,
-        index: TaskIndex(0),
-        attempt: AttemptNumber(1),
-        fence: Fence(n.into()),
-    }
+    AttemptKey { job: JobId(n.into()), task: 0, index: TaskIndex(0), attempt: AttemptNumber(1), fence: Fence(n.into()) }
 }
 
 pub(crate) fn finished(n: u32, ending: Ending, ran_ms: u64) -> Report {
@@ -120,7 +114,8 @@ fn an_attempt_is_prepared_spawned_and_reported() {
 
 #[test]
 fn endings_say_who_ended_it() {
-    let by_stop = |table: &mut Table| assert_eq!(names(&table.on_changed(LogIndex(11), work(&[], &[1]))), ["terminate 1 700"]);
+    let by_stop =
+        |table: &mut Table| assert_eq!(names(&table.on_changed(LogIndex(11), work(&[], &[1]))), ["terminate 1 700"]);
     let by_timeout = |table: &mut Table| assert_eq!(names(&table.on_time(at(5_000))), ["terminate 1 700"]);
     let by_limit = |table: &mut Table| assert_eq!(table.on_output_limit(key(1)), Some(Action::Kill { key: key(1) }));
     let by_nobody = |_: &mut Table| {};
@@ -175,7 +170,7 @@ fn the_grace_is_bounded() {
     let mut table = Table::new(Bounds { attempts: 8, grace: Duration::from_millis(100) });
     table.on_changed(LogIndex(1), work(&[1], &[]));
     table.on_prepared(key(1), Ok(()));
-    assert_eq!(names(&table.close()), ["terminate 1 100"]);
+    assert_eq!(names(&table.close(Duration::from_secs(9))), ["terminate 1 100"]);
 }
 
 #[test]
@@ -312,7 +307,7 @@ fn noops_are_reported_and_need_nothing_else() {
 fn closing_ends_everything_and_starts_nothing() {
     let mut table = running(2);
     table.on_changed(LogIndex(11), work(&[3], &[]));
-    let mut actions = names(&table.close());
+    let mut actions = names(&table.close(Duration::from_secs(9)));
     actions.sort();
     assert_eq!(actions, ["terminate 1 700", "terminate 2 700"]);
     assert_eq!(table.on_changed(LogIndex(12), work(&[4], &[])), []);

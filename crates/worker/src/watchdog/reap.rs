@@ -36,6 +36,8 @@ struct Leaving {
     status: Status,
     ordered: bool,
     ran: Duration,
+    /// Nobody is left in its group. From then on its number may belong to somebody else.
+    group_gone: bool,
 }
 
 #[derive(Debug, Default)]
@@ -117,8 +119,9 @@ impl Family {
         }
         let orphans = !childless && self.kill_orphans();
         let mut gone = Vec::new();
-        self.leaving.retain(|leaving| {
-            if sys::signal_group(leaving.group, libc::SIGKILL) || orphans {
+        self.leaving.retain_mut(|leaving| {
+            leaving.group_gone = leaving.group_gone || !sys::signal_group(leaving.group, libc::SIGKILL);
+            if orphans || !leaving.group_gone {
                 return true;
             }
             gone.push(leaving.event());
@@ -140,7 +143,8 @@ impl Family {
                 self.kills.remove(&(at, key));
             }
             let ran = now.since(live.started);
-            self.leaving.push(Leaving { key, group: pid, status, ordered: live.ordered, ran });
+            let ordered = live.ordered;
+            self.leaving.push(Leaving { key, group: pid, status, ordered, ran, group_gone: false });
         }
     }
 

@@ -39,13 +39,13 @@ pub(crate) fn spawn(order: &Spawn, inherited: &[(Vec<u8>, Vec<u8>)]) -> Result<l
     let envp = environment(order, inherited)?;
     let working_dir = string(&order.working_dir)?;
     let mut programs = candidates(program, &envp)?;
-    let mut launch = |programs: &[CString], argv: &[CString]| {
+    let launch = |programs: &[CString], argv: &[CString]| {
         let bond = Bond::DiesWithParent;
         sys::launch(&Launch { programs, argv, envp: &envp, working_dir: Some(&working_dir), fds: &fds, bond })
     };
     let mut outcome = launch(&programs, &argv);
     if matches!(&outcome, Err(e) if e.step == Step::Exec && e.source.raw_os_error() == Some(libc::ENOEXEC)) {
-        let script = programs.into_iter().find(|path| is_file(path)).ok_or("the script is gone")?;
+        let script = programs.into_iter().find(is_file).ok_or("the script is gone")?;
         programs = vec![string(SHELL)?];
         argv.splice(..1, [string(SHELL)?, script]);
         outcome = launch(&programs, &argv);

@@ -171,10 +171,7 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_refused_on_both_ends() {
-        let long = Event::NotStarted {
-            key: crate::table::tests::key(1),
-            detail: "x".repeat(MESSAGE_BYTES_MAX),
-        };
+        let long = Event::NotStarted { key: crate::table::tests::key(1), detail: "x".repeat(MESSAGE_BYTES_MAX) };
         let mut bytes = vec![7];
         assert!(encode(&long, &mut bytes).is_err());
         assert_eq!(bytes, [7]);

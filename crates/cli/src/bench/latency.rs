@@ -1,0 +1,125 @@
+//! One job at a time: from its submission to accepted, started and result, as a client sees them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use quorate_client::{Client, EventFilter, Events};
+use quorate_types::JobId;
+use quorate_types::event::EventType;
+use serde_json::{Value, json};
+
+use super::Bench;
+use super::report::{Latencies, Report};
+
+const JOBS_DEFAULT: u32 = 1_000;
+const WARM_UP_JOBS: u32 = 50;
+const SLOTS: u32 = 8;
+/// An event that does not come is an error, not a long latency.
+const EVENT_WITHIN: Duration = Duration::from_secs(30);
+
+pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
+    let jobs = bench.args.tasks.unwrap_or(JOBS_DEFAULT);
+    let mut cluster = bench.cluster_with_worker("latency", SLOTS).await?;
+    let client = cluster.client()?;
+    let kinds = [("noop", json!({"driver": "noop"})), ("true", json!({"command": ["true"]}))];
+    let mut found = Vec::new();
+    for (name, task) in kinds {
+        let job = super::noop::array(name, &task, 1);
+        say(&format!("{name}: warming up"));
+        measure(&client, &job, WARM_UP_JOBS).await?;
+        let (mut runs, mut all) = (Vec::new(), Stages::new()?);
+        for run in 1..=bench.args.runs {
+            let stages = measure(&client, &job, jobs).await?;
+            runs.push(stages.result.quantile_ms(0.5));
+            say(&format!(
+                "{name}, run {run}: to result p50 {:.2} ms, p99 {:.2} ms",
+                runs[runs.len() - 1],
+                stages.result.quantile_ms(0.99)
+            ));
+            all.add(&stages)?;
+        }
+        found.push((name, runs, all));
+    }
+    cluster.stop().await;
+    let (_, runs, stages) = &found[0];
+    let mut report = Report::new("latency", "ms", runs).latency(&stages.result).detail("jobs_per_run", jobs);
+    for (name, runs, stages) in &found {
+        report = report.detail(name, stages.to_json()).detail(&format!("{name}_runs"), runs.clone());
+    }
+    Ok(report)
+}
+
+/// Latencies of the three stages of a job.
+#[derive(Debug)]
+struct Stages {
+    accepted: Latencies,
+    started: Latencies,
+    result: Latencies,
+}
+
+impl Stages {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { accepted: Latencies::new()?, started: Latencies::new()?, result: Latencies::new()? })
+    }
+
+    fn add(&mut self, other: &Self) -> anyhow::Result<()> {
+        self.accepted.add(&other.accepted)?;
+        self.started.add(&other.started)?;
+        self.result.add(&other.result)
+    }
+
+    fn to_json(&self) -> Value {
+        json!({"accepted": self.accepted.to_json(), "started": self.started.to_json(), "result": self.result.to_json()})
+    }
+}
+
+async fn measure(client: &Client, job: &Value, count: u32) -> anyhow::Result<Stages> {
+    let mut stages = Stages::new()?;
+    let mut events = client.events(EventFilter::default()).await?;
+    for _ in 0..count {
+        one(client, &mut events, job, &mut stages).await?;
+    }
+    Ok(stages)
+}
+
+async fn one(client: &Client, events: &mut Events, job: &Value, stages: &mut Stages) -> anyhow::Result<()> {
+    let sent = Instant::now();
+    // The events are read meanwhile: the result may be known before the answer has come.
+    let (submitted, seen) = tokio::join!(
+        async { client.submit(job, None).await.map(|submitted| (submitted.id, sent.elapsed())) },
+        tokio::time::timeout(EVENT_WITHIN, watch_next_job(events, sent)),
+    );
+    let (id, accepted) = submitted?;
+    let seen = seen.context("the job's events did not come")??;
+    if seen.job != id {
+        bail!("job {} ended while job {id} was waited for", seen.job);
+    }
+    stages.accepted.record(accepted);
+    stages.started.record(seen.started);
+    stages.result.record(seen.result);
+    Ok(())
+}
+
+struct Seen {
+    job: JobId,
+    started: Duration,
+    result: Duration,
+}
+
+/// Reads events until the next job has succeeded. A task whose start and end were reported together
+/// counts as started when it ended.
+async fn watch_next_job(events: &mut Events, sent: Instant) -> anyhow::Result<Seen> {
+    let mut started = None;
+    while let Some(event) = events.next().await? {
+        match (event.kind, event.job) {
+            (EventType::TaskRunning, _) => started = started.or(Some(sent.elapsed())),
+            (EventType::JobSucceeded, Some(job)) => {
+                let result = sent.elapsed();
+                return Ok(Seen { job, started: started.unwrap_or(result), result });
+            }
+            (EventType::JobFailed, _) => bail!("a job failed: {event:?}"),
+            _ => {}
+        }
+    }
+    bail!("the stream of events ended")
+}

@@ -1,0 +1,69 @@
+//! Measurements of this build on a cluster of its own: three replicas as real processes on a real disk.
+//!
+//! One file for each scenario; `report` is what comes out, `load` the lean HTTP client that leaves the
+//! machine to the cluster.
+
+mod failover;
+mod latency;
+mod load;
+mod memory;
+mod noop;
+mod process;
+mod report;
+mod spawn;
+mod submit;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tempfile::TempDir;
+
+use crate::args::{BenchArgs, Scenario};
+use crate::cluster_process::{Layout, ProcessCluster, WorkerSize};
+pub(crate) use report::Report;
+use report::rounded;
+
+const REPLICAS: u16 = 3;
+
+/// Runs a scenario. Every process that it starts has ended when this returns.
+pub(crate) async fn run(args: &BenchArgs, say: &impl Fn(&str)) -> anyhow::Result<Report> {
+    let bench = Bench::new(args)?;
+    match args.scenario {
+        Scenario::Submit => submit::run(&bench, say).await,
+        Scenario::Noop => noop::run(&bench, say).await,
+        Scenario::Process => process::run(&bench, say).await,
+        Scenario::Latency => latency::run(&bench, say).await,
+        Scenario::Failover => failover::run(&bench, say).await,
+        Scenario::Memory => memory::run(&bench, say).await,
+    }
+}
+
+/// What the scenarios share.
+#[derive(Debug)]
+struct Bench {
+    args: BenchArgs,
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new(args: &BenchArgs) -> anyhow::Result<Self> {
+        let parent = args.data.clone().unwrap_or_else(std::env::temp_dir);
+        std::fs::create_dir_all(&parent).with_context(|| format!("create {}", parent.display()))?;
+        let folder = tempfile::Builder::new().prefix("quorate-bench-").tempdir_in(&parent);
+        let folder = folder.with_context(|| format!("create a folder in {}", parent.display()))?;
+        Ok(Self { args: args.clone(), folder })
+    }
+
+    /// A fresh cluster in a folder of its own.
+    async fn cluster(&self, name: &str) -> anyhow::Result<ProcessCluster> {
+        let dir: PathBuf = self.folder.path().join(name);
+        ProcessCluster::start(Layout::loopback(&dir, REPLICAS)?).await
+    }
+
+    /// A fresh cluster with one worker of so many slots.
+    async fn cluster_with_worker(&self, name: &str, slots: u32) -> anyhow::Result<ProcessCluster> {
+        let mut cluster = self.cluster(name).await?;
+        cluster.start_workers(1, &WorkerSize { cpu_millis: Some(u64::from(slots) * 1000) }).await?;
+        Ok(cluster)
+    }
+}

@@ -1,0 +1,106 @@
+//! Single-job submissions a second: one job a request, connections kept alive and spread over the replicas.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::load::{Connection, post};
+use super::report::{Latencies, Report};
+use super::{Bench, rounded};
+use crate::cluster_process::ProcessCluster;
+
+const CONNECTIONS_DEFAULT: u32 = 64;
+const WARM_UP: Duration = Duration::from_secs(2);
+/// After an answer that asks for patience, or a broken connection.
+const PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
+    let connections = bench.args.connections.unwrap_or(CONNECTIONS_DEFAULT);
+    let duration = bench.args.duration.as_duration();
+    let mut cluster = bench.cluster("submit").await?;
+    say(&format!("{connections} connections to {} replicas; warming up", cluster.replicas.len()));
+    measure(&cluster, connections, WARM_UP).await?;
+    let (mut runs, mut all) = (Vec::new(), Tally::new()?);
+    for run in 1..=bench.args.runs {
+        let tally = measure(&cluster, connections, duration).await?;
+        runs.push(tally.accepted as f64 / tally.took.as_secs_f64());
+        say(&format!("run {run}: {:.0} jobs/s, p99 {:.2} ms", runs[runs.len() - 1], tally.latencies.quantile_ms(0.99)));
+        all.add(&tally)?;
+    }
+    cluster.stop().await;
+    Ok(Report::new("submit", "jobs/s", &runs)
+        .latency(&all.latencies)
+        .detail("connections", connections)
+        .detail("replicas", cluster.replicas.len())
+        .detail("accepted", all.accepted)
+        .detail("refused", all.refused)
+        .detail("run_s", rounded(duration.as_secs_f64()))
+        .detail("latency", all.latencies.to_json()))
+}
+
+/// What one or many connections brought.
+#[derive(Debug)]
+struct Tally {
+    accepted: u64,
+    refused: u64,
+    took: Duration,
+    latencies: Latencies,
+}
+
+impl Tally {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { accepted: 0, refused: 0, took: Duration::ZERO, latencies: Latencies::new()? })
+    }
+
+    fn add(&mut self, other: &Self) -> anyhow::Result<()> {
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.took = self.took.max(other.took);
+        self.latencies.add(&other.latencies)
+    }
+}
+
+async fn measure(cluster: &ProcessCluster, connections: u32, duration: Duration) -> anyhow::Result<Tally> {
+    let until = Instant::now() + duration;
+    let mut writers = JoinSet::new();
+    for nth in 0..connections as usize {
+        let address = cluster.replicas[nth % cluster.replicas.len()].http;
+        writers.spawn(write_until(address, nth, until));
+    }
+    let mut all = Tally::new()?;
+    while let Some(tally) = writers.join_next().await {
+        all.add(&tally??)?;
+    }
+    Ok(all)
+}
+
+async fn write_until(address: SocketAddr, nth: usize, until: Instant) -> anyhow::Result<Tally> {
+    let mut tally = Tally::new()?;
+    let mut connection = Connection::open(address).await?;
+    let started = Instant::now();
+    while Instant::now() < until {
+        // Distinct jobs, as users' are.
+        let number = tally.accepted;
+        let body = format!(r#"{{"name":"bench","command":["echo","{nth}-{number}"]}}"#);
+        let request = post(address, "/v1/jobs", &body);
+        let sent = Instant::now();
+        match connection.send(&request).await {
+            Ok(reply) if reply.status == 201 => {
+                tally.accepted += 1;
+                tally.latencies.record(sent.elapsed());
+            }
+            Ok(_) => {
+                tally.refused += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(_) => {
+                tally.refused += 1;
+                tokio::time::sleep(PAUSE).await;
+                connection = Connection::open(address).await?;
+            }
+        }
+    }
+    tally.took = started.elapsed();
+    Ok(tally)
+}

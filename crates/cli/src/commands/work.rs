@@ -1,0 +1,50 @@
+//! `quorate work`: one worker.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use quorate_types::{Name, Resources};
+use quorate_worker::{Limits, Options};
+
+use crate::WATCHDOG;
+use crate::args::{ClientArgs, WorkArgs};
+use crate::exit::Failure;
+use crate::runtime::{block_on, shutdown_token, start_logging};
+
+pub(super) fn run(args: WorkArgs, client: &ClientArgs) -> Result<(), Failure> {
+    start_logging(Some(&args.process));
+    let process = args.process.clone();
+    let options = options(args, client)?;
+    block_on(async {
+        let shutdown = shutdown_token(&process)?;
+        Ok(quorate_worker::run(options, shutdown).await.context("run the worker")?)
+    })
+}
+
+fn options(args: WorkArgs, client: &ClientArgs) -> Result<Options, Failure> {
+    let executable = std::env::current_exe().context("find this executable")?;
+    let servers = if args.servers.is_empty() { split(&client.server) } else { args.servers };
+    let mut capacity: Resources = quorate_worker::detect_capacity();
+    capacity.cpu_millis = args.cpu.unwrap_or(capacity.cpu_millis);
+    capacity.memory_bytes = args.memory.unwrap_or(capacity.memory_bytes);
+    capacity.other_millis.extend(args.resource);
+    Ok(Options {
+        servers,
+        labels: args.label.into_iter().collect(),
+        capacity,
+        data_dir: args.data.unwrap_or_else(|| default_folder(&args.name)),
+        name: args.name,
+        token: super::token(client)?,
+        watchdog_command: vec![executable.into(), WATCHDOG.into()],
+        limits: Limits::default(),
+    })
+}
+
+fn split(servers: &str) -> Vec<String> {
+    servers.split(',').map(str::trim).filter(|server| !server.is_empty()).map(str::to_owned).collect()
+}
+
+/// A folder that a restart finds again, for a worker that was given none.
+fn default_folder(name: &Name) -> PathBuf {
+    PathBuf::from("quorate-data").join(format!("worker-{name}"))
+}

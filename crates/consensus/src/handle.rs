@@ -1,0 +1,334 @@
+//! The crate's surface: a handle to a running replica.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Instant, ServerState};
+use quorate_state::command::Command;
+use quorate_state::outcome::{ArchiveKey, Outcome};
+use quorate_types::{LogIndex, ReplicaId, Span, Timestamp};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::archive::Archive;
+use crate::clock::LeaderClock;
+use crate::error::{ArchiveError, CallError, FatalError, MembershipError, ProposeError, ReadError};
+use crate::fatal::Fatal;
+use crate::leadership::{Leaders, Leadership};
+use crate::log::Writer;
+use crate::machine::Published;
+use crate::membership::Membership;
+use crate::options::{Addresses, Timing, Version};
+use crate::propose::{self, Committed, FencedWriter, Proposer};
+use crate::read::Reads;
+use crate::transport::dial::Destination;
+use crate::transport::handshake::Purpose;
+use crate::transport::link::{LinkError, Links};
+use crate::transport::server::CallHandler;
+use crate::transport::wire::{self, Change, Request, Response};
+use crate::type_config::Raft;
+
+/// How long a leader that is shut down tries to hand over.
+const HAND_OVER_WAIT: Duration = Duration::from_secs(1);
+/// A stale read is wanted when raft is in trouble: it must not wait for it.
+const STALENESS_WAIT: Duration = Duration::from_millis(50);
+/// Raft stops at once, unless a disk hangs.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// A running replica. Clones are cheap and speak of the same one.
+#[derive(Clone)]
+pub struct Handle(pub(crate) Arc<Running>);
+
+pub(crate) struct Running {
+    pub(crate) id: ReplicaId,
+    pub(crate) raft: Raft,
+    pub(crate) timing: Timing,
+    /// How long a quorum's acknowledgement lasts.
+    pub(crate) lease: Duration,
+    pub(crate) frame_bytes_max: usize,
+    pub(crate) published: Published,
+    pub(crate) proposer: Arc<Proposer>,
+    pub(crate) fenced: Arc<FencedWriter>,
+    pub(crate) reads: Reads,
+    pub(crate) membership: Membership,
+    pub(crate) links: Links,
+    pub(crate) calls: Arc<OnceLock<CallHandler>>,
+    pub(crate) archive: Archive,
+    pub(crate) writer: Writer,
+    pub(crate) leaders: Arc<Leaders>,
+    pub(crate) clock: Arc<LeaderClock>,
+    pub(crate) fatal: Fatal,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// Taken by the shutdown, which joins the writer thread and gives the folder free.
+    pub(crate) storage: Mutex<Option<Closing>>,
+}
+
+/// What is closed last.
+pub(crate) struct Closing {
+    pub(crate) writer_thread: JoinHandle<()>,
+    pub(crate) lock: std::fs::File,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("id", &self.0.id).finish_non_exhaustive()
+    }
+}
+
+/// What a replica does in raft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Leader,
+    Follower,
+    Candidate,
+    Learner,
+}
+
+/// A replica's view of the cluster.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub id: ReplicaId,
+    pub role: Role,
+    pub term: u64,
+    pub leader: Option<ReplicaId>,
+    /// The last entry of the log here.
+    pub last_log: LogIndex,
+    /// The last entry that is known to be committed.
+    pub committed: LogIndex,
+    pub applied: LogIndex,
+    /// The last entry in the newest snapshot here.
+    pub snapshot: LogIndex,
+    /// On the leader: how long ago a quorum acknowledged it.
+    pub quorum_ack_ms: Option<u64>,
+    pub members: Vec<MemberStatus>,
+}
+
+#[derive(Clone, Debug)]
+pub struct MemberStatus {
+    pub id: ReplicaId,
+    pub addresses: Addresses,
+    pub voter: bool,
+    /// Heard from within the election timeout; false where only the leader knows.
+    pub healthy: bool,
+    /// The last entry it is known to have; none where only the leader knows.
+    pub matched: Option<LogIndex>,
+}
+
+impl Handle {
+    pub fn id(&self) -> ReplicaId {
+        self.0.id
+    }
+
+    /// Proposes a command from any replica and waits for its outcome. An outcome means: durable on a
+    /// majority, and applied by the leader. This replica may lag behind; see [`Self::wait_applied`].
+    pub async fn propose(&self, command: Command) -> Result<Committed, ProposeError> {
+        if self.0.stop.is_cancelled() {
+            return Err(ProposeError::ShuttingDown);
+        }
+        Box::pin(self.0.proposer.propose(command)).await
+    }
+
+    /// Proposes commands if this replica leads in `term`, and else does nothing. They share an entry, as
+    /// far as they fit. Not deduplicated: an unknown outcome is for the caller to look up in the state.
+    pub async fn propose_as_leader(&self, term: u64, commands: Vec<Command>) -> Result<Vec<Outcome>, ProposeError> {
+        if self.0.stop.is_cancelled() {
+            return Err(ProposeError::ShuttingDown);
+        }
+        Box::pin(self.0.fenced.write(term, commands)).await
+    }
+
+    /// A version that holds everything committed before the call, whichever replica this is.
+    pub async fn read_barrier(&self) -> Result<Arc<Version>, ReadError> {
+        self.0.reads.barrier().await
+    }
+
+    /// Waits until this replica has applied `index`.
+    pub async fn wait_applied(&self, index: LogIndex, timeout: Duration) -> Result<Arc<Version>, ReadError> {
+        self.0.reads.wait_applied(index, timeout).await
+    }
+
+    /// The newest version here; as stale as this replica is.
+    pub fn version(&self) -> Arc<Version> {
+        self.0.published.version()
+    }
+
+    pub fn watch(&self) -> watch::Receiver<Arc<Version>> {
+        self.0.published.versions.subscribe()
+    }
+
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.0.leaders.leadership.subscribe()
+    }
+
+    /// How long ago this replica certainly had what was committed: when it last heard from a leader, or as
+    /// the leader from its quorum. `None`: never, or raft does not answer.
+    pub async fn staleness(&self) -> Option<Duration> {
+        if let Some(acked) = self.0.status().quorum_ack_ms {
+            return Some(Duration::from_millis(acked));
+        }
+        let heard = self.0.raft.with_raft_state(|state| state.vote_last_modified());
+        let heard = timeout(STALENESS_WAIT, heard).await.ok()?.ok()??;
+        Some(heard.elapsed())
+    }
+
+    /// Whether this replica leads, and a quorum acknowledged that so recently that no other replica
+    /// can lead yet.
+    pub fn holds_quorum_lease(&self) -> bool {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let alone = metrics.membership_config.voter_ids().eq([metrics.id]);
+        let acked = metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < self.0.lease);
+        metrics.state == ServerState::Leader && (acked || alone)
+    }
+
+    /// The time the leader stamps entries with now; on other replicas an estimate of it.
+    pub fn leader_time(&self) -> Timestamp {
+        if self.0.leaders.leadership.borrow().local {
+            return propose::now(&self.0.raft, &self.0.clock, &self.0.published);
+        }
+        Timestamp::from_wall_clock().max(self.0.published.version().state.now())
+    }
+
+    /// Sends a request to another replica's [`Self::on_call`] handler, over a connection for such requests.
+    pub async fn call(&self, to: ReplicaId, request: Bytes) -> Result<Bytes, CallError> {
+        const ENVELOPE: usize = 64;
+        if request.len() + ENVELOPE > self.0.frame_bytes_max {
+            return Err(CallError::TooLarge);
+        }
+        let address = {
+            let metrics = self.0.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let node = metrics.membership_config.get_node(&to.0);
+            node.ok_or(CallError::UnknownReplica(to))?.peer.clone()
+        };
+        let link = self.0.links.to(&Destination { id: to, address, purpose: Purpose::Call });
+        match link.request(Request::Call(request)).await {
+            Ok(Response::Call(answer)) => Ok(answer),
+            Ok(Response::Unable) => Err(CallError::Overloaded(to)),
+            Ok(_) | Err(LinkError::Lost) => Err(CallError::NoAnswer(to)),
+            Err(LinkError::NotSent) => Err(CallError::Unreachable(to)),
+            Err(LinkError::Full) => Err(CallError::Overloaded(to)),
+        }
+    }
+
+    /// Sets what answers the calls of other replicas; the first one stays.
+    pub fn on_call(&self, handler: CallHandler) {
+        if self.0.calls.set(handler).is_err() {
+            tracing::warn!(replica = %self.0.id, "a handler of calls is set already");
+        }
+    }
+
+    /// Adds a replica: as a learner, and once it has caught up, as a voter. May be repeated.
+    pub async fn add_replica(&self, id: ReplicaId, addresses: Addresses) -> Result<(), MembershipError> {
+        Box::pin(self.0.membership.change(Change::Add { id, addresses })).await.map(|_| ())
+    }
+
+    /// Removes a replica. Its id is not used again. May be repeated.
+    pub async fn remove_replica(&self, id: ReplicaId) -> Result<(), MembershipError> {
+        Box::pin(self.0.membership.change(Change::Remove { id })).await.map(|_| ())
+    }
+
+    /// Makes another voter the leader: the given one, or the one that has most of the log.
+    pub async fn transfer_leader(&self, to: Option<ReplicaId>) -> Result<ReplicaId, MembershipError> {
+        let leader = Box::pin(self.0.membership.change(Change::Transfer { to })).await?;
+        leader.ok_or(MembershipError::Unconfirmed)
+    }
+
+    /// Reads a record of the archive.
+    pub async fn archived(&self, key: ArchiveKey) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let archive = self.0.archive.clone();
+        let read = tokio::task::spawn_blocking(move || archive.read(key)).await;
+        Ok(read.map_err(std::io::Error::other)??)
+    }
+
+    /// Resolves when this replica can't go on: the process has to exit.
+    pub async fn fatal(&self) -> FatalError {
+        self.0.fatal.reported().await
+    }
+
+    pub fn status(&self) -> Status {
+        self.0.status()
+    }
+
+    /// Hands leadership over if need be, stops, and closes the storage. Bounded, and safe to repeat.
+    pub async fn shutdown(&self) {
+        Box::pin(self.0.hand_over()).await;
+        Box::pin(self.0.stop()).await;
+    }
+}
+
+impl Running {
+    async fn hand_over(&self) {
+        if self.stop.is_cancelled() || self.raft.metrics().borrow_watched().state != ServerState::Leader {
+            return;
+        }
+        let transfer = self.membership.change_here(Change::Transfer { to: None });
+        match timeout(HAND_OVER_WAIT, transfer).await {
+            Ok(Ok(to)) => tracing::info!(replica = %self.id, ?to, "handed leadership over"),
+            Ok(Err(reason)) => tracing::info!(replica = %self.id, ?reason, "leadership was not handed over"),
+            Err(_) => tracing::info!(replica = %self.id, "leadership was not handed over in time"),
+        }
+    }
+
+    /// Stops without handing anything over.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        if timeout(STOP_WAIT, self.raft.shutdown()).await.is_err() {
+            tracing::warn!(replica = %self.id, "raft did not stop in time");
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.writer.stop().await;
+        let taken = self.storage.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(storage) = taken else { return };
+        let join = tokio::task::spawn_blocking(move || {
+            let joined = storage.writer_thread.join();
+            drop(storage.lock);
+            joined.is_ok()
+        });
+        match timeout(STOP_WAIT, join).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false) | Err(_)) | Err(_) => tracing::warn!(replica = %self.id, "the writer thread did not end well"),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+        let member = |(id, addresses): (&u64, &Addresses)| {
+            let heard = metrics.heartbeat.as_ref().and_then(|heard| *heard.get(id)?);
+            let recently = heard.is_some_and(|heard| heard.elapsed() < self.timing.election_max);
+            let matched = metrics.replication.as_ref().and_then(|matched| *matched.get(id)?);
+            MemberStatus {
+                id: ReplicaId(*id),
+                addresses: addresses.clone(),
+                voter: voters.contains(id),
+                healthy: recently || (*id == metrics.id && metrics.state == ServerState::Leader),
+                matched: wire::index_of(matched),
+            }
+        };
+        Status {
+            id: self.id,
+            role: match metrics.state {
+                ServerState::Leader => Role::Leader,
+                ServerState::Follower => Role::Follower,
+                ServerState::Candidate => Role::Candidate,
+                ServerState::Learner | ServerState::Shutdown => Role::Learner,
+            },
+            term: metrics.current_term,
+            leader: metrics.current_leader.map(ReplicaId),
+            last_log: LogIndex(metrics.last_log_index.unwrap_or_default()),
+            committed: wire::index_of(metrics.local_committed).unwrap_or_default(),
+            applied: self.published.version().index,
+            snapshot: wire::index_of(metrics.snapshot).unwrap_or_default(),
+            quorum_ack_ms: metrics.last_quorum_acked.map(|acked| Span::from(acked.elapsed()).0),
+            members: metrics.membership_config.nodes().map(member).collect(),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The leader's batcher: log entries of many commands, several entries in flight.
+//!
+//! Nothing lingers: a single proposal on an idle leader goes out at once. While as many entries as may
+//! be are on their way to the disks, the next one fills.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use futures_util::future;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::ClientWriteError;
+use openraft::raft::ClientWriteResult;
+use quorate_state::command::{Command, Entry, Proposal};
+use quorate_state::outcome::Outcome;
+use quorate_types::{LogIndex, Timestamp};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::Encoded;
+use crate::clock::LeaderClock;
+use crate::codec;
+use crate::error::ProposeError;
+use crate::machine::Published;
+use crate::options::Limits;
+use crate::transport::wire::Answer;
+use crate::type_config::{Callback, Commands, Raft, TypeConfig};
+
+/// The way into the batcher.
+#[derive(Clone, Debug)]
+pub(crate) struct Batcher {
+    queue: mpsc::Sender<Queued>,
+    room: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    proposal: Proposal,
+    bytes: bytes::Bytes,
+    reply: oneshot::Sender<Answer>,
+    _room: OwnedSemaphorePermit,
+}
+
+pub(crate) struct BatcherTask {
+    queue: mpsc::Receiver<Queued>,
+    raft: Raft,
+    clock: Arc<LeaderClock>,
+    published: Published,
+    limits: Limits,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Batcher {
+    pub(crate) fn new(
+        raft: Raft,
+        clock: Arc<LeaderClock>,
+        published: Published,
+        limits: Limits,
+    ) -> (Self, BatcherTask) {
+        let (sender, queue) = mpsc::channel(limits.queued_proposals);
+        let room = Arc::new(Semaphore::new(limits.queued_proposal_bytes));
+        let in_flight = Arc::new(Semaphore::new(limits.entries_in_flight));
+        (Self { queue: sender, room }, BatcherTask { queue, raft, clock, published, limits, in_flight })
+    }
+
+    /// Queues a proposal, unless the queue is full, and waits for the answer.
+    pub(crate) async fn submit(&self, encoded: Encoded) -> Answer {
+        match self.enqueue(encoded) {
+            Some(answer) => answer.await.unwrap_or(Answer::Unknown),
+            None => Answer::Overloaded,
+        }
+    }
+
+    /// The same for many, in order.
+    pub(crate) async fn submit_all(&self, proposals: Vec<Proposal>) -> Vec<Answer> {
+        let enqueue = |proposal| Encoded::new(proposal).ok().and_then(|encoded| self.enqueue(encoded));
+        let answers: Vec<_> = proposals.into_iter().map(enqueue).collect();
+        future::join_all(answers.into_iter().map(|answer| async {
+            match answer {
+                Some(answer) => answer.await.unwrap_or(Answer::Unknown),
+                None => Answer::Overloaded,
+            }
+        }))
+        .await
+    }
+
+    fn enqueue(&self, encoded: Encoded) -> Option<oneshot::Receiver<Answer>> {
+        let bytes = u32::try_from(encoded.bytes.len()).ok()?;
+        let room = self.room.clone().try_acquire_many_owned(bytes).ok()?;
+        let (reply, answer) = oneshot::channel();
+        let queued = Queued { proposal: encoded.proposal, bytes: encoded.bytes, reply, _room: room };
+        self.queue.try_send(queued).ok().map(|()| answer)
+    }
+}
+
+impl BatcherTask {
+    pub(crate) async fn run(mut self) {
+        loop {
+            let Ok(place) = self.in_flight.clone().acquire_owned().await else { return };
+            let Some(first) = self.queue.recv().await else { return };
+            let batch = self.collect(first);
+            self.write(batch, place).await;
+        }
+    }
+
+    /// Takes what is queued, up to the bounds.
+    fn collect(&mut self, first: Queued) -> Vec<Queued> {
+        let mut bytes = first.bytes.len();
+        let mut batch = vec![first];
+        while batch.len() < self.limits.entry_commands_max && bytes < self.limits.entry_bytes_soft {
+            match self.queue.try_recv() {
+                Ok(next) => {
+                    bytes += next.bytes.len();
+                    batch.push(next);
+                }
+                Err(_) => break,
+            }
+        }
+        batch
+    }
+
+    async fn write(&self, batch: Vec<Queued>, place: OwnedSemaphorePermit) {
+        let time = now(&self.raft, &self.clock, &self.published);
+        let Ok(bytes) = encode(time, batch.iter().map(|queued| &queued.bytes[..])) else { return };
+        let (proposals, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|q| (q.proposal, q.reply)).unzip();
+        let commands = Commands::new(Entry { time, proposals }, bytes.freeze());
+        let respond = Callback::new(move |result: ClientWriteResult<TypeConfig>| {
+            drop(place);
+            answer(result, replies);
+        });
+        // If raft has stopped, the callback is dropped, and with it the replies: their outcome is unknown.
+        let _ = self.raft.client_write_ff(commands, Some(respond)).await;
+    }
+}
+
+/// The leader's time. Read before the entry has a place in the log; the state takes the largest it saw.
+pub(crate) fn now(raft: &Raft, clock: &LeaderClock, published: &Published) -> Timestamp {
+    let term = raft.metrics().borrow_watched().current_term;
+    clock.now(term, published.version().state.now())
+}
+
+/// The encoding of an [`Entry`], put together from those of its proposals.
+fn encode<'a>(
+    time: Timestamp,
+    proposals: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+) -> Result<BytesMut, codec::CodecError> {
+    let head = codec::to_bytes(&(time, proposals.len() as u64))?;
+    let mut bytes = BytesMut::with_capacity(head.len() + proposals.clone().map(<[u8]>::len).sum::<usize>());
+    bytes.put_slice(&head);
+    proposals.for_each(|proposal| bytes.put_slice(proposal));
+    Ok(bytes)
+}
+
+fn answer(result: ClientWriteResult<TypeConfig>, replies: Vec<oneshot::Sender<Answer>>) {
+    // Whoever asked may have stopped waiting: a failed send is fine.
+    match result {
+        Ok(response) => {
+            let index = LogIndex(response.log_id.index);
+            for (reply, outcome) in replies.into_iter().zip(response.data) {
+                let _ = reply.send(Answer::Committed { index, outcome });
+            }
+        }
+        Err(error) => {
+            let answer = refusal(&error);
+            for reply in replies {
+                let _ = reply.send(answer.clone());
+            }
+        }
+    }
+}
+
+fn refusal(error: &ClientWriteError<TypeConfig>) -> Answer {
+    match error {
+        ClientWriteError::ForwardToLeader(_) => Answer::NotLeader,
+        ClientWriteError::LogEntryDiscarded(_)
+        | ClientWriteError::ChangeMembershipError(_)
+        | ClientWriteError::PreconditionFailed(_) => Answer::Unknown,
+    }
+}
+
+/// The leader's own writes, fenced by its term.
+#[derive(Debug)]
+pub(crate) struct FencedWriter {
+    pub(crate) raft: Raft,
+    pub(crate) clock: Arc<LeaderClock>,
+    pub(crate) published: Published,
+    pub(crate) limits: Limits,
+}
+
+impl FencedWriter {
+    /// Writes commands as one entry, or as several if they are many, if this replica leads in `term`.
+    pub(crate) async fn write(&self, term: u64, commands: Vec<Command>) -> Result<Vec<Outcome>, ProposeError> {
+        let mut outcomes = Vec::with_capacity(commands.len());
+        let mut commands = commands.into_iter().peekable();
+        while commands.peek().is_some() {
+            let (proposals, bytes) = self.take_entry(&mut commands)?;
+            match self.write_entry(term, proposals, bytes).await {
+                Ok(more) => outcomes.extend(more),
+                // The earlier part stands in the log.
+                Err(_) if !outcomes.is_empty() => return Err(ProposeError::OutcomeUnknown),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn take_entry(
+        &self,
+        commands: &mut impl Iterator<Item = Command>,
+    ) -> Result<(Vec<Proposal>, Vec<Vec<u8>>), ProposeError> {
+        let (mut proposals, mut encoded, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while proposals.len() < self.limits.entry_commands_max && bytes < self.limits.entry_bytes_soft {
+            let Some(command) = commands.next() else { break };
+            let proposal = Proposal { origin: None, command };
+            let one = codec::to_bytes(&proposal).map_err(|_| ProposeError::TooLarge)?;
+            if one.len() > self.limits.command_bytes_max {
+                return Err(ProposeError::TooLarge);
+            }
+            bytes += one.len();
+            encoded.push(one);
+            proposals.push(proposal);
+        }
+        Ok((proposals, encoded))
+    }
+
+    async fn write_entry(
+        &self,
+        term: u64,
+        proposals: Vec<Proposal>,
+        encoded: Vec<Vec<u8>>,
+    ) -> Result<Vec<Outcome>, ProposeError> {
+        let time = now(&self.raft, &self.clock, &self.published);
+        let bytes = encode(time, encoded.iter().map(|one| &one[..])).map_err(|_| ProposeError::TooLarge)?;
+        let commands = Commands::new(Entry { time, proposals }, bytes.freeze());
+        let (reply, result) = oneshot::channel();
+        let respond = Callback::new(move |result: ClientWriteResult<TypeConfig>| drop(reply.send(result)));
+        let written = self.raft.write(commands).with_leader(term).responder(respond).await;
+        written.map_err(|_| ProposeError::ShuttingDown)?;
+        match result.await {
+            Ok(Ok(response)) => Ok(response.data),
+            Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(ProposeError::NotLeader),
+            Ok(Err(_)) | Err(_) => Err(ProposeError::OutcomeUnknown),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_encoded_as_its_parts_are() {
+        let proposal = |term| Proposal { origin: None, command: Command::NameCluster { id: term } };
+        let entry = Entry { time: Timestamp(1_700_000_000_000), proposals: (0..300).map(proposal).collect() };
+        let parts: Vec<_> = entry.proposals.iter().map(|p| codec::to_bytes(p).unwrap()).collect();
+        let bytes = encode(entry.time, parts.iter().map(|part| &part[..])).unwrap();
+        assert_eq!(bytes[..], codec::to_bytes(&entry).unwrap());
+        assert_eq!(codec::from_bytes::<Entry>(&bytes), Ok(entry));
+    }
+}

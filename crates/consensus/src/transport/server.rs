@@ -1,0 +1,150 @@
+//! The accepting end: a task for each connection, within bounds.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{SinkExt, StreamExt};
+use quorate_types::ReplicaId;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::handshake::{self, HandshakeError, Purpose, Visitor};
+use super::wire::{self, Frames, Numbered, Request, Response};
+use super::{Local, SILENCE_MAX, append, snapshot};
+use crate::archive::Archive;
+use crate::membership::Membership;
+use crate::propose::Batcher;
+use crate::snapshot::Snapshots;
+use crate::type_config::Raft;
+
+/// Answers calls of other replicas.
+pub type CallHandler = Arc<dyn Fn(ReplicaId, Bytes) -> BoxFuture<'static, Bytes> + Send + Sync>;
+
+/// After the listener failed (out of file descriptors, most likely).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the connections' tasks share.
+pub(crate) struct Server {
+    pub(crate) local: Arc<Local>,
+    pub(crate) raft: Raft,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) archive: Archive,
+    pub(crate) batcher: Batcher,
+    pub(crate) membership: Membership,
+    pub(crate) calls: Arc<OnceLock<CallHandler>>,
+}
+
+impl Server {
+    /// Accepts connections until stopped.
+    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener, tasks: TaskTracker, stop: CancellationToken) {
+        let places = Arc::new(Semaphore::new(self.local.limits.peer_connections));
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "accept a peer connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            // Beyond the bound the connection is closed without a word: the peer tries again later.
+            let Ok(place) = places.clone().try_acquire_owned() else { continue };
+            let serve = self.clone().serve(stream);
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                stop.run_until_cancelled(serve).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream) {
+        let address = stream.peer_addr().ok();
+        let (visitor, frames) = match self.welcome(stream).await {
+            Ok(welcomed) => welcomed,
+            Err(error) => {
+                tracing::warn!(?address, %error, "a peer connection was refused");
+                return;
+            }
+        };
+        let served = match visitor.purpose {
+            Purpose::Append | Purpose::Heartbeat => {
+                append::serve(self.raft.clone(), frames, self.local.limits.append_pipeline).await
+            }
+            Purpose::Snapshot => {
+                let (raft, snapshots, archive) = (self.raft.clone(), &self.snapshots, &self.archive);
+                Box::pin(snapshot::receive(raft, frames, snapshots, archive)).await
+            }
+            Purpose::Vote | Purpose::Propose | Purpose::Call => self.answer(frames, visitor).await,
+        };
+        if let Err(error) = served {
+            tracing::debug!(peer = %visitor.from, purpose = ?visitor.purpose, %error, "a peer connection ended");
+        }
+    }
+
+    async fn welcome(&self, stream: TcpStream) -> Result<(Visitor, Frames), HandshakeError> {
+        let mut frames = wire::frames(stream)?;
+        let visitor = handshake::receive(&self.local, &mut frames).await?;
+        Ok((visitor, frames))
+    }
+
+    /// Serves the requests of a link, several at a time.
+    async fn answer(&self, frames: Frames, visitor: Visitor) -> io::Result<()> {
+        let (mut sink, mut source) = frames.split();
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            let response = tokio::select! {
+                frame = source.next() => match frame {
+                    Some(frame) => {
+                        let request: Numbered<Request> = wire::decode(&frame?)?;
+                        // Also beyond the bound everything is read, so that a ping gets through.
+                        if under_way.len() < self.local.limits.peer_requests || matches!(request.message, Request::Ping) {
+                            under_way.push(self.handle(visitor, request));
+                            continue;
+                        }
+                        Numbered { id: request.id, message: Response::Unable }
+                    }
+                    None => return Ok(()),
+                },
+                Some(response) = under_way.next() => response,
+            };
+            let sent = timeout(SILENCE_MAX, sink.send(wire::encode(&response)?));
+            sent.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        }
+    }
+
+    async fn handle(&self, visitor: Visitor, request: Numbered<Request>) -> Numbered<Response> {
+        let message = Box::pin(self.respond(visitor, request.message)).await;
+        Numbered { id: request.id, message: message.unwrap_or(Response::Unable) }
+    }
+
+    /// None when raft has stopped.
+    async fn respond(&self, visitor: Visitor, request: Request) -> Option<Response> {
+        Some(match request {
+            Request::Ping => Response::Pong,
+            Request::Vote(request) => Response::Vote(self.raft.vote(request).await.ok()?),
+            Request::PreVote(request) => Response::Vote(self.raft.pre_vote(request).await.ok()?),
+            Request::TransferLeader(request) => {
+                Response::TransferLeader(self.raft.handle_transfer_leader(request).await.ok()?)
+            }
+            Request::Propose(proposals) => Response::Propose(self.batcher.submit_all(proposals).await),
+            Request::ReadIndex => Response::ReadIndex(crate::read::local_read_index(&self.raft).await),
+            Request::Change(change) => Response::Change(self.membership.change_here(change).await),
+            Request::Call(request) => match self.calls.get() {
+                Some(handler) => Response::Call(handler(visitor.from, request).await),
+                None => Response::Unable,
+            },
+        })
+    }
+}

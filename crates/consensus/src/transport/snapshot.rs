@@ -1,0 +1,160 @@
+//! A snapshot on its way: the file in bounded frames, then the archive's records, then one answer.
+//!
+//! The receiver writes the file under a temporary name and reads it back as a whole before anything else
+//! happens; the archive's records go in unswept and are synced. Only then does raft hear of it. A crash
+//! anywhere in between means doing it again.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use openraft::alias::SnapshotOf;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::dial::{Destination, dial};
+use super::wire::{self, Frames, SnapshotAnswer, SnapshotFrame};
+use super::{Local, SILENCE_MAX};
+use crate::archive::{Archive, ArchiveWrite};
+use crate::snapshot::{SnapshotFile, Snapshots, file};
+use crate::type_config::{Raft, SnapshotMeta, TypeConfig, Vote};
+
+const CHUNK_BYTES: usize = 256 << 10;
+/// The receiver reads the file back, syncs and installs: that takes as long as it takes, within reason.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// A sender that pauses longer than this between frames is gone.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sends a snapshot and waits until it is installed; gives the receiver's vote.
+pub(super) async fn send(
+    local: &std::sync::Arc<Local>,
+    to: &Destination,
+    archive: &Archive,
+    vote: Vote,
+    snapshot: SnapshotOf<TypeConfig, SnapshotFile>,
+) -> io::Result<Vote> {
+    let mut frames = dial(local.clone(), to.clone()).await.map_err(io::Error::other)?;
+    let index = wire::index_of(snapshot.meta.last_log_id);
+    tracing::info!(peer = %to.id, ?index, "sending a snapshot");
+    put(&mut frames, &SnapshotFrame::Begin { vote, meta: snapshot.meta }).await?;
+    send_file(&mut frames, &snapshot.snapshot).await?;
+    send_archive(&mut frames, archive).await?;
+    put(&mut frames, &SnapshotFrame::End).await?;
+    match get(&mut frames, INSTALL_TIMEOUT).await? {
+        SnapshotAnswer::Installed(vote) | SnapshotAnswer::HigherVote(vote) => Ok(vote),
+        SnapshotAnswer::Failed(reason) => Err(io::Error::other(reason)),
+    }
+}
+
+async fn send_file(frames: &mut Frames, snapshot: &SnapshotFile) -> io::Result<()> {
+    let mut file = File::open(&snapshot.path).await?;
+    loop {
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).await?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        put(frames, &SnapshotFrame::Chunk(Bytes::from(chunk))).await?;
+    }
+}
+
+async fn send_archive(frames: &mut Frames, archive: &Archive) -> io::Result<()> {
+    let mut from = Vec::new();
+    loop {
+        let (archive, start) = (archive.clone(), from.clone());
+        let read = tokio::task::spawn_blocking(move || archive.pieces(&start, CHUNK_BYTES));
+        let pieces = read.await.map_err(io::Error::other)??;
+        let Some((last, _)) = pieces.last() else { return Ok(()) };
+        from.clone_from(last);
+        from.push(0);
+        put(frames, &SnapshotFrame::Archive(pieces)).await?;
+    }
+}
+
+async fn put(frames: &mut Frames, frame: &SnapshotFrame) -> io::Result<()> {
+    let sent = timeout(FRAME_TIMEOUT, frames.send(wire::encode(frame)?));
+    sent.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+async fn get<T: serde::de::DeserializeOwned>(frames: &mut Frames, wait: Duration) -> io::Result<T> {
+    match timeout(wait, frames.next()).await {
+        Ok(Some(frame)) => wire::decode(&frame?),
+        Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Takes in a snapshot and installs it.
+pub(super) async fn receive(
+    raft: Raft,
+    mut frames: Frames,
+    snapshots: &Snapshots,
+    archive: &Archive,
+) -> io::Result<()> {
+    let incoming = Incoming { path: snapshots.unfinished_path() };
+    let answer = match take(&mut frames, &incoming.path, archive).await {
+        Ok((vote, meta)) => install(&raft, &incoming, vote, meta).await,
+        Err(error) => SnapshotAnswer::Failed(error.to_string()),
+    };
+    if let SnapshotAnswer::Failed(reason) = &answer {
+        tracing::warn!(%reason, "a snapshot could not be received");
+    }
+    let sent = timeout(SILENCE_MAX, frames.send(wire::encode(&answer)?));
+    sent.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// Removes the temporary file, if it still bears its name.
+struct Incoming {
+    path: PathBuf,
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // It was renamed when it was installed; then there is nothing to remove.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn take(frames: &mut Frames, path: &std::path::Path, archive: &Archive) -> io::Result<(Vote, SnapshotMeta)> {
+    let SnapshotFrame::Begin { vote, meta } = get(frames, FRAME_TIMEOUT).await? else {
+        return Err(unexpected());
+    };
+    let mut file = File::create(path).await?;
+    // From here on a crash leaves records that may belong to no job: the next start sweeps them.
+    archive.queue(ArchiveWrite::Unswept).await?;
+    loop {
+        match get(frames, FRAME_TIMEOUT).await? {
+            SnapshotFrame::Begin { .. } => return Err(unexpected()),
+            SnapshotFrame::Chunk(chunk) => file.write_all(&chunk).await?,
+            SnapshotFrame::Archive(pieces) => archive.queue(ArchiveWrite::Pieces(pieces)).await?,
+            SnapshotFrame::End => break,
+        }
+    }
+    file.flush().await?;
+    file.sync_all().await?;
+    archive.sync().await?;
+    verify(path.to_owned(), &meta).await?;
+    Ok((vote, meta))
+}
+
+fn unexpected() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "snapshot frames in a wrong order")
+}
+
+async fn verify(path: PathBuf, meta: &SnapshotMeta) -> io::Result<()> {
+    let read = tokio::task::spawn_blocking(move || file::read(&path));
+    let (found, _) = read.await.map_err(io::Error::other)??;
+    if found == *meta { Ok(()) } else { Err(io::Error::other("the snapshot is not what it was announced to be")) }
+}
+
+async fn install(raft: &Raft, incoming: &Incoming, vote: Vote, meta: SnapshotMeta) -> SnapshotAnswer {
+    let snapshot = SnapshotFile { path: incoming.path.clone().into(), received: true };
+    match raft.install_full_snapshot(vote, SnapshotOf::<TypeConfig, _> { meta, snapshot }).await {
+        Ok(response) if response.vote > vote => SnapshotAnswer::HigherVote(response.vote),
+        Ok(response) => SnapshotAnswer::Installed(response.vote),
+        Err(error) => SnapshotAnswer::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,93 @@
+//! Request bodies: bounded in bytes and in time, read into types, complaints with their place.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use quorate_types::problem::{Code, FieldError, Problem};
+use serde::de::DeserializeOwned;
+
+use super::error::{ApiError, ApiResult};
+use crate::limits::{BODY_BYTES_MAX, BODY_TIMEOUT};
+
+/// The whole body.
+pub(crate) async fn read(body: Body) -> ApiResult<Bytes> {
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    let collected = collected.map_err(|_| ApiError::new(Code::InvalidJson, "the body did not come in time"))?;
+    match collected {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) => Err(ApiError::new(Code::InvalidJson, format!("the body broke off: {error}"))),
+    }
+}
+
+pub(crate) fn too_large() -> ApiError {
+    ApiError::new(Code::TooLarge, format!("more than {BODY_BYTES_MAX} bytes"))
+}
+
+/// Reads JSON. What is no JSON is `invalid_json`; JSON of another shape gets `shape`, with a pointer.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], shape: Code) -> ApiResult<T> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| complaint(&error, shape))?;
+    deserializer.end().map_err(|error| syntax(&error))?;
+    Ok(parsed)
+}
+
+/// Like [`parse`], and an empty body stands for the default.
+pub(crate) async fn optional<T: DeserializeOwned + Default>(body: Body) -> ApiResult<T> {
+    let bytes = read(body).await?;
+    if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes, Code::InvalidJson) }
+}
+
+fn complaint(error: &serde_path_to_error::Error<serde_json::Error>, shape: Code) -> ApiError {
+    if !error.inner().is_data() {
+        return syntax(error.inner());
+    }
+    let errors = vec![FieldError::new(pointer(error.path()), error.inner().to_string())];
+    ApiError(Problem::with_errors(shape, errors))
+}
+
+fn syntax(error: &serde_json::Error) -> ApiError {
+    ApiError(Problem::with_errors(Code::InvalidJson, vec![FieldError::new("", error.to_string())]))
+}
+
+/// A path as a JSON pointer (RFC 6901).
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } => pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+pub(crate) fn is_ndjson(headers: &HeaderMap, name: header::HeaderName) -> bool {
+    headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains("application/x-ndjson"))
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_types::job::JobRequest;
+
+    use super::*;
+
+    fn code_and_pointer(json: &str) -> (Code, String) {
+        let problem = parse::<JobRequest>(json.as_bytes(), Code::InvalidJob).unwrap_err().0;
+        (problem.code, problem.errors[0].pointer.clone())
+    }
+
+    #[test]
+    fn complaints_name_their_place() {
+        assert_eq!(code_and_pointer("{").0, Code::InvalidJson);
+        assert_eq!(code_and_pointer("{} {}").0, Code::InvalidJson);
+        assert_eq!(code_and_pointer("[1]").0, Code::InvalidJob);
+        assert_eq!(code_and_pointer(r#"{"tasks":[{"count":"x"}]}"#), (Code::InvalidJob, "/tasks/0/count".into()));
+        assert_eq!(code_and_pointer(r#"{"labels":{"a/b":"x"}}"#), (Code::InvalidJob, "/labels/a~1b".into()));
+        let deep = format!("{}1{}", r#"{"tasks":["#.repeat(300), "]}".repeat(300));
+        assert_ne!(code_and_pointer(&deep).0, Code::Internal);
+    }
+}

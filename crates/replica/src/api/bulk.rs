@@ -1,0 +1,149 @@
+//! NDJSON submissions: a job a line in, an answer a line out, in order, streamed both ways.
+
+use axum::body::{Body, BodyDataStream};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use quorate_types::problem::Code;
+use serde::Serialize;
+
+use super::error::{ApiError, ApiResult};
+use super::{App, body, jobs};
+use crate::limits::{BODY_BYTES_MAX, BODY_TIMEOUT, BULK_IN_FLIGHT};
+
+/// The answer to one line.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line {
+    Taken { id: quorate_types::JobId, index: quorate_types::LogIndex },
+    Refused { error: quorate_types::Problem },
+}
+
+/// Submits line by line; each line is a submission of its own, idempotent by its own key.
+pub(crate) fn submit(app: App, content: Body) -> Response {
+    let lines = stream::unfold(Lines::new(content), |mut lines| async move {
+        let line = lines.next().await?;
+        Some((line, lines))
+    });
+    let answers = lines
+        .map(move |line| {
+            let app = app.clone();
+            async move { Ok::<Bytes, std::convert::Infallible>(answer(&app, line).await) }
+        })
+        .buffered(BULK_IN_FLIGHT);
+    (StatusCode::OK, [(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(answers)).into_response()
+}
+
+async fn answer(app: &App, line: ApiResult<Bytes>) -> Bytes {
+    let submitted = match line {
+        Ok(line) => jobs::submit_one(app, &line, None).await,
+        Err(error) => Err(error),
+    };
+    let line = match submitted {
+        Ok((submitted, _)) => Line::Taken { id: submitted.id, index: submitted.index },
+        Err(error) => Line::Refused { error: error.0 },
+    };
+    let mut bytes = serde_json::to_vec(&line).unwrap_or_else(|e| unreachable!("encoding into memory: {e}"));
+    bytes.push(b'\n');
+    bytes.into()
+}
+
+/// Splits a body into lines; empty ones are passed over. After an error nothing more comes.
+struct Lines {
+    body: BodyDataStream,
+    buffer: BytesMut,
+    /// So much of the buffer holds no line end.
+    searched: usize,
+    ended: bool,
+}
+
+impl Lines {
+    fn new(content: Body) -> Self {
+        Self { body: content.into_data_stream(), buffer: BytesMut::new(), searched: 0, ended: false }
+    }
+
+    async fn next(&mut self) -> Option<ApiResult<Bytes>> {
+        loop {
+            if let Some(line) = self.take_line() {
+                if line.iter().all(u8::is_ascii_whitespace) {
+                    continue;
+                }
+                return Some(Ok(line));
+            }
+            if self.ended {
+                return None;
+            }
+            if self.buffer.len() > BODY_BYTES_MAX {
+                self.end();
+                return Some(Err(body::too_large()));
+            }
+            if let Err(error) = self.fill().await {
+                self.end();
+                return Some(Err(error));
+            }
+        }
+    }
+
+    fn take_line(&mut self) -> Option<Bytes> {
+        match self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
+            Some(found) => {
+                let line = self.buffer.split_to(self.searched + found + 1).freeze();
+                self.searched = 0;
+                Some(line)
+            }
+            None => {
+                self.searched = self.buffer.len();
+                let last = self.ended && !self.buffer.is_empty();
+                last.then(|| {
+                    self.searched = 0;
+                    self.buffer.split().freeze()
+                })
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> ApiResult<()> {
+        match tokio::time::timeout(BODY_TIMEOUT, self.body.next()).await {
+            Ok(Some(Ok(bytes))) => self.buffer.extend_from_slice(&bytes),
+            Ok(None) => self.ended = true,
+            Ok(Some(Err(error))) => return Err(ApiError::new(Code::InvalidJson, format!("the body broke off: {error}"))),
+            Err(_) => return Err(ApiError::new(Code::InvalidJson, "the next line did not come in time")),
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.buffer.clear();
+        self.searched = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn lines(chunks: Vec<&'static str>) -> Vec<Result<String, Code>> {
+        let chunks = stream::iter(chunks.into_iter().map(Ok::<_, std::convert::Infallible>));
+        let mut lines = Lines::new(Body::from_stream(chunks));
+        let mut found = Vec::new();
+        while let Some(line) = lines.next().await {
+            found.push(line.map(|l| String::from_utf8(l.to_vec()).unwrap().trim().to_owned()).map_err(|e| e.0.code));
+        }
+        found
+    }
+
+    #[tokio::test]
+    async fn lines_are_found_across_chunks() {
+        let found = lines(vec!["{\"a\"", ":1}\n\n  \n{", "}\n{\"last\":", "1}"]).await;
+        assert_eq!(found, [Ok("{\"a\":1}".into()), Ok("{}".into()), Ok("{\"last\":1}".into())]);
+        assert!(lines(vec![""]).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_too_large() {
+        let chunk: &'static str = Box::leak("x".repeat(BODY_BYTES_MAX / 2 + 1).into_boxed_str());
+        assert_eq!(lines(vec!["{}\n", chunk, chunk, chunk]).await, [Ok("{}".into()), Err(Code::TooLarge)]);
+    }
+}

@@ -1,0 +1,105 @@
+//! The cluster: who is in it, and who leads.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use quorate_consensus::{Addresses, Handle, MemberStatus};
+use quorate_types::ReplicaId;
+use quorate_types::api::{AddReplica, ClusterView, DigestView, ReplicaView, Role, TransferLeader};
+use quorate_types::problem::Code;
+
+use super::error::{ApiError, ApiResult};
+use super::jobs::answer;
+use super::query::Query;
+use super::{App, body};
+use crate::calls::{Answer, Call, decode, encode};
+
+/// What this replica knows; the leader knows most.
+pub(crate) fn view(handle: &Handle) -> ClusterView {
+    let status = handle.status();
+    let version = handle.version();
+    let replica = |member: &MemberStatus| {
+        let role = match (status.leader == Some(member.id), member.voter) {
+            (true, _) => Role::Leader,
+            (false, true) => Role::Follower,
+            (false, false) => Role::Learner,
+        };
+        let http = version.state.http_of(member.id).unwrap_or(&member.addresses.http).to_owned();
+        let own = member.id == status.id;
+        ReplicaView {
+            id: member.id,
+            role,
+            voter: member.voter,
+            http,
+            peer: member.addresses.peer.clone(),
+            healthy: member.healthy || own,
+            applied: if own { Some(status.applied) } else { member.matched },
+        }
+    };
+    let replicas: Vec<ReplicaView> = status.members.iter().map(replica).collect();
+    let voters = replicas.iter().filter(|replica| replica.voter).count();
+    let healthy = replicas.iter().filter(|replica| replica.voter && replica.healthy).count();
+    ClusterView {
+        leader: status.leader,
+        term: status.term,
+        index: version.index,
+        failure_tolerance: healthy.saturating_sub(voters / 2 + 1) as u64,
+        replicas,
+    }
+}
+
+pub(crate) async fn show(State(app): State<App>, uri: Uri) -> ApiResult<Response> {
+    let query = Query::of(&uri, &[])?;
+    if query.text("consistency") == Some("stale") {
+        let stale = app.view(&query).await?;
+        return Ok(answer(&stale, Json(view(&app.handle))));
+    }
+    let seen = app.view(&query).await?;
+    let leader = app.handle.leadership().borrow().leader;
+    let shown = match leader {
+        Some(leader) if leader != app.handle.id() => {
+            let reply = app.handle.call(leader, encode(&Call::Cluster)).await?;
+            match decode(&reply) {
+                Ok(Answer::Cluster(shown)) => *shown,
+                // It has just stopped leading: what is known here will do.
+                Ok(Answer::Heartbeats(_) | Answer::Refused) | Err(_) => view(&app.handle),
+            }
+        }
+        _ => view(&app.handle),
+    };
+    Ok(answer(&seen, Json(shown)))
+}
+
+/// The digest of this replica's own state; with `consistency=stale` of exactly what it has applied.
+pub(crate) async fn digest(State(app): State<App>, uri: Uri) -> ApiResult<Response> {
+    let query = Query::of(&uri, &[])?;
+    let seen = app.view(&query).await?;
+    let version = seen.version.clone();
+    let hashed = tokio::task::spawn_blocking(move || version.state.digest()).await;
+    let digest = hashed.map_err(|error| ApiError::internal("hash the state", &error))?;
+    let (replica, index) = (app.handle.id(), seen.version.index);
+    Ok(answer(&seen, Json(DigestView { replica, index, digest: format!("{digest:016x}") })))
+}
+
+pub(crate) async fn add(State(app): State<App>, content: Body) -> ApiResult<Response> {
+    let new: AddReplica = body::parse(&body::read(content).await?, Code::InvalidJson)?;
+    if new.id.0 == 0 || !new.peer.contains(':') {
+        return Err(ApiError::bad_parameter("body", "id must be 1 or more, and peer HOST:PORT"));
+    }
+    app.handle.add_replica(new.id, Addresses { http: new.http, peer: new.peer }).await?;
+    Ok((StatusCode::CREATED, Json(view(&app.handle))).into_response())
+}
+
+pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {
+    let id: ReplicaId = id.parse().map_err(|_| ApiError::not_found(format!("there is no replica {id:?}")))?;
+    app.handle.remove_replica(id).await?;
+    Ok(Json(view(&app.handle)).into_response())
+}
+
+pub(crate) async fn transfer_leader(State(app): State<App>, content: Body) -> ApiResult<Response> {
+    let wanted: TransferLeader = body::optional(content).await?;
+    let leader = app.handle.transfer_leader(wanted.to).await?;
+    Ok(Json(serde_json::json!({ "leader": leader })).into_response())
+}

@@ -1,0 +1,36 @@
+//! Finished jobs that left memory, read from the archive.
+
+use quorate_state::archive::{ElementBlock, JobRecord, block_of, decode};
+use quorate_state::job::Element;
+use quorate_state::outcome::{ArchiveKey, Rejection};
+use quorate_types::{JobId, TaskIndex};
+
+use super::App;
+use super::error::{ApiError, ApiResult};
+use super::read::View;
+
+impl App {
+    pub(crate) async fn archived_job(&self, id: JobId) -> ApiResult<Option<JobRecord>> {
+        let bytes = self.handle.archived(ArchiveKey::Job(id)).await?;
+        let record = bytes.map(|bytes| decode(&bytes)).transpose();
+        record.map_err(|error| ApiError::internal("decode an archived job", &error))
+    }
+
+    /// The job's record, if this version knows it.
+    pub(crate) async fn archived_or_not_found(&self, view: &View, id: JobId) -> ApiResult<JobRecord> {
+        let record = if view.version.state.is_archived(id) { self.archived_job(id).await? } else { None };
+        record.ok_or_else(|| Rejection::NoSuchJob(id).into())
+    }
+
+    /// The elements of one block of an archived task.
+    pub(crate) async fn archived_block(&self, job: JobId, task: u32, block: u32) -> ApiResult<ElementBlock> {
+        let bytes = self.handle.archived(ArchiveKey::Elements { job, task, block }).await?;
+        let elements = bytes.map(|bytes| decode(&bytes)).transpose();
+        Ok(elements.map_err(|error| ApiError::internal("decode archived tasks", &error))?.unwrap_or_default())
+    }
+
+    pub(crate) async fn archived_element(&self, job: JobId, task: u32, index: TaskIndex) -> ApiResult<Option<Element>> {
+        let block = self.archived_block(job, task, block_of(index.0)).await?;
+        Ok(block.into_iter().find(|(at, _)| *at == index.0).map(|(_, element)| element))
+    }
+}

@@ -1,0 +1,33 @@
+//! Probes and metrics.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use quorate_types::problem::Code;
+
+use super::App;
+use super::error::{ApiError, ApiResult};
+use crate::telemetry;
+
+/// The process runs and answers.
+pub(crate) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// Writes and linearizable reads have a chance here: a leader is known.
+pub(crate) async fn ready(State(app): State<App>) -> ApiResult<&'static str> {
+    match app.handle.leadership().borrow().leader {
+        Some(_) => Ok("ok\n"),
+        None => Err(ApiError::new(Code::NoLeader, "this replica knows no leader")),
+    }
+}
+
+pub(crate) async fn metrics(State(app): State<App>) -> ApiResult<Response> {
+    let Some(recorder) = &app.metrics else {
+        return Err(ApiError::not_found("another replica in this process keeps the metrics"));
+    };
+    let version = app.handle.version();
+    telemetry::observe(&version.state, &app.handle.status(), app.registry.len(), app.history.len());
+    let text = recorder.render();
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+}

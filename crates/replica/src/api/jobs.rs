@@ -1,0 +1,227 @@
+//! Jobs: submit, list, show, and what users do to them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use quorate_state::command::{Command, RetryScope};
+use quorate_state::job::Header;
+use quorate_state::outcome::Outcome;
+use quorate_state::view::{self, Detail};
+use quorate_types::api::{JobView, Page, RetryJob, Submitted};
+use quorate_types::job::JobRequest;
+use quorate_types::problem::{Code, FieldError, Problem};
+use quorate_types::status::JobState;
+use quorate_types::validate::check_idempotency_key;
+use quorate_types::{JobId, JobSpec, LogIndex, Name};
+
+use super::error::{ApiError, ApiResult};
+use super::query::{Query, job_id};
+use super::read::View;
+use super::write::at_index;
+use super::{App, body, bulk};
+use crate::limits::ARCHIVE_SCAN_MAX;
+
+pub(crate) async fn submit(State(app): State<App>, uri: Uri, headers: HeaderMap, content: Body) -> ApiResult<Response> {
+    Query::of(&uri, &[])?;
+    if body::is_ndjson(&headers, header::CONTENT_TYPE) {
+        return Ok(bulk::submit(app, content));
+    }
+    let bytes = body::read(content).await?;
+    let key = headers.get("idempotency-key").map(header_key).transpose()?;
+    let (submitted, existing) = submit_one(&app, &bytes, key).await?;
+    let status = if existing { StatusCode::OK } else { StatusCode::CREATED };
+    let location = [(header::LOCATION, format!("/v1/jobs/{}", submitted.id))];
+    Ok(at_index(submitted.index, (status, location, Json(submitted)).into_response()))
+}
+
+fn header_key(value: &HeaderValue) -> ApiResult<String> {
+    let text = value.to_str().map_err(|_| ApiError::bad_parameter("Idempotency-Key", "must be visible ASCII"))?;
+    check_idempotency_key(text).map_err(|detail| ApiError::bad_parameter("Idempotency-Key", detail))?;
+    Ok(text.to_owned())
+}
+
+/// Submits the job in `bytes`; says whether it existed already.
+pub(crate) async fn submit_one(app: &App, bytes: &[u8], key: Option<String>) -> ApiResult<(Submitted, bool)> {
+    let request: JobRequest = body::parse(bytes, Code::InvalidJob)?;
+    let mut spec = request.validate().map_err(|errors| ApiError(Problem::with_errors(Code::InvalidJob, errors)))?;
+    match (key, &spec.idempotency_key) {
+        (Some(header), Some(inner)) if header != *inner => {
+            let error = FieldError::new("/idempotency_key", "differs from the header Idempotency-Key");
+            return Err(ApiError(Problem::with_errors(Code::InvalidJob, vec![error])));
+        }
+        (Some(header), _) => spec.idempotency_key = Some(header),
+        (None, _) => {}
+    }
+    match app.commit(Command::Submit(Arc::new(spec))).await?.outcome {
+        Outcome::Submitted { job, index, state, existing } => Ok((Submitted { id: job, index, state }, existing)),
+        other => Err(ApiError::internal("submit a job", &format!("unexpected outcome {other:?}"))),
+    }
+}
+
+/// Which jobs a list shows.
+struct Filter {
+    state: Option<JobState>,
+    namespace: Option<Name>,
+    name: Option<String>,
+    labels: Vec<(String, Option<String>)>,
+}
+
+impl Filter {
+    fn of(query: &Query) -> ApiResult<Self> {
+        let label = |text: &str| match text.split_once('=') {
+            Some((label, value)) => (label.to_owned(), Some(value.to_owned())),
+            None => (text.to_owned(), None),
+        };
+        Ok(Self {
+            state: query.get("state")?,
+            namespace: query.get("namespace")?,
+            name: query.text("name").map(str::to_owned),
+            labels: query.all("label").map(label).collect(),
+        })
+    }
+
+    fn matches(&self, header: &Header, spec: &JobSpec) -> bool {
+        self.state.is_none_or(|state| header.state == state)
+            && self.namespace.as_ref().is_none_or(|namespace| spec.namespace == *namespace)
+            && self.name.as_ref().is_none_or(|name| spec.name.as_str() == name)
+            && self.labels.iter().all(|(label, value)| match (spec.labels.get(label.as_str()), value) {
+                (Some(found), Some(value)) => found == value,
+                (found, None) => found.is_some(),
+                (None, Some(_)) => false,
+            })
+    }
+}
+
+/// Newest first; the cursor is the number of the last job that was looked at.
+pub(crate) async fn list(State(app): State<App>, uri: Uri) -> ApiResult<Response> {
+    let query = Query::of(&uri, &["state", "namespace", "name", "label", "limit", "cursor"])?;
+    let (filter, limit) = (Filter::of(&query)?, query.limit()?);
+    let below = query.get("cursor")?.unwrap_or(JobId(u64::MAX));
+    let view = app.view(&query).await?;
+    let page = page_of(&app, &view, &filter, limit, below).await?;
+    Ok(answer(&view, Json(page)))
+}
+
+async fn page_of(app: &App, view: &View, filter: &Filter, limit: usize, below: JobId) -> ApiResult<Page<JobView>> {
+    let state = &view.version.state;
+    let mut in_memory = state.jobs_below(below).peekable();
+    let mut archived = state.archived_below(below).peekable();
+    let (mut items, mut scanned) = (Vec::new(), 0);
+    loop {
+        let next_archived = archived.peek().map(|(id, _)| *id);
+        let next_live = in_memory.peek().map(|job| job.id());
+        let Some(next) = next_archived.max(next_live) else { return Ok(Page { items, next_cursor: None }) };
+        if items.len() >= limit || scanned >= ARCHIVE_SCAN_MAX {
+            return Ok(Page { items, next_cursor: Some((next.0 + 1).to_string()) });
+        }
+        if next_live == Some(next) {
+            if let Some(job) = in_memory.next().filter(|job| filter.matches(&job.header, &job.spec)) {
+                items.push(view::job(&job.header, &job.spec, Detail::Summary));
+            }
+            continue;
+        }
+        archived.next();
+        scanned += 1;
+        if let Some(record) = app.archived_job(next).await?
+            && filter.matches(&record.header, &record.spec)
+        {
+            items.push(view::job(&record.header, &record.spec, Detail::Summary));
+        }
+    }
+}
+
+pub(crate) async fn show(State(app): State<App>, Path(id): Path<String>, uri: Uri) -> ApiResult<Response> {
+    let query = Query::of(&uri, &["wait", "until"])?;
+    let (id, wait) = (job_id(&id)?, query.wait()?);
+    let until = query.get::<Until>("until")?.unwrap_or(Until::Finished);
+    let view = app.view(&query).await?;
+    let view = app.wait_for_job(view, id, until, wait).await;
+    let shown = match view.version.state.job(id) {
+        Some(job) => view::job(&job.header, &job.spec, Detail::Full),
+        None => {
+            let record = app.archived_or_not_found(&view, id).await?;
+            view::job(&record.header, &record.spec, Detail::Full)
+        }
+    };
+    Ok(answer(&view, Json(shown)))
+}
+
+/// What a long poll waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    Finished,
+    Started,
+}
+
+impl std::str::FromStr for Until {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "finished" => Ok(Self::Finished),
+            "started" => Ok(Self::Started),
+            _ => Err("must be finished or started"),
+        }
+    }
+}
+
+impl App {
+    /// Waits until the job has come that far, or is gone, or the time is over.
+    async fn wait_for_job(&self, view: View, id: JobId, until: Until, wait: std::time::Duration) -> View {
+        let reached = |version: &quorate_consensus::Version| {
+            version.state.job(id).is_none_or(|job| match until {
+                Until::Finished => job.header.state.is_finished(),
+                Until::Started => job.header.started_at.is_some() || job.header.state.is_finished(),
+            })
+        };
+        if wait.is_zero() || reached(&view.version) {
+            return view;
+        }
+        let mut versions = self.handle.watch();
+        let waited = tokio::select! {
+            waited = tokio::time::timeout(wait, versions.wait_for(|version| reached(version))) => waited,
+            () = self.shutdown.cancelled() => return view,
+        };
+        match waited {
+            Ok(Ok(version)) => View { version: version.clone(), ..view },
+            // The time is over: the newest version that is at hand.
+            Ok(Err(_)) | Err(_) => View { version: self.handle.version(), ..view },
+        }
+    }
+}
+
+pub(crate) async fn cancel(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {
+    app.write(Command::Cancel { job: job_id(&id)? }).await
+}
+
+pub(crate) async fn pause(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {
+    app.write(Command::Pause { job: job_id(&id)? }).await
+}
+
+pub(crate) async fn resume(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {
+    app.write(Command::Resume { job: job_id(&id)? }).await
+}
+
+pub(crate) async fn retry(State(app): State<App>, Path(id): Path<String>, content: Body) -> ApiResult<Response> {
+    let job = job_id(&id)?;
+    let request: RetryJob = body::optional(content).await?;
+    let scope = if request.failed { RetryScope::NotSucceeded } else { RetryScope::All };
+    app.write(Command::Retry { job, scope }).await
+}
+
+pub(crate) async fn forget(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {
+    app.write(Command::Forget { job: job_id(&id)? }).await
+}
+
+/// An answer to a read, marked with its version.
+pub(crate) fn answer(view: &View, content: impl IntoResponse) -> Response {
+    let index: LogIndex = view.version.index;
+    let mut response = at_index(index, content.into_response());
+    if let Some(staleness) = view.staleness_ms {
+        response.headers_mut().insert("quorate-staleness-ms", HeaderValue::from(staleness));
+    }
+    response
+}

@@ -1,0 +1,70 @@
+//! What happens to every request: a span, a token check, a bound on how many, and marks on the answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use quorate_types::problem::Code;
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+
+use super::App;
+use super::error::ApiError;
+use crate::telemetry;
+
+/// Paths that need no token: probes and the API's description tell nothing that is secret.
+const OPEN: [&str; 3] = ["/livez", "/readyz", "/openapi.json"];
+
+/// A request's way through: traced, counted, and its answer marked with who gave it.
+pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let method = request.method().to_string();
+    let span = tracing::debug_span!("request", replica = %app.handle.id(), %method, path = request.uri().path());
+    let mut response = next.run(request).instrument(span).await;
+    mark(&app, &mut response);
+    telemetry::request_done(&route, &method, response.status().as_u16(), started.elapsed());
+    response
+}
+
+fn mark(app: &App, response: &mut Response) {
+    let headers = response.headers_mut();
+    if !headers.contains_key("quorate-index") {
+        headers.insert("quorate-index", HeaderValue::from(app.handle.version().index.0));
+    }
+    headers.insert("quorate-replica", HeaderValue::from(app.handle.id().0));
+    if let Some(leader) = app.handle.leadership().borrow().leader {
+        headers.insert("quorate-leader", HeaderValue::from(leader.0));
+    }
+}
+
+/// Lets only so many requests work at once.
+pub(crate) async fn bound(State(room): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    match room.try_acquire() {
+        Ok(_permit) => next.run(request).await,
+        Err(_) => ApiError::new(Code::Overloaded, "too many requests are under way here").into_response(),
+    }
+}
+
+/// Checks the bearer token.
+pub(crate) async fn authenticate(State(app): State<App>, request: Request, next: Next) -> Response {
+    let Some(token) = &app.token else { return next.run(request).await };
+    if OPEN.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let given = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let bearer = given.and_then(|value| value.strip_prefix(b"Bearer "));
+    match bearer {
+        Some(bearer) if same(bearer, token.as_bytes()) => next.run(request).await,
+        Some(_) => ApiError::new(Code::Unauthenticated, "the token is not this cluster's").into_response(),
+        None => ApiError::new(Code::Unauthenticated, "send the header Authorization: Bearer TOKEN").into_response(),
+    }
+}
+
+/// Compares in a time that does not tell where the difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}

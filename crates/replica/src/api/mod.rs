@@ -1,0 +1,59 @@
+//! The HTTP API: one file for each kind of thing.
+//!
+//! `server` accepts connections, `router` lists the routes, `layers` guards and marks every request;
+//! `read` gives a request its version of the state, `write` proposes; `body`, `query` and `error` are the
+//! edge between HTTP and types.
+
+mod body;
+mod bulk;
+mod cluster;
+mod error;
+mod events;
+mod finished;
+mod health;
+mod jobs;
+mod layers;
+mod logs;
+mod openapi;
+mod query;
+mod read;
+mod router;
+mod server;
+mod session;
+mod tasks;
+mod workers;
+mod write;
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use quorate_consensus::Handle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use cluster::view as cluster_view;
+pub(crate) use server::serve;
+
+use crate::events::History;
+use crate::leader::Leader;
+use crate::sessions::{Host, Registry};
+
+/// What the routes work with.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) handle: Handle,
+    pub(crate) history: Arc<History>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) leader: Arc<Leader>,
+    pub(crate) sessions: Host,
+    pub(crate) token: Option<Arc<str>>,
+    pub(crate) metrics: Option<PrometheusHandle>,
+    /// Asks other replicas, for output that is at their workers.
+    pub(crate) peers: reqwest::Client,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// A client for requests to other replicas.
+pub(crate) fn peer_client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().connect_timeout(std::time::Duration::from_secs(2)).tcp_nodelay(true);
+    builder.build().unwrap_or_else(|e| unreachable!("a plain client has nothing to fail at: {e}"))
+}

@@ -1,0 +1,70 @@
+//! The routes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use quorate_types::problem::Code;
+use tokio::sync::Semaphore;
+
+use super::error::ApiError;
+use super::{App, cluster, events, health, jobs, layers, logs, openapi, session, tasks, workers};
+use crate::limits::REQUESTS_MAX;
+
+/// Every route of the API, with what happens to every request around them.
+pub(crate) fn router(app: App) -> Router {
+    let room = Arc::new(Semaphore::new(REQUESTS_MAX));
+    Router::new()
+        .route("/v1/jobs", post(jobs::submit).get(jobs::list))
+        .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::forget))
+        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/jobs/{id}/pause", post(jobs::pause))
+        .route("/v1/jobs/{id}/resume", post(jobs::resume))
+        .route("/v1/jobs/{id}/retry", post(jobs::retry))
+        .route("/v1/jobs/{id}/tasks", get(tasks::list))
+        .route("/v1/jobs/{id}/tasks/{task}/{index}", get(tasks::show))
+        .route("/v1/jobs/{id}/tasks/{task}/{index}/logs", get(logs::read))
+        .route("/v1/jobs/{id}/tasks/{task}/{index}/reassign", post(tasks::reassign))
+        .route("/v1/workers", get(workers::list))
+        .route("/v1/workers/{name}", get(workers::show).delete(workers::remove))
+        .route("/v1/workers/{name}/drain", post(workers::drain))
+        .route("/v1/workers/{name}/undrain", post(workers::undrain))
+        .route("/v1/workers/{name}/ended", post(workers::ended))
+        .route("/v1/session", get(session::upgrade))
+        .route("/v1/cluster", get(cluster::show))
+        .route("/v1/cluster/digest", get(cluster::digest))
+        .route("/v1/cluster/replicas", post(cluster::add))
+        .route("/v1/cluster/replicas/{id}", delete(cluster::remove))
+        .route("/v1/cluster/transfer-leader", post(cluster::transfer_leader))
+        .route("/v1/events", get(events::stream))
+        .route("/metrics", get(health::metrics))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/openapi.json", get(openapi::document))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn_with_state(app.clone(), layers::authenticate))
+        .layer(from_fn_with_state(room, layers::bound))
+        .layer(map_response(as_problem))
+        .layer(from_fn_with_state(app.clone(), layers::observe))
+        .with_state(app)
+}
+
+async fn no_such_route() -> ApiError {
+    ApiError::not_found("there is no such route; /openapi.json lists them")
+}
+
+async fn no_such_method() -> ApiError {
+    ApiError::new(Code::MethodNotAllowed, "the route exists, but not for this method")
+}
+
+/// The framework's own refusals (a path that is no UTF-8, say) become problems too.
+async fn as_problem(response: Response) -> Response {
+    let is_text = response.headers().get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
+    if response.status() == 400 && is_text {
+        return ApiError::new(Code::InvalidJson, "the path or a header can't be read").into_response();
+    }
+    response
+}

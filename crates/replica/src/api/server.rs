@@ -1,0 +1,76 @@
+//! Accepting connections: how many, how slow, and how they end.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::{App, router};
+use crate::limits::{CONNECTIONS_MAX, HEADER_TIMEOUT, SHUTDOWN_WAIT};
+
+/// After an accept that failed: most often for want of file descriptors, which takes a while to mend.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until shutdown, then lets the requests under way finish.
+pub(crate) async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken) {
+    let router = router::router(app);
+    let connections = TaskTracker::new();
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => match room.clone().try_acquire_owned() {
+                Ok(permit) => {
+                    connections.spawn(connection(stream, router.clone(), shutdown.clone(), permit));
+                }
+                // Closing at once is all that can be said without working for the connection.
+                Err(_) => debug!("too many connections"),
+            },
+            Err(error) => {
+                warn!(%error, "accept a connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(SHUTDOWN_WAIT, connections.wait()).await.is_err() {
+        warn!("some connections did not end in time");
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken, permit: OwnedSemaphorePermit) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "set TCP_NODELAY");
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = &mut connection => served,
+        () = shutdown.cancelled() => {
+            // The request under way is answered, then the connection closes.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        debug!(%error, "connection ended");
+    }
+    drop(permit);
+}

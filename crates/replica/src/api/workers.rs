@@ -1,0 +1,66 @@
+//! Workers.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::Uri;
+use axum::response::Response;
+use quorate_state::command::Command;
+use quorate_state::view;
+use quorate_types::api::{Page, WorkerEnded, WorkerView};
+use quorate_types::problem::Code;
+use quorate_types::{Epoch, Name};
+
+use super::error::{ApiError, ApiResult};
+use super::jobs::answer;
+use super::query::Query;
+use super::{App, body};
+
+/// By name; the cursor is the last name of the page before.
+pub(crate) async fn list(State(app): State<App>, uri: Uri) -> ApiResult<Response> {
+    let query = Query::of(&uri, &["limit", "cursor"])?;
+    let (limit, after) = (query.limit()?, query.text("cursor"));
+    let view = app.view(&query).await?;
+    let workers = view.version.state.workers().filter(|worker| after.is_none_or(|after| worker.name.as_str() > after));
+    let mut items: Vec<WorkerView> = workers.take(limit + 1).map(|worker| view::worker(worker)).collect();
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next_cursor = items.last().filter(|_| more).map(|worker| worker.name.to_string());
+    Ok(answer(&view, Json(Page { items, next_cursor })))
+}
+
+pub(crate) async fn show(State(app): State<App>, Path(name): Path<String>, uri: Uri) -> ApiResult<Response> {
+    let query = Query::of(&uri, &[])?;
+    let view = app.view(&query).await?;
+    let worker = view.version.state.worker(&name).ok_or_else(|| no_such(&name))?;
+    let shown = view::worker(worker);
+    Ok(answer(&view, Json(shown)))
+}
+
+fn no_such(name: &str) -> ApiError {
+    ApiError::not_found(format!("there is no worker {name:?}"))
+}
+
+fn worker_name(text: &str) -> ApiResult<Name> {
+    Name::new(text).map_err(|_| no_such(text))
+}
+
+pub(crate) async fn drain(State(app): State<App>, Path(name): Path<String>) -> ApiResult<Response> {
+    app.write(Command::Drain { worker: worker_name(&name)? }).await
+}
+
+pub(crate) async fn undrain(State(app): State<App>, Path(name): Path<String>) -> ApiResult<Response> {
+    app.write(Command::Undrain { worker: worker_name(&name)? }).await
+}
+
+pub(crate) async fn remove(State(app): State<App>, Path(name): Path<String>) -> ApiResult<Response> {
+    app.write(Command::Remove { worker: worker_name(&name)? }).await
+}
+
+/// A watchdog's word that its agent died and that nothing of this registration runs any more.
+pub(crate) async fn ended(State(app): State<App>, Path(name): Path<String>, content: Body) -> ApiResult<Response> {
+    let worker = worker_name(&name)?;
+    let ended: WorkerEnded = body::parse(&body::read(content).await?, Code::InvalidJson)?;
+    let epoch: Epoch = ended.epoch;
+    app.write(Command::End { worker, epoch }).await
+}

@@ -1,0 +1,5 @@
+//! The history of events, newest in memory, and how streams read it.
+
+mod history;
+
+pub(crate) use history::{Gone, History, Seen};

@@ -1,0 +1,39 @@
+//! What the leader proposes next, decided from a version of the state. One batch at a time: the next
+//! decision sees what this one did.
+
+use quorate_placement::{Bounds, Memory, round};
+use quorate_state::State;
+use quorate_state::command::Command;
+use quorate_types::Timestamp;
+
+use super::liveness::{Liveness, Moment};
+use crate::limits::DUTIES_PER_BATCH;
+
+#[derive(Debug)]
+pub(crate) struct Duties {
+    memory: Memory,
+    bounds: Bounds,
+}
+
+impl Duties {
+    /// `seed` is where random placement starts.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { memory: Memory::new(seed), bounds: Bounds::default() }
+    }
+
+    /// The commands that are due; none if there is nothing to do.
+    pub(crate) fn decide(&mut self, now: Moment, time: Timestamp, state: &State, liveness: &mut Liveness) -> Vec<Command> {
+        liveness.on_state(now, state);
+        let expired = liveness.expired(now).take(DUTIES_PER_BATCH);
+        let mut commands: Vec<Command> =
+            expired.map(|(worker, epoch)| Command::Expire { worker: worker.clone(), epoch }).collect();
+        if state.next_timer().is_some_and(|due| due <= time) {
+            commands.push(Command::Advance);
+        }
+        let plan = round(state, &mut self.memory, self.bounds);
+        if !plan.assignments.is_empty() {
+            commands.push(Command::Assign { items: plan.assignments });
+        }
+        commands
+    }
+}

@@ -1,0 +1,122 @@
+//! The leader's clockwork: waits for a change, a timer or an expiry, and proposes what is due.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use quorate_consensus::{Handle, ProposeError, Version};
+use quorate_types::{Epoch, Name, Timestamp};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::duties::Duties;
+use super::liveness::{Liveness, Moment};
+use crate::telemetry;
+
+/// The longest sleep: a bound on how late a missed wake-up is noticed.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// After a proposal that failed; the leadership most likely just changed.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The duties of the leader, at rest while another replica leads.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    handle: Handle,
+    liveness: Mutex<Liveness>,
+    started: Instant,
+}
+
+impl Leader {
+    pub(crate) fn new(handle: Handle, lease_ttl: Duration) -> Arc<Self> {
+        Arc::new(Self { handle, liveness: Mutex::new(Liveness::new(lease_ttl)), started: Instant::now() })
+    }
+
+    fn now(&self) -> Moment {
+        Moment(self.started.elapsed())
+    }
+
+    fn liveness(&self) -> std::sync::MutexGuard<'_, Liveness> {
+        self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes heartbeats; for each whether it may be acknowledged. The quorum's lease is looked at after
+    /// they were noted, so that a leader that was deposed or paused acknowledges nothing.
+    pub(crate) fn on_heartbeats(&self, heartbeats: &[(Name, Epoch)]) -> Vec<bool> {
+        if !self.handle.leadership().borrow().local {
+            return vec![false; heartbeats.len()];
+        }
+        let now = self.now();
+        let mut liveness = self.liveness();
+        liveness.on_state(now, &self.handle.version().state);
+        let noted: Vec<bool> =
+            heartbeats.iter().map(|(name, epoch)| liveness.on_heartbeat(now, name, *epoch)).collect();
+        drop(liveness);
+        if self.handle.holds_quorum_lease() { noted } else { vec![false; heartbeats.len()] }
+    }
+
+    /// Runs until shutdown.
+    pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut leadership = self.handle.leadership();
+        loop {
+            let term = {
+                let present = leadership.borrow_and_update();
+                present.local.then_some(present.term)
+            };
+            let led = async {
+                match term {
+                    Some(term) => self.lead(term).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = led => tokio::time::sleep(PAUSE).await,
+                changed = leadership.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Leads one term; returns when a proposal says that it is over.
+    async fn lead(&self, term: u64) {
+        info!(replica = %self.handle.id(), term, "leading");
+        self.liveness().on_lead();
+        let mut duties = Duties::new(term.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut versions = self.handle.watch();
+        loop {
+            let version = versions.borrow_and_update().clone();
+            let commands = self.decide(&mut duties, &version);
+            if commands.is_empty() {
+                self.rest(&mut versions, &version).await;
+                continue;
+            }
+            debug!(term, index = %version.index, commands = commands.len(), "proposing duties");
+            match self.handle.propose_as_leader(term, commands).await {
+                Ok(outcomes) => outcomes.iter().for_each(telemetry::duty_done),
+                Err(ProposeError::Overloaded) => tokio::time::sleep(PAUSE).await,
+                Err(error) => {
+                    warn!(term, %error, "duties were not accepted");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn decide(&self, duties: &mut Duties, version: &Version) -> Vec<quorate_state::command::Command> {
+        let started = Instant::now();
+        let commands = duties.decide(self.now(), self.handle.leader_time(), &version.state, &mut self.liveness());
+        telemetry::round_done(started.elapsed());
+        commands
+    }
+
+    /// Waits until something may be due.
+    async fn rest(&self, versions: &mut tokio::sync::watch::Receiver<Arc<Version>>, version: &Version) {
+        let until_expiry = self.liveness().next_expiry().map(|at| at.0.saturating_sub(self.now().0));
+        let due_in = |at: Timestamp| at.since(self.handle.leader_time()).as_duration();
+        let until_timer = version.state.next_timer().map(due_in);
+        let sleep = [until_expiry, until_timer].into_iter().flatten().min().unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
+        tokio::select! {
+            // A moment more, so that what was due at this millisecond is past.
+            () = tokio::time::sleep(sleep + Duration::from_millis(1)) => {}
+            changed = versions.changed() => if changed.is_err() { std::future::pending().await },
+        }
+    }
+}

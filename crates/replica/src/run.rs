@@ -1,0 +1,189 @@
+//! The life of a replica process: start, serve, shut down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use quorate_consensus::{Addresses, Handle, Limits, Options};
+use quorate_state::command::Command;
+use quorate_types::ReplicaId;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::api::{self, App};
+use crate::calls::{Answer, Call, decode, encode};
+use crate::config::Config;
+use crate::events::History;
+use crate::feed::Feed;
+use crate::leader::Leader;
+use crate::limits::{EVENTS_MAX, SHUTDOWN_WAIT};
+use crate::sessions::{Host, Registry, Relay};
+use crate::telemetry;
+
+/// A handover takes a few milliseconds, or does not happen.
+const HAND_OVER_WAIT: Duration = Duration::from_secs(1);
+/// Between tries to join or to announce.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Runs a replica until `shutdown`, or until it can't go on.
+///
+/// # Errors
+/// If the configuration is refused, the folder can't be opened, or storage failed while it ran.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let config = config.checked()?;
+    let http = TcpListener::bind(&config.http).await.with_context(|| format!("listen for HTTP on {}", config.http))?;
+    let peer = TcpListener::bind(&config.peer).await.with_context(|| format!("listen for peers on {}", config.peer))?;
+    let advertise = Addresses {
+        http: advertised(config.advertise_http.as_deref(), &config.http, &http)?,
+        peer: advertised(config.advertise_peer.as_deref(), &config.peer, &peer)?,
+    };
+    let history = Arc::new(History::new(EVENTS_MAX));
+    let registry = Arc::new(Registry::default());
+    let handle = quorate_consensus::start(Options {
+        id: ReplicaId(config.id),
+        dir: config.data.clone(),
+        listener: peer,
+        advertise: advertise.clone(),
+        start: config.start(&advertise)?,
+        token: config.peer_token.clone(),
+        timing: config.timing(),
+        limits: Limits { snapshot_entries: config.snapshot_entries, ..Limits::default() },
+        observer: Arc::new(Feed { history: history.clone(), registry: registry.clone() }),
+    })
+    .await
+    .with_context(|| format!("start replica {} on {}", config.id, config.data.display()))?;
+    info!(replica = config.id, http = %advertise.http, peer = %advertise.peer, "replica started");
+
+    let stop = shutdown.child_token();
+    let app = assemble(&config, &handle, history, registry, &stop);
+    let background = [
+        tokio::spawn(app.leader.clone().run(stop.clone())),
+        tokio::spawn(announce(handle.clone(), advertise.clone(), stop.clone())),
+        tokio::spawn(join(handle.clone(), config.clone(), advertise, stop.clone())),
+    ];
+    let server = tokio::spawn(api::serve(app, http, stop.clone()));
+    let ended = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        fatal = handle.fatal() => Err(anyhow!(fatal)),
+    };
+    info!(replica = config.id, "shutting down");
+    // Leadership goes first, while clients are still served: they see a short wait and no error.
+    if ended.is_ok() && handle.leadership().borrow().local {
+        let handed = tokio::time::timeout(HAND_OVER_WAIT, handle.transfer_leader(None)).await;
+        info!(replica = config.id, handed_over = matches!(handed, Ok(Ok(_))), "leadership");
+    }
+    stop.cancel();
+    if tokio::time::timeout(SHUTDOWN_WAIT, server).await.is_err() {
+        warn!(replica = config.id, "some connections did not end in time");
+    }
+    background.iter().for_each(tokio::task::JoinHandle::abort);
+    handle.shutdown().await;
+    ended
+}
+
+fn assemble(
+    config: &Config,
+    handle: &Handle,
+    history: Arc<History>,
+    registry: Arc<Registry>,
+    stop: &CancellationToken,
+) -> App {
+    let leader = Leader::new(handle.clone(), config.lease_ttl.as_duration());
+    answer_calls(handle, &leader);
+    let sessions = Host {
+        handle: handle.clone(),
+        registry: registry.clone(),
+        relay: Relay::start(handle.clone(), leader.clone(), stop.clone()),
+        lease_ttl: config.lease_ttl,
+        output_tail_bytes: config.output_tail_bytes,
+        shutdown: stop.clone(),
+    };
+    App {
+        handle: handle.clone(),
+        history,
+        registry,
+        leader,
+        sessions,
+        token: config.token.clone().map(Arc::from),
+        metrics: telemetry::install(),
+        peers: api::peer_client(),
+        shutdown: stop.clone(),
+    }
+}
+
+/// The address that others use: as configured, with the port that was really bound.
+fn advertised(given: Option<&str>, configured: &str, listener: &TcpListener) -> anyhow::Result<String> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let port = listener.local_addr().context("ask for the bound address")?.port();
+    let host = configured.rsplit_once(':').map_or(configured, |(host, _)| host);
+    Ok(format!("{host}:{port}"))
+}
+
+fn answer_calls(handle: &Handle, leader: &Arc<Leader>) {
+    let (leader, replica) = (leader.clone(), handle.clone());
+    handle.on_call(Arc::new(move |_from, request| {
+        let (leader, replica) = (leader.clone(), replica.clone());
+        Box::pin(async move {
+            let answer = match decode(&request) {
+                Ok(Call::Heartbeats(heartbeats)) => Answer::Heartbeats(leader.on_heartbeats(&heartbeats)),
+                Ok(Call::Cluster) if replica.leadership().borrow().leader == Some(replica.id()) => {
+                    Answer::Cluster(Box::new(api::cluster_view(&replica)))
+                }
+                Ok(Call::Cluster) | Err(_) => Answer::Refused,
+            };
+            encode(&answer)
+        })
+    }));
+}
+
+/// Tells the cluster where this replica serves HTTP, unless it knows.
+async fn announce(handle: Handle, advertise: Addresses, stop: CancellationToken) {
+    let replica = handle.id();
+    let mut leadership = handle.leadership();
+    loop {
+        let has_leader = leadership.borrow_and_update().leader.is_some();
+        // Through a barrier: an older state may still hold what was announced before a restart.
+        let known = has_leader && handle.read_barrier().await.is_ok();
+        if known && handle.version().state.http_of(replica) == Some(advertise.http.as_str()) {
+            return;
+        }
+        if known {
+            let command = Command::AnnounceReplica { replica, http: advertise.http.clone() };
+            if handle.propose(command).await.is_ok() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PAUSE) => {}
+            _ = leadership.changed() => {}
+        }
+    }
+}
+
+/// Asks a replica of the cluster to take this one up, until it is a voter.
+async fn join(handle: Handle, config: Config, advertise: Addresses, stop: CancellationToken) {
+    let Some(url) = &config.join else { return };
+    let client = api::peer_client();
+    let target = format!("{}/v1/cluster/replicas", url.trim_end_matches('/'));
+    let body = serde_json::json!({"id": config.id, "http": advertise.http, "peer": advertise.peer});
+    while !stop.is_cancelled() && !handle.status().members.iter().any(|m| m.id == handle.id() && m.voter) {
+        let mut request = client.post(&target).json(&body).timeout(Duration::from_secs(90));
+        if let Some(token) = &config.token {
+            request = request.bearer_auth(token);
+        }
+        match request.send().await {
+            Ok(answer) if answer.status().is_success() => return info!(replica = config.id, "joined the cluster"),
+            Ok(answer) => {
+                let status = answer.status();
+                let detail = answer.text().await.unwrap_or_default();
+                warn!(replica = config.id, %status, detail, "not taken up yet");
+            }
+            Err(error) => warn!(replica = config.id, %error, "can't reach the cluster to join"),
+        }
+        tokio::time::sleep(PAUSE * 5).await;
+    }
+}

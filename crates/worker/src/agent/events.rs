@@ -1,0 +1,136 @@
+//! What messages, the watchdog and the disk do to the table, and what the table has done.
+
+use quorate_types::Span;
+use quorate_types::session::{AttemptKey, ToWorker};
+use tokio::time::Instant;
+
+use super::registration::Link;
+use super::{Agent, EVENTS_IN_A_ROW};
+use crate::clock::Boottime;
+use crate::disk::{Done, Job};
+use crate::error::WorkerError;
+use crate::output::Request;
+use crate::spool::Observation;
+use crate::table::Action;
+use crate::watchdog::wire::{Event, Order, Spawn};
+
+impl Agent {
+    pub(super) fn on_message(&mut self, message: ToWorker) {
+        self.health.on_heard(Instant::now());
+        match message {
+            ToWorker::Assigned { index, work } => {
+                let actions = self.table.on_assigned(index, work);
+                self.carry_out(actions);
+            }
+            ToWorker::Changed { index, work } => {
+                let actions = self.table.on_changed(index, work);
+                self.carry_out(actions);
+            }
+            ToWorker::HeartbeatAck { seq } => self.lease.on_acknowledged(seq),
+            ToWorker::ReportsCommitted { seq, index } => self.table.on_reports_committed(seq, index),
+            ToWorker::Fenced => self.end_registration("the cluster ended it"),
+            ToWorker::ReadOutput { request, key, stream, read } => {
+                if let Link::Up(session) = &self.link {
+                    self.outputs.answer(Request { request, key, stream, read }, session.outgoing.clone());
+                }
+            }
+            ToWorker::Welcome { .. } | ToWorker::Refused { .. } => self.reconnect("a greeting came twice"),
+        }
+    }
+
+    /// Takes `first` and what else has come from the watchdog.
+    pub(super) async fn on_events(&mut self, first: Event) -> Result<(), WorkerError> {
+        self.on_event(first).await?;
+        for _ in 1..EVENTS_IN_A_ROW {
+            let Ok(event) = self.keeper.events.try_recv() else { break };
+            self.on_event(event).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_event(&mut self, event: Event) -> Result<(), WorkerError> {
+        match event {
+            Event::Ready => {}
+            Event::Spawned { key, pid } => self.on_spawned(key, pid),
+            Event::NotStarted { key, detail } => {
+                let action = self.table.on_not_started(key, detail);
+                self.carry_out([action]);
+            }
+            Event::Exited { key, status, ordered, ran_ms } => {
+                self.registration.groups().remove(&key);
+                let action = self.table.on_exited(key, status, ordered, Span(ran_ms));
+                self.carry_out([action]);
+            }
+            Event::AllEnded { round } => self.on_all_ended(round).await?,
+            Event::Lapsed { deadline } => self.on_lapsed(deadline),
+            Event::Pong { seq } => self.health.on_pong(seq),
+        }
+        Ok(())
+    }
+
+    fn on_spawned(&mut self, key: AttemptKey, pid: i32) {
+        self.table.on_spawned(key, Boottime::now());
+        if !self.keeper.namespaced {
+            self.registration.groups().insert(key, pid);
+            self.disk.submit(Job::RecordGroup { key, pid });
+        }
+    }
+
+    /// Takes `first` and what else the disk has done.
+    pub(super) fn on_disk_done(&mut self, first: Option<Done>) {
+        first.into_iter().for_each(|done| self.on_done(done));
+        for _ in 1..EVENTS_IN_A_ROW {
+            let Ok(done) = self.disk.done.try_recv() else { break };
+            self.on_done(done);
+        }
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Prepared { key, outcome } => self.on_prepared(key, outcome),
+            Done::Collected { key, leftover } => self.table.on_collected(key, leftover),
+            Done::Observed(observations) => self.on_observed(observations),
+        }
+    }
+
+    fn on_prepared(&mut self, key: AttemptKey, outcome: Result<Box<Spawn>, String>) {
+        let (outcome, spawn) = match outcome {
+            Ok(spawn) => (Ok(()), Some(spawn)),
+            Err(detail) => (Err(detail), None),
+        };
+        match (self.table.on_prepared(key, outcome), spawn) {
+            (Some(Action::Spawn { .. }), Some(spawn)) => self.keeper.order(Order::Spawn(spawn)),
+            (action, _) => self.carry_out(action),
+        }
+    }
+
+    fn on_observed(&mut self, observations: Vec<Observation>) {
+        self.observing = false;
+        for Observation { key, over_limit, progress } in observations {
+            if let Some((millis, message)) = progress {
+                self.table.on_progress(key, millis, message);
+            }
+            if over_limit {
+                let action = self.table.on_output_limit(key);
+                self.carry_out(action);
+            }
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, actions: impl IntoIterator<Item = Action>) {
+        for action in actions {
+            match action {
+                Action::Prepare { key, definition } => self.disk.submit(Job::Prepare { key, definition }),
+                Action::Terminate { key, grace } => {
+                    let grace_ms = Span::from(grace).0;
+                    self.keeper.order(Order::Terminate { key, grace_ms });
+                }
+                Action::Kill { key } => self.keeper.order(Order::Kill { key }),
+                Action::Collect { key } => self.disk.submit(Job::Collect { key }),
+                Action::Discard { key } => self.disk.submit(Job::Discard { key }),
+                // It needs what was prepared and is carried out where that arrives.
+                Action::Spawn { .. } => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+use super::*;
+use crate::table::tests::{definition, key};
+use quorate_types::job::Driver;
+
+fn spool(change: impl FnOnce(&mut Limits)) -> (tempfile::TempDir, Spool) {
+    let data = tempfile::tempdir().unwrap();
+    let mut limits = Limits::default();
+    change(&mut limits);
+    let spool = Spool::open(data.path(), Name::new("w1").unwrap(), &limits).unwrap();
+    (data, spool)
+}
+
+fn prepared(spool: &Spool, n: u32) -> PathBuf {
+    spool.prepare(key(n), &definition(Driver::Process, None)).unwrap();
+    spool.path(&key(n))
+}
+
+#[test]
+fn results_are_bounded_text() {
+    let (_data, spool) = spool(|_| {});
+    for (n, written, expected) in [
+        (1, b"42\n".to_vec(), "42\n".to_owned()),
+        (2, vec![b'x'; RESULT_BYTES_MAX + 1], "x".repeat(RESULT_BYTES_MAX)),
+        // Each broken byte becomes three.
+        (3, vec![0xff; RESULT_BYTES_MAX], "\u{fffd}".repeat(RESULT_BYTES_MAX / 3)),
+        (4, Vec::new(), String::new()),
+    ] {
+        let folder = prepared(&spool, n);
+        fs::write(folder.join(RESULT), written).unwrap();
+        assert_eq!(spool.collect(key(n)).result, Some(expected));
+    }
+    prepared(&spool, 5);
+    assert_eq!(spool.collect(key(5)).result, None);
+    // A pipe would never end, and a folder can't be read.
+    let folder = prepared(&spool, 6);
+    nix::unistd::mkfifo(&folder.join(RESULT), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    nix::unistd::mkfifo(&folder.join("stdout"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(spool.collect(key(6)), Leftover::default());
+}
+
+#[test]
+fn what_left_nothing_has_no_folder_and_what_is_discarded_is_gone() {
+    let (_data, spool) = spool(|_| {});
+    let folder = prepared(&spool, 1);
+    spool.collect(key(1));
+    assert!(!folder.exists() && spool.entry(&key(1)).unwrap().left_nothing());
+    let folder = prepared(&spool, 2);
+    let entry = spool.entry(&key(2)).unwrap();
+    spool.discard(key(2));
+    assert!(!folder.exists() && entry.has_ended() && spool.entry(&key(2)).is_none());
+}
+
+#[test]
+fn files_in_the_working_folder_are_kept_and_count() {
+    let (_data, spool) = spool(|limits| limits.spool_bytes = 1_500);
+    for n in [1, 2] {
+        let folder = prepared(&spool, n);
+        fs::create_dir(folder.join("work/sub")).unwrap();
+        fs::write(folder.join("work/sub/file"), [0; 1_000]).unwrap();
+        spool.collect(key(n));
+    }
+    assert!(!spool.path(&key(1)).exists() && spool.entry(&key(1)).is_none());
+    assert!(spool.path(&key(2)).join("work/sub/file").exists());
+}
+
+#[test]
+fn folders_are_kept_for_a_time_and_a_number() {
+    let (_data, spool) = spool(|limits| limits.spool_attempts = 2);
+    for n in 1..=3 {
+        fs::write(prepared(&spool, n).join("stdout"), "x").unwrap();
+        assert_eq!(spool.collect(key(n)).stdout_tail, b"x");
+    }
+    let kept: Vec<_> = (1..=3).filter(|n| spool.path(&key(*n)).exists()).collect();
+    assert_eq!(kept, [2, 3]);
+    let (_data, spool) = self::spool(|limits| limits.spool_time = Duration::ZERO);
+    fs::write(prepared(&spool, 1).join("stdout"), "x").unwrap();
+    spool.collect(key(1));
+    assert!(spool.entry(&key(1)).is_none());
+}

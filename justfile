@@ -1,0 +1,43 @@
+# The recurring commands. `just` alone lists them.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+_list:
+    @just --list --unsorted
+
+# Everything that CI checks; changes nothing.
+check: fmt-check lint test deny
+
+# Whether everything is formatted.
+fmt-check:
+    cargo fmt --all --check
+
+# Clippy, with warnings denied.
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Unit, integration and house tests, then the examples in the documentation.
+test:
+    cargo test --workspace --all-targets
+    cargo test --workspace --doc
+
+# Licences, sources, duplicates and advisories of the dependencies (needs cargo-deny).
+deny:
+    cargo deny check
+
+# Formats, and applies what clippy can mend by itself.
+fix:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+# A cluster on this machine that survives the death of its leader.
+demo:
+    cargo run --release -- demo
+
+# A cluster on this machine that is left running.
+dev *ARGS:
+    cargo run --release -- dev {{ARGS}}
+
+# Measures this build: submit, noop, process, latency, failover or memory.
+bench SCENARIO *ARGS:
+    cargo run --release -- bench {{SCENARIO}} {{ARGS}}

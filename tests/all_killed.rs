@@ -1,0 +1,45 @@
+//! Every replica is killed with -9 at once, again and again, under load: what was answered 2xx is there afterwards.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::load::{Load, lost};
+use support::{Cluster, turn};
+
+const ROUNDS: usize = 10;
+const CLIENTS: usize = 8;
+/// Accepted before each kill, so that a round certainly counts.
+const JOBS_PER_ROUND: usize = 60;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accepted_jobs_survive_the_death_of_every_replica() {
+    let _turn = turn().await;
+    let mut cluster = Cluster::of_three().await;
+    let mut accepted = Vec::new();
+    for round in 0..ROUNDS {
+        let load = Load::start(&cluster.apis(), CLIENTS, &format!("round-{round}"));
+        load.reaches(JOBS_PER_ROUND).await;
+        cluster.kill_all_at_once();
+        accepted.extend(load.stop().await);
+        cluster.start_all();
+        cluster.leader().await;
+        // Through another replica each time.
+        let api = cluster.at(cluster.ids()[round % 3]);
+        let lost = lost(&api, &accepted).await;
+        assert!(lost.is_empty(), "round {round}: {} of {} are lost: {lost:?}", lost.len(), accepted.len());
+    }
+    let ids: BTreeSet<u64> = accepted.iter().map(|job| job.id).collect();
+    assert_eq!(ids.len(), accepted.len(), "two submissions were answered with one id");
+    for job in accepted.iter().step_by(accepted.len() / 20) {
+        let shown = cluster.any().job(job.id).await;
+        assert_eq!(shown["spec"]["name"], job.name.as_str(), "{shown}");
+    }
+    for id in cluster.ids() {
+        cluster.ready(id).await;
+    }
+    cluster.digests_agree().await;
+    cluster.events_agree(&[]).await;
+    cluster.finish();
+}
