@@ -58,7 +58,7 @@ const LONG_FILES: &[(&str, &str)] = &[(
 
 /// Files that may hold `unsafe`, and why.
 const UNSAFE_FILES: &[(&str, &str)] =
-    &[("crates/worker/src/sys.rs", "clone3, process groups and descriptors have no safe interface")];
+    &[("crates/worker/src/sys.rs", "clone, process groups and inherited descriptors have no safe interface")];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

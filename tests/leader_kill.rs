@@ -23,9 +23,7 @@ fn recording() -> Option<PathBuf> {
 
 /// The same shape for who has no recording: project, fit each pair, model, correct, and put together.
 fn montage() -> Value {
-    let task = |name: String, seconds: f64, needs: Vec<String>| {
-        json!({"name": name, "command": ["sleep", seconds.to_string()], "needs": needs})
-    };
+    let task = |name: String, seconds: f64, needs: Vec<String>| json!({"name": name, "command": ["sleep", seconds.to_string()], "needs": needs});
     let names = |kind: &str, count: usize| (0..count).map(|at| format!("{kind}-{at}")).collect::<Vec<_>>();
     let (projects, fits, corrected) = (names("project", 12), names("fit", 20), names("background", 12));
     let mut tasks: Vec<Value> = projects.iter().map(|name| task(name.clone(), 0.4, vec![])).collect();
@@ -162,7 +160,8 @@ mod the_event_checkers {
 
     fn event(cursor: &str, kind: &str, task: &str, fence: u64) -> Event {
         let time = "2026-01-01T00:00:00.000Z";
-        let event = json!({"cursor": cursor, "time": time, "type": kind, "job": 1, "task": task, "index": 0, "fence": fence});
+        let event =
+            json!({"cursor": cursor, "time": time, "type": kind, "job": 1, "task": task, "index": 0, "fence": fence});
         Event::parse(&event.to_string())
     }
 
@@ -177,8 +176,11 @@ mod the_event_checkers {
 
     #[test]
     fn find_gaps_and_disorder_and_differences() {
-        let good =
-            vec![event("1.0", "task.pending", "a", 0), event("1.1", "task.assigned", "a", 1), event("3.0", "x", "a", 1)];
+        let good = vec![
+            event("1.0", "task.pending", "a", 0),
+            event("1.1", "task.assigned", "a", 1),
+            event("3.0", "x", "a", 1),
+        ];
         check_order(1, &good, 3);
         assert!(complaint(|| check_order(1, &good[1..], 3)).contains("gap"));
         let swapped = vec![good[2].clone(), good[0].clone()];

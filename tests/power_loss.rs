@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use support::load::{Accepted, Load, lost};
 use support::namespaces::on_thread;
-use support::{Cluster, Setup, note, skip, sys};
+use support::{Cluster, Setup, note, skip, sys, turn};
 
 const ROUNDS: usize = 3;
 const CLIENTS: usize = 6;
@@ -86,6 +86,7 @@ fn with_disks<F: Future<Output = ()>>(name: &'static str, test: impl FnOnce(Disk
     }
     // A mount namespace of its own: whatever happens, no mount is left.
     on_thread(sys::own_mounts, move || async move {
+        let _turn = turn().await;
         let dir = tempfile::Builder::new().prefix("quorate-disks-").tempdir().unwrap();
         match Disks::new(dir.path(), 3) {
             Ok(disks) => test(disks, dir.path().to_owned()).await,

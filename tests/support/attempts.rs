@@ -63,7 +63,9 @@ impl Journal {
     /// All attempts of each element (`job.task.index`) in order; fails where two of them overlap.
     pub(crate) fn check(&self) -> BTreeMap<String, Vec<Seen>> {
         let files = std::fs::read_dir(&self.folder).unwrap().flatten();
-        let read = |file: std::fs::DirEntry| (file.file_name().into_string().unwrap(), std::fs::read_to_string(file.path()).unwrap());
+        let read = |file: std::fs::DirEntry| {
+            (file.file_name().into_string().unwrap(), std::fs::read_to_string(file.path()).unwrap())
+        };
         files.map(read).map(|(name, text)| (name.clone(), check(&name, &text))).collect()
     }
 

@@ -30,12 +30,8 @@ pub(crate) struct Load {
 impl Load {
     /// Half of the jobs carry an idempotency key, the field or the header in turn.
     pub(crate) fn start(apis: &[Api], clients: usize, prefix: &str) -> Self {
-        let mut load = Self {
-            accepted: Arc::default(),
-            stop: Arc::default(),
-            refused: Arc::default(),
-            clients: JoinSet::new(),
-        };
+        let mut load =
+            Self { accepted: Arc::default(), stop: Arc::default(), refused: Arc::default(), clients: JoinSet::new() };
         for client in 0..clients {
             let apis: Vec<Api> = apis.iter().map(Api::fresh).collect();
             let (accepted, stop, refused) = (load.accepted.clone(), load.stop.clone(), load.refused.clone());
@@ -72,10 +68,8 @@ impl Load {
     }
 
     pub(crate) async fn reaches(&self, jobs: usize) {
-        wait_until(&format!("{jobs} accepted jobs"), PATIENCE, || async {
-            (self.accepted() >= jobs).then_some(())
-        })
-        .await;
+        wait_until(&format!("{jobs} accepted jobs"), PATIENCE, || async { (self.accepted() >= jobs).then_some(()) })
+            .await;
     }
 
     /// Ends the clients and returns what was accepted.

@@ -64,4 +64,3 @@ pub(crate) fn skip(test: &str, why: &str) {
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "note: {text}");
 }
-

@@ -256,6 +256,11 @@ impl Handle {
         self.0.status()
     }
 
+    /// Stops at once and hands nothing over: to the others it looks like a crash.
+    pub async fn halt(&self) {
+        Box::pin(self.0.stop()).await;
+    }
+
     /// Hands leadership over if need be, stops, and closes the storage. Bounded, and safe to repeat.
     pub async fn shutdown(&self) {
         Box::pin(self.0.hand_over()).await;
@@ -322,7 +327,7 @@ impl Running {
                 ServerState::Learner | ServerState::Shutdown => Role::Learner,
             },
             term: metrics.current_term,
-            leader: metrics.current_leader.map(ReplicaId),
+            leader: Leadership::of(&metrics).leader,
             last_log: LogIndex(metrics.last_log_index.unwrap_or_default()),
             committed: wire::index_of(metrics.local_committed).unwrap_or_default(),
             applied: self.published.version().index,

@@ -166,7 +166,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let (snapshots, expected) = (self.snapshots.clone(), meta.clone());
         let load = tokio::task::spawn_blocking(move || {
             // The file becomes a snapshot of ours only now: raft has removed what contradicts it.
-            let file = if snapshot.received { snapshots.adopt(&snapshot.path, &expected)? } else { snapshot };
+            let file = snapshots.take_in(snapshot, &expected)?;
             file::read(&file.path)
         });
         let (meta, state) = load.await.map_err(io::Error::other)??;

@@ -77,9 +77,9 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(500),
-            election_max: Duration::from_millis(1000),
+            heartbeat: Duration::from_millis(70),
+            election_min: Duration::from_millis(350),
+            election_max: Duration::from_millis(700),
             propose_wait: Duration::from_secs(5),
         }
     }

@@ -279,3 +279,70 @@ async fn a_command_that_is_too_large_is_refused_at_once() {
     assert_eq!(cluster.handle(follower).propose(submit(6000)).await, Err(ProposeError::TooLarge));
     cluster.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leaders_crash_costs_no_proposal_and_doubles_none() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.converge().await;
+    let leader = cluster.leader().await;
+    let mut writers = tokio::task::JoinSet::new();
+    for (at, handle) in
+        cluster.replicas.iter().enumerate().filter(|(at, _)| *at != leader).map(|(at, r)| (at, r.handle()))
+    {
+        for _ in 0..8 {
+            let handle = handle.clone();
+            writers.spawn(async move {
+                let (mut jobs, mut slowest) = (Vec::new(), Duration::ZERO);
+                for _ in 0..150 {
+                    let start = Instant::now();
+                    jobs.push(job_of(&handle.propose(submit(at)).await.unwrap().outcome));
+                    slowest = slowest.max(start.elapsed());
+                }
+                (jobs, slowest)
+            });
+        }
+    }
+    eventually("the writers are at work", || cluster.handle(leader).version().state.jobs().count() > 200).await;
+    cluster.replicas[leader].halt().await;
+    let (mut jobs, mut slowest) = (std::collections::BTreeSet::new(), Duration::ZERO);
+    while let Some(done) = writers.join_next().await {
+        let (more, slow) = done.unwrap();
+        slowest = slowest.max(slow);
+        for job in more {
+            assert!(jobs.insert(job), "two proposals were answered with job {job}");
+        }
+    }
+    assert!(slowest < Duration::from_secs(2), "the longest wait was {slowest:?}");
+    let next = cluster.leader().await;
+    let version = cluster.handle(next).read_barrier().await.unwrap();
+    assert_eq!(version.state.jobs().count(), 16 * 150, "each proposal was applied once");
+    cluster.restart(leader).await;
+    cluster.converge().await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn much_log_makes_a_snapshot_too() {
+    let limits = quorate_consensus::Limits { snapshot_log_bytes: 200_000, ..Default::default() };
+    let cluster = Cluster::start_with(1, limits).await;
+    cluster.leader().await;
+    for _ in 0..30 {
+        cluster.handle(0).propose(submit(20_000)).await.unwrap();
+    }
+    eventually("there is a snapshot", || cluster.handle(0).status().snapshot.0 > 5).await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_says_so_at_once() {
+    let limits = quorate_consensus::Limits { queued_proposals: 4, entry_commands_max: 1, ..Default::default() };
+    let cluster = Cluster::start_with(3, limits).await;
+    let leader = cluster.leader().await;
+    let proposals = (0..200).map(|_| cluster.handle(leader).propose(submit(10)));
+    let answers = futures_util::future::join_all(proposals).await;
+    let refused = answers.iter().filter(|answer| **answer == Err(ProposeError::Overloaded)).count();
+    let done = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert!(refused > 100 && done > 0 && refused + done == 200, "{refused} refused, {done} done");
+    assert_eq!(cluster.handle(leader).version().state.jobs().count(), done);
+    cluster.shutdown().await;
+}

@@ -157,21 +157,16 @@ fn what_no_worker_could_ever_take_blocks_nobody() {
 
 #[test]
 fn a_round_is_bounded_and_says_so() {
-    let view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit)
-        .worker("w", r#"{"cpu":100}"#)
-        .job(&array(50, "1"));
+    let view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit).worker("w", r#"{"cpu":100}"#).job(&array(50, "1"));
     let plan = round(&view.0, &mut Memory::new(1), Bounds { assignments_max: 10, ..Bounds::default() });
     assert_eq!((plan.assignments.len(), plan.more), (10, true));
 }
 
 #[test]
 fn plans_hold_when_applied() {
-    for placement in [
-        PlacementOrder::BestFit,
-        PlacementOrder::LeastLoad,
-        PlacementOrder::RoundRobin,
-        PlacementOrder::Random,
-    ] {
+    for placement in
+        [PlacementOrder::BestFit, PlacementOrder::LeastLoad, PlacementOrder::RoundRobin, PlacementOrder::Random]
+    {
         let mut view = three(placement).job(&array(7, "1.5")).job(&array(20, "0.3")).job(&array(1, "0"));
         view.apply_plan();
     }

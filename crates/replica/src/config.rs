@@ -88,7 +88,12 @@ impl Config {
         ensure!(self.id > 0, "a replica needs --id, a number from 1");
         ensure!(self.cluster.is_none() || self.join.is_none(), "give --cluster or --join, not both");
         ensure!(self.output_tail_bytes as usize <= OUTPUT_TAIL_BYTES_MAX, "output_tail_bytes is above 1 MiB");
-        ensure!(self.lease_ttl >= Span(1_000), "lease_ttl is below 1s: a short pause would end every task");
+        // A worker stops a fifth of the TTL early. That must cover how long a leader that was just deposed may
+        // believe in its quorum's lease, which is half of election_max.
+        ensure!(
+            self.lease_ttl.0 * 2 >= self.election_max.0 * 5,
+            "lease_ttl must be at least two and a half times election_max"
+        );
         ensure!(self.election_min.0 >= 3 * self.heartbeat.0, "election_min must be at least three heartbeats");
         ensure!(self.election_max > self.election_min, "election_max must be above election_min");
         self.token = token("token", self.token.take(), self.token_file.as_deref())?;
@@ -142,7 +147,8 @@ fn token(what: &str, given: Option<String>, file: Option<&Path>) -> anyhow::Resu
     let token = match (given, file) {
         (Some(token), _) => token,
         (None, Some(path)) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("read the {what} file {}", path.display()))?;
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("read the {what} file {}", path.display()))?;
             text.lines().next().unwrap_or_default().trim().to_owned()
         }
         (None, None) => return Ok(None),

@@ -3,7 +3,7 @@
 //! Layout: `config` (every setting) and `run` (start and shutdown); `api/` (the HTTP routes); `leader/`
 //! (the duties of the leader: liveness, timers, placement); `sessions/` (the workers' connections and the
 //! relay of their heartbeats); `events/` (the history that `/v1/events` serves); `feed` (what comes out of
-//! apply); `calls` (what replicas ask each other); `limits` (every bound); `telemetry`.
+//! apply) and `waiters` (long polls); `calls` (what replicas ask each other); `limits` (every bound); `telemetry`.
 //!
 //! Invariants: a write is answered only after `consensus` committed it; a read goes through a barrier
 //! unless it asks for `stale`; what decides is sans-IO (`leader::duties`, `sessions::desk`) and what waits is
@@ -19,5 +19,6 @@ mod limits;
 mod run;
 mod sessions;
 mod telemetry;
+mod waiters;
 
 pub use run::run;

@@ -18,7 +18,7 @@ use crate::events::History;
 use crate::feed::Feed;
 use crate::leader::Leader;
 use crate::limits::{EVENTS_MAX, SHUTDOWN_WAIT};
-use crate::sessions::{Host, Registry, Relay};
+use crate::sessions::{Host, Relay};
 use crate::telemetry;
 
 /// A handover takes a few milliseconds, or does not happen.
@@ -38,8 +38,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         http: advertised(config.advertise_http.as_deref(), &config.http, &http)?,
         peer: advertised(config.advertise_peer.as_deref(), &config.peer, &peer)?,
     };
-    let history = Arc::new(History::new(EVENTS_MAX));
-    let registry = Arc::new(Registry::default());
+    let feed = Feed { history: Arc::new(History::new(EVENTS_MAX)), registry: Arc::default(), waiters: Arc::default() };
+    let feed = Arc::new(feed);
     let handle = quorate_consensus::start(Options {
         id: ReplicaId(config.id),
         dir: config.data.clone(),
@@ -49,14 +49,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         token: config.peer_token.clone(),
         timing: config.timing(),
         limits: Limits { snapshot_entries: config.snapshot_entries, ..Limits::default() },
-        observer: Arc::new(Feed { history: history.clone(), registry: registry.clone() }),
+        observer: feed.clone(),
     })
     .await
     .with_context(|| format!("start replica {} on {}", config.id, config.data.display()))?;
     info!(replica = config.id, http = %advertise.http, peer = %advertise.peer, "replica started");
 
     let stop = shutdown.child_token();
-    let app = assemble(&config, &handle, history, registry, &stop);
+    let app = assemble(&config, &handle, &feed, &stop);
     let background = [
         tokio::spawn(app.leader.clone().run(stop.clone())),
         tokio::spawn(announce(handle.clone(), advertise.clone(), stop.clone())),
@@ -82,18 +82,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     ended
 }
 
-fn assemble(
-    config: &Config,
-    handle: &Handle,
-    history: Arc<History>,
-    registry: Arc<Registry>,
-    stop: &CancellationToken,
-) -> App {
+fn assemble(config: &Config, handle: &Handle, feed: &Feed, stop: &CancellationToken) -> App {
     let leader = Leader::new(handle.clone(), config.lease_ttl.as_duration());
     answer_calls(handle, &leader);
     let sessions = Host {
         handle: handle.clone(),
-        registry: registry.clone(),
+        registry: feed.registry.clone(),
         relay: Relay::start(handle.clone(), leader.clone(), stop.clone()),
         lease_ttl: config.lease_ttl,
         output_tail_bytes: config.output_tail_bytes,
@@ -101,8 +95,9 @@ fn assemble(
     };
     App {
         handle: handle.clone(),
-        history,
-        registry,
+        history: feed.history.clone(),
+        registry: feed.registry.clone(),
+        waiters: feed.waiters.clone(),
         leader,
         sessions,
         token: config.token.clone().map(Arc::from),

@@ -232,7 +232,8 @@ impl Task {
             TaskState::Pending => self.head.fresh..self.head.count,
             _ => 0..0,
         };
-        let tried = self.ready.iter().filter_map(|at| self.elements.get(at).map(|e| (TaskIndex(*at), e.next_attempt())));
+        let tried =
+            self.ready.iter().filter_map(|at| self.elements.get(at).map(|e| (TaskIndex(*at), e.next_attempt())));
         tried.chain(fresh.map(|at| (TaskIndex(at), AttemptNumber(1))))
     }
 

@@ -10,10 +10,10 @@
 //! digest. All maps are persistent: a clone is O(1), and readers never block apply. The queue, the
 //! timers and each worker's use are derived: rebuilt from the records, never stored.
 
+mod apply;
 pub mod archive;
 pub mod check;
 pub mod command;
-mod apply;
 mod dedup;
 mod digest;
 pub mod job;

@@ -348,13 +348,8 @@ impl Change<'_> {
         }
         let Some(attempt) = element.current_mut() else { return };
         attempt.state = AttemptState::Stopping;
-        let key = AttemptKey {
-            job: at.job,
-            task: at.task,
-            index: at.index,
-            attempt: attempt.number,
-            fence: attempt.fence,
-        };
+        let key =
+            AttemptKey { job: at.job, task: at.task, index: at.index, attempt: attempt.number, fence: attempt.fence };
         let (worker, epoch) = (attempt.worker.clone(), attempt.epoch);
         if let Some(worker) = self.cluster.workers.get_mut(&worker)
             && let Some(live) = Arc::make_mut(worker).attempts.get_mut(at)

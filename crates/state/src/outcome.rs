@@ -96,7 +96,10 @@ pub enum NoticeKind {
 /// job's id, so that a job's records are dropped together; a value never changes once written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ArchiveOp {
-    Put { key: ArchiveKey, value: Arc<[u8]> },
+    Put {
+        key: ArchiveKey,
+        value: Arc<[u8]>,
+    },
     /// Drop everything of this job.
     Drop(JobId),
 }

@@ -203,7 +203,10 @@ fn a_name_is_taken_until_its_lease_is_over_or_its_end_is_certain() {
     cluster.assign(job, 0, 0, epoch).unwrap();
     assert!(matches!(cluster.worker("w", 1, 2, Some(1)), Outcome::Registered { .. }));
     assert_eq!(cluster.event_types(), ["worker.lost", "task.pending", "worker.ready"]);
-    assert_eq!(cluster.apply(Command::Remove { worker: name("w") }), Outcome::Rejected(Rejection::WorkerAlive(name("w"))));
+    assert_eq!(
+        cluster.apply(Command::Remove { worker: name("w") }),
+        Outcome::Rejected(Rejection::WorkerAlive(name("w")))
+    );
 }
 
 #[test]
@@ -258,7 +261,9 @@ fn finished_jobs_go_to_the_archive_and_out_of_it() {
     let mut end = finished(Ending::Exited(0));
     end.stdout_tail = b"hello\n".to_vec();
     cluster.report("w", epoch, key, Happening::Finished(Box::new(end)));
-    assert!(matches!(&cluster.last.archive[0], ArchiveOp::Put { key: ArchiveKey::Output { .. }, value } if **value == *b"hello\n"));
+    assert!(
+        matches!(&cluster.last.archive[0], ArchiveOp::Put { key: ArchiveKey::Output { .. }, value } if **value == *b"hello\n")
+    );
     cluster.pass(FINISHED_IN_MEMORY);
     assert!(cluster.state.job(job).is_none() && cluster.state.is_archived(job));
     let keys: Vec<_> = cluster.last.archive.iter().map(|op| matches!(op, ArchiveOp::Put { .. })).collect();

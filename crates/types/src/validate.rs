@@ -25,7 +25,9 @@ impl JobRequest {
         let requests = match (self.tasks, self.command) {
             (Some(tasks), None) => tasks,
             (None, Some(command)) => vec![TaskRequest { command: Some(command), ..TaskRequest::default() }],
-            (Some(_), Some(_)) => return Err(vec![FieldError::new("/command", "give either command or tasks, not both")]),
+            (Some(_), Some(_)) => {
+                return Err(vec![FieldError::new("/command", "give either command or tasks, not both")]);
+            }
             (None, None) => return Err(vec![FieldError::new("/tasks", "a job needs tasks or a command")]),
         };
         complaints.check_task_count(&requests);
@@ -33,11 +35,8 @@ impl JobRequest {
             return Err(complaints.0);
         }
         let short_form = requests.len() == 1;
-        let tasks: Vec<TaskSpec> = requests
-            .into_iter()
-            .enumerate()
-            .map(|(at, request)| complaints.task(at, request, short_form))
-            .collect();
+        let tasks: Vec<TaskSpec> =
+            requests.into_iter().enumerate().map(|(at, request)| complaints.task(at, request, short_form)).collect();
         complaints.check_elements(&tasks);
         complaints.check_needs(&tasks);
         if !complaints.0.is_empty() {
@@ -45,7 +44,9 @@ impl JobRequest {
         }
         let name = match (self.name, tasks.first()) {
             (Some(name), _) => name,
-            (None, Some(task)) => JobName::new(&task.name).map_err(|e| vec![FieldError::new("/name", e.to_string())])?,
+            (None, Some(task)) => {
+                JobName::new(&task.name).map_err(|e| vec![FieldError::new("/name", e.to_string())])?
+            }
             (None, None) => return Err(vec![FieldError::new("/tasks", "a job needs a task")]),
         };
         Ok(JobSpec {
@@ -202,7 +203,10 @@ impl Complaints {
         let mut positions: HashMap<&str, usize> = HashMap::with_capacity(tasks.len());
         for (at, task) in tasks.iter().enumerate() {
             if positions.insert(task.name.as_str(), at).is_some() {
-                self.add(format!("/tasks/{at}/name"), format!("another task is called {:?} already", task.name.as_str()));
+                self.add(
+                    format!("/tasks/{at}/name"),
+                    format!("another task is called {:?} already", task.name.as_str()),
+                );
             }
         }
         let mut graph: Vec<Vec<usize>> = Vec::with_capacity(tasks.len());
@@ -214,12 +218,16 @@ impl Complaints {
                         self.add(format!("/tasks/{at}/needs/{nth}"), format!("{:?} is named twice", need.as_str()));
                     }
                     Some(found) => needs.push(*found),
-                    None => self.add(format!("/tasks/{at}/needs/{nth}"), format!("no task is called {:?}", need.as_str())),
+                    None => {
+                        self.add(format!("/tasks/{at}/needs/{nth}"), format!("no task is called {:?}", need.as_str()))
+                    }
                 }
             }
             graph.push(needs);
         }
-        if self.0.is_empty() && let Some((at, nth)) = find_cycle(&graph) {
+        if self.0.is_empty()
+            && let Some((at, nth)) = find_cycle(&graph)
+        {
             let names = format!("{:?} and {:?}", tasks[at].name.as_str(), tasks[at].needs[nth].as_str());
             self.add(format!("/tasks/{at}/needs/{nth}"), format!("{names} need each other in a cycle"));
         }
@@ -322,7 +330,10 @@ mod tests {
             (r#"{"tasks":[{"name":"a","command":["x"],"timeout":"0s"}]}"#, "/tasks/0/timeout"),
             (r#"{"tasks":[{"name":"a","command":["x"],"retries":1001}]}"#, "/tasks/0/retries"),
             (r#"{"tasks":[{"name":"a","command":["x"],"env":{"A=":"x"}}]}"#, "/tasks/0/env"),
-            (r#"{"tasks":[{"name":"a","command":["x"],"backoff":{"initial":"9s","max":"1s"}}]}"#, "/tasks/0/backoff/max"),
+            (
+                r#"{"tasks":[{"name":"a","command":["x"],"backoff":{"initial":"9s","max":"1s"}}]}"#,
+                "/tasks/0/backoff/max",
+            ),
         ];
         for (json, pointer) in cases {
             let complaints = validate(json).expect_err(json);

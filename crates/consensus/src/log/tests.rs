@@ -119,7 +119,7 @@ async fn openrafts_suite_passes_on_sled() {
 }
 
 fn entry(term: u64, index: u64, bytes: usize) -> Entry {
-    let text = "x".repeat(bytes).into();
+    let text = "x".repeat(bytes);
     let command = Command::AnnounceReplica { replica: ReplicaId(index), http: text };
     let entry = CommandEntry { time: Default::default(), proposals: vec![Proposal { origin: None, command }] };
     let bytes = codec::to_bytes(&entry).unwrap();

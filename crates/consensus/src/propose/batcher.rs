@@ -63,31 +63,34 @@ impl Batcher {
 
     /// Queues a proposal, unless the queue is full, and waits for the answer.
     pub(crate) async fn submit(&self, encoded: Encoded) -> Answer {
-        match self.enqueue(encoded) {
-            Some(answer) => answer.await.unwrap_or(Answer::Unknown),
-            None => Answer::Overloaded,
-        }
+        wait(self.enqueue(encoded)).await
     }
 
     /// The same for many, in order.
     pub(crate) async fn submit_all(&self, proposals: Vec<Proposal>) -> Vec<Answer> {
-        let enqueue = |proposal| Encoded::new(proposal).ok().and_then(|encoded| self.enqueue(encoded));
+        let enqueue = |proposal| self.enqueue(Encoded::new(proposal).map_err(|_| Answer::Overloaded)?);
         let answers: Vec<_> = proposals.into_iter().map(enqueue).collect();
-        future::join_all(answers.into_iter().map(|answer| async {
-            match answer {
-                Some(answer) => answer.await.unwrap_or(Answer::Unknown),
-                None => Answer::Overloaded,
-            }
-        }))
-        .await
+        future::join_all(answers.into_iter().map(wait)).await
     }
 
-    fn enqueue(&self, encoded: Encoded) -> Option<oneshot::Receiver<Answer>> {
-        let bytes = u32::try_from(encoded.bytes.len()).ok()?;
-        let room = self.room.clone().try_acquire_many_owned(bytes).ok()?;
+    fn enqueue(&self, encoded: Encoded) -> Result<oneshot::Receiver<Answer>, Answer> {
+        let bytes = u32::try_from(encoded.bytes.len()).map_err(|_| Answer::Overloaded)?;
+        let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| Answer::Overloaded)?;
         let (reply, answer) = oneshot::channel();
         let queued = Queued { proposal: encoded.proposal, bytes: encoded.bytes, reply, _room: room };
-        self.queue.try_send(queued).ok().map(|()| answer)
+        match self.queue.try_send(queued) {
+            Ok(()) => Ok(answer),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Answer::Overloaded),
+            // This replica is on its way out; another one will lead.
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Answer::NotLeader),
+        }
+    }
+}
+
+async fn wait(queued: Result<oneshot::Receiver<Answer>, Answer>) -> Answer {
+    match queued {
+        Ok(answer) => answer.await.unwrap_or(Answer::Unknown),
+        Err(refused) => refused,
     }
 }
 

@@ -56,7 +56,8 @@ impl Forwarder {
         let queued = Queued { leader, address, proposal, bytes, reply, _room: room };
         match self.queue.try_send(queued) {
             Ok(()) => answer.await.unwrap_or(Answer::Unknown),
-            Err(_) => Answer::Overloaded,
+            Err(mpsc::error::TrySendError::Full(_)) => Answer::Overloaded,
+            Err(mpsc::error::TrySendError::Closed(_)) => Answer::NotLeader,
         }
     }
 }

@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use quorate_types::ReplicaId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::dial::{Destination, dial};
+use super::handshake::Purpose;
 use super::wire::{self, Frames, Numbered, Request, Response};
 use super::{Local, SILENCE_MAX};
 
@@ -54,11 +56,13 @@ impl Link {
     }
 }
 
+type Key = (ReplicaId, Purpose);
+
 /// All links of a replica, by destination.
 #[derive(Clone, Debug)]
 pub(crate) struct Links {
     local: Arc<Local>,
-    links: Arc<Mutex<BTreeMap<(u64, super::handshake::Purpose), (String, Link)>>>,
+    links: Arc<Mutex<BTreeMap<Key, (String, Link)>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -71,7 +75,7 @@ impl Links {
     /// The link to a destination. One whose peer has moved is replaced.
     pub(crate) fn to(&self, to: &Destination) -> Link {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((address, link)) = links.get(&(to.id.0, to.purpose))
+        if let Some((address, link)) = links.get(&(to.id, to.purpose))
             && *address == to.address
         {
             return link.clone();
@@ -80,7 +84,7 @@ impl Links {
         let task = LinkTask { local: self.local.clone(), to: to.clone(), queue, failures: 0, retry_at: None };
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(task.run()));
         let link = Link(sender);
-        links.insert((to.id.0, to.purpose), (to.address.clone(), link.clone()));
+        links.insert((to.id, to.purpose), (to.address.clone(), link.clone()));
         link
     }
 }

@@ -15,6 +15,9 @@ pub(crate) mod server;
 pub(crate) mod snapshot;
 pub(crate) mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

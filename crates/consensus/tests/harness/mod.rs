@@ -1,5 +1,10 @@
 //! Replicas in this process, over loopback, on temporary folders.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part; a failed set-up is a failed test")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its part; a failed set-up is a failed test"
+)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -116,6 +121,13 @@ impl Replica {
         let options = self.options(how, limits, token);
         self.handle = Some(start(options).await?);
         Ok(())
+    }
+
+    /// Takes the handle and stops as a crash would.
+    pub async fn halt(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            handle.halt().await;
+        }
     }
 
     /// Takes the handle and shuts down.

@@ -107,7 +107,9 @@ impl Lines {
         match tokio::time::timeout(BODY_TIMEOUT, self.body.next()).await {
             Ok(Some(Ok(bytes))) => self.buffer.extend_from_slice(&bytes),
             Ok(None) => self.ended = true,
-            Ok(Some(Err(error))) => return Err(ApiError::new(Code::InvalidJson, format!("the body broke off: {error}"))),
+            Ok(Some(Err(error))) => {
+                return Err(ApiError::new(Code::InvalidJson, format!("the body broke off: {error}")));
+            }
             Err(_) => return Err(ApiError::new(Code::InvalidJson, "the next line did not come in time")),
         }
         Ok(())

@@ -72,7 +72,10 @@ fn start_of(query: &Query, headers: &HeaderMap, now: LogIndex) -> ApiResult<Curs
 
 fn gone(gone: Gone) -> ApiError {
     let first = gone.floor.0 + 1;
-    ApiError::new(Code::Gone, format!("events before index {first} are no longer known here; list, then go on from there"))
+    ApiError::new(
+        Code::Gone,
+        format!("events before index {first} are no longer known here; list, then go on from there"),
+    )
 }
 
 struct Filter {

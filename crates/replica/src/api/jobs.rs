@@ -180,16 +180,24 @@ impl App {
         if wait.is_zero() || reached(&view.version) {
             return view;
         }
-        let mut versions = self.handle.watch();
-        let waited = tokio::select! {
-            waited = tokio::time::timeout(wait, versions.wait_for(|version| reached(version))) => waited,
+        let waiter = self.waiters.enter(id);
+        let reaching = async {
+            loop {
+                let changed = waiter.changed.notified();
+                let version = self.handle.version();
+                if reached(&version) {
+                    return version;
+                }
+                changed.await;
+            }
+        };
+        let version = tokio::select! {
+            version = reaching => version,
+            // The time is over: the newest version that is at hand.
+            () = tokio::time::sleep(wait) => self.handle.version(),
             () = self.shutdown.cancelled() => return view,
         };
-        match waited {
-            Ok(Ok(version)) => View { version: version.clone(), ..view },
-            // The time is over: the newest version that is at hand.
-            Ok(Err(_)) | Err(_) => View { version: self.handle.version(), ..view },
-        }
+        View { version, ..view }
     }
 }
 

@@ -48,7 +48,12 @@ impl Wanted {
     }
 }
 
-pub(crate) async fn read(State(app): State<App>, Path(path): TaskPath, uri: Uri, headers: HeaderMap) -> ApiResult<Response> {
+pub(crate) async fn read(
+    State(app): State<App>,
+    Path(path): TaskPath,
+    uri: Uri,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
     let query = Query::of(&uri, &["stream", "attempt", "tail", "follow"])?;
     let wanted = Wanted::of(&query)?;
     let (job, task, index) = address(&path)?;

@@ -36,6 +36,7 @@ pub(crate) use server::serve;
 use crate::events::History;
 use crate::leader::Leader;
 use crate::sessions::{Host, Registry};
+use crate::waiters::Waiters;
 
 /// What the routes work with.
 #[derive(Clone, Debug)]
@@ -43,6 +44,7 @@ pub(crate) struct App {
     pub(crate) handle: Handle,
     pub(crate) history: Arc<History>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) waiters: Arc<Waiters>,
     pub(crate) leader: Arc<Leader>,
     pub(crate) sessions: Host,
     pub(crate) token: Option<Arc<str>>,

@@ -19,8 +19,8 @@ const OF_READS: [&str; 2] = ["consistency", "min_index"];
 impl Query {
     /// Reads the query; `known` are the parameters of this route besides those of every read.
     pub(crate) fn of(uri: &Uri, known: &[&str]) -> ApiResult<Self> {
-        let pairs: axum::extract::Query<Vec<(String, String)>> = axum::extract::Query::try_from_uri(uri)
-            .map_err(|error| ApiError::bad_parameter("query", error))?;
+        let pairs: axum::extract::Query<Vec<(String, String)>> =
+            axum::extract::Query::try_from_uri(uri).map_err(|error| ApiError::bad_parameter("query", error))?;
         for (at, (name, _)) in pairs.0.iter().enumerate() {
             if !known.contains(&name.as_str()) && !OF_READS.contains(&name.as_str()) {
                 return Err(ApiError::bad_parameter(name, "there is no such parameter here"));

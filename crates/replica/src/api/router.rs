@@ -62,7 +62,8 @@ async fn no_such_method() -> ApiError {
 
 /// The framework's own refusals (a path that is no UTF-8, say) become problems too.
 async fn as_problem(response: Response) -> Response {
-    let is_text = response.headers().get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
+    let is_text =
+        response.headers().get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
     if response.status() == 400 && is_text {
         return ApiError::new(Code::InvalidJson, "the path or a header can't be read").into_response();
     }

@@ -22,7 +22,13 @@ impl Duties {
     }
 
     /// The commands that are due; none if there is nothing to do.
-    pub(crate) fn decide(&mut self, now: Moment, time: Timestamp, state: &State, liveness: &mut Liveness) -> Vec<Command> {
+    pub(crate) fn decide(
+        &mut self,
+        now: Moment,
+        time: Timestamp,
+        state: &State,
+        liveness: &mut Liveness,
+    ) -> Vec<Command> {
         liveness.on_state(now, state);
         let expired = liveness.expired(now).take(DUTIES_PER_BATCH);
         let mut commands: Vec<Command> =

@@ -46,12 +46,7 @@ impl Relay {
     }
 }
 
-async fn run(
-    handle: Handle,
-    leader: Arc<Leader>,
-    mut waiting: mpsc::Receiver<Waiting>,
-    shutdown: CancellationToken,
-) {
+async fn run(handle: Handle, leader: Arc<Leader>, mut waiting: mpsc::Receiver<Waiting>, shutdown: CancellationToken) {
     let mut batch = Vec::new();
     loop {
         tokio::select! {

@@ -52,8 +52,7 @@ impl Change<'_> {
         });
         self.move_element(item.task, item.index, TaskState::Assigned);
         self.emit(EventType::TaskAssigned, item.task, item.index, None);
-        let key =
-            AttemptKey { job: item.job, task: item.task, index: item.index, attempt: item.attempt, fence };
+        let key = AttemptKey { job: item.job, task: item.task, index: item.index, attempt: item.attempt, fence };
         self.out.notices.push(Notice { worker, epoch: item.epoch, what: NoticeKind::Start(key) });
         Some(())
     }

@@ -7,8 +7,8 @@ use quorate_types::{JobId, JobSpec};
 
 use super::Result;
 use crate::job::Job;
-use crate::limits::{SPEC_BYTES_MAX, UNFINISHED_ELEMENTS_MAX};
 use crate::lifecycle::Change;
+use crate::limits::{SPEC_BYTES_MAX, UNFINISHED_ELEMENTS_MAX};
 use crate::outcome::{Applied, Outcome, Rejection};
 use crate::state::{IdempotencyKey, KeyUse, State};
 

@@ -29,13 +29,7 @@ pub fn spec(json: &str) -> Arc<JobSpec> {
 }
 
 pub fn key(job: u64, task: u32, index: u32, attempt: u32, fence: u64) -> AttemptKey {
-    AttemptKey {
-        job: JobId(job),
-        task,
-        index: TaskIndex(index),
-        attempt: AttemptNumber(attempt),
-        fence: Fence(fence),
-    }
+    AttemptKey { job: JobId(job), task, index: TaskIndex(index), attempt: AttemptNumber(attempt), fence: Fence(fence) }
 }
 
 pub fn finished(ending: Ending) -> Finished {

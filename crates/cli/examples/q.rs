@@ -1,1 +1,0 @@
-fn main() -> std::process::ExitCode { quorate_cli::main() }

@@ -1,0 +1,85 @@
+//! Long polls: who waits for which job, so that an entry wakes only those whose job it changed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quorate_state::outcome::Event;
+use quorate_types::JobId;
+use tokio::sync::Notify;
+
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    jobs: Mutex<HashMap<JobId, Arc<Notify>>>,
+}
+
+/// One waiting request; leaves when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    all: Arc<Waiters>,
+    job: JobId,
+    pub(crate) changed: Arc<Notify>,
+}
+
+impl Waiters {
+    fn jobs(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Notify>>> {
+        // What the lock guards is valid after every line; nothing panics while it is held.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn enter(self: &Arc<Self>, job: JobId) -> Waiter {
+        let changed = self.jobs().entry(job).or_default().clone();
+        Waiter { all: self.clone(), job, changed }
+    }
+
+    /// Wakes those who wait for a job that changed. Called after the version was published.
+    pub(crate) fn on_events(&self, events: &[Event]) {
+        let jobs = self.jobs();
+        if jobs.is_empty() {
+            return;
+        }
+        for job in events.iter().filter(|event| event.task.is_none()).filter_map(|event| event.job) {
+            if let Some(waiting) = jobs.get(&job) {
+                waiting.notify_waiters();
+            }
+        }
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.jobs().values().for_each(|waiting| waiting.notify_waiters());
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut jobs = self.all.jobs();
+        // Only the map and this waiter hold it: nobody else waits for the job.
+        if Arc::strong_count(&self.changed) == 2 {
+            jobs.remove(&self.job);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_types::event::EventType;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_those_who_wait_for_the_job_wake() {
+        let waiters = Arc::new(Waiters::default());
+        let (one, other) = (waiters.enter(JobId(1)), waiters.enter(JobId(2)));
+        let (mut woken, mut asleep) = (Box::pin(one.changed.notified()), Box::pin(other.changed.notified()));
+        woken.as_mut().enable();
+        asleep.as_mut().enable();
+        waiters.on_events(&[Event { job: Some(JobId(1)), ..Event::new(EventType::JobSucceeded) }]);
+        woken.await;
+        assert!(!asleep.as_mut().enable());
+        drop(asleep);
+        let twin = waiters.enter(JobId(2));
+        drop((one, other));
+        assert_eq!(waiters.jobs().len(), 1);
+        drop(twin);
+        assert!(waiters.jobs().is_empty());
+    }
+}
