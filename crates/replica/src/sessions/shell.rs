@@ -49,6 +49,9 @@ enum End {
     NoHello,
     #[error("refused: {0}")]
     Refused(String),
+    /// Asking again would not help.
+    #[error("refused for good: {0}")]
+    Unacceptable(String),
     #[error("the registration is over")]
     Fenced,
     #[error("the worker connected again")]
@@ -69,6 +72,7 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(host: Host, io: T) 
     let farewell = match &end {
         End::Fenced => Some(ToWorker::Fenced),
         End::Refused(detail) => Some(ToWorker::Refused { detail: detail.clone(), retry: true }),
+        End::Unacceptable(detail) => Some(ToWorker::Refused { detail: detail.clone(), retry: false }),
         End::Shutdown => Some(ToWorker::Refused { detail: "the replica shuts down".into(), retry: true }),
         End::Wire(_) | End::NoHello | End::Superseded | End::Goodbye => None,
     };
@@ -123,7 +127,7 @@ async fn session(
 /// Registers a worker, or lets it go on with its registration. Gives the index at which that holds.
 async fn admit(host: &Host, hello: Hello) -> Result<(Epoch, LogIndex), End> {
     if let Err(detail) = check_labels(&hello.labels) {
-        return Err(End::Refused(detail));
+        return Err(End::Unacceptable(detail));
     }
     let (command, seen) = match hello.resume {
         Some(resume) => {

@@ -1,0 +1,170 @@
+//! The transitions of elements, attempts and jobs that several commands share.
+
+mod attempts;
+mod stopping;
+
+use std::sync::Arc;
+
+use quorate_types::event::EventType;
+use quorate_types::job::OnFailure;
+use quorate_types::status::{Ending, JobState, TaskState};
+use quorate_types::{JobId, TaskIndex, Timestamp};
+
+use crate::job::{Element, Job};
+use crate::limits::FINISHED_IN_MEMORY;
+use crate::outcome::{Applied, Event};
+use crate::state::{Cluster, State};
+use crate::timers::Timer;
+
+/// One job under change, beside everything else.
+pub(crate) struct Change<'a> {
+    pub(crate) job: &'a mut Job,
+    pub(crate) cluster: &'a mut Cluster,
+    pub(crate) out: &'a mut Applied,
+}
+
+impl State {
+    /// Changes one job; `None` if it is not in memory.
+    pub(crate) fn edit<R>(
+        &mut self,
+        id: JobId,
+        out: &mut Applied,
+        edit: impl FnOnce(&mut Change<'_>) -> R,
+    ) -> Option<R> {
+        let job = Arc::make_mut(self.jobs.get_mut(&id)?);
+        Some(edit(&mut Change { job, cluster: &mut self.cluster, out }))
+    }
+}
+
+impl Change<'_> {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.out.time
+    }
+
+    pub(crate) fn element(&self, task: u32, index: TaskIndex) -> Option<&Element> {
+        self.job.task(task)?.element(index)
+    }
+
+    pub(crate) fn element_mut(&mut self, task: u32, index: TaskIndex) -> Option<&mut Element> {
+        self.job.task_mut(task)?.element_mut(index)
+    }
+
+    /// Moves an element that has a record to another state; all sums and the queue follow.
+    pub(crate) fn move_element(&mut self, task: u32, index: TaskIndex, to: TaskState) {
+        let Some(found) = self.job.tasks.get_mut(&task).map(Arc::make_mut) else { return };
+        let Some(element) = found.element_mut(index) else { return };
+        let from = std::mem::replace(&mut element.state, to);
+        match (from == TaskState::Pending, to == TaskState::Pending) {
+            (true, false) => {
+                found.ready.remove(&index.0);
+            }
+            (false, true) => {
+                found.ready.insert(index.0);
+            }
+            (true, true) | (false, false) => {}
+        }
+        if to == TaskState::Succeeded {
+            found.head.succeeded += 1;
+        }
+        self.count(from, to, 1);
+        self.cluster.queue.update(self.job, task);
+    }
+
+    fn count(&mut self, from: TaskState, to: TaskState, n: u64) {
+        let counts = &mut self.job.header.counts;
+        *counts.of(from) -= n;
+        *counts.of(to) += n;
+        self.job.header.changed = self.out.index;
+        if to.is_finished() && !from.is_finished() {
+            self.cluster.totals.unfinished_elements -= n;
+        }
+    }
+
+    pub(crate) fn emit_job(&mut self, kind: EventType) {
+        self.out.events.push(Event { job: Some(self.job.id()), ..Event::new(kind) });
+    }
+
+    /// An event about an element and, where there is one, its newest attempt.
+    pub(crate) fn emit(&mut self, kind: EventType, task: u32, index: TaskIndex, reason: Option<&str>) {
+        let mut event = Event::new(kind);
+        event.job = Some(self.job.id());
+        event.task = self.job.task_spec(task).map(|spec| spec.name.clone());
+        event.index = Some(index);
+        event.reason = reason.map(Arc::from);
+        if let Some(attempt) = self.element(task, index).and_then(Element::current) {
+            event.attempt = Some(attempt.number);
+            event.fence = Some(attempt.fence);
+            event.worker = Some(attempt.worker.clone());
+            event.epoch = Some(attempt.epoch);
+            event.exit_code = attempt.ending.as_ref().and_then(Ending::exit_code);
+        }
+        self.out.events.push(event);
+    }
+
+    /// One event for all elements of a task from `from` on.
+    pub(crate) fn emit_range(&mut self, kind: EventType, task: u32, from: u32, count: u32) {
+        let mut event = Event::new(kind);
+        event.job = Some(self.job.id());
+        event.task = self.job.task_spec(task).map(|spec| spec.name.clone());
+        event.index = Some(TaskIndex(from));
+        event.count = (count > 1).then_some(count);
+        self.out.events.push(event);
+    }
+
+    /// Nothing of this job may start any more.
+    fn is_doomed(&self) -> bool {
+        let failed = self.job.header.counts.failed > 0 && self.job.spec.on_failure == OnFailure::Cancel;
+        failed || self.job.header.cancelling
+    }
+
+    /// The job counts as running from the first sign of a running attempt.
+    pub(crate) fn mark_running(&mut self, at: Timestamp) {
+        let header = &mut self.job.header;
+        if header.started_at.is_none() {
+            header.started_at = Some(at);
+        }
+        if header.state == JobState::Pending {
+            header.state = JobState::Running;
+            self.emit_job(EventType::JobRunning);
+        }
+    }
+
+    /// Finishes the job when its last element is finished.
+    pub(crate) fn settle(&mut self) {
+        let counts = self.job.header.counts;
+        if counts.finished() < counts.total || self.job.header.state.is_finished() {
+            return;
+        }
+        let (state, event) = if self.job.header.cancelling && counts.cancelled > 0 {
+            (JobState::Cancelled, EventType::JobCancelled)
+        } else if counts.failed > 0 {
+            (JobState::Failed, EventType::JobFailed)
+        } else if counts.cancelled > 0 {
+            (JobState::Cancelled, EventType::JobCancelled)
+        } else {
+            (JobState::Succeeded, EventType::JobSucceeded)
+        };
+        let now = self.now();
+        self.job.header.state = state;
+        self.job.header.finished_at = Some(now);
+        self.job.header.changed = self.out.index;
+        self.cluster.note_finished(self.job, now);
+        self.emit_job(event);
+    }
+}
+
+impl Cluster {
+    /// Takes a finished job into the retention's books.
+    pub(crate) fn note_finished(&mut self, job: &Job, at: Timestamp) {
+        self.finished.insert((at, job.id()));
+        self.timers.set(at.plus(FINISHED_IN_MEMORY), Timer::Archive(job.id()));
+        self.totals.finished_elements += job.header.counts.total;
+    }
+
+    /// Takes it out again.
+    pub(crate) fn unnote_finished(&mut self, job: &Job, at: Timestamp) {
+        self.finished.remove(&(at, job.id()));
+        self.timers.cancel(at.plus(FINISHED_IN_MEMORY), Timer::Archive(job.id()));
+        self.totals.finished_elements -= job.header.counts.total;
+    }
+}
