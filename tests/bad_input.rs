@@ -1,6 +1,7 @@
 //! Over a hundred malformed requests, over every route: each is answered by a problem with its code, changes nothing
 //! and makes nothing panic.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::too_many_lines, reason = "tables of requests are long")]
 
 mod support;
 
@@ -66,6 +67,7 @@ fn jobs_that_are_none() -> Vec<Bad> {
         "{'command':['true']}",
         "\u{0}",
         "{\"command\":[\"\\ud800\"]}",
+        "{\"command\":[\"a\"],\"priority\":1e999}",
     ];
     let mut all: Vec<Bad> = not_json.iter().map(|body| send("POST /v1/jobs", body, 400, "invalid_json")).collect();
     all.push(bad(
@@ -104,7 +106,6 @@ fn jobs_that_are_none() -> Vec<Bad> {
         job(r#"{"command":["a"],"namespace":null,"priority":-1}"#, "/priority"),
         job(r#"{"command":["a"],"priority":101}"#, "/priority"),
         job(r#"{"command":["a"],"priority":256}"#, "/priority"),
-        job(r#"{"command":["a"],"priority":1e999}"#, ""),
         job(r#"{"command":["a"],"priority":"high"}"#, "/priority"),
         job(r#"{"command":["a"],"priority":1.5}"#, "/priority"),
         job(r#"{"command":["a"],"labels":[]}"#, "/labels"),

@@ -6,7 +6,7 @@ mod support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::process::{QUORATE, clean};
+use support::process::{self, clean};
 use support::{cli, note, sys};
 
 /// The bound of contract.md is a minute on a free machine; this one may be busy.
@@ -15,7 +15,7 @@ const WITHIN: Duration = Duration::from_secs(90);
 #[tokio::test]
 async fn the_demo_ends_well_and_says_what_it_did() {
     let temp = tempfile::tempdir().unwrap();
-    let mut command = Command::new(QUORATE);
+    let mut command = Command::new(process::quorate());
     clean(&mut command);
     command.arg("demo").env("TMPDIR", temp.path());
     let started = Instant::now();

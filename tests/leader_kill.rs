@@ -150,6 +150,47 @@ async fn one_leader_after_the_other_dies_and_every_task_runs_once() {
     cluster.finish();
 }
 
+/// A leader that is stopped for a while believes, when it wakes up, that it still leads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_slept_through_its_own_replacement_tells_nothing_stale() {
+    let _turn = turn().await;
+    let cluster = Cluster::of_three().await;
+    for round in 0..3 {
+        let sleeper = cluster.leader().await;
+        let process = &cluster.replicas[&sleeper].process;
+        process.signal(libc::SIGSTOP);
+        let awake = cluster.ids().into_iter().find(|id| *id != sleeper).unwrap();
+        let name = format!("meanwhile-{round}");
+        let job = json!({"name": name, "command": ["true"]});
+        let id = wait_until("a write without the sleeper", PATIENCE, || async {
+            let answer = cluster.at(awake).try_submit(&job, Some(&name)).await.ok()?;
+            answer.is_success().then(|| support::http::id_of(&answer))
+        })
+        .await;
+        // Asked after the write was answered, and while the old leader sleeps: these are the first things it does.
+        let reads: Vec<_> = (0..8)
+            .map(|_| {
+                let api = cluster.at(sleeper).fresh();
+                tokio::spawn(async move { api.try_get(&format!("/v1/jobs/{id}")).await })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        process.signal(libc::SIGCONT);
+        let mut seen = 0;
+        for read in reads {
+            if let Some(answer) = read.await.unwrap() {
+                assert!(matches!(answer.status, 200 | 503), "a stale read: {} {}", answer.status, answer.text());
+                seen += usize::from(answer.status == 200);
+            }
+        }
+        assert!(seen > 0, "no read was answered: nothing was tested");
+        cluster.leader().await;
+    }
+    cluster.digests_agree().await;
+    cluster.events_agree(&[]).await;
+    cluster.finish();
+}
+
 /// Checkers are tests too: each must find what it is there for.
 mod the_event_checkers {
     use std::collections::BTreeMap;

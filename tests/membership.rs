@@ -3,11 +3,14 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::load::{Load, lost};
-use support::{Api, Cluster, PATIENCE, Setup, cli, note, turn, wait_until};
+use support::{Api, Cluster, PATIENCE, Setup, cli, turn, wait_until};
+use tokio::task::JoinHandle;
 
 /// A write that falls into a hand-over waits for it, and is not refused.
 const HAND_OVER_GAP: Duration = Duration::from_secs(2);
@@ -119,6 +122,27 @@ async fn a_replica_whose_folder_was_wiped_is_refused_and_told_what_to_do() {
     cluster.finish();
 }
 
+/// Writes one after the other: none may fail, and none may wait for long.
+async fn write_until_aborted(apis: Vec<Api>, prefix: String, written: Arc<AtomicUsize>) {
+    for n in 0.. {
+        let started = Instant::now();
+        let name = format!("{prefix}-{n}");
+        let answer = apis[n % apis.len()].try_submit(&json!({"name": name, "command": ["true"]}), None).await;
+        let answer = answer.unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        assert_eq!(answer.status, 201, "{name}: {}", answer.text());
+        assert!(started.elapsed() < HAND_OVER_GAP, "{name} took {:?}", started.elapsed());
+        written.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn writes_reach(written: &AtomicUsize, writer: &JoinHandle<()>, wanted: usize) {
+    wait_until(&format!("{wanted} writes"), PATIENCE, || async {
+        assert!(!writer.is_finished(), "a write failed; its panic is above");
+        (written.load(Ordering::Relaxed) >= wanted).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_stopped_in_peace_hands_over_first() {
     let _turn = turn().await;
@@ -127,33 +151,15 @@ async fn a_leader_that_is_stopped_in_peace_hands_over_first() {
         let leader = cluster.leader().await;
         let others: Vec<Api> =
             cluster.alive().into_iter().filter(|id| *id != leader).map(|id| cluster.at(id)).collect();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        // One write after the other through the others: none may fail, and none may wait for long.
-        let writer = tokio::spawn(async move {
-            let (mut longest, mut stopped) = (Duration::ZERO, stopped);
-            for n in 0.. {
-                if stopped.try_recv() != Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
-                    return (longest, n);
-                }
-                let started = Instant::now();
-                let name = format!("round-{round}-{n}");
-                let answer =
-                    others[n % others.len()].try_submit(&json!({"name": name, "command": ["true"]}), None).await;
-                let answer = answer.unwrap_or_else(|e| panic!("{name}: {e:?}"));
-                assert_eq!(answer.status, 201, "{name}: {}", answer.text());
-                longest = longest.max(started.elapsed());
-            }
-            unreachable!("the loop ends by being stopped")
-        });
+        let written = Arc::new(AtomicUsize::new(0));
+        let writer = tokio::spawn(write_until_aborted(others, format!("round-{round}"), written.clone()));
+        writes_reach(&written, &writer, 30).await;
         let process = &mut cluster.replica(leader).process;
         process.signal(libc::SIGTERM);
         let status = process.wait_exit(PATIENCE).await;
         assert!(status.success(), "{status}");
-        cluster.leader().await;
-        let _ = stop.send(());
-        let (longest, writes) = writer.await.unwrap();
-        note(&format!("stopping the leader: {writes} writes, the longest {} ms", longest.as_millis()));
-        assert!(longest < HAND_OVER_GAP, "a write took {longest:?}");
+        writes_reach(&written, &writer, written.load(Ordering::Relaxed) + 30).await;
+        writer.abort();
         assert!(cluster.replicas[&leader].process.log_text().contains("handed_over=true"), "no hand-over was logged");
         cluster.restart(leader).await;
     }

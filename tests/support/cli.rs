@@ -3,7 +3,7 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use super::process::{QUORATE, clean};
+use super::process::{self, clean};
 
 /// What a command did.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ impl Ran {
 
 /// Runs `quorate ARGS --server SERVER` with `input` on standard input.
 pub(crate) async fn quorate(server: &str, args: &[&str], input: &str) -> Ran {
-    let mut command = std::process::Command::new(QUORATE);
+    let mut command = std::process::Command::new(process::quorate());
     clean(&mut command);
     command.env("QUORATE_SERVER", server).args(args);
     run(command, input, Duration::from_secs(60)).await

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use super::{sys, wait_until};
 
-/// The binary under test.
-pub(crate) const QUORATE: &str = env!("CARGO_BIN_EXE_quorate");
+/// The binary under test: this build's, or the one that `QUORATE_TEST_BINARY` names.
+pub(crate) fn quorate() -> OsString {
+    std::env::var_os("QUORATE_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_quorate").into())
+}
+
 /// Lines of a log that a failure shows.
 const TAIL_LINES: usize = 40;
 
@@ -35,7 +38,7 @@ impl Process {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         let mut words = self.wrapper.clone();
-        words.push(QUORATE.into());
+        words.push(quorate());
         words.extend(self.args.iter().cloned());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);

@@ -141,7 +141,6 @@ impl Retry {
             | Code::Conflict
             | Code::Gone
             | Code::TooLarge
-            | Code::UnsupportedMediaType
             | Code::Internal => Next::GiveUp(problem.into()),
         }
     }

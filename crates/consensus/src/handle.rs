@@ -201,6 +201,10 @@ impl Handle {
         if request.len() + ENVELOPE > self.0.frame_bytes_max {
             return Err(CallError::TooLarge);
         }
+        if to == self.0.id {
+            let handler = self.0.calls.get().ok_or(CallError::Unreachable(to))?;
+            return Ok(handler(to, request).await);
+        }
         let address = {
             let metrics = self.0.raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -284,6 +288,7 @@ impl Running {
     /// Stops without handing anything over.
     pub(crate) async fn stop(&self) {
         self.stop.cancel();
+        self.leaders.leadership.send_modify(|leadership| leadership.local = false);
         if timeout(STOP_WAIT, self.raft.shutdown()).await.is_err() {
             tracing::warn!(replica = %self.id, "raft did not stop in time");
         }

@@ -105,7 +105,7 @@ pub struct Limits {
     pub peer_frame_bytes_max: usize,
     /// Inbound peer connections: six purposes, a dozen peers, and room for reconnects.
     pub peer_connections: usize,
-    /// Requests under way on one peer connection; the others wait in the socket.
+    /// Requests under way on one peer connection; more are refused at once.
     pub peer_requests: usize,
     /// AppendEntries requests in flight to one follower.
     pub append_pipeline: usize,
@@ -148,7 +148,7 @@ impl Default for Limits {
             queued_proposal_bytes: 64 << 20,
             peer_frame_bytes_max: 32 << 20,
             peer_connections: 256,
-            peer_requests: 64,
+            peer_requests: 256,
             append_pipeline: 32,
             append_entries_max: 512,
             append_bytes_soft: 2 << 20,

@@ -346,3 +346,20 @@ async fn a_full_queue_says_so_at_once() {
     assert_eq!(cluster.handle(leader).version().state.jobs().count(), done);
     cluster.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_read_waits_for_a_replica_that_is_behind() {
+    let cluster = Cluster::start(3).await;
+    cluster.converge().await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    cluster.replicas[follower].seen.pause_ms.store(15, std::sync::atomic::Ordering::SeqCst);
+    let mut last = None;
+    for _ in 0..20 {
+        last = Some(cluster.handle(leader).propose(submit(10)).await.unwrap());
+    }
+    let (slow, last) = (cluster.handle(follower), last.unwrap());
+    assert!(slow.version().index < last.index, "the follower is not behind: this shows nothing");
+    let version = slow.read_barrier().await.unwrap();
+    assert!(version.index >= last.index && version.state.knows_job(job_of(&last.outcome)));
+    cluster.shutdown().await;
+}

@@ -33,6 +33,7 @@ impl View {
             instance: 1,
             replaces: None,
             replica: ReplicaId(1),
+            lease_ttl: quorate_types::Span(10_000),
         })));
         self
     }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use quorate_types::api::ClusterView;
+use quorate_types::limits::SESSION_FRAME_BYTES_MAX;
 use quorate_types::{Epoch, Name};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -29,5 +30,7 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Bytes {
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, bincode::error::DecodeError> {
-    Ok(bincode::serde::decode_from_slice(bytes, bincode::config::standard())?.0)
+    // A length within a message can't be larger than what a frame may hold.
+    let config = bincode::config::standard().with_limit::<SESSION_FRAME_BYTES_MAX>();
+    Ok(bincode::serde::decode_from_slice(bytes, config)?.0)
 }

@@ -83,7 +83,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 }
 
 fn assemble(config: &Config, handle: &Handle, feed: &Feed, stop: &CancellationToken) -> App {
-    let leader = Leader::new(handle.clone(), config.lease_ttl.as_duration());
+    let leader = Leader::new(handle.clone());
     answer_calls(handle, &leader);
     let sessions = Host {
         handle: handle.clone(),
@@ -104,6 +104,7 @@ fn assemble(config: &Config, handle: &Handle, feed: &Feed, stop: &CancellationTo
         metrics: telemetry::install(),
         peers: api::peer_client(),
         shutdown: stop.clone(),
+        room: api::Room::default(),
     }
 }
 

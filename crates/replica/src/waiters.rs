@@ -9,7 +9,13 @@ use tokio::sync::Notify;
 
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
-    jobs: Mutex<HashMap<JobId, Arc<Notify>>>,
+    jobs: Mutex<HashMap<JobId, Waiting>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    requests: usize,
+    changed: Arc<Notify>,
 }
 
 /// One waiting request; leaves when it is dropped.
@@ -21,14 +27,16 @@ pub(crate) struct Waiter {
 }
 
 impl Waiters {
-    fn jobs(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Notify>>> {
+    fn jobs(&self) -> MutexGuard<'_, HashMap<JobId, Waiting>> {
         // What the lock guards is valid after every line; nothing panics while it is held.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn enter(self: &Arc<Self>, job: JobId) -> Waiter {
-        let changed = self.jobs().entry(job).or_default().clone();
-        Waiter { all: self.clone(), job, changed }
+        let mut jobs = self.jobs();
+        let waiting = jobs.entry(job).or_default();
+        waiting.requests += 1;
+        Waiter { all: self.clone(), job, changed: waiting.changed.clone() }
     }
 
     /// Wakes those who wait for a job that changed. Called after the version was published.
@@ -39,22 +47,24 @@ impl Waiters {
         }
         for job in events.iter().filter(|event| event.task.is_none()).filter_map(|event| event.job) {
             if let Some(waiting) = jobs.get(&job) {
-                waiting.notify_waiters();
+                waiting.changed.notify_waiters();
             }
         }
     }
 
     pub(crate) fn wake_all(&self) {
-        self.jobs().values().for_each(|waiting| waiting.notify_waiters());
+        self.jobs().values().for_each(|waiting| waiting.changed.notify_waiters());
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
         let mut jobs = self.all.jobs();
-        // Only the map and this waiter hold it: nobody else waits for the job.
-        if Arc::strong_count(&self.changed) == 2 {
-            jobs.remove(&self.job);
+        if let Some(waiting) = jobs.get_mut(&self.job) {
+            waiting.requests -= 1;
+            if waiting.requests == 0 {
+                jobs.remove(&self.job);
+            }
         }
     }
 }

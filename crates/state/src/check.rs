@@ -21,6 +21,7 @@ impl State {
             totals.unfinished_elements += counts.total - counts.finished();
             totals.spec_bytes += job.header.spec_bytes;
             totals.output_bytes += job.header.output_bytes;
+            totals.result_bytes += job.header.result_bytes;
             if job.header.finished_at.is_some() {
                 totals.finished_elements += counts.total;
             }

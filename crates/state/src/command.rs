@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_types::session::Report;
-use quorate_types::{AttemptNumber, Epoch, JobId, JobSpec, Name, ReplicaId, Resources, TaskIndex, Timestamp};
+use quorate_types::{AttemptNumber, Epoch, JobId, JobSpec, Name, ReplicaId, Resources, Span, TaskIndex, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// One log entry's payload: the leader's time and the commands that share the entry.
@@ -106,10 +106,6 @@ pub enum Command {
         replica: ReplicaId,
         storage: u64,
     },
-    /// A removed replica's binding is dropped.
-    ForgetReplica {
-        replica: ReplicaId,
-    },
     /// Where a replica serves HTTP; said by itself when it starts.
     AnnounceReplica {
         replica: ReplicaId,
@@ -132,6 +128,9 @@ pub struct Registration {
     /// An instance whose attempts have certainly all ended.
     pub replaces: Option<u64>,
     pub replica: ReplicaId,
+    /// The lease that the worker is granted. Part of the registration, so that the worker and whichever
+    /// replica leads always count with the same one.
+    pub lease_ttl: Span,
 }
 
 /// The start of one attempt; apply checks every part of it again.

@@ -45,6 +45,8 @@ pub struct Header {
     pub spec_bytes: u64,
     /// Bytes of output tails that the archive keeps for this job.
     pub output_bytes: u64,
+    /// Bytes of results in memory.
+    pub result_bytes: u64,
 }
 
 /// The dependencies by position. Derived, and shared by all versions of a job.
@@ -98,6 +100,8 @@ pub struct Element {
     pub state: TaskState,
     /// Failed attempts that counted against the retries.
     pub failures: u32,
+    /// Attempts in a row that ended with their worker.
+    pub losses: u32,
     pub attempts: Vec<Attempt>,
     pub result: Option<Arc<str>>,
     pub progress: Option<Progress>,
@@ -171,6 +175,7 @@ impl Job {
             counts,
             spec_bytes,
             output_bytes: 0,
+            result_bytes: 0,
         };
         Self { header, spec, plan, tasks }
     }
@@ -284,6 +289,7 @@ impl Element {
         Self {
             state,
             failures: 0,
+            losses: 0,
             attempts: Vec::new(),
             result: None,
             progress: None,
@@ -298,6 +304,15 @@ impl Element {
 
     pub(crate) fn current_mut(&mut self) -> Option<&mut Attempt> {
         self.attempts.last_mut()
+    }
+
+    /// About how many bytes it takes when encoded.
+    pub(crate) fn weight(&self) -> usize {
+        const ATTEMPT: usize = 128;
+        let result = self.result.as_ref().map_or(0, |result| result.len());
+        let message = self.progress.as_ref().map_or(0, |progress| progress.message.len());
+        let reasons = self.attempts.iter().filter_map(|attempt| attempt.ending.as_ref()).map(Ending::weight);
+        result + message + reasons.sum::<usize>() + self.attempts.len() * ATTEMPT
     }
 
     pub fn next_attempt(&self) -> AttemptNumber {

@@ -10,6 +10,9 @@ pub const UNFINISHED_ELEMENTS_MAX: u64 = 10_000_000;
 pub const SPEC_BYTES_MAX: u64 = 1 << 30;
 /// Workers that are remembered, dead ones included.
 pub const WORKERS_MAX: u64 = 20_000;
+/// Attempts of one task in a row that may be lost with their workers: whatever kills its worker so often
+/// would kill them all, one after the other.
+pub const LOSSES_MAX: u32 = 16;
 /// Live attempts of one worker: keeps tasks that ask for no cpu from flooding a host with processes.
 pub const ATTEMPTS_PER_WORKER_MAX: usize = 4_096;
 /// How long a finished job stays in memory, where it can be retried.
@@ -24,15 +27,20 @@ pub const ARCHIVE_RETENTION: Span = Span::from_secs(7 * 24 * 3600);
 pub const ARCHIVED_JOBS_MAX: u64 = 100_000;
 /// How long a worker that is lost or left is still listed.
 pub const DEAD_WORKER_RETENTION: Span = Span::from_secs(3600);
-/// Timers that fire with one entry, so that no entry takes long; the rest follow with the next.
-pub const TIMERS_PER_ENTRY_MAX: usize = 10_000;
+/// Work of timers and retention with one entry, so that no entry takes long; the rest follows with the next.
+/// A timer costs one, a job that goes to the archive as many as its elements have records.
+pub const TIMER_COST_PER_ENTRY_MAX: u64 = 20_000;
 /// Proposing replicas that are remembered for deduplication: three replicas started twenty times.
 pub const ORIGINS_MAX: usize = 64;
 /// Elements of a task that the archive stores in one value.
 pub const ELEMENTS_PER_BLOCK: u32 = 256;
-/// Elements of a task in one record of a snapshot.
+/// Elements of a task in one record of a snapshot, and about how many bytes of them: one element alone,
+/// with its result, may be larger.
 pub const ELEMENTS_PER_RECORD: usize = 1_024;
+pub const BYTES_PER_RECORD: usize = 256 << 10;
 /// Bytes of output tails that the archive keeps for one job; what would go beyond is not kept.
 pub const OUTPUT_BYTES_PER_JOB_MAX: u64 = 64 << 20;
+/// Bytes of results of jobs in memory; what would go beyond is not kept.
+pub const RESULT_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of output tails that the archive keeps for all jobs together.
 pub const OUTPUT_BYTES_MAX: u64 = 4 << 30;

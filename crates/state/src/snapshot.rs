@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::Archived;
 use crate::dedup::Answers;
 use crate::job::{Element, ElementKey, Header, Job, Plan, Task, TaskHead};
-use crate::limits::{DEAD_WORKER_RETENTION, ELEMENTS_PER_RECORD};
+use crate::limits::{BYTES_PER_RECORD, DEAD_WORKER_RETENTION, ELEMENTS_PER_RECORD};
 use crate::state::{IdempotencyKey, KeyUse, Scalars, State};
 use crate::timers::Timer;
 use crate::worker::{LiveAttempt, Worker};
@@ -183,7 +183,12 @@ fn job_records(job: &Job) -> impl Iterator<Item = Inner> + '_ {
         let head = (task.head != initial).then(|| Inner::Task(id, *at, task.head));
         let mut elements = task.elements.iter();
         let blocks = std::iter::from_fn(move || {
-            let block: Vec<_> = elements.by_ref().take(ELEMENTS_PER_RECORD).map(|(i, e)| (*i, e.clone())).collect();
+            let (mut block, mut bytes) = (Vec::new(), 0);
+            while block.len() < ELEMENTS_PER_RECORD && bytes < BYTES_PER_RECORD {
+                let Some((index, element)) = elements.next() else { break };
+                bytes += element.weight();
+                block.push((*index, element.clone()));
+            }
             (!block.is_empty()).then(|| Inner::Elements(id, *at, block))
         });
         head.into_iter().chain(blocks)

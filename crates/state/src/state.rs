@@ -69,6 +69,8 @@ pub struct Totals {
     pub spec_bytes: u64,
     /// Output tails in the archive.
     pub output_bytes: u64,
+    /// Results of jobs in memory.
+    pub result_bytes: u64,
 }
 
 /// An idempotency key belongs to a namespace.

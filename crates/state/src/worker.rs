@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use imbl::OrdMap;
 use quorate_types::status::WorkerState;
-use quorate_types::{AttemptNumber, Epoch, Fence, Name, ReplicaId, Resources, Timestamp};
+use quorate_types::{AttemptNumber, Epoch, Fence, Name, ReplicaId, Resources, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::job::ElementKey;
@@ -21,6 +21,7 @@ pub struct Worker {
     /// An operator wants no new tasks there; survives a new registration.
     pub draining: bool,
     pub replica: ReplicaId,
+    pub lease_ttl: Span,
     /// When the registration began or ended.
     pub since: Timestamp,
     /// Derived: what the live attempts hold together.

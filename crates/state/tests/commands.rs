@@ -4,9 +4,9 @@
 mod support;
 
 use quorate_state::command::{Command, Entry, Origin, Proposal, RetryScope};
-use quorate_state::limits::{ARCHIVE_RETENTION, FINISHED_IN_MEMORY};
+use quorate_state::limits::{ARCHIVE_RETENTION, FINISHED_IN_MEMORY, LOSSES_MAX};
 use quorate_state::outcome::{ArchiveKey, ArchiveOp, NoticeKind, Outcome, Rejection};
-use quorate_types::session::Happening;
+use quorate_types::session::{Finished, Happening};
 use quorate_types::status::{Ending, JobState, TaskState, WorkerState};
 use quorate_types::{Epoch, JobId, ReplicaId, Span, TaskIndex, Timestamp};
 use support::{Cluster, finished, name, spec};
@@ -318,8 +318,6 @@ fn the_first_cluster_name_and_the_first_folder_win() {
     let identify = |storage| Command::IdentifyReplica { replica, storage };
     assert_eq!(cluster.apply(identify(1)), Outcome::Done);
     assert_eq!(cluster.apply(identify(2)), Outcome::Rejected(Rejection::OtherStorage(replica)));
-    cluster.apply(Command::ForgetReplica { replica });
-    assert_eq!(cluster.apply(identify(2)), Outcome::Done);
 }
 
 #[test]
@@ -330,4 +328,57 @@ fn one_entry_carries_many_commands() {
     let ids: Vec<_> = cluster.last.outcomes.iter().map(|o| matches!(o, Outcome::Submitted { .. })).collect();
     assert_eq!(ids, [true; 3]);
     assert_eq!(cluster.state.jobs().count(), 3);
+}
+
+#[test]
+fn snapshot_records_stay_small_whatever_the_results() {
+    let mut cluster = Cluster::default();
+    let job = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"],"count":40}]}"#);
+    let epoch = cluster.ready_worker("w", 40);
+    for index in 0..40 {
+        let key = cluster.assign(job, 0, index, epoch).unwrap();
+        let result = Some("r".repeat(60_000));
+        let end = Finished { result, ..finished(Ending::Exited(0)) };
+        cluster.report("w", epoch, key, Happening::Finished(Box::new(end)));
+    }
+    let encoded = cluster
+        .state
+        .snapshot_records()
+        .map(|record| bincode::serde::encode_to_vec(&record, bincode::config::standard()).unwrap().len());
+    assert!(encoded.max().unwrap() < 512 << 10);
+    assert_eq!(cluster.state.totals().result_bytes, 40 * 60_000);
+    cluster.apply(Command::Retry { job, scope: RetryScope::All });
+    assert_eq!(cluster.state.totals().result_bytes, 0);
+}
+
+#[test]
+fn a_failure_in_a_wide_graph_is_one_walk() {
+    let layer = |n: u32| {
+        let needs = if n == 0 { String::new() } else { format!(r#","needs":["l{0}a","l{0}b"]"#, n - 1) };
+        format!(r#"{{"name":"l{n}a","command":["x"]{needs}}},{{"name":"l{n}b","command":["x"]{needs}}}"#)
+    };
+    let tasks = (0..40).map(layer).collect::<Vec<_>>().join(",");
+    let mut cluster = Cluster::default();
+    let job = cluster.submit(&format!(r#"{{"on_failure":"continue","tasks":[{tasks}]}}"#));
+    let epoch = cluster.ready_worker("w", 4);
+    for task in 0..80 {
+        let key = cluster.assign(job, task, 0, epoch).unwrap();
+        cluster.finish("w", epoch, key, Ending::Exited(0));
+    }
+    cluster.apply(Command::Retry { job, scope: RetryScope::All });
+    let root = cluster.assign(job, 0, 0, epoch).unwrap();
+    cluster.finish("w", epoch, root, Ending::Exited(1));
+    assert_eq!(cluster.state.job(job).unwrap().header.counts.cancelled, 78);
+}
+
+#[test]
+fn a_task_that_loses_every_worker_fails_in_the_end() {
+    let mut cluster = Cluster::default();
+    let job = cluster.submit(r#"{"command":["x"]}"#);
+    for instance in 1..=u64::from(LOSSES_MAX) {
+        let Outcome::Registered { epoch } = cluster.worker("w", 1, instance, Some(instance - 1)) else { panic!() };
+        cluster.assign(job, 0, 0, epoch).unwrap();
+        cluster.apply(Command::Expire { worker: name("w"), epoch });
+    }
+    assert_eq!(cluster.state.job(job).unwrap().header.state, JobState::Failed);
 }

@@ -37,6 +37,7 @@ fn commands() -> Vec<Command> {
             instance: 9,
             replaces: Some(8),
             replica,
+            lease_ttl: Span(10_000),
         })),
         Command::Attach { worker: worker.clone(), epoch, replica },
         Command::Expire { worker: worker.clone(), epoch },
@@ -59,7 +60,6 @@ fn commands() -> Vec<Command> {
         Command::SetPolicy(Policy { queue: QueueOrder::Fifo, placement: PlacementOrder::Random }),
         Command::NameCluster { id: 1 },
         Command::IdentifyReplica { replica, storage: 3 },
-        Command::ForgetReplica { replica },
         Command::AnnounceReplica { replica, http: "h:1".into() },
     ]
 }

@@ -169,6 +169,16 @@ impl<'de> Deserialize<'de> for Factor {
     }
 }
 
+impl TaskSpec {
+    /// About how many bytes it takes when encoded.
+    pub fn weight(&self) -> usize {
+        const REST: usize = 256;
+        let texts = self.command.iter().chain(&self.stdin).chain(&self.working_dir).map(String::len);
+        let env = self.env.iter().map(|(name, value)| name.len() + value.len());
+        texts.sum::<usize>() + env.sum::<usize>() + REST
+    }
+}
+
 impl JobSpec {
     /// All elements of all tasks.
     pub fn elements(&self) -> u64 {

@@ -36,7 +36,7 @@ pub const RETRIES_MAX: u32 = 1_000;
 pub const SPAN_MS_MAX: u64 = 10 * 366 * 24 * 3600 * 1000;
 /// The highest priority; the lowest is 0.
 pub const PRIORITY_MAX: u8 = 100;
-/// Bytes of an encoded job specification; one proposal must stay small beside a batch.
+/// Bytes of a job as it is submitted; one proposal must stay small beside a batch.
 pub const JOB_BYTES_MAX: usize = 4 << 20;
 /// What a task may leave as its result.
 pub const RESULT_BYTES_MAX: usize = 64 << 10;

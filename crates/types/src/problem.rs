@@ -43,7 +43,6 @@ codes! {
     Conflict = "conflict", 409, false, "Not possible in the present state";
     Gone = "gone", 410, false, "No longer available";
     TooLarge = "too_large", 413, false, "The request is too large";
-    UnsupportedMediaType = "unsupported_media_type", 415, false, "The content type is not supported";
     Overloaded = "overloaded", 429, true, "Too much at once";
     Internal = "internal", 500, true, "Internal error";
     /// Nothing was written.

@@ -215,6 +215,6 @@ mod tests {
         assert!(!gpu.fits(&Resources::new(4000, 0)));
         let free: Resources = serde_json::from_str(r#"{"cpu":1,"gpu":2}"#).unwrap();
         assert!(gpu.fits(&free));
-        assert_eq!(free.clone().minus(&gpu).minus(&gpu), Resources::new(0, 0));
+        assert_eq!(free.minus(&gpu).minus(&gpu), Resources::new(0, 0));
     }
 }

@@ -62,8 +62,9 @@ pub enum ToWorker {
     Refused { detail: String, retry: bool },
     /// The registration is over: end everything and register anew.
     Fenced,
-    /// All attempts of this worker at `index`; what it runs besides must end.
-    Assigned { index: LogIndex, work: Work },
+    /// All attempts of this worker at `index`; what it runs besides must end. `work` may start only some of
+    /// them, if their definitions are large; the others follow as [`ToWorker::Changed`] at the same index.
+    Assigned { index: LogIndex, all: Vec<AttemptKey>, work: Work },
     /// What changed up to `index`.
     Changed { index: LogIndex, work: Work },
     /// A leader that held its quorum's lease has noted heartbeat `seq`.

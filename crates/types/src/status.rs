@@ -140,6 +140,14 @@ impl Ending {
         matches!(self, Self::Exited(0))
     }
 
+    /// The length of what is free text in it.
+    pub const fn weight(&self) -> usize {
+        match self {
+            Self::NotStarted(why) => why.len(),
+            Self::Exited(_) | Self::Signalled(_) | Self::TimedOut | Self::Stopped | Self::OutputLimit => 0,
+        }
+    }
+
     /// The exit code as a shell would give it: 128 + n for signal n.
     pub const fn exit_code(&self) -> Option<i32> {
         match self {

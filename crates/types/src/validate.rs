@@ -22,6 +22,7 @@ impl JobRequest {
     pub fn validate(self) -> Result<JobSpec, Vec<FieldError>> {
         let mut complaints = Complaints::default();
         complaints.check_job_fields(&self);
+        let short = self.command.is_some();
         let requests = match (self.tasks, self.command) {
             (Some(tasks), None) => tasks,
             (None, Some(command)) => vec![TaskRequest { command: Some(command), ..TaskRequest::default() }],
@@ -34,9 +35,13 @@ impl JobRequest {
         if complaints.is_full() {
             return Err(complaints.0);
         }
-        let short_form = requests.len() == 1;
+        let shape = match requests.len() {
+            1 if short => Shape::Command,
+            1 => Shape::OneTask,
+            _ => Shape::Tasks,
+        };
         let tasks: Vec<TaskSpec> =
-            requests.into_iter().enumerate().map(|(at, request)| complaints.task(at, request, short_form)).collect();
+            requests.into_iter().enumerate().map(|(at, request)| complaints.task(at, request, shape)).collect();
         complaints.check_elements(&tasks);
         complaints.check_needs(&tasks);
         if !complaints.0.is_empty() {
@@ -90,6 +95,14 @@ pub fn check_idempotency_key(key: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// How the request is written, which decides where a complaint points and which names may be left out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Command,
+    OneTask,
+    Tasks,
+}
+
 #[derive(Default)]
 struct Complaints(Vec<FieldError>);
 
@@ -129,9 +142,12 @@ impl Complaints {
         }
     }
 
-    fn task(&mut self, at: usize, request: TaskRequest, alone: bool) -> TaskSpec {
-        let place = |field: &str| format!("/tasks/{at}/{field}");
-        if request.name.is_none() && !alone {
+    fn task(&mut self, at: usize, request: TaskRequest, shape: Shape) -> TaskSpec {
+        let place = |field: &str| match shape {
+            Shape::Command => format!("/{field}"),
+            Shape::OneTask | Shape::Tasks => format!("/tasks/{at}/{field}"),
+        };
+        if request.name.is_none() && shape == Shape::Tasks {
             self.add(place("name"), "each task of several needs a name");
         }
         let driver = request.driver.unwrap_or_default();
@@ -317,8 +333,9 @@ mod tests {
             (r#"{}"#, "/tasks"),
             (r#"{"tasks":[]}"#, "/tasks"),
             (r#"{"command":["a"],"tasks":[]}"#, "/command"),
-            (r#"{"command":[]}"#, "/tasks/0/command"),
-            (r#"{"command":["a\u0000"]}"#, "/tasks/0/command"),
+            (r#"{"command":[]}"#, "/command"),
+            (r#"{"command":["a\u0000"]}"#, "/command"),
+            (r#"{"tasks":[{"command":[]}]}"#, "/tasks/0/command"),
             (r#"{"command":["a"],"priority":101}"#, "/priority"),
             (r#"{"command":["a"],"idempotency_key":""}"#, "/idempotency_key"),
             (r#"{"tasks":[{"name":"a","command":["x"]},{"command":["x"]}]}"#, "/tasks/1/name"),

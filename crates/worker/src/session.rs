@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{Request, Response, StatusCode, header};
@@ -220,13 +221,17 @@ async fn write_frames(mut stream: OwnedWriteHalf, mut outgoing: mpsc::Receiver<F
     }
 }
 
+/// A length within a frame can't be larger than the frame.
+const DECODING: Configuration<LittleEndian, Varint, Limit<SESSION_FRAME_BYTES_MAX>> =
+    bincode::config::standard().with_limit::<SESSION_FRAME_BYTES_MAX>();
+
 async fn next<R, T>(frames: &mut FramedRead<R, LengthDelimitedCodec>) -> io::Result<Option<T>>
 where
     R: AsyncRead + Unpin,
     T: DeserializeOwned,
 {
     let Some(frame) = frames.next().await.transpose()? else { return Ok(None) };
-    let decoded = bincode::serde::decode_from_slice(&frame, bincode::config::standard());
+    let decoded = bincode::serde::decode_from_slice(&frame, DECODING);
     decoded.map(|(message, _)| Some(message)).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 

@@ -150,11 +150,11 @@ impl Table {
     }
 
     /// The whole truth at `index`: what is not in it must end.
-    pub(crate) fn on_assigned(&mut self, index: LogIndex, work: Work) -> Vec<Action> {
+    pub(crate) fn on_assigned(&mut self, index: LogIndex, all: &[AttemptKey], work: Work) -> Vec<Action> {
         if !self.accepts(index) {
             return Vec::new();
         }
-        let ours: HashSet<_> = work.start.iter().map(|order| order.key).chain(work.stop.iter().copied()).collect();
+        let ours: HashSet<_> = all.iter().copied().collect();
         let gone: HashSet<_> = self.attempts.keys().filter(|key| !ours.contains(key)).copied().collect();
         let mut actions: Vec<_> = gone.iter().filter_map(|key| self.drop_attempt(key)).collect();
         self.outbox.forget(&gone);

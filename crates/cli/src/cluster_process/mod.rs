@@ -24,6 +24,8 @@ pub(crate) use process::Process;
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a process has between TERM and KILL.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(10);
+/// The same when a cluster is dropped, because its starter was interrupted or failed.
+const DROP_GRACE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(25);
 
 /// Where and how large.
@@ -213,6 +215,14 @@ impl ProcessCluster {
             args.extend(["--cpu".into(), format!("{}.{:03}", millis / 1000, millis % 1000).into()]);
         }
         args
+    }
+}
+
+impl Drop for ProcessCluster {
+    /// Workers first, and asked: one that is killed leaves it to its watchdog to end its tasks and to look
+    /// for a cluster that is gone too. The replicas' processes are killed as they are dropped.
+    fn drop(&mut self) {
+        process::end_all(&mut self.workers, DROP_GRACE);
     }
 }
 

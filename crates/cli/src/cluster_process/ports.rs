@@ -44,13 +44,19 @@ fn ephemeral_start() -> u16 {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn ports_are_distinct_and_can_be_listened_on() {
         let ports = super::free(6).unwrap();
         assert_eq!(ports.iter().collect::<HashSet<_>>().len(), 6);
         for port in ports {
-            std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+            // A child that another test starts in this instant holds the search's listener until it executes.
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while let Err(error) = std::net::TcpListener::bind(("127.0.0.1", port)) {
+                assert!(Instant::now() < deadline, "port {port}: {error}");
+                std::thread::yield_now();
+            }
         }
     }
 }

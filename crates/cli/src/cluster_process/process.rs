@@ -155,6 +155,16 @@ pub(super) async fn stop_all<'a>(processes: impl Iterator<Item = &'a mut Process
     }
 }
 
+/// The same without a runtime to wait on; what is still there after the grace is killed as it is dropped.
+pub(super) fn end_all(processes: &mut [Process], grace: Duration) {
+    processes.iter().for_each(Process::terminate);
+    let deadline = Instant::now() + grace;
+    let ended = |process: &mut Process| process.exited().is_some() || process.running.is_none();
+    while !processes.iter_mut().all(ended) && Instant::now() < deadline {
+        std::thread::sleep(POLL);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! sled 0.34, with what it takes to make it durable on Linux (ADR: sled's flush is sync_file_range).
+//! sled 0.34, with what it takes to make it durable on Linux (its own flush is sync_file_range).
 
 use std::collections::HashMap;
 use std::fs::{self, File};

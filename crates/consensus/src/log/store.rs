@@ -139,8 +139,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
         let inner = self.shared.inner();
-        // After a power cut the hint may be ahead of a log that was truncated.
-        Ok(inner.committed.min(inner.last))
+        // The hint is written after its entries, so it can't be ahead of them; if it is all the same, it is
+        // worth nothing.
+        Ok(inner.committed.filter(|_| inner.committed <= inner.last))
     }
 
     async fn append<I>(&mut self, entries: I, done: IOFlushed<TypeConfig>) -> io::Result<()>

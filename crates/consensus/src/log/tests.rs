@@ -330,6 +330,17 @@ async fn flipped_bytes_in_the_file_are_never_believed() {
     assert!(noticed > 0, "{noticed} noticed, {harmless} harmless");
 }
 
+#[test]
+fn the_encoding_of_an_entry_is_fixed() {
+    let record = layout::encode(&Entry::new_blank(LogId::new_term_index(3, 300))).unwrap();
+    assert_eq!(record[..8], [b'Q', b'R', 5, 1, 5, 0, 0, 0]);
+    assert_eq!(record[12..], [3, 0xfb, 0x2c, 1, 0]);
+    let record = layout::encode(&entry(3, 1, 2)).unwrap();
+    // Term, index, commands, their length; time, one proposal without an origin; the command.
+    assert_eq!(record[12..20], [3, 1, 1, 8, 0, 1, 0, 20]);
+    assert_eq!(record[20..], [1, 2, b'x', b'x']);
+}
+
 fn copy_folder(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -28,12 +28,15 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Seen {
     pub last: AtomicU64,
     pub restored: AtomicU64,
+    /// Makes the replica slow: milliseconds for each entry.
+    pub pause_ms: AtomicU64,
 }
 
 impl Observer for Seen {
     fn applied(&self, version: &Arc<Version>, applied: Applied) {
         assert_eq!(applied.index, version.index);
         let before = self.last.swap(version.index.0, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(self.pause_ms.load(Ordering::SeqCst)));
         assert!(before < version.index.0 || version.index.0 == 0, "{before} then {}", version.index);
     }
 

@@ -4,18 +4,41 @@ use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use quorate_types::problem::{Code, FieldError, Problem};
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::Room;
 use super::error::{ApiError, ApiResult};
 use crate::limits::{BODY_BYTES_MAX, BODY_TIMEOUT};
 
-/// The whole body.
-pub(crate) async fn read(body: Body) -> ApiResult<Bytes> {
+/// A body, and its share of the room that all bodies have together.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Takes room for so many bytes, or refuses.
+pub(crate) fn reserve(room: &Room, bytes: usize) -> ApiResult<OwnedSemaphorePermit> {
+    let kib = u32::try_from(bytes.div_ceil(1024)).map_err(|_| too_large())?;
+    let taken = room.bodies.clone().try_acquire_many_owned(kib);
+    taken.map_err(|_| ApiError::new(Code::Overloaded, "too many request bodies are under way here"))
+}
+
+/// The whole body. Its room is given free when the result is dropped: after the answer.
+pub(crate) async fn read(room: &Room, body: Body) -> ApiResult<Received> {
+    let announced = body.size_hint().exact().unwrap_or(BODY_BYTES_MAX as u64);
+    let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+    if announced > BODY_BYTES_MAX {
+        return Err(too_large());
+    }
+    let room = reserve(room, announced)?;
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
     let collected = collected.map_err(|_| ApiError::new(Code::InvalidJson, "the body did not come in time"))?;
     match collected {
-        Ok(body) => Ok(body.to_bytes()),
+        Ok(body) => Ok(Received { bytes: body.to_bytes(), _room: room }),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(error) => Err(ApiError::new(Code::InvalidJson, format!("the body broke off: {error}"))),
     }
@@ -34,9 +57,9 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], shape: Code) -> ApiResult
 }
 
 /// Like [`parse`], and an empty body stands for the default.
-pub(crate) async fn optional<T: DeserializeOwned + Default>(body: Body) -> ApiResult<T> {
-    let bytes = read(body).await?;
-    if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes, Code::InvalidJson) }
+pub(crate) async fn optional<T: DeserializeOwned + Default>(room: &Room, body: Body) -> ApiResult<T> {
+    let body = read(room, body).await?;
+    if body.bytes.is_empty() { Ok(T::default()) } else { parse(&body.bytes, Code::InvalidJson) }
 }
 
 fn complaint(error: &serde_path_to_error::Error<serde_json::Error>, shape: Code) -> ApiError {

@@ -37,7 +37,10 @@ pub(crate) fn submit(app: App, content: Body) -> Response {
 
 async fn answer(app: &App, line: ApiResult<Bytes>) -> Bytes {
     let submitted = match line {
-        Ok(line) => jobs::submit_one(app, &line, None).await,
+        Ok(line) => match body::reserve(&app.room, line.len()) {
+            Ok(_room) => jobs::submit_one(app, &line, None).await,
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
     let line = match submitted {

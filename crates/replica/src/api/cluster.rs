@@ -77,14 +77,16 @@ pub(crate) async fn digest(State(app): State<App>, uri: Uri) -> ApiResult<Respon
     let query = Query::of(&uri, &[])?;
     let seen = app.view(&query).await?;
     let version = seen.version.clone();
+    let turn = app.room.digests.acquire().await.map_err(|error| ApiError::internal("wait for a digest", &error))?;
     let hashed = tokio::task::spawn_blocking(move || version.state.digest()).await;
     let digest = hashed.map_err(|error| ApiError::internal("hash the state", &error))?;
+    drop(turn);
     let (replica, index) = (app.handle.id(), seen.version.index);
     Ok(answer(&seen, Json(DigestView { replica, index, digest: format!("{digest:016x}") })))
 }
 
 pub(crate) async fn add(State(app): State<App>, content: Body) -> ApiResult<Response> {
-    let new: AddReplica = body::parse(&body::read(content).await?, Code::InvalidJson)?;
+    let new: AddReplica = body::parse(&body::read(&app.room, content).await?.bytes, Code::InvalidJson)?;
     if new.id.0 == 0 || !new.peer.contains(':') {
         return Err(ApiError::bad_parameter("body", "id must be 1 or more, and peer HOST:PORT"));
     }
@@ -99,7 +101,7 @@ pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> Ap
 }
 
 pub(crate) async fn transfer_leader(State(app): State<App>, content: Body) -> ApiResult<Response> {
-    let wanted: TransferLeader = body::optional(content).await?;
+    let wanted: TransferLeader = body::optional(&app.room, content).await?;
     let leader = app.handle.transfer_leader(wanted.to).await?;
     Ok(Json(serde_json::json!({ "leader": leader })).into_response())
 }

@@ -101,7 +101,10 @@ impl From<MembershipError> for ApiError {
             MembershipError::Unconfirmed => Code::OutcomeUnknown,
             _ => Code::Conflict,
         };
-        Self::new(code, error.to_string())
+        let again = matches!(error, MembershipError::CatchingUp(_) | MembershipError::InProgress);
+        let mut problem = Problem::new(code, error.to_string());
+        problem.retryable |= again;
+        Self(problem)
     }
 }
 

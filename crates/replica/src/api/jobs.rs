@@ -23,16 +23,20 @@ use super::query::{Query, job_id};
 use super::read::View;
 use super::write::at_index;
 use super::{App, body, bulk};
-use crate::limits::ARCHIVE_SCAN_MAX;
+use crate::limits::{SCAN_COST_ARCHIVED, SCAN_COST_MAX};
 
 pub(crate) async fn submit(State(app): State<App>, uri: Uri, headers: HeaderMap, content: Body) -> ApiResult<Response> {
     Query::of(&uri, &[])?;
     if body::is_ndjson(&headers, header::CONTENT_TYPE) {
+        if headers.contains_key("idempotency-key") {
+            let detail = "of many jobs each has its own: give each line an idempotency_key";
+            return Err(ApiError::bad_parameter("Idempotency-Key", detail));
+        }
         return Ok(bulk::submit(app, content));
     }
-    let bytes = body::read(content).await?;
+    let received = body::read(&app.room, content).await?;
     let key = headers.get("idempotency-key").map(header_key).transpose()?;
-    let (submitted, existing) = submit_one(&app, &bytes, key).await?;
+    let (submitted, existing) = submit_one(&app, &received.bytes, key).await?;
     let status = if existing { StatusCode::OK } else { StatusCode::CREATED };
     let location = [(header::LOCATION, format!("/v1/jobs/{}", submitted.id))];
     Ok(at_index(submitted.index, (status, location, Json(submitted)).into_response()))
@@ -115,17 +119,18 @@ async fn page_of(app: &App, view: &View, filter: &Filter, limit: usize, below: J
         let next_archived = archived.peek().map(|(id, _)| *id);
         let next_live = in_memory.peek().map(|job| job.id());
         let Some(next) = next_archived.max(next_live) else { return Ok(Page { items, next_cursor: None }) };
-        if items.len() >= limit || scanned >= ARCHIVE_SCAN_MAX {
+        if items.len() >= limit || scanned >= SCAN_COST_MAX {
             return Ok(Page { items, next_cursor: Some((next.0 + 1).to_string()) });
         }
         if next_live == Some(next) {
+            scanned += 1;
             if let Some(job) = in_memory.next().filter(|job| filter.matches(&job.header, &job.spec)) {
                 items.push(view::job(&job.header, &job.spec, Detail::Summary));
             }
             continue;
         }
         archived.next();
-        scanned += 1;
+        scanned += SCAN_COST_ARCHIVED;
         if let Some(record) = app.archived_job(next).await?
             && filter.matches(&record.header, &record.spec)
         {
@@ -215,7 +220,7 @@ pub(crate) async fn resume(State(app): State<App>, Path(id): Path<String>) -> Ap
 
 pub(crate) async fn retry(State(app): State<App>, Path(id): Path<String>, content: Body) -> ApiResult<Response> {
     let job = job_id(&id)?;
-    let request: RetryJob = body::optional(content).await?;
+    let request: RetryJob = body::optional(&app.room, content).await?;
     let scope = if request.failed { RetryScope::NotSucceeded } else { RetryScope::All };
     app.write(Command::Retry { job, scope }).await
 }

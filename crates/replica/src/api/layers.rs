@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use quorate_types::problem::Code;
@@ -22,12 +22,24 @@ const OPEN: [&str; 3] = ["/livez", "/readyz", "/openapi.json"];
 pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let method = request.method().to_string();
+    let method = method_label(request.method());
     let span = tracing::debug_span!("request", replica = %app.handle.id(), %method, path = request.uri().path());
     let mut response = next.run(request).instrument(span).await;
     mark(&app, &mut response);
-    telemetry::request_done(&route, &method, response.status().as_u16(), started.elapsed());
+    telemetry::request_done(&route, method, response.status().as_u16(), started.elapsed());
     response
+}
+
+/// Clients may invent methods; metrics have a bounded number of labels.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        _ => "other",
+    }
 }
 
 fn mark(app: &App, response: &mut Response) {
@@ -47,6 +59,15 @@ pub(crate) async fn bound(State(room): State<Arc<Semaphore>>, request: Request, 
         Ok(_permit) => next.run(request).await,
         Err(_) => ApiError::new(Code::Overloaded, "too many requests are under way here").into_response(),
     }
+}
+
+/// Writes take no parameters: a misspelt one must not be passed over.
+pub(crate) async fn refuse_query_of_writes(request: Request, next: Next) -> Response {
+    let writes = matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE);
+    if writes && request.uri().query().is_some_and(|query| !query.is_empty()) {
+        return ApiError::bad_parameter("query", "writes take no parameters").into_response();
+    }
+    next.run(request).await
 }
 
 /// Checks the bearer token.

@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use quorate_consensus::Handle;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use cluster::view as cluster_view;
@@ -35,6 +36,7 @@ pub(crate) use server::serve;
 
 use crate::events::History;
 use crate::leader::Leader;
+use crate::limits::{BODIES_BYTES_MAX, DIGESTS_MAX};
 use crate::sessions::{Host, Registry};
 use crate::waiters::Waiters;
 
@@ -52,6 +54,22 @@ pub(crate) struct App {
     /// Asks other replicas, for output that is at their workers.
     pub(crate) peers: reqwest::Client,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) room: Room,
+}
+
+/// What all requests share.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    /// Bytes of bodies, in KiB.
+    pub(crate) bodies: Arc<Semaphore>,
+    pub(crate) digests: Arc<Semaphore>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        let bodies = Arc::new(Semaphore::new(BODIES_BYTES_MAX >> 10));
+        Self { bodies, digests: Arc::new(Semaphore::new(DIGESTS_MAX)) }
+    }
 }
 
 /// A client for requests to other replicas.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use quorate_types::problem::Code;
@@ -45,6 +45,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/openapi.json", get(openapi::document))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn(layers::refuse_query_of_writes))
         .layer(from_fn_with_state(app.clone(), layers::authenticate))
         .layer(from_fn_with_state(room, layers::bound))
         .layer(map_response(as_problem))

@@ -18,6 +18,7 @@ use super::App;
 use super::error::{ApiError, ApiResult};
 use super::jobs::answer;
 use super::query::{Query, job_id};
+use crate::limits::ELEMENTS_LOOKED_AT_MAX;
 
 /// A place in a job's elements: by task, then by index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,13 +39,16 @@ impl std::str::FromStr for Place {
 struct Filling {
     items: Vec<TaskView>,
     limit: usize,
+    /// How many more elements may be looked at.
+    looks: usize,
     next: Option<Place>,
 }
 
 impl Filling {
     /// Whether there is room; else notes where to go on.
     fn has_room(&mut self, at: Place) -> bool {
-        if self.items.len() >= self.limit {
+        self.looks = self.looks.saturating_sub(1);
+        if self.items.len() >= self.limit || self.looks == 0 {
             self.next = Some(at);
         }
         self.next.is_none()
@@ -60,7 +64,7 @@ pub(crate) async fn list(State(app): State<App>, Path(id): Path<String>, uri: Ur
     let query = Query::of(&uri, &["state", "limit", "cursor"])?;
     let (id, wanted) = (job_id(&id)?, query.get::<TaskState>("state")?);
     let from: Place = query.get("cursor")?.unwrap_or_default();
-    let mut filling = Filling { items: Vec::new(), limit: query.limit()?, next: None };
+    let mut filling = Filling { items: Vec::new(), limit: query.limit()?, looks: ELEMENTS_LOOKED_AT_MAX, next: None };
     let view = app.view(&query).await?;
     match view.version.state.job(id) {
         Some(job) => fill_from_memory(&mut filling, job, from, wanted),
@@ -79,11 +83,11 @@ fn fill_from_memory(filling: &mut Filling, job: &Job, from: Place, wanted: Optio
         let end = if fresh_is_wanted { task.head.count } else { task.head.fresh };
         for index in first..end {
             let index = TaskIndex(index);
-            if wanted.is_some_and(|state| task.state_of(index) != Some(state)) {
-                continue;
-            }
             if !filling.has_room(Place { task: at, index: index.0 }) {
                 return;
+            }
+            if wanted.is_some_and(|state| task.state_of(index) != Some(state)) {
+                continue;
             }
             filling.items.push(match task.element(index) {
                 Some(element) => view::element(&spec.name, index, element),
@@ -109,12 +113,12 @@ async fn fill_from_archive(
             let end = (block + 1).saturating_mul(ELEMENTS_PER_BLOCK).min(head.count);
             let elements = if index < head.fresh { app.archived_block(job, at, block).await? } else { Vec::new() };
             for index in index..end {
+                if !filling.has_room(Place { task: at, index }) {
+                    return Ok(());
+                }
                 let shown = archived_view(&task.name, index, &elements, head);
                 if wanted.is_some_and(|state| shown.state != state) {
                     continue;
-                }
-                if !filling.has_room(Place { task: at, index }) {
-                    return Ok(());
                 }
                 filling.items.push(shown);
             }

@@ -60,7 +60,7 @@ pub(crate) async fn remove(State(app): State<App>, Path(name): Path<String>) -> 
 /// A watchdog's word that its agent died and that nothing of this registration runs any more.
 pub(crate) async fn ended(State(app): State<App>, Path(name): Path<String>, content: Body) -> ApiResult<Response> {
     let worker = worker_name(&name)?;
-    let ended: WorkerEnded = body::parse(&body::read(content).await?, Code::InvalidJson)?;
+    let ended: WorkerEnded = body::parse(&body::read(&app.room, content).await?.bytes, Code::InvalidJson)?;
     let epoch: Epoch = ended.epoch;
     app.write(Command::End { worker, epoch }).await
 }

@@ -95,14 +95,15 @@ impl History {
         }
         let start = inner.batches.partition_point(|batch| batch.index < from.index);
         let seen = inner.batches.range(start..).flat_map(|batch| {
-            let places = (0u32..).zip(&batch.events);
+            let first = if batch.index == from.index { from.nth } else { 0 };
+            let places = (first..).zip(batch.events.iter().skip(first as usize));
             places.map(|(nth, event)| Seen {
                 cursor: Cursor { index: batch.index, nth },
                 time: batch.time,
                 event: event.clone(),
             })
         });
-        Ok(seen.filter(|seen| seen.cursor >= from).take(max).collect())
+        Ok(seen.take(max).collect())
     }
 }
 

@@ -16,9 +16,8 @@ use quorate_types::{Epoch, Name};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(pub(crate) Duration);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Liveness {
-    ttl: Duration,
     workers: BTreeMap<Epoch, Seen>,
     /// The registrations that `workers` follows; most versions share them.
     known: OrdMap<Epoch, Name>,
@@ -27,14 +26,12 @@ pub(crate) struct Liveness {
 #[derive(Debug)]
 struct Seen {
     name: Name,
+    /// As it was registered: the worker counts with the same.
+    ttl: Duration,
     expires: Moment,
 }
 
 impl Liveness {
-    pub(crate) fn new(ttl: Duration) -> Self {
-        Self { ttl, workers: BTreeMap::new(), known: OrdMap::new() }
-    }
-
     /// This replica begins to lead.
     pub(crate) fn on_lead(&mut self) {
         self.workers.clear();
@@ -49,9 +46,11 @@ impl Liveness {
         }
         self.known = registrations.clone();
         self.workers.retain(|epoch, _| registrations.contains_key(epoch));
-        for (epoch, name) in registrations {
-            let expires = Moment(now.0 + self.ttl);
-            self.workers.entry(*epoch).or_insert_with(|| Seen { name: name.clone(), expires });
+        for worker in registrations.keys().filter_map(|epoch| state.worker_of(*epoch)) {
+            self.workers.entry(worker.epoch).or_insert_with(|| {
+                let ttl = worker.lease_ttl.as_duration();
+                Seen { name: worker.name.clone(), ttl, expires: Moment(now.0 + ttl) }
+            });
         }
     }
 
@@ -60,7 +59,7 @@ impl Liveness {
         match self.workers.get_mut(&epoch) {
             // Past its time it may be proposed as expired already: acknowledging now would lie.
             Some(seen) if seen.name == *name && seen.expires > now => {
-                seen.expires = Moment(now.0 + self.ttl);
+                seen.expires = Moment(now.0 + seen.ttl);
                 true
             }
             _ => false,
@@ -92,6 +91,7 @@ mod tests {
             instance: 1,
             replaces: None,
             replica: ReplicaId(1),
+            lease_ttl: quorate_types::Span(10_000),
         }));
         state.apply(LogIndex(1), &Entry { time: Timestamp(0), proposals: vec![Proposal { origin: None, command }] });
         state
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_silent_worker_expires_after_the_ttl_and_not_before() {
         let (state, name, epoch) = (state_with_worker(), Name::new("w").unwrap(), Epoch(1));
-        let mut liveness = Liveness::new(Duration::from_secs(10));
+        let mut liveness = Liveness::default();
         liveness.on_state(at(0), &state);
         assert_eq!(liveness.next_expiry(), Some(at(10)));
         assert!(liveness.on_heartbeat(at(9), &name, epoch));
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_new_leader_gives_everyone_a_full_ttl() {
         let state = state_with_worker();
-        let mut liveness = Liveness::new(Duration::from_secs(10));
+        let mut liveness = Liveness::default();
         liveness.on_state(at(0), &state);
         liveness.on_lead();
         liveness.on_state(at(9), &state);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_left_is_not_expired() {
-        let mut liveness = Liveness::new(Duration::from_secs(10));
+        let mut liveness = Liveness::default();
         liveness.on_state(at(0), &state_with_worker());
         liveness.on_state(at(1), &State::default());
         assert_eq!(liveness.next_expiry(), None);

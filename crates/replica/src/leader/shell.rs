@@ -26,8 +26,8 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
-    pub(crate) fn new(handle: Handle, lease_ttl: Duration) -> Arc<Self> {
-        Arc::new(Self { handle, liveness: Mutex::new(Liveness::new(lease_ttl)), started: Instant::now() })
+    pub(crate) fn new(handle: Handle) -> Arc<Self> {
+        Arc::new(Self { handle, liveness: Mutex::default(), started: Instant::now() })
     }
 
     fn now(&self) -> Moment {

@@ -13,8 +13,10 @@ use quorate_types::{Epoch, JobId, LogIndex};
 
 use super::registry::Inbox;
 
-/// Orders in one message: with large specifications a frame must stay within its bound.
-const ORDERS_PER_FRAME: usize = 512;
+/// Orders in one message, and bytes of definitions after which a message is closed. One definition is at
+/// most about a megabyte, so that a frame stays far below its bound of 16 MiB.
+const ORDERS_PER_FRAME: usize = 1_024;
+const DEFINITION_BYTES_PER_FRAME: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Desk {
@@ -37,71 +39,86 @@ impl Desk {
         let worker = version.state.worker_of(self.epoch).ok_or(Fenced)?;
         self.whole_at = version.index;
         let index = version.index;
+        let attempts = version.state.attempts_of(worker);
+        let all = attempts.iter().map(|(key, _)| *key).collect();
         let mut writer = WorkWriter::new(version);
-        for (key, stopping) in version.state.attempts_of(worker) {
-            writer.start(&key);
-            if stopping {
-                writer.stop(&key);
+        for (key, stopping) in &attempts {
+            writer.start(key);
+            if *stopping {
+                writer.stop(key);
             }
         }
-        Ok(vec![ToWorker::Assigned { index, work: writer.work }])
+        let mut works = writer.finish().into_iter();
+        let first = ToWorker::Assigned { index, all, work: works.next().unwrap_or_default() };
+        Ok(std::iter::once(first).chain(works.map(|work| ToWorker::Changed { index, work })).collect())
     }
 
     /// What changed since the last message; several messages if it is much.
     pub(crate) fn changes(&mut self, version: &Version, inbox: &Inbox) -> Result<Vec<ToWorker>, Fenced> {
-        if inbox.notices.iter().any(|(_, what)| *what == NoticeKind::Fenced) {
-            return Err(Fenced);
-        }
         if inbox.resync {
             return self.whole(version);
         }
-        let fresh: Vec<_> = inbox.notices.iter().filter(|(index, _)| *index > self.whole_at).collect();
-        let chunks = fresh.chunks(ORDERS_PER_FRAME);
-        Ok(chunks.map(|chunk| changed(version, chunk)).collect())
-    }
-}
-
-fn changed(version: &Version, notices: &[&(LogIndex, NoticeKind)]) -> ToWorker {
-    let mut writer = WorkWriter::new(version);
-    let mut index = LogIndex(0);
-    for (at, what) in notices {
-        index = index.max(*at);
-        match what {
-            NoticeKind::Start(key) => writer.start(key),
-            NoticeKind::Stop(key) => writer.stop(key),
-            NoticeKind::Fenced => {}
+        let mut index = self.whole_at;
+        let mut writer = WorkWriter::new(version);
+        for (at, what) in inbox.notices.iter().filter(|(at, _)| *at > self.whole_at) {
+            index = index.max(*at);
+            match what {
+                NoticeKind::Start(key) => writer.start(key),
+                NoticeKind::Stop(key) => writer.stop(key),
+                NoticeKind::Fenced => return Err(Fenced),
+            }
         }
+        // All pieces carry the last index: a piece with an earlier one could be taken for an old message.
+        Ok(writer.finish().into_iter().map(|work| ToWorker::Changed { index, work }).collect())
     }
-    ToWorker::Changed { index, work: writer.work }
 }
 
-/// Collects orders; siblings of an array share a definition.
+/// Collects orders into pieces that fit into frames; siblings of an array share a definition.
 struct WorkWriter<'a> {
     version: &'a Version,
+    done: Vec<Work>,
     work: Work,
+    /// About how many bytes the definitions of the present piece take.
+    bytes: usize,
     positions: HashMap<(JobId, u32), u32>,
 }
 
 impl<'a> WorkWriter<'a> {
     fn new(version: &'a Version) -> Self {
-        Self { version, work: Work::default(), positions: HashMap::new() }
+        Self { version, done: Vec::new(), work: Work::default(), bytes: 0, positions: HashMap::new() }
     }
 
     fn start(&mut self, key: &AttemptKey) {
         // A job that is gone by now has no live attempts: there is nothing to start.
         let Some(job) = self.version.state.job(key.job) else { return };
         let Some(spec) = job.task_spec(key.task) else { return };
-        let definitions = &mut self.work.definitions;
+        if self.work.start.len() >= ORDERS_PER_FRAME || self.bytes >= DEFINITION_BYTES_PER_FRAME {
+            self.cut();
+        }
         let definition = *self.positions.entry((key.job, key.task)).or_insert_with(|| {
+            self.bytes += spec.weight();
             let namespace = job.spec.namespace.clone();
-            definitions.push(Definition { job: key.job, namespace, spec: Arc::new(spec.clone()) });
-            (definitions.len() - 1) as u32
+            self.work.definitions.push(Definition { job: key.job, namespace, spec: Arc::new(spec.clone()) });
+            (self.work.definitions.len() - 1) as u32
         });
         self.work.start.push(Order { key: *key, definition });
     }
 
     fn stop(&mut self, key: &AttemptKey) {
         self.work.stop.push(*key);
+    }
+
+    fn cut(&mut self) {
+        self.done.push(std::mem::take(&mut self.work));
+        self.bytes = 0;
+        self.positions.clear();
+    }
+
+    fn finish(mut self) -> Vec<Work> {
+        if self.work != Work::default() {
+            self.cut();
+        }
+        self.done
     }
 }
 
@@ -143,6 +160,7 @@ mod tests {
             instance: 1,
             replaces: None,
             replica: ReplicaId(1),
+            lease_ttl: quorate_types::Span(10_000),
         };
         apply(&mut version, Command::Register(Box::new(registration)));
         let json = r#"{"tasks":[{"name":"a","command":["x"],"count":2000}]}"#;
@@ -156,8 +174,8 @@ mod tests {
         let (mut version, mut desk) = (version(), Desk::new(Epoch(1)));
         let old = assign(&mut version, 0..3);
         let whole = desk.whole(&version).unwrap();
-        let [ToWorker::Assigned { index, work }] = whole.as_slice() else { panic!("{whole:?}") };
-        assert_eq!((*index, work.start.len(), work.definitions.len()), (version.index, 3, 1));
+        let [ToWorker::Assigned { index, all, work }] = whole.as_slice() else { panic!("{whole:?}") };
+        assert_eq!((*index, all.len(), work.start.len(), work.definitions.len()), (version.index, 3, 3, 1));
         assert_eq!(desk.changes(&version, &old).unwrap(), [], "said already");
 
         let new = assign(&mut version, 3..5);
@@ -191,6 +209,26 @@ mod tests {
         let (mut version, mut desk) = (version(), Desk::new(Epoch(1)));
         desk.whole(&version).unwrap();
         let inbox = assign(&mut version, 0..1200);
-        assert_eq!(desk.changes(&version, &inbox).unwrap().len(), 3);
+        let changes = desk.changes(&version, &inbox).unwrap();
+        assert_eq!(changes.len(), 2);
+        assert!(changes.iter().all(|m| matches!(m, ToWorker::Changed { index, .. } if *index == version.index)));
+        let whole = Desk::new(Epoch(1)).whole(&version).unwrap();
+        let [ToWorker::Assigned { all, .. }, ToWorker::Changed { .. }] = whole.as_slice() else { panic!("{whole:?}") };
+        assert_eq!(all.len(), 1200, "the first piece names everything that is the worker's");
+    }
+
+    #[test]
+    fn large_definitions_are_spread_over_frames() {
+        let (mut version, mut desk) = (version(), Desk::new(Epoch(1)));
+        let task = |n| format!(r#"{{"name":"t{n}","command":["x"],"stdin":"{}"}}"#, "s".repeat(250_000));
+        let json = format!(r#"{{"tasks":[{}]}}"#, (0..16).map(task).collect::<Vec<_>>().join(","));
+        let spec = serde_json::from_str::<JobRequest>(&json).unwrap().validate().unwrap();
+        apply(&mut version, Command::Submit(Arc::new(spec)));
+        let item =
+            |task| Assignment { job: JobId(2), task, index: TaskIndex(0), attempt: AttemptNumber(1), epoch: Epoch(1) };
+        apply(&mut version, Command::Assign { items: (0..16).map(item).collect() });
+        let whole = desk.whole(&version).unwrap();
+        assert!(whole.len() >= 3, "{} frames", whole.len());
+        assert!(whole.iter().all(|message| crate::calls::encode(message).len() < 2 << 20));
     }
 }

@@ -7,15 +7,16 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use futures_util::{Sink, Stream, StreamExt};
-use quorate_consensus::{Handle, ProposeError};
+use quorate_consensus::{Committed as Proposed, Handle, ProposeError, Version};
 use quorate_state::command::{Command, Registration};
-use quorate_state::outcome::{Outcome, Rejection};
-use quorate_types::session::{FromWorker, Hello, Report, ToWorker};
+use quorate_state::outcome::Outcome;
+use quorate_types::limits::{OUTPUT_TAIL_BYTES_MAX, PROGRESS_MESSAGE_BYTES_MAX, REASON_BYTES_MAX, RESULT_BYTES_MAX};
+use quorate_types::session::{FromWorker, Happening, Hello, Report, ToWorker};
 use quorate_types::validate::check_labels;
 use quorate_types::{Epoch, LogIndex, Name, Span};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -24,7 +25,10 @@ use super::output::ReadRequest;
 use super::registry::{Registry, Seat};
 use super::relay::Relay;
 use super::wire::{self, WireError};
-use crate::limits::{HELLO_TIMEOUT, OUTPUT_READS_MAX, READ_WAIT, REPORT_FRAMES_IN_FLIGHT};
+use crate::limits::{
+    HEARTBEATS_PER_WORKER_MAX, HELLO_TIMEOUT, OUTPUT_READS_MAX, READ_WAIT, REPORT_BYTES_PER_COMMAND, REPORT_FRAMES_MAX,
+    SEND_TIMEOUT,
+};
 
 /// Between tries of a proposal that must not be given up.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -47,6 +51,10 @@ enum End {
     Wire(#[from] WireError),
     #[error("no hello came")]
     NoHello,
+    #[error("the worker is silent")]
+    Silent,
+    #[error("a breach of the protocol: {0}")]
+    Breach(&'static str),
     #[error("refused: {0}")]
     Refused(String),
     /// Asking again would not help.
@@ -74,7 +82,7 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(host: Host, io: T) 
         End::Refused(detail) => Some(ToWorker::Refused { detail: detail.clone(), retry: true }),
         End::Unacceptable(detail) => Some(ToWorker::Refused { detail: detail.clone(), retry: false }),
         End::Shutdown => Some(ToWorker::Refused { detail: "the replica shuts down".into(), retry: true }),
-        End::Wire(_) | End::NoHello | End::Superseded | End::Goodbye => None,
+        End::Wire(_) | End::NoHello | End::Silent | End::Breach(_) | End::Superseded | End::Goodbye => None,
     };
     if let Some(message) = farewell {
         // Best effort: a worker that does not hear it notices the closed connection.
@@ -100,23 +108,21 @@ async fn session(
     let (reads, mut asked) = mpsc::channel(OUTPUT_READS_MAX);
     // The seat comes before the version: what is applied after it waits in the inbox.
     let seat = host.registry.enter(worker.clone(), epoch, reads);
-    let mut open = Open {
-        host,
-        seat: &seat,
-        desk: Desk::new(epoch),
-        reports: FuturesOrdered::new(),
-        heartbeats: FuturesUnordered::new(),
-        reading: HashMap::new(),
-        next_read: 0,
-    };
     let result = async {
         let version = host.handle.wait_applied(index, READ_WAIT).await.map_err(|e| End::Refused(e.to_string()))?;
+        let lease_ttl = version.state.worker_of(epoch).ok_or(End::Fenced)?.lease_ttl;
+        // The worker counts its hello as an acknowledged heartbeat: so it must be one.
+        if !host.relay.heartbeat(worker.clone(), epoch).await {
+            return Err(End::Refused("no leader with a quorum has noted the worker".into()));
+        }
+        let mut open = Open::new(host, &seat, lease_ttl);
         info!(replica = %host.handle.id(), %worker, %epoch, index = %version.index, "worker connected");
-        wire::send(sink, &[open.welcome()]).await?;
-        wire::send(sink, &open.desk.whole(&version).map_err(|Fenced| End::Fenced)?).await?;
+        send(sink, &[open.welcome()]).await?;
+        send(sink, &open.desk.whole(&version).map_err(|Fenced| End::Fenced)?).await?;
+        open.attach(&version);
         loop {
             let messages = open.next(stream, &mut asked).await?;
-            wire::send(sink, &messages).await?;
+            send(sink, &messages).await?;
         }
     }
     .await;
@@ -124,38 +130,36 @@ async fn session(
     result
 }
 
-/// Registers a worker, or lets it go on with its registration. Gives the index at which that holds.
+/// A worker that takes nothing would hold the session's task for ever.
+async fn send(sink: &mut (impl Sink<Bytes, Error = std::io::Error> + Unpin), messages: &[ToWorker]) -> Result<(), End> {
+    timeout(SEND_TIMEOUT, wire::send(sink, messages)).await.map_err(|_| End::Silent)??;
+    Ok(())
+}
+
+/// Registers a worker, or lets it go on with its registration. Gives the index at which that can be seen.
 async fn admit(host: &Host, hello: Hello) -> Result<(Epoch, LogIndex), End> {
     if let Err(detail) = check_labels(&hello.labels) {
         return Err(End::Unacceptable(detail));
     }
-    let (command, seen) = match hello.resume {
-        Some(resume) => {
-            let replica = host.handle.id();
-            (Command::Attach { worker: hello.name, epoch: resume.epoch, replica }, resume.seen)
-        }
-        None => {
-            let registration = Registration {
-                name: hello.name,
-                labels: hello.labels,
-                capacity: hello.capacity,
-                instance: hello.instance,
-                replaces: hello.replaces,
-                replica: host.handle.id(),
-            };
-            (Command::Register(Box::new(registration)), LogIndex(0))
-        }
+    if let Some(resume) = hello.resume {
+        return Ok((resume.epoch, resume.seen));
+    }
+    let registration = Registration {
+        name: hello.name,
+        labels: hello.labels,
+        capacity: hello.capacity,
+        instance: hello.instance,
+        replaces: hello.replaces,
+        replica: host.handle.id(),
+        lease_ttl: host.lease_ttl,
     };
-    let resumed = hello.resume.map(|resume| resume.epoch);
+    let command = Command::Register(Box::new(registration));
     let committed = host.handle.propose(command).await.map_err(|e| End::Refused(e.to_string()))?;
-    let epoch = match (committed.outcome, resumed) {
-        (Outcome::Registered { epoch }, _) => epoch,
-        (Outcome::Done, Some(epoch)) => epoch,
-        (Outcome::Rejected(Rejection::StaleEpoch | Rejection::NoSuchWorker(_)), _) => return Err(End::Fenced),
-        (Outcome::Rejected(rejection), _) => return Err(End::Refused(rejection.to_string())),
-        (other, _) => return Err(End::Refused(format!("unexpected outcome {other:?}"))),
-    };
-    Ok((epoch, committed.index.max(seen)))
+    match committed.outcome {
+        Outcome::Registered { epoch } => Ok((epoch, committed.index)),
+        Outcome::Rejected(rejection) => Err(End::Refused(rejection.to_string())),
+        other => Err(End::Refused(format!("unexpected outcome {other:?}"))),
+    }
 }
 
 /// The reports of one frame are committed, or were found stale.
@@ -171,6 +175,9 @@ struct Open<'a> {
     host: &'a Host,
     seat: &'a Arc<Seat>,
     desk: Desk,
+    lease_ttl: Span,
+    /// When the worker was last heard of.
+    heard: Instant,
     reports: FuturesOrdered<Pending<Committed>>,
     /// Acknowledged or not, by sequence.
     heartbeats: FuturesUnordered<Pending<(u64, bool)>>,
@@ -178,15 +185,41 @@ struct Open<'a> {
     next_read: u64,
 }
 
-impl Open<'_> {
+impl<'a> Open<'a> {
+    fn new(host: &'a Host, seat: &'a Arc<Seat>, lease_ttl: Span) -> Self {
+        Self {
+            host,
+            seat,
+            desk: Desk::new(seat.epoch),
+            lease_ttl,
+            heard: Instant::now(),
+            reports: FuturesOrdered::new(),
+            heartbeats: FuturesUnordered::new(),
+            reading: HashMap::new(),
+            next_read: 0,
+        }
+    }
+
     fn welcome(&self) -> ToWorker {
-        let lease_ttl = self.host.lease_ttl;
         ToWorker::Welcome {
             epoch: self.seat.epoch,
-            lease_ttl,
-            heartbeat_every: Span((lease_ttl.0 / 8).clamp(100, 1_000)),
+            lease_ttl: self.lease_ttl,
+            heartbeat_every: Span((self.lease_ttl.0 / 8).clamp(100, 1_000)),
             output_tail_bytes: self.host.output_tail_bytes,
             replica: self.host.handle.id(),
+        }
+    }
+
+    /// Lets the cluster know where the worker is connected now, if that has changed.
+    fn attach(&self, version: &Version) {
+        let (handle, replica) = (self.host.handle.clone(), self.host.handle.id());
+        let (worker, epoch) = (self.seat.worker.clone(), self.seat.epoch);
+        if version.state.worker_of(epoch).is_some_and(|known| known.replica != replica) {
+            tokio::spawn(async move {
+                if let Err(error) = handle.propose(Command::Attach { worker: worker.clone(), epoch, replica }).await {
+                    warn!(%worker, %epoch, %error, "where the worker is connected is not committed");
+                }
+            });
         }
     }
 
@@ -196,26 +229,35 @@ impl Open<'_> {
         stream: &mut (impl Stream<Item = std::io::Result<BytesMut>> + Unpin),
         asked: &mut mpsc::Receiver<ReadRequest>,
     ) -> Result<Vec<ToWorker>, End> {
-        let may_report = self.reports.len() < REPORT_FRAMES_IN_FLIGHT;
+        let silent_at = self.heard + self.lease_ttl.as_duration();
         tokio::select! {
             () = self.host.shutdown.cancelled() => Err(End::Shutdown),
-            Some(committed) = self.reports.next() => self.on_committed(committed).await,
+            Some(committed) = self.reports.next() => self.on_committed(committed),
             Some((seq, noted)) = self.heartbeats.next() => {
                 Ok(if noted { vec![ToWorker::HeartbeatAck { seq }] } else { Vec::new() })
             }
             () = self.seat.wake.notified() => self.on_wake(),
             Some(request) = asked.recv() => Ok(self.on_read(request)),
-            // When too many reports wait, the worker is not listened to: it waits as well.
-            message = wire::receive(stream), if may_report => self.on_message(message?),
+            message = wire::receive(stream) => self.on_message(message?),
+            // Its lease is over, if it is there at all.
+            () = sleep_until(silent_at) => Err(End::Silent),
         }
     }
 
     fn on_message(&mut self, message: FromWorker) -> Result<Vec<ToWorker>, End> {
+        self.heard = Instant::now();
         match message {
-            FromWorker::Hello(_) => return Err(End::Refused("a second hello".into())),
+            FromWorker::Hello(_) => return Err(End::Breach("a second hello")),
+            FromWorker::Heartbeat { .. } if self.heartbeats.len() >= HEARTBEATS_PER_WORKER_MAX => {}
             FromWorker::Heartbeat { seq } => {
                 let (relay, worker, epoch) = (self.host.relay.clone(), self.seat.worker.clone(), self.seat.epoch);
                 self.heartbeats.push(Box::pin(async move { (seq, relay.heartbeat(worker, epoch).await) }));
+            }
+            FromWorker::Reports { .. } if self.reports.len() >= REPORT_FRAMES_MAX => {
+                return Err(End::Breach("too many reports before their commit"));
+            }
+            FromWorker::Reports { reports, .. } if !reports.iter().all(is_within_bounds) => {
+                return Err(End::Breach("a report beyond its bounds"));
             }
             FromWorker::Reports { seq, reports } => {
                 let (handle, worker, epoch) = (self.host.handle.clone(), self.seat.worker.clone(), self.seat.epoch);
@@ -255,10 +297,8 @@ impl Open<'_> {
     }
 
     /// The worker must not hear of an index before it has heard all that happened up to it.
-    async fn on_committed(&mut self, committed: Committed) -> Result<Vec<ToWorker>, End> {
+    fn on_committed(&mut self, committed: Committed) -> Result<Vec<ToWorker>, End> {
         let index = committed.outcome.map_err(|Fenced| End::Fenced)?;
-        let applied = self.host.handle.wait_applied(index, READ_WAIT).await;
-        applied.map_err(|error| End::Refused(error.to_string()))?;
         let mut messages = self.on_wake()?;
         messages.push(ToWorker::ReportsCommitted { seq: committed.seq, index });
         Ok(messages)
@@ -276,17 +316,102 @@ impl Open<'_> {
     }
 }
 
-/// Proposes reports until their outcome is known. A repetition is harmless: an attempt ends once.
+/// What a report may carry; a worker of this version keeps to it.
+fn is_within_bounds(report: &Report) -> bool {
+    match &report.what {
+        Happening::Started => true,
+        Happening::Progress { message, .. } => message.len() <= PROGRESS_MESSAGE_BYTES_MAX,
+        Happening::Finished(finished) => {
+            finished.result.as_ref().is_none_or(|result| result.len() <= RESULT_BYTES_MAX)
+                && finished.stdout_tail.len() <= OUTPUT_TAIL_BYTES_MAX
+                && finished.stderr_tail.len() <= OUTPUT_TAIL_BYTES_MAX
+                && finished.ending.weight() <= REASON_BYTES_MAX
+        }
+    }
+}
+
+fn weight(report: &Report) -> usize {
+    const REST: usize = 64;
+    match &report.what {
+        Happening::Started => REST,
+        Happening::Progress { message, .. } => message.len() + REST,
+        Happening::Finished(finished) => {
+            let texts = finished.result.as_ref().map_or(0, String::len) + finished.ending.weight();
+            texts + finished.stdout_tail.len() + finished.stderr_tail.len() + REST
+        }
+    }
+}
+
+/// Cuts a frame of reports into commands that fit into the log.
+fn split(reports: Vec<Report>) -> Vec<Vec<Report>> {
+    let (mut parts, mut bytes) = (vec![Vec::new()], 0);
+    for report in reports {
+        bytes += weight(&report);
+        if bytes > REPORT_BYTES_PER_COMMAND && parts.last().is_some_and(|part| !part.is_empty()) {
+            parts.push(Vec::new());
+            bytes = weight(&report);
+        }
+        parts.last_mut().unwrap_or_else(|| unreachable!("there is a part from the start")).push(report);
+    }
+    parts
+}
+
+/// Proposes reports until their outcome is known and applied here. A repetition is harmless: an attempt
+/// ends once.
 async fn commit(handle: Handle, worker: Name, epoch: Epoch, seq: u64, reports: Vec<Report>) -> Committed {
-    let command = Command::Report { worker, epoch, reports };
+    let mut newest = LogIndex(0);
+    for reports in split(reports) {
+        let command = Command::Report { worker: worker.clone(), epoch, reports };
+        match commit_part(&handle, command).await {
+            Ok(index) => newest = newest.max(index),
+            Err(Fenced) => return Committed { seq, outcome: Err(Fenced) },
+        }
+    }
+    while handle.wait_applied(newest, READ_WAIT).await.is_err() {
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+    Committed { seq, outcome: Ok(newest) }
+}
+
+async fn commit_part(handle: &Handle, command: Command) -> Result<LogIndex, Fenced> {
     loop {
         match handle.propose(command.clone()).await {
-            Ok(committed) => {
-                let stale = matches!(committed.outcome, Outcome::Rejected(_));
-                return Committed { seq, outcome: if stale { Err(Fenced) } else { Ok(committed.index) } };
-            }
+            Ok(Proposed { outcome: Outcome::Rejected(_), .. }) => return Err(Fenced),
+            Ok(committed) => return Ok(committed.index),
+            // The session ends soon, one way or the other; the worker reports again to the next replica.
             Err(ProposeError::ShuttingDown | ProposeError::TooLarge) => std::future::pending().await,
             Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_types::session::{AttemptKey, Finished};
+    use quorate_types::status::Ending;
+    use quorate_types::{AttemptNumber, Fence, JobId, TaskIndex};
+
+    use super::*;
+
+    fn report(tail: usize) -> Report {
+        let key =
+            AttemptKey { job: JobId(1), task: 0, index: TaskIndex(0), attempt: AttemptNumber(1), fence: Fence(1) };
+        let finished = Finished {
+            ending: Ending::Exited(0),
+            ran: Span(0),
+            result: None,
+            stdout_tail: vec![0; tail],
+            stderr_tail: vec![],
+        };
+        Report { key, what: Happening::Finished(Box::new(finished)) }
+    }
+
+    #[test]
+    fn large_frames_of_reports_become_several_commands() {
+        let parts = split((0..10).map(|_| report(700_000)).collect());
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2, 2, 2]);
+        assert_eq!(split((0..4096).map(|_| report(0)).collect()).len(), 1);
+        assert!(is_within_bounds(&report(OUTPUT_TAIL_BYTES_MAX)));
+        assert!(!is_within_bounds(&report(OUTPUT_TAIL_BYTES_MAX + 1)));
     }
 }

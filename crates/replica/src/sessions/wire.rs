@@ -30,7 +30,7 @@ pub(crate) async fn receive(
     frames: &mut (impl Stream<Item = std::io::Result<BytesMut>> + Unpin),
 ) -> Result<FromWorker, WireError> {
     let frame = frames.next().await.ok_or(WireError::Closed)??;
-    Ok(bincode::serde::decode_from_slice(&frame, bincode::config::standard())?.0)
+    Ok(crate::calls::decode(&frame)?)
 }
 
 pub(crate) async fn send(

@@ -22,12 +22,6 @@ impl State {
         if bound == storage { Ok(Outcome::Done) } else { Err(Rejection::OtherStorage(replica)) }
     }
 
-    pub(super) fn forget_replica(&mut self, replica: ReplicaId) -> Outcome {
-        self.cluster.storages.remove(&replica);
-        self.cluster.https.remove(&replica);
-        Outcome::Done
-    }
-
     pub(super) fn announce_replica(&mut self, replica: ReplicaId, http: &str) -> Outcome {
         self.cluster.https.insert(replica, Arc::from(http));
         Outcome::Done

@@ -26,7 +26,6 @@ impl State {
         scalars.now = scalars.now.max(entry.time);
         let mut out = Applied { index, time: scalars.now, ..Applied::default() };
         self.fire_timers(&mut out);
-        self.enforce_retention(&mut out);
         for proposal in &entry.proposals {
             let outcome = self.apply_proposal(proposal, &mut out);
             out.outcomes.push(outcome);
@@ -77,7 +76,6 @@ impl State {
             }
             Command::NameCluster { id } => Ok(self.name_cluster(*id)),
             Command::IdentifyReplica { replica, storage } => self.identify_replica(*replica, *storage),
-            Command::ForgetReplica { replica } => Ok(self.forget_replica(*replica)),
             Command::AnnounceReplica { replica, http } => Ok(self.announce_replica(*replica, http)),
         };
         result.unwrap_or_else(Outcome::Rejected)

@@ -54,6 +54,7 @@ impl State {
             life: Life::Alive,
             draining: earlier.is_some_and(|worker| worker.draining),
             replica: new.replica,
+            lease_ttl: new.lease_ttl,
             since: out.time,
             used: Resources::default(),
             attempts: imbl::OrdMap::new(),

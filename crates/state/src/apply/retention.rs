@@ -7,42 +7,38 @@ use quorate_types::{Epoch, JobId, Name};
 use crate::archive::{self, Archived};
 use crate::job::ElementKey;
 use crate::limits::{
-    ARCHIVE_RETENTION, ARCHIVED_JOBS_MAX, FINISHED_ELEMENTS_MAX, FINISHED_IN_MEMORY_MAX, TIMERS_PER_ENTRY_MAX,
+    ARCHIVE_RETENTION, ARCHIVED_JOBS_MAX, FINISHED_ELEMENTS_MAX, FINISHED_IN_MEMORY_MAX, TIMER_COST_PER_ENTRY_MAX,
 };
 use crate::outcome::Applied;
-use crate::state::State;
+use crate::state::{Cluster, State};
 use crate::timers::Timer;
 
 impl State {
+    /// Fires what is due, then sends early what exceeds the bounds, oldest first; no more than an entry may take.
     pub(super) fn fire_timers(&mut self, out: &mut Applied) {
-        for _ in 0..TIMERS_PER_ENTRY_MAX {
-            let Some(timer) = self.cluster.timers.pop_due(out.time) else { return };
+        let mut cost = 0;
+        while cost < TIMER_COST_PER_ENTRY_MAX
+            && let Some(timer) = self.cluster.timers.pop_due(out.time)
+        {
+            cost += 1;
             match timer {
                 Timer::Backoff(at) => self.end_backoff(&at, out),
-                Timer::Archive(job) => self.archive_job(job, out),
+                Timer::Archive(job) => cost += self.archive_job(job, out),
                 Timer::Drop(job) => self.drop_archived(job, out),
                 Timer::ForgetWorker { name, epoch } => self.forget_worker(&name, epoch),
             }
         }
-    }
-
-    /// What exceeds the bounds goes early, oldest first.
-    pub(super) fn enforce_retention(&mut self, out: &mut Applied) {
-        for _ in 0..TIMERS_PER_ENTRY_MAX {
-            let crowded = self.cluster.finished.len() as u64 > FINISHED_IN_MEMORY_MAX
-                || self.cluster.totals.finished_elements > FINISHED_ELEMENTS_MAX;
-            match self.cluster.finished.get_min().copied() {
-                Some((_, oldest)) if crowded => self.archive_job(oldest, out),
-                _ => break,
-            }
+        while cost < TIMER_COST_PER_ENTRY_MAX
+            && let Some(job) = self.cluster.crowded_out()
+        {
+            cost += 1 + self.archive_job(job, out);
         }
-        for _ in 0..TIMERS_PER_ENTRY_MAX {
-            match self.cluster.archived.get_min().copied() {
-                Some((_, oldest)) if self.cluster.archived.len() as u64 > ARCHIVED_JOBS_MAX => {
-                    self.drop_archived(oldest, out);
-                }
-                _ => break,
-            }
+        while cost < TIMER_COST_PER_ENTRY_MAX
+            && self.cluster.archived.len() as u64 > ARCHIVED_JOBS_MAX
+            && let Some((_, oldest)) = self.cluster.archived.get_min().copied()
+        {
+            cost += 1;
+            self.drop_archived(oldest, out);
         }
     }
 
@@ -56,9 +52,10 @@ impl State {
         });
     }
 
-    fn archive_job(&mut self, id: JobId, out: &mut Applied) {
-        let Some(job) = self.jobs.remove(&id) else { return };
-        let Some(finished_at) = job.header.finished_at else { return };
+    /// Gives how many elements it wrote.
+    fn archive_job(&mut self, id: JobId, out: &mut Applied) -> u64 {
+        let Some(job) = self.jobs.remove(&id) else { return 0 };
+        let Some(finished_at) = job.header.finished_at else { return 0 };
         archive::put_job(&job, &mut self.cluster, out);
         self.cluster.unnote_finished(&job, finished_at);
         self.cluster.unnote_submitted(&job);
@@ -69,6 +66,7 @@ impl State {
             key: super::submit::idempotency_key(&job.spec),
         };
         self.note_archived(id, stub);
+        job.tasks.values().map(|task| task.elements.len() as u64).sum()
     }
 
     pub(crate) fn note_archived(&mut self, id: JobId, stub: Archived) {
@@ -93,5 +91,14 @@ impl State {
         if self.worker(name).is_some_and(|worker| worker.epoch == epoch && !worker.is_alive()) {
             self.cluster.workers.remove(name);
         }
+    }
+}
+
+impl Cluster {
+    /// The finished job that must leave memory early, if there are too many.
+    fn crowded_out(&self) -> Option<JobId> {
+        let crowded = self.finished.len() as u64 > FINISHED_IN_MEMORY_MAX
+            || self.totals.finished_elements > FINISHED_ELEMENTS_MAX;
+        self.finished.get_min().filter(|_| crowded).map(|(_, oldest)| *oldest)
     }
 }

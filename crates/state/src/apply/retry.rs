@@ -46,7 +46,7 @@ impl State {
 fn reopen(job: &mut Job, scope: RetryScope) {
     let header = &mut job.header;
     (header.state, header.paused, header.cancelling) = (JobState::Pending, false, false);
-    (header.started_at, header.finished_at) = (None, None);
+    (header.started_at, header.finished_at, header.result_bytes) = (None, None, 0);
     let positions: Vec<u32> = job.tasks.keys().copied().collect();
     for at in &positions {
         if let Some(task) = job.task_mut(*at) {
@@ -68,6 +68,9 @@ fn reopen(job: &mut Job, scope: RetryScope) {
         }
     }
     job.header.counts = counts;
+    let elements = job.tasks.values().flat_map(|task| task.elements.values());
+    let kept = elements.filter_map(|element| element.result.as_ref()).map(|result| result.len() as u64);
+    job.header.result_bytes = kept.sum();
 }
 
 fn reopen_elements(task: &mut Task, scope: RetryScope, counts: &mut TaskCounts) {

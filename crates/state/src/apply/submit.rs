@@ -83,6 +83,7 @@ impl crate::state::Cluster {
         self.totals.unfinished_elements += counts.total - counts.finished();
         self.totals.spec_bytes += job.header.spec_bytes;
         self.totals.output_bytes += job.header.output_bytes;
+        self.totals.result_bytes += job.header.result_bytes;
         *self.namespaces.entry(job.spec.namespace.clone()).or_default() += 1;
     }
 
@@ -92,6 +93,7 @@ impl crate::state::Cluster {
         self.totals.unfinished_elements -= counts.total - counts.finished();
         self.totals.spec_bytes -= job.header.spec_bytes;
         self.totals.output_bytes -= job.header.output_bytes;
+        self.totals.result_bytes -= job.header.result_bytes;
         if let Some(jobs) = self.namespaces.get_mut(&job.spec.namespace) {
             *jobs -= 1;
             if *jobs == 0 {

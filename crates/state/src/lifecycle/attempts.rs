@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quorate_types::event::EventType;
 use quorate_types::job::OnFailure;
+use quorate_types::limits::RESULT_BYTES_MAX as RESULT_BYTES_EACH_MAX;
 use quorate_types::session::{AttemptKey, Finished, Stream};
 use quorate_types::status::{AttemptState, Ending, TaskState};
 use quorate_types::{Resources, Span, TaskIndex, Timestamp};
@@ -11,9 +12,18 @@ use quorate_types::{Resources, Span, TaskIndex, Timestamp};
 use super::Change;
 use crate::archive;
 use crate::job::{AfterStop, ElementKey};
-use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_BYTES_PER_JOB_MAX};
+use crate::limits::{LOSSES_MAX, OUTPUT_BYTES_MAX, OUTPUT_BYTES_PER_JOB_MAX, RESULT_BYTES_MAX};
 use crate::outcome::ArchiveKey;
 use crate::timers::Timer;
+
+/// What an attempt's end means for its element.
+enum Verdict {
+    Succeeded,
+    Failed,
+    Cancelled,
+    /// It was asked to end, and is to be placed again.
+    Stopped,
+}
 
 impl Change<'_> {
     /// The worker reported the end of a live attempt.
@@ -23,33 +33,41 @@ impl Change<'_> {
         let Some(element) = self.element_mut(at.task, at.index) else { return };
         let stopped = (element.state == TaskState::Stopping).then_some(element.after_stop);
         let (state, verdict) = match (finished.ending.is_success(), stopped) {
-            (true, _) => (AttemptState::Succeeded, TaskState::Succeeded),
-            (false, Some(AfterStop::Cancel)) => (AttemptState::Cancelled, TaskState::Cancelled),
-            (false, Some(AfterStop::Requeue)) => (AttemptState::Cancelled, TaskState::Pending),
-            (false, None) => (AttemptState::Failed, TaskState::Failed),
+            (true, _) => (AttemptState::Succeeded, Verdict::Succeeded),
+            (false, Some(AfterStop::Cancel)) => (AttemptState::Cancelled, Verdict::Cancelled),
+            (false, Some(AfterStop::Requeue)) => (AttemptState::Cancelled, Verdict::Stopped),
+            (false, None) => (AttemptState::Failed, Verdict::Failed),
         };
-        if verdict == TaskState::Succeeded {
-            element.result = finished.result.as_deref().map(Arc::from);
-        }
+        element.losses = 0;
         self.end_attempt(&at, state, Some(finished.ending.clone()), Some(finished.ran));
         self.keep_output(key, finished);
         self.mark_running(Timestamp(now.0.saturating_sub(finished.ran.0)));
         match verdict {
-            TaskState::Succeeded => self.succeed(&at),
-            TaskState::Failed => self.fail(&at, &finished.ending),
-            TaskState::Cancelled => self.cancel_element(&at),
-            _ => self.requeue(&at, "stopped"),
+            Verdict::Succeeded => {
+                self.keep_result(&at, finished.result.as_deref());
+                self.succeed(&at);
+            }
+            Verdict::Failed => self.fail(&at, &finished.ending),
+            Verdict::Cancelled => self.cancel_element(&at),
+            Verdict::Stopped => self.requeue(&at, "stopped"),
         }
         self.settle();
     }
 
     /// The attempt's worker is gone, and the attempt with it. Uses up no retry.
     pub(crate) fn lose_attempt(&mut self, at: &ElementKey) {
-        let Some(element) = self.element(at.task, at.index) else { return };
-        let cancel = element.state == TaskState::Stopping && element.after_stop == AfterStop::Cancel;
+        let Some(element) = self.element_mut(at.task, at.index) else { return };
+        let stopping = element.state == TaskState::Stopping;
+        let cancel = stopping && element.after_stop == AfterStop::Cancel;
+        if !stopping {
+            element.losses += 1;
+        }
+        let too_often = element.losses >= LOSSES_MAX;
         self.end_attempt(at, AttemptState::Lost, None, None);
         if cancel {
             self.cancel_element(at);
+        } else if too_often {
+            self.give_up(at, &format!("its workers were lost {LOSSES_MAX} times in a row"));
         } else {
             self.requeue(at, "worker lost");
         }
@@ -66,6 +84,19 @@ impl Change<'_> {
         let resources: &Resources = &self.job.spec.tasks[at.task as usize].resources;
         if let Some(worker) = self.cluster.workers.get_mut(&worker) {
             Arc::make_mut(worker).release(at, resources);
+        }
+    }
+
+    fn keep_result(&mut self, at: &ElementKey, result: Option<&str>) {
+        let Some(result) = result.filter(|result| result.len() <= RESULT_BYTES_EACH_MAX) else { return };
+        let bytes = result.len() as u64;
+        if self.cluster.totals.result_bytes + bytes > RESULT_BYTES_MAX {
+            return;
+        }
+        self.cluster.totals.result_bytes += bytes;
+        self.job.header.result_bytes += bytes;
+        if let Some(element) = self.element_mut(at.task, at.index) {
+            element.result = Some(Arc::from(result));
         }
     }
 
@@ -134,8 +165,13 @@ impl Change<'_> {
         if failures <= retries && !doomed {
             return self.back_off(at, failures, ending);
         }
+        self.give_up(at, &ending.to_string());
+    }
+
+    /// The element has failed for good.
+    fn give_up(&mut self, at: &ElementKey, reason: &str) {
         self.move_element(at.task, at.index, TaskState::Failed);
-        self.emit(EventType::TaskFailed, at.task, at.index, Some(&ending.to_string()));
+        self.emit(EventType::TaskFailed, at.task, at.index, Some(reason));
         match self.job.spec.on_failure {
             OnFailure::Cancel => self.cancel_unstarted(),
             OnFailure::Continue => self.cancel_dependents(at.task),

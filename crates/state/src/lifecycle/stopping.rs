@@ -1,5 +1,6 @@
 //! Cancelling what has not started, and asking workers to end what runs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quorate_types::TaskIndex;
@@ -54,12 +55,11 @@ impl Change<'_> {
     pub(super) fn cancel_dependents(&mut self, task: u32) {
         let plan = self.job.plan.clone();
         let mut open: Vec<u32> = plan.dependents[task as usize].clone();
+        let mut seen: BTreeSet<u32> = open.iter().copied().collect();
         while let Some(dependent) = open.pop() {
-            let doomed_already = self.job.task(dependent).is_none_or(|t| t.head.fresh_cancelled);
-            if !doomed_already {
-                self.cancel_unstarted_of(dependent);
-                open.extend(&plan.dependents[dependent as usize]);
-            }
+            self.cancel_unstarted_of(dependent);
+            let next = plan.dependents[dependent as usize].iter().copied();
+            open.extend(next.filter(|task| seen.insert(*task)));
         }
     }
 

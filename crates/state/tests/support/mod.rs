@@ -75,6 +75,7 @@ impl Cluster {
             instance,
             replaces,
             replica: ReplicaId(1),
+            lease_ttl: quorate_types::Span(10_000),
         })))
     }
 

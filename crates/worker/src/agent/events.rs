@@ -18,8 +18,8 @@ impl Agent {
     pub(super) fn on_message(&mut self, message: ToWorker) {
         self.health.on_heard(Instant::now());
         match message {
-            ToWorker::Assigned { index, work } => {
-                let actions = self.table.on_assigned(index, work);
+            ToWorker::Assigned { index, all, work } => {
+                let actions = self.table.on_assigned(index, &all, work);
                 self.carry_out(actions);
             }
             ToWorker::Changed { index, work } => {

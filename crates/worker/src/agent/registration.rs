@@ -20,6 +20,9 @@ use crate::session::{DialError, Session, Welcome, dial};
 use crate::sys;
 use crate::watchdog::wire::{self, Order};
 
+/// A session that ends within this is one of those that should not be asked for again at once.
+const SHORT_SESSION: Duration = Duration::from_secs(1);
+
 /// What the cluster said to a hello.
 pub(super) enum Answer {
     /// By the server at this position.
@@ -63,6 +66,10 @@ pub(super) struct Registration {
     /// The deadline that it started with: what passed before is of an earlier registration.
     first_deadline: Option<Boottime>,
     rounds: u64,
+    /// When the present or last session began.
+    session_began: Option<Instant>,
+    /// Sessions in a row that ended soon after they began.
+    short_sessions: u32,
     /// The server to try first.
     server: usize,
     /// Which instance is on disk.
@@ -76,7 +83,32 @@ impl Registration {
         let instance = sys::random().map_err(WorkerError::Random)?;
         let groups = HashMap::new();
         let (epoch, first_deadline, recorded) = (None, None, None);
-        Ok(Self { instance, replaces, epoch, first_deadline, rounds: 0, server: 0, recorded, groups })
+        let (rounds, session_began, short_sessions, server) = (0, None, 0, 0);
+        Ok(Self {
+            instance,
+            replaces,
+            epoch,
+            first_deadline,
+            rounds,
+            session_began,
+            short_sessions,
+            server,
+            recorded,
+            groups,
+        })
+    }
+
+    fn on_session_lost(&mut self) {
+        let soon = self.session_began.is_some_and(|began| began.elapsed() < SHORT_SESSION);
+        self.short_sessions = if soon { self.short_sessions + 1 } else { 0 };
+    }
+
+    /// Before the first try: nothing, unless session after session ends at once.
+    fn pause(&self, limits: &Limits) -> Duration {
+        match self.short_sessions.checked_sub(3) {
+            None => Duration::ZERO,
+            Some(more) => limits.reconnect_first.saturating_mul(1 << more.min(8)).min(limits.reconnect_longest),
+        }
     }
 
     pub(super) fn groups(&mut self) -> &mut HashMap<AttemptKey, libc::pid_t> {
@@ -113,6 +145,7 @@ impl Agent {
             self.options.token.clone(),
             Arc::new(hello),
             self.options.limits.clone(),
+            self.registration.pause(&self.options.limits),
         );
         self.link = Link::Connecting(AbortOnDropHandle::new(tokio::spawn(dialing)));
     }
@@ -121,6 +154,7 @@ impl Agent {
     pub(super) fn reconnect(&mut self, why: &str) {
         if let Link::Up(session) = &self.link {
             tracing::info!(server = session.server, why, "session lost");
+            self.registration.on_session_lost();
             // The others first: this one has just failed.
             self.registration.server = (self.registration.server + 1) % self.options.servers.len();
             self.start_dialing();
@@ -148,6 +182,7 @@ impl Agent {
             self.registration.first_deadline = self.lease.deadline();
         }
         self.registration.epoch = Some(welcome.epoch);
+        self.registration.session_began = Some(Instant::now());
         self.spool.set_tail_bytes(welcome.output_tail_bytes);
         self.health.on_session(Instant::now(), welcome.heartbeat_every.as_duration());
         self.heartbeat = heartbeats(welcome.heartbeat_every.as_duration());
@@ -256,7 +291,9 @@ async fn connect_to_any(
     token: Option<String>,
     hello: Arc<Hello>,
     limits: Limits,
+    first_pause: Duration,
 ) -> Result<Answer, WorkerError> {
+    sleep(jittered(first_pause)).await;
     let mut pause = limits.reconnect_first;
     loop {
         for at in (0..servers.len()).map(|n| (first + n) % servers.len()) {

@@ -60,7 +60,7 @@ fn at(ms: u64) -> Boottime {
 /// A table that runs attempts 1 to `n`, pushed at index 10.
 fn running(n: u32) -> Table {
     let mut table = table();
-    table.on_assigned(LogIndex(10), work(&(1..=n).collect::<Vec<_>>(), &[]));
+    assigned(&mut table, 10, work(&(1..=n).collect::<Vec<_>>(), &[]));
     for n in 1..=n {
         assert_eq!(table.on_prepared(key(n), Ok(())), Some(Action::Spawn { key: key(n) }));
         table.on_spawned(key(n), at(0));
@@ -91,6 +91,21 @@ fn names(actions: &[Action]) -> Vec<String> {
 fn exit(table: &mut Table, n: u32, status: Status, ordered: bool) {
     assert_eq!(table.on_exited(key(n), status, ordered, Span(20)), Action::Collect { key: key(n) });
     table.on_collected(key(n), Leftover::default());
+}
+
+/// The whole truth at `index`, in one message.
+fn assigned(table: &mut Table, index: u64, work: Work) -> Vec<Action> {
+    let all: Vec<_> = work.start.iter().map(|order| order.key).chain(work.stop.iter().copied()).collect();
+    table.on_assigned(LogIndex(index), &all, work)
+}
+
+#[test]
+fn the_whole_truth_may_come_in_pieces() {
+    let mut table = table();
+    assigned(&mut table, 10, work(&[1], &[]));
+    let all: Vec<_> = work(&[1, 2, 3], &[]).start.iter().map(|order| order.key).collect();
+    assert_eq!(names(&table.on_assigned(LogIndex(12), &all, work(&[2], &[]))), ["prepare 2"]);
+    assert_eq!(names(&table.on_changed(LogIndex(12), work(&[3], &[]))), ["prepare 3"]);
 }
 
 #[test]
@@ -220,7 +235,7 @@ fn attempts_at_once_are_bounded() {
 #[test]
 fn older_pushes_are_ignored_equal_ones_are_not() {
     let mut table = running(1);
-    assert_eq!(table.on_assigned(LogIndex(9), work(&[], &[])), []);
+    assert_eq!(assigned(&mut table, 9, work(&[], &[])), []);
     assert_eq!(table.on_changed(LogIndex(9), work(&[2], &[1])), []);
     assert!(table.knows(&key(1)) && !table.knows(&key(2)));
     assert_eq!(names(&table.on_changed(LogIndex(10), work(&[2], &[]))), ["prepare 2"]);
@@ -232,7 +247,7 @@ fn the_whole_truth_ends_what_is_not_in_it() {
     let mut table = running(3);
     exit(&mut table, 2, Status::Exited(0), false);
     table.on_changed(LogIndex(11), work(&[4], &[]));
-    assert_eq!(names(&table.on_assigned(LogIndex(12), work(&[3, 5], &[]))), ["kill 1", "prepare 5"]);
+    assert_eq!(names(&assigned(&mut table, 12, work(&[3, 5], &[]))), ["kill 1", "prepare 5"]);
     // What is left of the others is discarded when it comes back, and nothing is reported.
     assert_eq!(table.on_exited(key(1), Status::Signalled(9), true, Span(1)), Action::Discard { key: key(1) });
     assert_eq!(table.on_prepared(key(4), Ok(())), Some(Action::Discard { key: key(4) }));
@@ -249,12 +264,12 @@ fn a_reconnect_keeps_attempts_and_sends_reports_again() {
     table.outbox.on_new_session();
     assert_eq!(sent(&mut table), before);
     // The end of attempt 1 is not committed: the replica still counts it as ours, and it is not run again.
-    assert_eq!(table.on_assigned(LogIndex(10), work(&[1, 2, 3], &[])), []);
+    assert_eq!(assigned(&mut table, 10, work(&[1, 2, 3], &[])), []);
     exit(&mut table, 2, Status::Exited(0), false);
     assert_eq!(sent(&mut table), [finished(2, Ending::Exited(0), 20)]);
     // It was committed, only the acknowledgement got lost: the truth lacks it, and so do the reports.
     table.outbox.on_new_session();
-    assert_eq!(table.on_assigned(LogIndex(13), work(&[2, 3], &[])), []);
+    assert_eq!(assigned(&mut table, 13, work(&[2, 3], &[])), []);
     assert!(!table.knows(&key(1)));
     let again = sent(&mut table);
     assert!(again.iter().all(|report| report.key != key(1)));
@@ -270,7 +285,7 @@ fn a_settled_attempt_is_never_started_again() {
     assert!(!table.knows(&key(1)));
     assert_eq!(table.seen(), LogIndex(20));
     // Pushes that left before the commit, by a replica that lags behind it; what else is in them counts.
-    assert_eq!(names(&table.on_assigned(LogIndex(15), work(&[1, 2, 3], &[]))), ["prepare 3"]);
+    assert_eq!(names(&assigned(&mut table, 15, work(&[1, 2, 3], &[]))), ["prepare 3"]);
     assert_eq!(table.on_changed(LogIndex(16), work(&[1], &[1])), []);
     assert_eq!(sent(&mut table), []);
     // A push from after the commit ends the watch.
@@ -329,7 +344,7 @@ fn a_reset_leaves_nothing_but_the_numbering_of_reports() {
     assert_eq!((table.seen(), table.next_time(), table.is_idle()), (LogIndex(0), None, true));
     assert_eq!(table.on_exited(key(2), Status::Signalled(9), true, Span(1)), Action::Discard { key: key(2) });
     // A new registration may see smaller indices: the cluster can have been restored.
-    table.on_assigned(LogIndex(3), noops(&[7]));
+    assigned(&mut table, 3, noops(&[7]));
     assert_eq!(table.outbox.next_batch().map(|batch| batch.seq), last.map(|seq| seq + 1));
 }
 

@@ -156,7 +156,8 @@ impl Session {
     }
 
     pub(crate) fn assign(&self, index: u64, work: Work) {
-        self.send(ToWorker::Assigned { index: LogIndex(index), work });
+        let all = work.start.iter().map(|order| order.key).chain(work.stop.iter().copied()).collect();
+        self.send(ToWorker::Assigned { index: LogIndex(index), all, work });
     }
 
     pub(crate) fn change(&self, index: u64, work: Work) {
