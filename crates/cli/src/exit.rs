@@ -92,7 +92,6 @@ fn client_code(error: &Error) -> u8 {
             | Code::Conflict
             | Code::Gone
             | Code::TooLarge
-            | Code::UnsupportedMediaType
             | Code::Overloaded
             | Code::Internal => REJECTED,
         },
@@ -120,12 +119,7 @@ fn client_hint(error: &Error) -> Option<&'static str> {
             Code::NotFound => Some("`quorate job list` and `quorate worker list` show what there is"),
             Code::Conflict => Some("`quorate job show ID` and `quorate cluster status` show the present state"),
             Code::Internal => Some("the replica's log says more"),
-            Code::InvalidJson
-            | Code::InvalidJob
-            | Code::MethodNotAllowed
-            | Code::Gone
-            | Code::TooLarge
-            | Code::UnsupportedMediaType => None,
+            Code::InvalidJson | Code::InvalidJob | Code::MethodNotAllowed | Code::Gone | Code::TooLarge => None,
         },
     }
 }
