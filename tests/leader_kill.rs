@@ -231,7 +231,7 @@ mod the_event_checkers {
         let shorter = BTreeMap::from([(1, (good.clone(), 3)), (2, (good[..2].to_vec(), 3))]);
         assert!(complaint(|| drop(agree(&shorter))).contains("more and less"));
         let other = vec![good[0].clone(), good[1].clone(), event("3.0", "y", "a", 1)];
-        let different = BTreeMap::from([(1, (good.clone(), 3)), (2, (other, 3))]);
+        let different = BTreeMap::from([(1, (good, 3)), (2, (other, 3))]);
         assert!(complaint(|| drop(agree(&different))).contains("different"));
     }
 

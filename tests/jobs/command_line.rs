@@ -35,7 +35,7 @@ async fn the_command_line_gives_the_codes_it_promises() {
     quorate(&servers, &["job", "submit", "-", "--wait"], r#"{"command":["true"]}"#).await.exits(0);
     quorate(&servers, &["job", "submit", "-", "--wait"], r#"{"command":["false"]}"#).await.exits(1);
     let refused = quorate(&servers, &["job", "submit", "-"], r#"{"command":[]}"#).await.exits(5);
-    assert!(refused.stderr.contains("/tasks/0/command") && refused.stdout.is_empty(), "{refused:?}");
+    assert!(refused.stderr.contains("/command") && refused.stdout.is_empty(), "{refused:?}");
     let many = "{\"command\":[\"true\"]}\n{\"command\":[\"true\"]}\n";
     let many = quorate(&servers, &["job", "submit", "-", "--wait"], many).await.exits(0);
     assert_eq!(many.stdout.lines().filter(|line| line.trim().parse::<u64>().is_ok()).count(), 2, "{many:?}");

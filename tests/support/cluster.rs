@@ -283,6 +283,23 @@ impl Cluster {
         found.filter(|leader| alive.contains(leader))
     }
 
+    /// Waits until the replicas have told each other where they serve HTTP: from then on only clients write.
+    pub(crate) async fn settled(&self) {
+        wait_until("every replica to know every other's address", PATIENCE, || async {
+            for id in self.alive() {
+                let view = self.at(id).try_get("/v1/cluster?consistency=stale").await?.ok().json();
+                let members = view["replicas"].as_array()?;
+                let is_known = |member: &Value| {
+                    let replica = member["id"].as_u64().and_then(|id| self.replicas.get(&id));
+                    replica.is_some_and(|replica| member["http"] == replica.http.as_str())
+                };
+                (members.len() == self.replicas.len() && members.iter().all(is_known)).then_some(())?;
+            }
+            Some(())
+        })
+        .await;
+    }
+
     /// A running replica that does not lead.
     pub(crate) async fn follower(&self) -> u64 {
         let leader = self.leader().await;

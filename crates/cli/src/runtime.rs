@@ -27,7 +27,8 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 
 /// Logs to standard error; short-lived commands log only what is wrong.
 pub(crate) fn start_logging(process: Option<&ProcessArgs>) {
-    let default = if process.is_some() { "info" } else { "warn" };
+    // openraft warns of every try to reach a dead replica; what matters of that our own crates say.
+    let default = if process.is_some() { "info,openraft=error" } else { "warn,openraft=error" };
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // A second subscriber can only come from a test that runs two commands; the first one stays.

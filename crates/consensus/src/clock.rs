@@ -2,11 +2,21 @@
 //!
 //! So a wall clock that jumps moves nobody's timers, and time in the state never runs backwards: a new
 //! leader begins at the later of its wall clock and the state's time.
+//!
+//! Forward there is a bound too: a takeover moves time by at most a day. Time can't be taken back, and it
+//! drives retention: one leader whose wall clock is years ahead would drop the archive and end every
+//! session, and the cluster would keep its false time for good. With the bound it costs a day at worst, and
+//! a person is told. The price: a cluster that was off for longer begins with a time that is behind, and
+//! catches up a day with each takeover. Behind does no harm, timers are only late; so that is the safer
+//! side. The first leader of a cluster has no time to compare with, and is believed.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use quorate_types::{Span, Timestamp};
+
+/// How far a takeover may move time.
+const LEAP_MAX: Span = Span::from_secs(24 * 3600);
 
 #[derive(Debug, Default)]
 pub(crate) struct LeaderClock(Mutex<Option<Reign>>);
@@ -25,19 +35,32 @@ impl Reign {
 }
 
 impl LeaderClock {
-    /// The time of the leader in `term`, when the state's time is `state_now`.
+    /// The time of the leader in `term`, when the state is complete and its time is `state_now`.
     pub(crate) fn now(&self, term: u64, state_now: Timestamp) -> Timestamp {
         let mut reign = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let earlier = reign.map(|reign| reign.now()).unwrap_or_default();
         match *reign {
             Some(present) if present.term == term => earlier.max(state_now),
             Some(_) | None => {
-                let base = Timestamp::from_wall_clock().max(state_now).max(earlier);
+                let base = take_over(Timestamp::from_wall_clock(), state_now.max(earlier));
                 *reign = Some(Reign { term, base, since: Instant::now() });
                 base
             }
         }
     }
+}
+
+/// Where a leader's time begins.
+fn take_over(wall_clock: Timestamp, known: Timestamp) -> Timestamp {
+    let latest = known.plus(LEAP_MAX);
+    if known == Timestamp::default() || wall_clock <= latest {
+        return wall_clock.max(known);
+    }
+    tracing::error!(
+        wall_clock = %wall_clock, cluster_time = %known, begins_at = %latest,
+        "the wall clock is more than a day ahead of the cluster's time; check it, the cluster follows by a day only"
+    );
+    latest
 }
 
 #[cfg(test)]
@@ -55,5 +78,22 @@ mod tests {
         let third = clock.now(2, Timestamp(0));
         assert!(third >= second, "a new term of the same replica goes on from its own clock");
         assert!(third.since(ahead) < Span::from_secs(60));
+    }
+
+    #[test]
+    fn a_takeover_moves_time_by_a_day_at_most() {
+        let (day, now) = (LEAP_MAX.0, 1_700_000_000_000);
+        let table = [
+            ("a fresh cluster", now, 0, now),
+            ("in order", now + 50, now, now + 50),
+            ("behind", now - 5 * day, now, now),
+            ("a night off", now + day / 2, now, now + day / 2),
+            ("to the day", now + day, now, now + day),
+            ("a false year", now + 365 * day, now, now + day),
+            ("the end of time", u64::MAX, now, now + day),
+        ];
+        for (what, wall_clock, known, expected) in table {
+            assert_eq!(take_over(Timestamp(wall_clock), Timestamp(known)), Timestamp(expected), "{what}");
+        }
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! The payload is bincode's standard configuration over serde. What can't be decoded is never skipped:
 //! the error names the place, and the replica stops.
+//!
+//! Peers' messages are the same bytes, and a stranger's first one is read before its token is: so no
+//! length is believed. bincode makes room for what a length claims before it looks at the input; here a
+//! limit that grows with the input comes first, and a short input can only ask for little.
 
 use std::io;
 
@@ -65,9 +69,20 @@ impl CodecError {
     }
 }
 
-pub(crate) fn config() -> impl bincode::config::Config {
+fn config() -> bincode::config::Configuration {
     bincode::config::standard()
 }
+
+/// What decoding may claim for each byte of the input. bincode counts a number at its full width though it
+/// is written in one byte; `u64` is the widest that we have.
+const CLAIM_FACTOR: usize = 8;
+/// The steps of the limit, in bytes of input: a handshake, messages of several sizes, the largest frame by
+/// default, and more than any record has. A false claim costs no more memory than its step allows.
+const SMALL: usize = 4 << 10;
+const MEDIUM: usize = 128 << 10;
+const LARGE: usize = 4 << 20;
+const FRAME: usize = 32 << 20;
+const HUGE: usize = 128 << 20;
 
 pub(crate) fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
     bincode::serde::encode_to_vec(value, config()).map_err(|e| CodecError::Payload(e.to_string()))
@@ -81,7 +96,20 @@ pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecEr
 
 /// Decodes the value at the front of `bytes`, and says how many bytes it took.
 pub(crate) fn take_from<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
-    bincode::serde::decode_from_slice(bytes, config()).map_err(|e| CodecError::Payload(e.to_string()))
+    match bytes.len() {
+        len if len <= SMALL => decode_within::<{ SMALL * CLAIM_FACTOR }, T>(bytes),
+        len if len <= MEDIUM => decode_within::<{ MEDIUM * CLAIM_FACTOR }, T>(bytes),
+        len if len <= LARGE => decode_within::<{ LARGE * CLAIM_FACTOR }, T>(bytes),
+        len if len <= FRAME => decode_within::<{ FRAME * CLAIM_FACTOR }, T>(bytes),
+        len if len <= HUGE => decode_within::<{ HUGE * CLAIM_FACTOR }, T>(bytes),
+        // Beyond every frame and record: not ours.
+        len => Err(CodecError::Payload(format!("{len} bytes are too many"))),
+    }
+}
+
+fn decode_within<const LIMIT: usize, T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
+    let decoded = bincode::serde::decode_from_slice(bytes, config().with_limit::<LIMIT>());
+    decoded.map_err(|e| CodecError::Payload(e.to_string()))
 }
 
 pub(crate) fn encode<T: Serialize + ?Sized>(kind: Kind, value: &T) -> Result<Vec<u8>, CodecError> {
@@ -170,6 +198,36 @@ mod tests {
         }
         for len in 0..record.len() {
             assert!(decode::<String>(Kind::LogEntry, &record[..len]).is_err());
+        }
+    }
+
+    /// What follows a claim of `2^62` bytes, in bincode's varint.
+    fn huge_claim() -> Vec<u8> {
+        [&[253][..], &(1_u64 << 62).to_le_bytes()].concat()
+    }
+
+    #[test]
+    fn a_claimed_length_makes_no_room() {
+        for claim in [huge_claim(), [&[252][..], &u32::MAX.to_le_bytes()].concat(), vec![251, 0xff, 0xff]] {
+            assert!(from_bytes::<String>(&claim).is_err());
+            assert!(from_bytes::<Vec<u64>>(&claim).is_err());
+            assert!(take_from::<bytes::Bytes>(&claim).is_err());
+            assert!(decode::<String>(Kind::Vote, &wrap(Kind::Vote, &claim)).is_err());
+            let padded = [&claim[..], &vec![7; MEDIUM - 100]].concat();
+            assert!(from_bytes::<Vec<String>>(&padded).is_err());
+        }
+        let limited = from_bytes::<String>(&huge_claim()).unwrap_err().to_string();
+        assert!(limited.contains("LimitExceeded"), "bincode had begun to read: {limited}");
+    }
+
+    #[test]
+    fn the_limit_never_stands_in_the_way_of_what_was_encoded() {
+        for len in [1, SMALL - 3, SMALL, SMALL + 1, MEDIUM, MEDIUM + 1, LARGE, LARGE + 1] {
+            // Numbers that are eight times as wide as they are long, the worst that we have.
+            let numbers = vec![(7_u64, Some(3_u32)); len / 3];
+            assert_eq!(from_bytes::<Vec<(u64, Option<u32>)>>(&to_bytes(&numbers).unwrap()), Ok(numbers));
+            let text = "x".repeat(len);
+            assert_eq!(from_bytes::<String>(&to_bytes(&text).unwrap()), Ok(text));
         }
     }
 

@@ -19,12 +19,13 @@ use crate::archive::Archive;
 use crate::clock::LeaderClock;
 use crate::error::{ArchiveError, CallError, FatalError, MembershipError, ProposeError, ReadError};
 use crate::fatal::Fatal;
+use crate::freshness::Freshness;
 use crate::leadership::{Leaders, Leadership};
 use crate::log::Writer;
 use crate::machine::Published;
 use crate::membership::Membership;
 use crate::options::{Addresses, Timing, Version};
-use crate::propose::{self, Committed, FencedWriter, Proposer};
+use crate::propose::{Committed, FencedWriter, Proposer};
 use crate::read::Reads;
 use crate::transport::dial::Destination;
 use crate::transport::handshake::Purpose;
@@ -35,8 +36,6 @@ use crate::type_config::Raft;
 
 /// How long a leader that is shut down tries to hand over.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(1);
-/// A stale read is wanted when raft is in trouble: it must not wait for it.
-const STALENESS_WAIT: Duration = Duration::from_millis(50);
 /// Raft stops at once, unless a disk hangs.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
@@ -48,8 +47,7 @@ pub(crate) struct Running {
     pub(crate) id: ReplicaId,
     pub(crate) raft: Raft,
     pub(crate) timing: Timing,
-    /// How long a quorum's acknowledgement lasts.
-    pub(crate) lease: Duration,
+    pub(crate) freshness: Freshness,
     pub(crate) frame_bytes_max: usize,
     pub(crate) published: Published,
     pub(crate) proposer: Arc<Proposer>,
@@ -166,33 +164,27 @@ impl Handle {
         self.0.leaders.leadership.subscribe()
     }
 
-    /// How long ago this replica certainly had what was committed: when it last heard from a leader, or as
-    /// the leader from its quorum. `None`: never, or raft does not answer.
+    /// How long ago this replica had applied all that was committed, as far as its leader had told it. A
+    /// leader alone, or with its quorum behind it, has that now. `None`: never since it started.
     pub async fn staleness(&self) -> Option<Duration> {
-        if let Some(acked) = self.0.status().quorum_ack_ms {
-            return Some(Duration::from_millis(acked));
-        }
-        let heard = self.0.raft.with_raft_state(|state| state.vote_last_modified());
-        let heard = timeout(STALENESS_WAIT, heard).await.ok()?.ok()??;
-        Some(heard.elapsed())
+        self.0.freshness.staleness().await
     }
 
     /// Whether this replica leads, and a quorum acknowledged that so recently that no other replica
     /// can lead yet.
     pub fn holds_quorum_lease(&self) -> bool {
-        let metrics = self.0.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let alone = metrics.membership_config.voter_ids().eq([metrics.id]);
-        let acked = metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < self.0.lease);
-        metrics.state == ServerState::Leader && (acked || alone)
+        self.0.freshness.holds_quorum_lease()
     }
 
     /// The time the leader stamps entries with now; on other replicas an estimate of it.
     pub fn leader_time(&self) -> Timestamp {
-        if self.0.leaders.leadership.borrow().local {
-            return propose::now(&self.0.raft, &self.0.clock, &self.0.published);
+        let leadership = *self.0.leaders.leadership.borrow();
+        let known = self.0.published.version().state.now();
+        if leadership.local {
+            self.0.clock.now(leadership.term, known)
+        } else {
+            Timestamp::from_wall_clock().max(known)
         }
-        Timestamp::from_wall_clock().max(self.0.published.version().state.now())
     }
 
     /// Sends a request to another replica's [`Self::on_call`] handler, over a connection for such requests.

@@ -4,7 +4,7 @@
 //! `log/` (the raft log: writer thread, cache, reader) and `archive` lie on `disk/`, the storage seam;
 //! `snapshot/` holds the state in files; `codec` is how all of it is encoded; `storage` and `identity`
 //! open the folder. `machine` applies entries. `propose/` brings commands into the log, `read` makes
-//! reads linearizable, `membership` changes who takes part, `naming` gives cluster and folders their
+//! reads linearizable, `freshness` says how stale a replica is, `membership` changes who takes part, `naming` gives cluster and folders their
 //! names. `transport/` is how replicas talk.
 //!
 //! Invariants:
@@ -22,6 +22,7 @@ mod clock;
 mod codec;
 mod error;
 mod fatal;
+mod freshness;
 mod handle;
 mod identity;
 mod leadership;

@@ -101,9 +101,8 @@ impl Machine {
     }
 
     fn apply_commands(&mut self, index: LogIndex, commands: &Commands) -> Applied {
-        let bytes = commands.bytes.len() as u64;
-        let total = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if total >= self.snapshot_log_bytes && total - bytes < self.snapshot_log_bytes {
+        let before = self.bytes.fetch_add(commands.bytes.len() as u64, Ordering::Relaxed);
+        if passes_multiple(before, commands.bytes.len() as u64, self.snapshot_log_bytes) {
             self.published.snapshot_due.notify_one();
         }
         self.state.apply(index, &commands.entry)
@@ -126,6 +125,13 @@ impl Machine {
     fn meta(&self) -> SnapshotMeta {
         SnapshotMeta { last_log_id: self.last_applied, last_membership: self.membership.clone() }
     }
+}
+
+/// Whether a sum passes a multiple of `step`. Every multiple counts: the first bell may ring while an earlier
+/// snapshot is still being built, and raft begins none then.
+fn passes_multiple(before: u64, added: u64, step: u64) -> bool {
+    let step = step.max(1);
+    before.saturating_add(added) / step > before / step
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {
@@ -186,5 +192,17 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<TypeConfig, SnapshotFile>>> {
         let current = self.snapshots.current();
         Ok(current.map(|(meta, snapshot)| SnapshotOf::<TypeConfig, _> { meta, snapshot }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_multiple_rings() {
+        let rings: Vec<u64> = (0..40).map(|n| n * 30).filter(|before| passes_multiple(*before, 30, 256)).collect();
+        assert_eq!(rings, [240, 510, 750, 1020]);
+        assert!(passes_multiple(10, 1000, 256) && !passes_multiple(0, 255, 256) && passes_multiple(0, 256, 256));
     }
 }

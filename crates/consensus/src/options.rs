@@ -105,6 +105,9 @@ pub struct Limits {
     pub peer_frame_bytes_max: usize,
     /// Inbound peer connections: six purposes, a dozen peers, and room for reconnects.
     pub peer_connections: usize,
+    /// Inbound connections that have not shaken hands yet. They have no part in `peer_connections`, and when
+    /// there are too many, the one that came first goes: a stranger's silence keeps no member out.
+    pub peer_handshakes: usize,
     /// Requests under way on one peer connection; more are refused at once.
     pub peer_requests: usize,
     /// AppendEntries requests in flight to one follower.
@@ -148,6 +151,7 @@ impl Default for Limits {
             queued_proposal_bytes: 64 << 20,
             peer_frame_bytes_max: 32 << 20,
             peer_connections: 256,
+            peer_handshakes: 64,
             peer_requests: 256,
             append_pipeline: 32,
             append_entries_max: 512,

@@ -109,8 +109,15 @@ impl ReadsTask {
     async fn ask_until_answered(&mut self, waiting: &mut Vec<oneshot::Sender<LogIndex>>) -> Option<LogIndex> {
         loop {
             let route = self.routes.borrow_and_update().clone();
-            if let Some(index) = self.ask(&route).await {
-                return Some(index);
+            let mut routes = self.routes.clone();
+            // A leader that went silent is not waited for once somebody else leads.
+            let index = tokio::select! {
+                biased;
+                index = self.ask(&route) => index,
+                Ok(()) = routes.changed() => continue,
+            };
+            if index.is_some() {
+                return index;
             }
             waiting.retain(|reply| !reply.is_closed());
             if waiting.is_empty() {

@@ -17,6 +17,7 @@ use crate::clock::LeaderClock;
 use crate::disk::Disk;
 use crate::error::{FatalError, StartError};
 use crate::fatal::Fatal;
+use crate::freshness::Freshness;
 use crate::handle::{Closing, Handle, Running};
 use crate::identity::{self, Identity};
 use crate::leadership::{self, Leaders};
@@ -32,7 +33,7 @@ use crate::storage::{Folder, Storage};
 use crate::transport::Local;
 use crate::transport::link::Links;
 use crate::transport::network::Network;
-use crate::transport::server::Server;
+use crate::transport::server::{CallHandler, Server};
 use crate::type_config::Raft;
 
 /// Starts a replica on its data folder.
@@ -92,10 +93,9 @@ fn config(timing: &Timing, limits: &Limits) -> Result<Config, StartError> {
     config.validate().map_err(|e| StartError::Timing(e.to_string()))
 }
 
-/// What is there before raft is.
-struct Ground {
+/// The open folder, with the writer thread that owns its disk from now on.
+struct OpenStorage {
     identity: Identity,
-    published: Published,
     fatal: Fatal,
     writer: Writer,
     archive: Archive,
@@ -104,8 +104,7 @@ struct Ground {
     closing: Closing,
 }
 
-fn lay_ground(options: &Options, storage: Storage) -> io::Result<Ground> {
-    let limits = &options.limits;
+fn start_writer(limits: &Limits, storage: Storage) -> io::Result<OpenStorage> {
     let (log, fatal, overlay) = (Arc::new(storage.log), Fatal::new(), Arc::<Overlay>::default());
     let thread = WriterThread {
         disk: storage.disk.clone(),
@@ -116,9 +115,8 @@ fn lay_ground(options: &Options, storage: Storage) -> io::Result<Ground> {
         group_max: limits.write_group,
     };
     let (writer, writer_thread) = thread.spawn(limits.write_queue)?;
-    Ok(Ground {
+    Ok(OpenStorage {
         identity: storage.identity,
-        published: Published::new(),
         fatal,
         archive: Archive::new(overlay, storage.disk.clone(), writer.clone(), limits.archive_backlog_bytes),
         snapshots: storage.snapshots,
@@ -131,36 +129,73 @@ fn lay_ground(options: &Options, storage: Storage) -> io::Result<Ground> {
 async fn run(options: Options, storage: Storage) -> Result<Handle, StartError> {
     let config = config(&options.timing, &options.limits)?;
     let lease = Duration::from_millis(config.election_timeout_max);
-    let dir = options.dir.clone();
-    let failed = |source| StartError::Folder { dir: dir.clone(), source };
-    let ground = lay_ground(&options, storage).map_err(failed)?;
+    let failed = |source| StartError::Folder { dir: options.dir.clone(), source };
+    let storage = start_writer(&options.limits, storage).map_err(failed)?;
     let incarnation = identity::random().map_err(failed)?;
+    let tasks = Tasks { tracker: TaskTracker::new(), stop: CancellationToken::new() };
+    let peers = Peers::new(&options, &storage, &tasks);
+    let raft = start_raft(&options, config, &storage, &peers).await?;
+    found(&raft, &options.start, &storage.identity).await?;
 
-    let local = Arc::new(Local {
-        id: options.id,
-        storage: ground.identity.storage,
-        cluster: AtomicU64::new(ground.identity.cluster),
-        token: options.token.clone(),
-        published: ground.published.clone(),
-        fatal: ground.fatal.clone(),
-        limits: options.limits,
-        estranged: Mutex::default(),
-    });
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let links = Links::new(local.clone(), tasks.clone(), stop.clone());
-    let network = Network { local: local.clone(), links: links.clone(), archive: ground.archive.clone() };
+    let services = Services::start(&options, &raft, &peers, &tasks, ServiceOptions { incarnation, lease });
+    services.spawn_housekeeping(&storage, &peers, &tasks);
+    let server = services.server(&storage, &peers);
+    tasks.tracker.spawn(server.run(options.listener, tasks.tracker.clone(), tasks.stop.clone()));
+    Ok(Handle(Arc::new(services.into_running(options.timing, peers, storage, tasks))))
+}
+
+/// What runs beside raft, and how it is stopped.
+struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(self.stop.clone().run_until_cancelled_owned(task));
+    }
+}
+
+/// This replica towards its peers, and the way to them.
+struct Peers {
+    local: Arc<Local>,
+    links: Links,
+}
+
+impl Peers {
+    fn new(options: &Options, storage: &OpenStorage, tasks: &Tasks) -> Self {
+        let local = Arc::new(Local {
+            id: options.id,
+            storage: storage.identity.storage,
+            cluster: AtomicU64::new(storage.identity.cluster),
+            token: options.token.clone(),
+            published: Published::new(),
+            fatal: storage.fatal.clone(),
+            limits: options.limits,
+            estranged: Mutex::default(),
+        });
+        let links = Links::new(local.clone(), tasks.tracker.clone(), tasks.stop.clone());
+        Self { local, links }
+    }
+}
+
+async fn start_raft(
+    options: &Options,
+    config: Config,
+    storage: &OpenStorage,
+    peers: &Peers,
+) -> Result<Raft, StartError> {
+    let (local, links, archive) = (peers.local.clone(), peers.links.clone(), storage.archive.clone());
     let machine = Machine::new(MachineParts {
-        published: ground.published.clone(),
+        published: local.published.clone(),
         observer: options.observer.clone(),
-        archive: ground.archive.clone(),
-        snapshots: ground.snapshots.clone(),
+        archive: archive.clone(),
+        snapshots: storage.snapshots.clone(),
         snapshot_log_bytes: options.limits.snapshot_log_bytes,
     });
-    let raft = Raft::new(options.id.0, Arc::new(config), network, ground.log.clone(), machine).await;
-    let raft = raft.map_err(|e| StartError::Raft(e.to_string()))?;
-    found(&raft, &options.start, &ground.identity).await?;
-    let workshop = Workshop { options, ground, local, raft, links, tasks, stop, incarnation, lease };
-    Ok(workshop.open())
+    let network = Network { local, links, archive };
+    let raft = Raft::new(options.id.0, Arc::new(config), network, storage.log.clone(), machine).await;
+    raft.map_err(|e| StartError::Raft(e.to_string()))
 }
 
 /// Makes the first membership, if this replica is one of the first and has none.
@@ -185,113 +220,128 @@ async fn found(raft: &Raft, start: &Start, identity: &Identity) -> Result<(), St
     }
 }
 
-/// Everything that the tasks and the handle are made of.
-struct Workshop {
-    options: Options,
-    ground: Ground,
-    local: Arc<Local>,
+/// The parts of a replica that work on top of raft; their tasks run.
+struct Services {
     raft: Raft,
-    links: Links,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    leaders: Arc<Leaders>,
+    clock: Arc<LeaderClock>,
+    freshness: Freshness,
+    batcher: Batcher,
+    proposer: Arc<Proposer>,
+    fenced: Arc<FencedWriter>,
+    reads: Reads,
+    membership: Membership,
+    calls: Arc<OnceLock<CallHandler>>,
+}
+
+#[derive(Clone, Copy)]
+struct ServiceOptions {
+    /// Random for each start.
     incarnation: u64,
+    /// How long a quorum's acknowledgement lasts.
     lease: Duration,
 }
 
-impl Workshop {
-    fn open(self) -> Handle {
-        let (timing, limits) = (self.options.timing, self.options.limits);
-        let (raft, published) = (self.raft.clone(), self.ground.published.clone());
-        let clock = Arc::<LeaderClock>::default();
+impl Services {
+    fn start(options: &Options, raft: &Raft, peers: &Peers, tasks: &Tasks, own: ServiceOptions) -> Self {
+        let (timing, limits, published) = (options.timing, options.limits, &peers.local.published);
         let leaders = Arc::new(Leaders { leadership: watch::Sender::default(), routes: watch::Sender::default() });
-        self.spawn(leadership::follow(raft.clone(), leaders.clone()));
+        tasks.spawn(leadership::follow(raft.clone(), leaders.clone()));
+        let freshness = Freshness::new(raft.clone(), published.clone(), own.lease);
+        tasks.spawn(freshness.clone().follow(timing.heartbeat));
 
+        let clock = Arc::<LeaderClock>::default();
         let (batcher, batcher_task) = Batcher::new(raft.clone(), clock.clone(), published.clone(), limits);
-        self.spawn(batcher_task.run());
-        let (forwarder, forwarder_task) = Forwarder::new(self.links.clone(), limits, self.tasks.clone());
-        self.spawn(forwarder_task.run());
-        let routes = leaders.routes.subscribe();
+        tasks.spawn(batcher_task.run());
+        let proposer = start_proposer(options, peers, tasks, &leaders, &batcher, own.incarnation);
+        let (id, links, routes) = (options.id, peers.links.clone(), leaders.routes.subscribe());
         let (reads, reads_task) = Reads::new(published.clone(), timing.propose_wait, |queue| {
-            ReadsTask::new(queue, self.local.id, raft.clone(), self.links.clone(), routes.clone())
+            ReadsTask::new(queue, id, raft.clone(), links.clone(), routes.clone())
         });
-        self.spawn(reads_task.run());
+        tasks.spawn(reads_task.run());
 
-        let proposer = Arc::new(Proposer {
-            id: self.local.id,
-            batcher: batcher.clone(),
-            forwarder,
-            origins: Origins::new(self.incarnation),
-            routes: routes.clone(),
-            wait: timing.propose_wait,
-            command_bytes_max: limits.command_bytes_max,
-            stop: self.stop.clone(),
-        });
+        let (raft, published) = (raft.clone(), published.clone());
         let fenced = FencedWriter { raft: raft.clone(), clock: clock.clone(), published: published.clone(), limits };
-        let membership = Membership {
-            id: self.local.id,
-            raft: raft.clone(),
-            links: self.links.clone(),
-            routes,
-            published: published.clone(),
-            timing,
-            limits,
-            one_at_a_time: Arc::new(Semaphore::new(1)),
-        };
-        let running = Running {
-            id: self.local.id,
-            raft,
-            timing,
-            lease: self.lease,
-            frame_bytes_max: limits.peer_frame_bytes_max,
-            published,
-            proposer,
-            fenced: Arc::new(fenced),
-            reads,
-            membership,
-            links: self.links.clone(),
-            calls: Arc::new(OnceLock::new()),
-            archive: self.ground.archive.clone(),
-            writer: self.ground.writer.clone(),
-            leaders,
-            clock,
-            fatal: self.ground.fatal.clone(),
-            stop: self.stop.clone(),
-            tasks: self.tasks.clone(),
-            storage: Mutex::default(),
-        };
-        self.finish(running, batcher)
+        let one_at_a_time = Arc::new(Semaphore::new(1));
+        let membership = Membership { id, raft: raft.clone(), links, routes, published, timing, limits, one_at_a_time };
+        let (fenced, calls) = (Arc::new(fenced), Arc::default());
+        Self { raft, leaders, clock, freshness, batcher, proposer, fenced, reads, membership, calls }
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(task));
-    }
-
-    fn finish(self, mut running: Running, batcher: Batcher) -> Handle {
+    /// Names, snapshots, and an eye on raft.
+    fn spawn_housekeeping(&self, storage: &OpenStorage, peers: &Peers, tasks: &Tasks) {
         let naming = Naming {
-            local: self.local.clone(),
-            identity: self.ground.identity,
-            writer: self.ground.writer.clone(),
-            proposer: running.proposer.clone(),
-            fenced: running.fenced.clone(),
-            leadership: running.leaders.leadership.subscribe(),
+            local: peers.local.clone(),
+            identity: storage.identity,
+            writer: storage.writer.clone(),
+            proposer: self.proposer.clone(),
+            fenced: self.fenced.clone(),
+            leadership: self.leaders.leadership.subscribe(),
         };
-        self.spawn(naming.run());
-        self.spawn(take_due_snapshots(running.raft.clone(), running.published.clone()));
-        self.spawn(watch_raft(running.raft.clone(), self.ground.fatal.clone()));
-        let server = Arc::new(Server {
-            local: self.local.clone(),
-            raft: running.raft.clone(),
-            snapshots: self.ground.snapshots.clone(),
-            archive: self.ground.archive.clone(),
-            batcher,
-            membership: running.membership.clone(),
-            calls: running.calls.clone(),
-        });
-        let Self { options, ground, tasks, stop, .. } = self;
-        tasks.spawn(server.run(options.listener, tasks.clone(), stop));
-        running.storage = Mutex::new(Some(ground.closing));
-        Handle(Arc::new(running))
+        tasks.spawn(naming.run());
+        tasks.spawn(take_due_snapshots(self.raft.clone(), peers.local.published.clone()));
+        tasks.spawn(watch_raft(self.raft.clone(), storage.fatal.clone()));
     }
+
+    fn server(&self, storage: &OpenStorage, peers: &Peers) -> Arc<Server> {
+        Arc::new(Server {
+            local: peers.local.clone(),
+            raft: self.raft.clone(),
+            snapshots: storage.snapshots.clone(),
+            archive: storage.archive.clone(),
+            batcher: self.batcher.clone(),
+            membership: self.membership.clone(),
+            calls: self.calls.clone(),
+        })
+    }
+
+    fn into_running(self, timing: Timing, peers: Peers, storage: OpenStorage, tasks: Tasks) -> Running {
+        Running {
+            id: peers.local.id,
+            raft: self.raft,
+            timing,
+            freshness: self.freshness,
+            frame_bytes_max: peers.local.limits.peer_frame_bytes_max,
+            published: peers.local.published.clone(),
+            proposer: self.proposer,
+            fenced: self.fenced,
+            reads: self.reads,
+            membership: self.membership,
+            links: peers.links,
+            calls: self.calls,
+            archive: storage.archive,
+            writer: storage.writer,
+            leaders: self.leaders,
+            clock: self.clock,
+            fatal: storage.fatal,
+            stop: tasks.stop,
+            tasks: tasks.tracker,
+            storage: Mutex::new(Some(storage.closing)),
+        }
+    }
+}
+
+fn start_proposer(
+    options: &Options,
+    peers: &Peers,
+    tasks: &Tasks,
+    leaders: &Leaders,
+    batcher: &Batcher,
+    incarnation: u64,
+) -> Arc<Proposer> {
+    let (links, routes, limits) = (peers.links.clone(), leaders.routes.subscribe(), options.limits);
+    let (forwarder, task) = Forwarder::new(links, routes.clone(), limits, tasks.tracker.clone());
+    tasks.spawn(task.run());
+    Arc::new(Proposer {
+        id: options.id,
+        batcher: batcher.clone(),
+        forwarder,
+        origins: Origins::new(incarnation),
+        routes,
+        wait: options.timing.propose_wait,
+        command_bytes_max: limits.command_bytes_max,
+        stop: tasks.stop.clone(),
+    })
 }
 
 /// Takes a snapshot when many bytes were applied; openraft itself only counts entries.

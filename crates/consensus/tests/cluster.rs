@@ -210,6 +210,41 @@ async fn replicas_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_may_be_added_again_with_another_http_address_only() {
+    let cluster = Cluster::start(3).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let (id, mut there) = (cluster.handle(follower).id(), harness::addresses(cluster.replicas[follower].address));
+    there.http = "http://elsewhere:1".into();
+    assert_eq!(cluster.handle(leader).add_replica(id, there.clone()).await, Ok(()));
+    there.peer = "elsewhere:2".into();
+    let moved = cluster.handle(leader).add_replica(id, there).await;
+    assert!(matches!(moved, Err(MembershipError::OtherAddresses { .. })), "{moved:?}");
+    cluster.shutdown().await;
+}
+
+/// A first attempt that was cut short leaves a learner; the next one makes a voter of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn adding_goes_on_until_the_replica_votes() {
+    let limits = quorate_consensus::Limits { catch_up_wait: Duration::from_millis(300), ..Default::default() };
+    let mut cluster = Cluster::start_with(1, limits).await;
+    cluster.leader().await;
+    let new = cluster.join(2).await;
+    let mut there = harness::addresses(cluster.replicas[new].address);
+    cluster.replicas[new].halt().await;
+    let first = cluster.handle(0).add_replica(ReplicaId(2), there.clone()).await;
+    assert_eq!(first, Err(MembershipError::CatchingUp(ReplicaId(2))));
+    cluster.replicas[new].start(quorate_consensus::Start::Join, limits, cluster.token.clone()).await.unwrap();
+    there.http.clear();
+    let start = Instant::now();
+    while let Err(error) = cluster.handle(0).add_replica(ReplicaId(2), there.clone()).await {
+        assert!(error == MembershipError::CatchingUp(ReplicaId(2)) && start.elapsed() < harness::PATIENCE, "{error}");
+    }
+    let votes = cluster.handle(0).status().members.iter().any(|member| member.id == ReplicaId(2) && member.voter);
+    assert!(votes, "it was added and is a learner");
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_with_a_wiped_folder_is_refused() {
     let mut cluster = Cluster::start(3).await;
     cluster.handle(0).propose(submit(10)).await.unwrap();

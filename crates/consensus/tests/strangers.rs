@@ -34,12 +34,15 @@ async fn garbage_is_refused_with_a_reason() {
     cluster.leader().await;
     let address = cluster.replicas[0].address;
     let http = b"GET / HTTP/1.1\r\nHost: quorate\r\n\r\n";
-    let refused: [&[u8]; 6] = [
+    // cluster 0, from 2, to 1, storage 0, purpose 0, and a token of 2^62 bytes.
+    let claim = [&b"QRTE\x01\x00\x00\x02\x01\x00\x00\x01\xfd"[..], &(1_u64 << 62).to_le_bytes()].concat();
+    let refused: [&[u8]; 7] = [
         http,
         &frame(b""),
         &frame(b"QRTE"),
         &frame(b"what is this?"),
         &frame(b"QRTE\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+        &frame(&claim),
         &frame(b"QRTE\x63\x00anything of a later version"),
     ];
     for bytes in refused {
@@ -50,6 +53,23 @@ async fn garbage_is_refused_with_a_reason() {
     send(address, b"").await;
     send(address, &[0, 0, 1, 0, b'Q']).await;
     cluster.handle(0).propose(submit(10)).await.unwrap();
+    cluster.shutdown().await;
+}
+
+/// More silent connections than there are places of any kind, and still whoever comes is attended to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_silent_keep_nobody_out() {
+    let limits = Limits { peer_connections: 40, ..Limits::default() };
+    let cluster = Cluster::start_with(1, limits).await;
+    let address = cluster.replicas[0].address;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+        if silent.len() % 50 == 0 {
+            let answer = send(address, &frame(b"who is there?")).await;
+            assert!(answer.len() > 4, "with {} silent connections nobody gets in", silent.len());
+        }
+    }
     cluster.shutdown().await;
 }
 

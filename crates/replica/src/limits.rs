@@ -14,6 +14,8 @@ pub(crate) const REQUESTS_MAX: usize = 16_384;
 /// How long a client may take to send a request's head, and its body or the next line of it.
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of its answer.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Lines of one NDJSON submission that are under way at once.
 pub(crate) const BULK_IN_FLIGHT: usize = 256;
 /// The longest `?wait=`.

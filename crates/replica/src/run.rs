@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use quorate_consensus::{Addresses, Handle, Limits, Options};
 use quorate_state::command::Command;
-use quorate_types::ReplicaId;
+use quorate_types::{Problem, ReplicaId};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -60,12 +60,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let background = [
         tokio::spawn(app.leader.clone().run(stop.clone())),
         tokio::spawn(announce(handle.clone(), advertise.clone(), stop.clone())),
-        tokio::spawn(join(handle.clone(), config.clone(), advertise, stop.clone())),
     ];
+    let joining = join(handle.clone(), config.clone(), advertise, stop.clone());
     let server = tokio::spawn(api::serve(app, http, stop.clone()));
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         fatal = handle.fatal() => Err(anyhow!(fatal)),
+        refused = joining => Err(anyhow!("the cluster does not take this replica up: {refused}")),
     };
     info!(replica = config.id, "shutting down");
     // Leadership goes first, while clients are still served: they see a short wait and no error.
@@ -160,9 +161,10 @@ async fn announce(handle: Handle, advertise: Addresses, stop: CancellationToken)
     }
 }
 
-/// Asks a replica of the cluster to take this one up, until it is a voter.
-async fn join(handle: Handle, config: Config, advertise: Addresses, stop: CancellationToken) {
-    let Some(url) = &config.join else { return };
+/// Asks a replica of the cluster to take this one up, until it is a voter. Ends only when it is refused
+/// for good, with the reason.
+async fn join(handle: Handle, config: Config, advertise: Addresses, stop: CancellationToken) -> String {
+    let Some(url) = &config.join else { return std::future::pending().await };
     let client = api::peer_client();
     let target = format!("{}/v1/cluster/replicas", url.trim_end_matches('/'));
     let body = serde_json::json!({"id": config.id, "http": advertise.http, "peer": advertise.peer});
@@ -172,14 +174,15 @@ async fn join(handle: Handle, config: Config, advertise: Addresses, stop: Cancel
             request = request.bearer_auth(token);
         }
         match request.send().await {
-            Ok(answer) if answer.status().is_success() => return info!(replica = config.id, "joined the cluster"),
-            Ok(answer) => {
-                let status = answer.status();
-                let detail = answer.text().await.unwrap_or_default();
-                warn!(replica = config.id, %status, detail, "not taken up yet");
-            }
+            Ok(answer) if answer.status().is_success() => info!(replica = config.id, "joined the cluster"),
+            Ok(answer) => match answer.json::<Problem>().await {
+                Ok(problem) if !problem.retryable => return problem.detail,
+                Ok(problem) => warn!(replica = config.id, %problem, "not taken up yet"),
+                Err(error) => warn!(replica = config.id, %error, "the answer is none of a replica"),
+            },
             Err(error) => warn!(replica = config.id, %error, "can't reach the cluster to join"),
         }
         tokio::time::sleep(PAUSE * 5).await;
     }
+    std::future::pending().await
 }

@@ -88,9 +88,10 @@ impl State {
         let (a, b) = (&self.cluster, &restored.cluster);
         ensure(a.queue == b.queue, || "the queue differs from a restored one".into())?;
         ensure(a.timers == b.timers, || format!("{} timers differ from {} restored", a.timers.len(), b.timers.len()))?;
-        ensure(a.finished == b.finished && a.archived == b.archived, || {
-            "retention differs from a restored one".into()
-        })?;
+        ensure(
+            a.finished == b.finished && a.finished_by_size == b.finished_by_size && a.archived == b.archived,
+            || "retention differs from a restored one".into(),
+        )?;
         ensure(a.workers == b.workers && a.epochs == b.epochs, || "workers differ from restored ones".into())?;
         ensure(a.namespaces == b.namespaces && a.totals == b.totals, || "totals differ from restored ones".into())?;
         ensure(self.digest() == restored.digest(), || "the digest differs from a restored one".into())

@@ -40,6 +40,8 @@ pub enum Rejection {
     NoSuchWorker(Name),
     #[error("job {job} is {state}")]
     JobState { job: JobId, state: JobState },
+    #[error("job {0} is being cancelled")]
+    Cancelling(JobId),
     #[error("task {task}[{index}] of job {job} has no attempt that could be moved")]
     NotRunning { job: JobId, task: Name, index: TaskIndex },
     #[error("the key was used for job {0}, which is a different one")]

@@ -41,6 +41,8 @@ pub(crate) struct Cluster {
     pub(crate) timers: Timers,
     /// Derived: finished jobs in memory, oldest first.
     pub(crate) finished: imbl::OrdSet<(Timestamp, JobId)>,
+    /// Derived: the same by their number of elements, smallest first.
+    pub(crate) finished_by_size: imbl::OrdSet<(u64, JobId)>,
     /// Derived: archived jobs, oldest first.
     pub(crate) archived: imbl::OrdSet<(Timestamp, JobId)>,
     /// Derived: jobs in memory by namespace.

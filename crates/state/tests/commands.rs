@@ -382,3 +382,24 @@ fn a_task_that_loses_every_worker_fails_in_the_end() {
     }
     assert_eq!(cluster.state.job(job).unwrap().header.state, JobState::Failed);
 }
+
+#[test]
+fn a_worker_that_is_unable_costs_no_retry() {
+    let mut cluster = Cluster::default();
+    let job = cluster.submit(r#"{"command":["x"]}"#);
+    let epoch = cluster.ready_worker("w", 1);
+    for losses in 1..=LOSSES_MAX {
+        let key = cluster.assign(job, 0, 0, epoch).unwrap();
+        cluster.finish("w", epoch, key, Ending::Unable("disk full".into()));
+        let expected = if losses < LOSSES_MAX { TaskState::Waiting } else { TaskState::Failed };
+        assert_eq!(cluster.task_state(job, 0, 0), expected, "after {losses}");
+        cluster.pass(Span::from_secs(600));
+    }
+    let job = cluster.submit(r#"{"command":["x"]}"#);
+    let key = cluster.assign(job, 0, 0, epoch).unwrap();
+    cluster.finish("w", epoch, key, Ending::Unable("disk full".into()));
+    cluster.pass(Span::from_secs(600));
+    let key = cluster.assign(job, 0, 0, epoch).unwrap();
+    cluster.finish("w", epoch, key, Ending::Exited(0));
+    assert_eq!(cluster.state.job(job).unwrap().header.state, JobState::Succeeded);
+}

@@ -1,12 +1,39 @@
 //! What is submitted: the request as users write it, and the validated specification made of it.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::name::{JobName, Name};
 use crate::resources::Resources;
 use crate::time::Span;
+
+/// Reads `T` from a JSON object only. Serde's derived structures accept arrays as well, which would turn a
+/// malformed request into a job.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MapOnly<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for MapOnly<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(MapOnly(PhantomData)).map(Self)
+    }
+}
 
 /// A job as a user writes it. [`JobRequest::validate`](crate::validate) makes it a [`JobSpec`].
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -18,7 +45,7 @@ pub struct JobRequest {
     pub labels: Option<BTreeMap<Name, String>>,
     pub idempotency_key: Option<String>,
     pub on_failure: Option<OnFailure>,
-    pub tasks: Option<Vec<TaskRequest>>,
+    pub tasks: Option<Vec<Object<TaskRequest>>>,
     /// Short for one task named `main`.
     pub command: Option<Vec<String>>,
 }
@@ -37,7 +64,7 @@ pub struct TaskRequest {
     pub needs: Option<Vec<Name>>,
     pub resources: Option<Resources>,
     pub retries: Option<u32>,
-    pub backoff: Option<BackoffRequest>,
+    pub backoff: Option<Object<BackoffRequest>>,
     pub timeout: Option<Span>,
     pub grace: Option<Span>,
     pub expected: Option<Span>,

@@ -105,7 +105,8 @@ pub fn parse_millis(number: f64) -> Result<u64, String> {
     if !(number.is_finite() && number >= 0.0 && millis <= RESOURCE_UNITS_MAX as f64) {
         return Err(format!("{number} is not an amount of 0 or more"));
     }
-    Ok(millis as u64)
+    // A little is not nothing: what is asked for counts.
+    Ok(if number > 0.0 { (millis as u64).max(1) } else { 0 })
 }
 
 impl Serialize for Resources {

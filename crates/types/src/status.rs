@@ -133,6 +133,8 @@ pub enum Ending {
     NotStarted(String),
     /// The attempt wrote more output than the worker allows.
     OutputLimit,
+    /// The worker could not make ready what every attempt needs: its disk is full, say. Not the task's fault.
+    Unable(String),
 }
 
 impl Ending {
@@ -143,7 +145,7 @@ impl Ending {
     /// The length of what is free text in it.
     pub const fn weight(&self) -> usize {
         match self {
-            Self::NotStarted(why) => why.len(),
+            Self::NotStarted(why) | Self::Unable(why) => why.len(),
             Self::Exited(_) | Self::Signalled(_) | Self::TimedOut | Self::Stopped | Self::OutputLimit => 0,
         }
     }
@@ -153,7 +155,7 @@ impl Ending {
         match self {
             Self::Exited(code) => Some(*code),
             Self::Signalled(signal) => Some(128 + *signal),
-            Self::TimedOut | Self::Stopped | Self::NotStarted(_) | Self::OutputLimit => None,
+            Self::TimedOut | Self::Stopped | Self::NotStarted(_) | Self::OutputLimit | Self::Unable(_) => None,
         }
     }
 }
@@ -167,6 +169,7 @@ impl fmt::Display for Ending {
             Self::Stopped => f.write_str("stopped"),
             Self::NotStarted(why) => write!(f, "could not be started: {why}"),
             Self::OutputLimit => f.write_str("wrote more output than the worker allows"),
+            Self::Unable(why) => write!(f, "its worker was unable to run it: {why}"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::job::{Backoff, BackoffRequest, Driver, JobRequest, JobSpec, TaskRequest, TaskSpec};
+use crate::job::{Backoff, BackoffRequest, Driver, JobRequest, JobSpec, Object, TaskRequest, TaskSpec};
 use crate::limits::*;
 use crate::name::{JobName, Name};
 use crate::problem::FieldError;
@@ -24,7 +24,7 @@ impl JobRequest {
         complaints.check_job_fields(&self);
         let short = self.command.is_some();
         let requests = match (self.tasks, self.command) {
-            (Some(tasks), None) => tasks,
+            (Some(tasks), None) => tasks.into_iter().map(|Object(task)| task).collect(),
             (None, Some(command)) => vec![TaskRequest { command: Some(command), ..TaskRequest::default() }],
             (Some(_), Some(_)) => {
                 return Err(vec![FieldError::new("/command", "give either command or tasks, not both")]);
@@ -190,7 +190,7 @@ impl Complaints {
             needs: request.needs.unwrap_or_default(),
             resources: request.resources.unwrap_or_else(|| Resources::new(1000, 0)),
             retries,
-            backoff: self.backoff(&place("backoff"), request.backoff),
+            backoff: self.backoff(&place("backoff"), request.backoff.map(|Object(backoff)| backoff)),
             timeout: request.timeout,
             grace: request.grace.unwrap_or(GRACE_DEFAULT),
             expected: request.expected,
@@ -299,6 +299,10 @@ fn check_env(env: &BTreeMap<String, String>) -> Result<(), String> {
     if env.len() > ENV_VARS_MAX || bytes > ENV_BYTES_MAX {
         return Err(format!("more than {ENV_VARS_MAX} variables or {ENV_BYTES_MAX} bytes"));
     }
+    // NAME=VALUE and its NUL are one string for the kernel, which takes 128 KiB at the most.
+    if let Some((name, _)) = env.iter().find(|(k, v)| k.len() + v.len() + 2 > ENV_BYTES_MAX) {
+        return Err(format!("{name} and its value are longer than {} bytes", ENV_BYTES_MAX - 2));
+    }
     match env.iter().find(|(k, v)| k.is_empty() || k.contains(['=', '\0']) || v.contains('\0')) {
         Some((name, _)) => Err(format!("{name:?} is not the name of a variable, or its value holds a NUL character")),
         None => Ok(()),
@@ -308,6 +312,9 @@ fn check_env(env: &BTreeMap<String, String>) -> Result<(), String> {
 fn check_path(path: &str) -> Result<(), String> {
     if path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0') {
         return Err(format!("must be a path of 1 to {PATH_BYTES_MAX} bytes without NUL"));
+    }
+    if !path.starts_with('/') && path.split('/').any(|part| part == "..") {
+        return Err("must be absolute, or stay below the attempt's own folder".into());
     }
     Ok(())
 }
@@ -336,6 +343,7 @@ mod tests {
             (r#"{"command":[]}"#, "/command"),
             (r#"{"command":["a\u0000"]}"#, "/command"),
             (r#"{"tasks":[{"command":[]}]}"#, "/tasks/0/command"),
+            (r#"{"tasks":[{"command":["x"],"working_dir":"a/../../b"}]}"#, "/tasks/0/working_dir"),
             (r#"{"command":["a"],"priority":101}"#, "/priority"),
             (r#"{"command":["a"],"idempotency_key":""}"#, "/idempotency_key"),
             (r#"{"tasks":[{"name":"a","command":["x"]},{"command":["x"]}]}"#, "/tasks/1/name"),
@@ -355,6 +363,14 @@ mod tests {
         for (json, pointer) in cases {
             let complaints = validate(json).expect_err(json);
             assert_eq!(complaints[0].pointer, pointer, "{json}: {complaints:?}");
+        }
+    }
+
+    #[test]
+    fn arrays_are_no_objects() {
+        assert!(serde_json::from_str::<Object<JobRequest>>(r#"["n"]"#).is_err());
+        for json in [r#"{"tasks":[["a"]]}"#, r#"{"tasks":[{"command":["x"],"backoff":["1s",2,"5m"]}]}"#] {
+            assert!(serde_json::from_str::<JobRequest>(json).is_err(), "{json}");
         }
     }
 

@@ -152,12 +152,19 @@ impl Spool {
             progress: Mutex::new(ProgressFile::new(Path::new(&path).join(PROGRESS))),
         };
         self.entries().all.insert(key, Arc::new(entry));
-        self.fill(key, definition, &path).map_err(|e| format!("make the attempt's folder: {e}"))
+        self.fill(key, definition, &path).map_err(|error| {
+            tracing::warn!(job = %key.job, %error, "this worker can't make an attempt's folder");
+            format!("make the attempt's folder: {error}")
+        })
     }
 
     fn fill(&self, key: AttemptKey, definition: &Definition, path: &str) -> io::Result<Spawn> {
         let spec = &definition.spec;
         let work = format!("{path}/{WORK}");
+        if let Some(attempts) = Path::new(path).parent() {
+            // Somebody may have tidied up.
+            fs::create_dir_all(attempts)?;
+        }
         folder(Path::new(path))?;
         folder(Path::new(&work))?;
         let working_dir = match spec.working_dir.as_deref() {

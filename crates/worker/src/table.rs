@@ -267,7 +267,7 @@ impl Table {
         let Some(attempt) = self.attempts.get_mut(&key) else { return Some(Action::Discard { key }) };
         let ending = match (attempt.cause.clone(), outcome) {
             (Some(cause), _) => cause,
-            (None, Err(detail)) => Ending::NotStarted(detail),
+            (None, Err(detail)) => Ending::Unable(detail),
             (None, Ok(())) => {
                 attempt.phase = Phase::Spawning;
                 return Some(Action::Spawn { key });
@@ -383,11 +383,13 @@ impl Table {
 
 /// Cuts the text of an ending to what the cluster keeps.
 fn bounded(ending: Ending) -> Ending {
+    let cut = |mut why: String| {
+        why.truncate(why.floor_char_boundary(REASON_BYTES_MAX));
+        why
+    };
     match ending {
-        Ending::NotStarted(mut why) => {
-            why.truncate(why.floor_char_boundary(REASON_BYTES_MAX));
-            Ending::NotStarted(why)
-        }
+        Ending::NotStarted(why) => Ending::NotStarted(cut(why)),
+        Ending::Unable(why) => Ending::Unable(cut(why)),
         other => other,
     }
 }

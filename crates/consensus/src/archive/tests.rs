@@ -109,6 +109,22 @@ async fn a_sweep_leaves_what_the_state_knows() {
     assert!(bench.archive.pieces(&[], usize::MAX).unwrap().is_empty());
 }
 
+/// A sweep may come between the pieces of another transfer, which then must be swept after all.
+#[tokio::test]
+async fn every_piece_says_that_a_sweep_is_due() {
+    let (mut from, mut to) = (bench(), bench());
+    let ops = (1..=2).map(|id| Put { key: job(id), value: value(1, 10) }).collect();
+    from.archive.apply(ops).await.unwrap();
+    from.write(2);
+    to.archive.queue(ArchiveWrite::Unswept).await.unwrap();
+    for piece in from.archive.pieces(&[], usize::MAX).unwrap() {
+        to.archive.queue(ArchiveWrite::Sweep(Box::default())).await.unwrap();
+        to.archive.queue(ArchiveWrite::Pieces(vec![piece])).await.unwrap();
+    }
+    to.write(5);
+    assert!(to.archive.is_unswept().unwrap());
+}
+
 #[tokio::test]
 async fn the_pieces_of_one_archive_make_another() {
     let (mut from, mut to) = (bench(), bench());

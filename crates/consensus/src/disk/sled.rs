@@ -55,6 +55,8 @@ impl SledDisk {
         // abort, sled's own message is the last word.)
         let opened = panic::catch_unwind(AssertUnwindSafe(|| open_patiently(&config)));
         let db = match opened {
+            // A full or failing disk is no damage: the folder may be as good as before once that is mended.
+            Ok(Err(sled::Error::Io(error))) => return Err(error),
             Ok(opened) => opened.map_err(|e| damaged(folder, &e.to_string()))?,
             Err(_) => return Err(damaged(folder, "its contents make no sense")),
         };
@@ -65,12 +67,34 @@ impl SledDisk {
         Ok(disk)
     }
 
+    fn cached(&self, name: &str) -> Option<sled::Tree> {
+        self.trees.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// A tree to write to; made if there is none.
     fn tree(&self, name: &str) -> io::Result<sled::Tree> {
-        if let Some(tree) = self.trees.read().unwrap_or_else(PoisonError::into_inner).get(name) {
-            return Ok(tree.clone());
+        match self.cached(name) {
+            Some(tree) => Ok(tree),
+            None => self.open_tree(&mut self.trees.write().unwrap_or_else(PoisonError::into_inner), name),
         }
+    }
+
+    /// A tree to read. A reader that is late must not make a purged one again; so whoever opens or drops
+    /// trees keeps the others out.
+    fn existing_tree(&self, name: &str) -> io::Result<Option<sled::Tree>> {
+        if let Some(tree) = self.cached(name) {
+            return Ok(Some(tree));
+        }
+        let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
+        match self.db.tree_names().iter().any(|present| present == name.as_bytes()) {
+            true => self.open_tree(&mut trees, name).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn open_tree(&self, trees: &mut HashMap<String, sled::Tree>, name: &str) -> io::Result<sled::Tree> {
         let tree = self.db.open_tree(name).map_err(|e| self.error(e))?;
-        self.trees.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), tree.clone());
+        trees.insert(name.to_owned(), tree.clone());
         Ok(tree)
     }
 
@@ -133,17 +157,21 @@ impl Disk for SledDisk {
     }
 
     fn remove(&self, tree: &str, key: &[u8]) -> io::Result<()> {
-        self.tree(tree)?.remove(key).map_err(|e| self.error(e))?;
+        if let Some(tree) = self.existing_tree(tree)? {
+            tree.remove(key).map_err(|e| self.error(e))?;
+        }
         Ok(())
     }
 
     fn get(&self, tree: &str, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let value = self.tree(tree)?.get(key).map_err(|e| self.error(e))?;
+        let Some(tree) = self.existing_tree(tree)? else { return Ok(None) };
+        let value = tree.get(key).map_err(|e| self.error(e))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
     fn scan(&self, tree: &str, range: Range<&[u8]>, visit: Visit<'_>) -> io::Result<()> {
-        for item in self.tree(tree)?.range(range) {
+        let Some(tree) = self.existing_tree(tree)? else { return Ok(()) };
+        for item in tree.range(range) {
             let (key, value) = item.map_err(|e| self.error(e))?;
             if visit(&key, &value) == ControlFlow::Break(()) {
                 break;
@@ -153,7 +181,8 @@ impl Disk for SledDisk {
     }
 
     fn last_key(&self, tree: &str) -> io::Result<Option<Vec<u8>>> {
-        let last = self.tree(tree)?.last().map_err(|e| self.error(e))?;
+        let Some(tree) = self.existing_tree(tree)? else { return Ok(None) };
+        let last = tree.last().map_err(|e| self.error(e))?;
         Ok(last.map(|(key, _)| key.to_vec()))
     }
 
@@ -163,7 +192,8 @@ impl Disk for SledDisk {
     }
 
     fn drop_tree(&self, tree: &str) -> io::Result<()> {
-        self.trees.write().unwrap_or_else(PoisonError::into_inner).remove(tree);
+        let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
+        trees.remove(tree);
         self.db.drop_tree(tree).map_err(|e| self.error(e))?;
         Ok(())
     }
@@ -175,5 +205,25 @@ impl Disk for SledDisk {
             self.check_no_blobs()?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_makes_no_trees() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = SledDisk::open(dir.path(), 8 << 20).unwrap();
+        disk.insert("log.1", b"key", b"value").unwrap();
+        assert_eq!(disk.get("log.1", b"key").unwrap().as_deref(), Some(&b"value"[..]));
+        disk.drop_tree("log.1").unwrap();
+        let before = disk.trees().unwrap();
+        assert_eq!(disk.get("log.1", b"key").unwrap(), None);
+        assert_eq!(disk.last_key("log.1").unwrap(), None);
+        disk.remove("log.1", b"key").unwrap();
+        disk.scan("log.1", crate::disk::ALL_KEYS, &mut |_, _| panic!("there is nothing")).unwrap();
+        assert_eq!(disk.trees().unwrap(), before);
     }
 }

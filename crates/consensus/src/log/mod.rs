@@ -16,4 +16,6 @@ pub(crate) use watermark::Watermark;
 pub(crate) use writer::{Write, Writer, WriterThread};
 
 #[cfg(test)]
+mod position_tests;
+#[cfg(test)]
 mod tests;

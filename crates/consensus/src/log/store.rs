@@ -34,7 +34,7 @@ pub(super) struct Inner {
     pub(super) last: Option<LogId>,
     committed: Option<LogId>,
     /// All entries up to here are on disk, though perhaps not synced.
-    written: u64,
+    pub(super) written: u64,
 }
 
 impl LogShared {
@@ -43,12 +43,16 @@ impl LogShared {
         let vote = layout::read_meta(disk, VOTE_KEY, Kind::Vote)?;
         let purged: Option<LogId> = layout::read_meta(disk, PURGED_KEY, Kind::Purged)?;
         let committed = layout::read_meta(disk, COMMITTED_KEY, Kind::Committed)?;
-        let last = last_entry(disk)?.max(purged);
+        let last = last_entry(disk, purged)?.or(purged);
         let first = match purged {
             Some(purged) => Some(purged.index + 1),
             None => layout::first_index(disk)?,
         };
         let last_index = last.map_or(0, |last| last.index);
+        if watermark.is_some_and(|watermark| !watermark.proven) && last_index > 0 {
+            let message = "the file watermark is missing or damaged: whether the log is whole can't be told";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
         if let Some(lost) = watermark.filter(|watermark| watermark.index() > last_index) {
             let (lost, message) = (lost.index(), "the end of the log is gone");
             let message = format!("{message}: entries up to {lost} were written, the last one here is {last_index}");
@@ -69,18 +73,32 @@ impl LogShared {
         inner.written = index;
         inner.cache.evict(index);
     }
+
+    /// The writer thread is about to remove everything behind `last`.
+    pub(super) fn truncated(&self, last: u64) {
+        let mut inner = self.inner();
+        inner.written = inner.written.min(last);
+    }
 }
 
-fn last_entry(disk: &dyn Disk) -> io::Result<Option<LogId>> {
-    let Some(mut last) = layout::last_index(disk)? else { return Ok(None) };
+/// The last entry behind the purged ones; those are absent, whatever of them is still on disk.
+fn last_entry(disk: &dyn Disk, purged: Option<LogId>) -> io::Result<Option<LogId>> {
+    let present = |index: &u64| purged.is_none_or(|purged| *index > purged.index);
+    let Some(mut last) = layout::last_index(disk)?.filter(present) else { return Ok(None) };
     if layout::remove_unfinished(disk, last)? {
         tracing::info!(index = last, "dropped a log entry that had been written in part and not acknowledged");
-        match layout::last_index(disk)? {
+        match layout::last_index(disk)?.filter(present) {
             Some(previous) => last = previous,
             None => return Ok(None),
         }
     }
     Ok(layout::read(disk, last..last + 1, 0)?.first().map(|entry| entry.log_id))
+}
+
+/// Of two positions the one further on in the log, whatever their terms: a snapshot's position may have a
+/// lower term than a tail before it that nobody committed.
+fn further(one: Option<LogId>, other: Option<LogId>) -> Option<LogId> {
+    one.into_iter().chain(other).max_by_key(|id| id.index)
 }
 
 /// A cheap handle; clones share everything.
@@ -141,7 +159,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let inner = self.shared.inner();
         // The hint is written after its entries, so it can't be ahead of them; if it is all the same, it is
         // worth nothing.
-        Ok(inner.committed.filter(|_| inner.committed <= inner.last))
+        Ok(inner.committed.filter(|committed| inner.last.is_some_and(|last| committed.index <= last.index)))
     }
 
     async fn append<I>(&mut self, entries: I, done: IOFlushed<TypeConfig>) -> io::Result<()>
@@ -169,7 +187,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let mut inner = self.shared.inner();
             inner.cache.truncate_from(first);
             inner.written = inner.written.min(first.saturating_sub(1));
-            inner.last = inner.last.min(last).max(inner.purged);
+            let last = inner.last.filter(|present| present.index < first).or(last);
+            inner.last = further(last, inner.purged);
             inner.first = inner.first.filter(|present| *present < first || inner.purged.is_some());
         }
         self.writer.durably(|done| Write::Truncate { first, done }).await
@@ -178,9 +197,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         {
             let mut inner = self.shared.inner();
-            inner.purged = inner.purged.max(Some(upto));
+            inner.purged = further(inner.purged, Some(upto));
             inner.first = inner.first.max(Some(upto.index + 1));
-            inner.last = inner.last.max(Some(upto));
+            inner.last = further(inner.last, Some(upto));
             inner.cache.purge_upto(upto.index);
         }
         let purged = record(Kind::Purged, &upto)?;

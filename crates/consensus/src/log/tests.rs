@@ -32,8 +32,8 @@ impl Observer for Nobody {
 }
 
 /// A store with all around it.
-struct Bench {
-    log: LogStore,
+pub(super) struct Bench {
+    pub(super) log: LogStore,
     machine: Machine,
     writer: Writer,
     thread: std::thread::JoinHandle<()>,
@@ -41,7 +41,7 @@ struct Bench {
     lock: std::fs::File,
 }
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits { cached_entries: 8, ..Limits::default() }
 }
 
@@ -49,7 +49,7 @@ fn folder(dir: &Path) -> Folder {
     Folder { dir: dir.to_owned(), id: ReplicaId(1), joins: false, limits: limits() }
 }
 
-fn open(dir: &Path, disk: Option<Arc<dyn Disk>>) -> Result<Bench, crate::StartError> {
+pub(super) fn open(dir: &Path, disk: Option<Arc<dyn Disk>>) -> Result<Bench, crate::StartError> {
     let storage = match disk {
         Some(disk) => folder(dir).open_disk(disk)?,
         None => folder(dir).open()?,
@@ -77,13 +77,16 @@ fn open(dir: &Path, disk: Option<Arc<dyn Disk>>) -> Result<Bench, crate::StartEr
 }
 
 impl Bench {
-    async fn close(self) {
+    pub(super) async fn close(self) {
         self.writer.stop().await;
         self.thread.join().unwrap();
         drop(self.lock);
     }
 
-    async fn read(&mut self, range: impl RangeBounds<u64> + Clone + std::fmt::Debug + Send) -> io::Result<Vec<Entry>> {
+    pub(super) async fn read(
+        &mut self,
+        range: impl RangeBounds<u64> + Clone + std::fmt::Debug + Send,
+    ) -> io::Result<Vec<Entry>> {
         self.log.get_log_reader().await.try_get_log_entries(range).await
     }
 }
@@ -126,7 +129,7 @@ fn entry(term: u64, index: u64, bytes: usize) -> Entry {
     Entry::new_normal(LogId::new_term_index(term, index), Commands::new(entry, bytes.into()))
 }
 
-fn blanks(term: u64, range: std::ops::Range<u64>) -> Vec<Entry> {
+pub(super) fn blanks(term: u64, range: std::ops::Range<u64>) -> Vec<Entry> {
     range.map(|index| entry(term, index, 10)).collect()
 }
 

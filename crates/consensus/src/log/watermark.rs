@@ -3,12 +3,15 @@
 //! sled recovers from a damaged file by cutting it off at the damage, silently: acknowledged entries
 //! would be gone, and the replica would vote as if it had never had them. So the last index that was
 //! synced is written to a small file beside the database. The file itself is not synced when it rises
-//! (an older value is merely a weaker check) but always before it falls.
+//! (an older value is merely a weaker check) but always when it is made and before it falls. A file that is
+//! missing or makes no sense beside a log that is not empty is damage, like that of the log itself.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use crate::disk::sync_folder;
 
 const RECORD_BYTES: usize = 12;
 
@@ -16,6 +19,8 @@ const RECORD_BYTES: usize = 12;
 pub(crate) struct Watermark {
     file: File,
     index: u64,
+    /// The file was there and made sense.
+    pub(crate) proven: bool,
 }
 
 impl Watermark {
@@ -23,9 +28,14 @@ impl Watermark {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut record = Vec::new();
         file.read_to_end(&mut record)?;
-        // Twelve bytes are not torn by a kill; a power cut may leave anything, which then proves nothing.
-        let index = decode(&record).unwrap_or(0);
-        Ok(Self { file, index })
+        let found = decode(&record);
+        let mut watermark = Self { file, index: found.unwrap_or(0), proven: found.is_some() };
+        if record.is_empty() {
+            watermark.write(0)?;
+            watermark.file.sync_all()?;
+            path.parent().map_or(Ok(()), sync_folder)?;
+        }
+        Ok(watermark)
     }
 
     /// All entries up to here were synced once.

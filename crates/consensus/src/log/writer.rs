@@ -148,7 +148,7 @@ impl WriterThread {
         Ok((Writer(sender), thread))
     }
 
-    fn run(mut self, mut queue: mpsc::Receiver<Write>) {
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Write>) {
         while let Some(first) = queue.blocking_recv() {
             let (group, written) = self.write_group(first, &mut queue);
             let result = written.and_then(|()| self.sync(&group));
@@ -233,6 +233,8 @@ impl WriterThread {
     fn truncate(&mut self, first: u64, group: &mut Group) -> io::Result<()> {
         let last = first.saturating_sub(1);
         group.appended = group.appended.map(|appended| appended.min(last));
+        // What stood in the queue before this has raised it again since the store lowered it.
+        self.log.truncated(last);
         if let Some(watermark) = &mut self.watermark {
             watermark.fall(last)?;
         }

@@ -19,6 +19,7 @@ use super::Encoded;
 use crate::clock::LeaderClock;
 use crate::codec;
 use crate::error::ProposeError;
+use crate::leadership::Leadership;
 use crate::machine::Published;
 use crate::options::Limits;
 use crate::transport::wire::Answer;
@@ -121,7 +122,9 @@ impl BatcherTask {
     }
 
     async fn write(&self, batch: Vec<Queued>, place: OwnedSemaphorePermit) {
-        let time = now(&self.raft, &self.clock, &self.published);
+        let Some(time) = time(&self.raft, &self.clock, &self.published).await else {
+            return batch.into_iter().for_each(|queued| drop(queued.reply.send(Answer::NotLeader)));
+        };
         let Ok(bytes) = encode(time, batch.iter().map(|queued| &queued.bytes[..])) else { return };
         let (proposals, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|q| (q.proposal, q.reply)).unzip();
         let commands = Commands::new(Entry { time, proposals }, bytes.freeze());
@@ -134,10 +137,24 @@ impl BatcherTask {
     }
 }
 
-/// The leader's time. Read before the entry has a place in the log; the state takes the largest it saw.
-pub(crate) fn now(raft: &Raft, clock: &LeaderClock, published: &Published) -> Timestamp {
-    let term = raft.metrics().borrow_watched().current_term;
-    clock.now(term, published.version().state.now())
+/// The leader's time, once its state is complete: what it is yet to apply may know a later one. None if
+/// this replica does not lead. Read before the entry has a place in the log; the state takes the largest
+/// it saw.
+async fn time(raft: &Raft, clock: &LeaderClock, published: &Published) -> Option<Timestamp> {
+    let mut metrics = raft.metrics();
+    loop {
+        {
+            let metrics = metrics.borrow_and_update();
+            let leadership = Leadership::of(&metrics);
+            if leadership.local {
+                return Some(clock.now(leadership.term, published.version().state.now()));
+            }
+            if leadership.leader.is_none_or(|leader| leader.0 != metrics.id) {
+                return None;
+            }
+        }
+        metrics.changed().await.ok()?;
+    }
 }
 
 /// The encoding of an [`Entry`], put together from those of its proposals.
@@ -230,7 +247,7 @@ impl FencedWriter {
         proposals: Vec<Proposal>,
         encoded: Vec<Vec<u8>>,
     ) -> Result<Vec<Outcome>, ProposeError> {
-        let time = now(&self.raft, &self.clock, &self.published);
+        let time = time(&self.raft, &self.clock, &self.published).await.ok_or(ProposeError::NotLeader)?;
         let bytes = encode(time, encoded.iter().map(|one| &one[..])).map_err(|_| ProposeError::TooLarge)?;
         let commands = Commands::new(Entry { time, proposals }, bytes.freeze());
         let (reply, result) = oneshot::channel();

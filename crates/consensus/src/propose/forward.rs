@@ -1,14 +1,18 @@
 //! Carries proposals from this replica to the leader, many in a frame.
+//!
+//! A leader that is gone without a word keeps nothing occupied: once the route leads elsewhere, what was on
+//! its way there is given up, and what was queued for it is not sent.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_state::command::Proposal;
 use quorate_types::ReplicaId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::Encoded;
+use crate::leadership::Route;
 use crate::options::Limits;
 use crate::transport::dial::Destination;
 use crate::transport::handshake::Purpose;
@@ -35,17 +39,23 @@ struct Queued {
 pub(crate) struct ForwarderTask {
     queue: mpsc::Receiver<Queued>,
     links: Links,
+    routes: watch::Receiver<Route>,
     limits: Limits,
     in_flight: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 impl Forwarder {
-    pub(crate) fn new(links: Links, limits: Limits, tasks: TaskTracker) -> (Self, ForwarderTask) {
+    pub(crate) fn new(
+        links: Links,
+        routes: watch::Receiver<Route>,
+        limits: Limits,
+        tasks: TaskTracker,
+    ) -> (Self, ForwarderTask) {
         let (sender, queue) = mpsc::channel(limits.queued_proposals);
         let room = Arc::new(Semaphore::new(limits.queued_proposal_bytes));
         let in_flight = Arc::new(Semaphore::new(limits.entries_in_flight));
-        (Self { queue: sender, room }, ForwarderTask { queue, links, limits, in_flight, tasks })
+        (Self { queue: sender, room }, ForwarderTask { queue, links, routes, limits, in_flight, tasks })
     }
 
     pub(super) async fn submit(&self, leader: ReplicaId, address: String, encoded: Encoded) -> Answer {
@@ -74,12 +84,19 @@ impl ForwarderTask {
                     None => return,
                 },
             };
-            let to = Destination { id: first.leader, address: first.address.clone(), purpose: Purpose::Propose };
-            let link = self.links.to(&to);
+            let (leader, address) = (first.leader, first.address.clone());
             let (batch, other) = self.collect(first);
             held_back = other;
+            let route = Route { leader: Some((leader, address.clone())) };
+            if *self.routes.borrow() != route {
+                answer_all(batch.into_iter().map(|queued| queued.reply), &Answer::NotLeader);
+                continue;
+            }
+            let link = self.links.to(&Destination { id: leader, address, purpose: Purpose::Propose });
+            let mut routes = self.routes.clone();
             self.tasks.spawn(async move {
-                send(link, batch).await;
+                let rerouted = async move { drop(routes.wait_for(|now| *now != route).await) };
+                send(link, batch, rerouted).await;
                 drop(place);
             });
         }
@@ -103,9 +120,14 @@ impl ForwarderTask {
     }
 }
 
-async fn send(link: Link, batch: Vec<Queued>) {
+/// Sends a batch and answers it, at the latest when it is `rerouted`.
+async fn send(link: Link, batch: Vec<Queued>, rerouted: impl Future<Output = ()>) {
     let (proposals, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|q| (q.proposal, q.reply)).unzip();
-    let one_for_all = match link.request(Request::Propose(proposals)).await {
+    let response = tokio::select! {
+        response = link.request(Request::Propose(proposals)) => response,
+        () = rerouted => Err(LinkError::Lost),
+    };
+    let one_for_all = match response {
         Ok(Response::Propose(answers)) if answers.len() == replies.len() => {
             for (reply, answer) in replies.into_iter().zip(answers) {
                 // Whoever asked may have stopped waiting.
@@ -118,7 +140,11 @@ async fn send(link: Link, batch: Vec<Queued>) {
         Err(LinkError::Full) => Answer::Overloaded,
         Ok(_) | Err(LinkError::Lost) => Answer::Unknown,
     };
+    answer_all(replies, &one_for_all);
+}
+
+fn answer_all(replies: impl IntoIterator<Item = oneshot::Sender<Answer>>, answer: &Answer) {
     for reply in replies {
-        let _ = reply.send(one_for_all.clone());
+        let _ = reply.send(answer.clone());
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::batcher::{Batcher, FencedWriter, now};
+pub(crate) use self::batcher::{Batcher, FencedWriter};
 pub(crate) use self::forward::Forwarder;
 pub(crate) use self::origin::Origins;
 use crate::codec;
@@ -83,11 +83,18 @@ impl Proposer {
         let (deadline, mut perhaps_written) = (Instant::now() + self.wait, false);
         loop {
             let route = routes.borrow_and_update().clone();
+            let mut changed = routes.clone();
             let encoded = match next.take() {
                 Some(first) => first,
                 None => Encoded::again(&bytes).map_err(|_| ProposeError::TooLarge)?,
             };
-            let answer = timeout_at(deadline, self.attempt(&route, encoded)).await.unwrap_or(Answer::Unknown);
+            // A leader that went silent is not waited for once somebody else leads; what it has of the
+            // proposal is made harmless by the proposal's origin.
+            let answer = tokio::select! {
+                biased;
+                answer = timeout_at(deadline, self.attempt(&route, encoded)) => answer.unwrap_or(Answer::Unknown),
+                Ok(()) = changed.changed() => Answer::Unknown,
+            };
             match answer {
                 Answer::Committed { index, outcome } => return Ok(Committed { index, outcome }),
                 Answer::Overloaded if !perhaps_written => return Err(ProposeError::Overloaded),

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::file;
 use crate::disk;
 use crate::type_config::SnapshotMeta;
@@ -32,6 +34,7 @@ pub(crate) struct Snapshots {
     newest: Arc<Mutex<Newest>>,
     /// Makes the names of unfinished files differ.
     unfinished: Arc<AtomicU64>,
+    receiving: Arc<Semaphore>,
 }
 
 /// Newest last: files are ordered by what they are of.
@@ -54,7 +57,18 @@ impl Snapshots {
             Some(path) => Some((file::read_meta(&path)?, Arc::from(path))),
             None => None,
         };
-        Ok(Self { folder: Arc::from(folder), newest: Arc::new(Mutex::new(newest)), unfinished: Arc::default() })
+        Ok(Self {
+            folder: Arc::from(folder),
+            newest: Arc::new(Mutex::new(newest)),
+            unfinished: Arc::default(),
+            receiving: Arc::new(Semaphore::new(1)),
+        })
+    }
+
+    /// The right to receive a snapshot, unless another one is coming in: the sweep after an installation
+    /// would take away the archive's records that a newer snapshot has just brought.
+    pub(crate) fn begin_receiving(&self) -> Option<SemaphorePermit<'_>> {
+        self.receiving.try_acquire().ok()
     }
 
     fn newest(&self) -> MutexGuard<'_, Newest> {

@@ -23,6 +23,9 @@ use crate::type_config::{Raft, TypeConfig};
 type Rpc = RPCError<TypeConfig>;
 type Dialing = oneshot::Receiver<Result<Frames, HandshakeError>>;
 
+const DIAL_PAUSE_FIRST: Duration = Duration::from_millis(20);
+const DIAL_PAUSE_LONGEST: Duration = Duration::from_millis(200);
+
 /// The leader's end of an append or heartbeat connection.
 #[derive(Debug)]
 pub(super) struct Appender {
@@ -31,6 +34,9 @@ pub(super) struct Appender {
     connection: Option<Connection>,
     /// A dial under way. It goes on when openraft gives up the stream that wanted it.
     dialing: Option<Dialing>,
+    /// Dials in a row that failed, and when the next one may be.
+    failures: u32,
+    next_dial: Option<Instant>,
     session: u64,
 }
 
@@ -43,7 +49,7 @@ struct Connection {
 
 impl Appender {
     pub(super) fn new(local: Arc<Local>, to: Destination) -> Self {
-        Self { local, to, connection: None, dialing: None, session: 0 }
+        Self { local, to, connection: None, dialing: None, failures: 0, next_dial: None, session: 0 }
     }
 
     /// Makes sure that there is a connection that is worth using.
@@ -54,11 +60,19 @@ impl Appender {
         if self.connection.is_some() {
             return Ok(());
         }
+        // openraft's own backoff works within a stream of requests; without a connection there is none, and
+        // it asks again at once.
+        if let Some(next_dial) = self.next_dial {
+            tokio::time::sleep_until(next_dial).await;
+        }
         let (local, to) = (&self.local, &self.to);
         let dialing = self.dialing.get_or_insert_with(|| start_dialing(local.clone(), to.clone()));
         let dialed = dialing.await;
         self.dialing = None;
-        let frames = dialed.unwrap_or(Err(HandshakeError::Timeout))?;
+        let frames = dialed.unwrap_or(Err(HandshakeError::Timeout));
+        self.failures = if frames.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        self.next_dial = frames.is_err().then(|| Instant::now() + pause(self.failures));
+        let frames = frames?;
         self.connection = Some(Connection { frames, waiting_since: None });
         Ok(())
     }
@@ -69,6 +83,12 @@ impl Appender {
         self.session += 1;
         Ok(Session { appender: self, requests, unsent: true, under_way: 0, over: false })
     }
+}
+
+/// 20 ms, doubling to 200: a replica that comes back is found soon, and one that stays away costs nothing.
+fn pause(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(4);
+    (DIAL_PAUSE_FIRST * (1 << doublings)).min(DIAL_PAUSE_LONGEST)
 }
 
 fn start_dialing(local: Arc<Local>, to: Destination) -> Dialing {

@@ -108,6 +108,9 @@ struct Session {
 impl LinkTask {
     async fn run(mut self) {
         while let Some((request, reply)) = self.queue.recv().await {
+            if reply.is_closed() {
+                continue;
+            }
             if self.retry_at.is_some_and(|at| Instant::now() < at) {
                 let _ = reply.send(Err(LinkError::NotSent));
                 continue;
@@ -141,7 +144,7 @@ impl LinkTask {
 impl Session {
     /// Serves the queue until the connection breaks or the queue is closed.
     async fn run(&mut self, queue: &mut mpsc::Receiver<(Request, Reply)>, first: Request, reply: Reply) {
-        if self.send(first, Some(reply)).await.is_break() {
+        if !reply.is_closed() && self.send(first, Some(reply)).await.is_break() {
             return;
         }
         let mut check = interval(CHECK_INTERVAL);
@@ -149,6 +152,8 @@ impl Session {
             let next = tokio::select! {
                 frame = self.frames.next() => self.on_frame(frame),
                 request = queue.recv() => match request {
+                    // Nobody waits for it any more: it must not arrive late.
+                    Some((_, reply)) if reply.is_closed() => continue,
                     Some((request, reply)) => self.send(request, Some(reply)).await,
                     None => ControlFlow::Break(()),
                 },

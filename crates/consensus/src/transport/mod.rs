@@ -8,6 +8,7 @@
 
 pub(crate) mod append;
 pub(crate) mod dial;
+pub(crate) mod doorway;
 pub(crate) mod handshake;
 pub(crate) mod link;
 pub(crate) mod network;

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::doorway::{Handshake, Handshakes};
 use super::handshake::{self, HandshakeError, Purpose, Visitor};
 use super::wire::{self, Frames, Numbered, Request, Response};
 use super::{Local, SILENCE_MAX, append, snapshot};
@@ -45,6 +46,7 @@ impl Server {
     /// Accepts connections until stopped.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener, tasks: TaskTracker, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(self.local.limits.peer_connections));
+        let mut handshakes = Handshakes::new(self.local.limits.peer_handshakes);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
@@ -58,26 +60,34 @@ impl Server {
                     continue;
                 }
             };
-            // Beyond the bound the connection is closed without a word: the peer tries again later.
-            let Ok(place) = places.clone().try_acquire_owned() else { continue };
-            let serve = self.clone().serve(stream);
-            let stop = stop.clone();
-            tasks.spawn(async move {
-                stop.run_until_cancelled(serve).await;
-                drop(place);
-            });
+            let handshake = handshakes.begin();
+            let serve = self.clone().serve(stream, handshake, places.clone());
+            tasks.spawn(stop.clone().run_until_cancelled_owned(serve));
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, handshake: Handshake, places: Arc<Semaphore>) {
         let address = stream.peer_addr().ok();
-        let (visitor, frames) = match self.welcome(stream).await {
-            Ok(welcomed) => welcomed,
-            Err(error) => {
+        let (visitor, frames) = match handshake.within(self.welcome(stream)).await {
+            Some(Ok(welcomed)) => welcomed,
+            Some(Err(error)) => {
                 tracing::warn!(?address, %error, "a peer connection was refused");
                 return;
             }
+            None => {
+                tracing::warn!(?address, "too many connections without a handshake; the first of them was closed");
+                return;
+            }
         };
+        // Beyond the bound the connection is closed without a word: the peer tries again later.
+        let Ok(_place) = places.try_acquire() else {
+            tracing::warn!(peer = %visitor.from, "too many peer connections");
+            return;
+        };
+        self.serve_visitor(visitor, frames).await;
+    }
+
+    async fn serve_visitor(&self, visitor: Visitor, frames: Frames) {
         let served = match visitor.purpose {
             Purpose::Append | Purpose::Heartbeat => {
                 append::serve(self.raft.clone(), frames, self.local.limits.append_pipeline).await

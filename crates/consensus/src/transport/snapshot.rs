@@ -94,16 +94,23 @@ pub(super) async fn receive(
     snapshots: &Snapshots,
     archive: &Archive,
 ) -> io::Result<()> {
-    let incoming = Incoming { path: snapshots.unfinished_path() };
-    let answer = match take(&mut frames, &incoming.path, archive).await {
-        Ok((vote, meta)) => install(&raft, &incoming, vote, meta).await,
-        Err(error) => SnapshotAnswer::Failed(error.to_string()),
+    let answer = match snapshots.begin_receiving() {
+        Some(_only_one) => receive_alone(&raft, &mut frames, snapshots, archive).await,
+        None => SnapshotAnswer::Failed("another snapshot is coming in".into()),
     };
     if let SnapshotAnswer::Failed(reason) = &answer {
         tracing::warn!(%reason, "a snapshot could not be received");
     }
     let sent = timeout(SILENCE_MAX, frames.send(wire::encode(&answer)?));
     sent.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+async fn receive_alone(raft: &Raft, frames: &mut Frames, snapshots: &Snapshots, archive: &Archive) -> SnapshotAnswer {
+    let incoming = Incoming { path: snapshots.unfinished_path() };
+    match take(frames, &incoming.path, archive).await {
+        Ok((vote, meta)) => install(raft, &incoming, vote, meta).await,
+        Err(error) => SnapshotAnswer::Failed(error.to_string()),
+    }
 }
 
 /// Removes the temporary file, if it still bears its name.

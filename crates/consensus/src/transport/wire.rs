@@ -144,3 +144,24 @@ pub(crate) enum SnapshotAnswer {
 pub(crate) fn index_of(id: Option<LogId>) -> Option<LogIndex> {
     id.map(|id| LogIndex(id.index))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::type_config::Commands;
+
+    #[test]
+    fn no_message_believes_a_claimed_length() {
+        let claim = [&[253][..], &(1_u64 << 62).to_le_bytes()].concat();
+        let after = |head: &[u8]| [head, &claim[..]].concat();
+        assert!(decode::<Commands>(&claim).is_err());
+        assert!(decode::<Numbered<Request>>(&after(&[0, 4])).is_err(), "proposals");
+        assert!(decode::<Numbered<Request>>(&after(&[0, 6, 0, 4])).is_err(), "an address");
+        assert!(decode::<Numbered<Request>>(&after(&[0, 7])).is_err(), "a call");
+        assert!(decode::<Numbered<Response>>(&after(&[0, 3])).is_err(), "answers");
+        assert!(decode::<Numbered<Response>>(&after(&[0, 6])).is_err(), "a call's answer");
+        assert!(decode::<SnapshotFrame>(&after(&[1])).is_err(), "a chunk");
+        assert!(decode::<SnapshotFrame>(&after(&[2, 1])).is_err(), "a piece of the archive");
+        assert!(decode::<SnapshotAnswer>(&after(&[2])).is_err(), "a reason");
+    }
+}

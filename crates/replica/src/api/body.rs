@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
+use quorate_types::job::Object;
 use quorate_types::problem::{Code, FieldError, Problem};
 use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
@@ -59,7 +60,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], shape: Code) -> ApiResult
 /// Like [`parse`], and an empty body stands for the default.
 pub(crate) async fn optional<T: DeserializeOwned + Default>(room: &Room, body: Body) -> ApiResult<T> {
     let body = read(room, body).await?;
-    if body.bytes.is_empty() { Ok(T::default()) } else { parse(&body.bytes, Code::InvalidJson) }
+    if body.bytes.is_empty() { Ok(T::default()) } else { Ok(parse::<Object<T>>(&body.bytes, Code::InvalidJson)?.0) }
 }
 
 fn complaint(error: &serde_path_to_error::Error<serde_json::Error>, shape: Code) -> ApiError {
@@ -89,7 +90,10 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 }
 
 pub(crate) fn is_ndjson(headers: &HeaderMap, name: header::HeaderName) -> bool {
-    headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains("application/x-ndjson"))
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.to_ascii_lowercase().contains("application/x-ndjson"))
 }
 
 #[cfg(test)]

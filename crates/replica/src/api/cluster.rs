@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use quorate_consensus::{Addresses, Handle, MemberStatus};
 use quorate_types::ReplicaId;
 use quorate_types::api::{AddReplica, ClusterView, DigestView, ReplicaView, Role, TransferLeader};
+use quorate_types::job::Object;
 use quorate_types::problem::Code;
 
 use super::error::{ApiError, ApiResult};
@@ -86,7 +87,7 @@ pub(crate) async fn digest(State(app): State<App>, uri: Uri) -> ApiResult<Respon
 }
 
 pub(crate) async fn add(State(app): State<App>, content: Body) -> ApiResult<Response> {
-    let new: AddReplica = body::parse(&body::read(&app.room, content).await?.bytes, Code::InvalidJson)?;
+    let Object(new): Object<AddReplica> = body::parse(&body::read(&app.room, content).await?.bytes, Code::InvalidJson)?;
     if new.id.0 == 0 || !new.peer.contains(':') {
         return Err(ApiError::bad_parameter("body", "id must be 1 or more, and peer HOST:PORT"));
     }

@@ -81,6 +81,7 @@ impl From<Rejection> for ApiError {
             Rejection::IdempotencyConflict(_) => Code::IdempotencyConflict,
             Rejection::QueueFull(_) | Rejection::MemoryFull(_) | Rejection::TooManyWorkers(_) => Code::Overloaded,
             Rejection::JobState { .. }
+            | Rejection::Cancelling(_)
             | Rejection::NotRunning { .. }
             | Rejection::WorkerNameInUse(_)
             | Rejection::StaleEpoch

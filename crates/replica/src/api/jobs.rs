@@ -12,11 +12,11 @@ use quorate_state::job::Header;
 use quorate_state::outcome::Outcome;
 use quorate_state::view::{self, Detail};
 use quorate_types::api::{JobView, Page, RetryJob, Submitted};
-use quorate_types::job::JobRequest;
+use quorate_types::job::{JobRequest, Object};
 use quorate_types::problem::{Code, FieldError, Problem};
 use quorate_types::status::JobState;
 use quorate_types::validate::check_idempotency_key;
-use quorate_types::{JobId, JobSpec, LogIndex, Name};
+use quorate_types::{JobId, JobName, JobSpec, LogIndex, Name};
 
 use super::error::{ApiError, ApiResult};
 use super::query::{Query, job_id};
@@ -50,7 +50,7 @@ fn header_key(value: &HeaderValue) -> ApiResult<String> {
 
 /// Submits the job in `bytes`; says whether it existed already.
 pub(crate) async fn submit_one(app: &App, bytes: &[u8], key: Option<String>) -> ApiResult<(Submitted, bool)> {
-    let request: JobRequest = body::parse(bytes, Code::InvalidJob)?;
+    let Object(request): Object<JobRequest> = body::parse(bytes, Code::InvalidJob)?;
     let mut spec = request.validate().map_err(|errors| ApiError(Problem::with_errors(Code::InvalidJob, errors)))?;
     match (key, &spec.idempotency_key) {
         (Some(header), Some(inner)) if header != *inner => {
@@ -70,7 +70,7 @@ pub(crate) async fn submit_one(app: &App, bytes: &[u8], key: Option<String>) -> 
 struct Filter {
     state: Option<JobState>,
     namespace: Option<Name>,
-    name: Option<String>,
+    name: Option<JobName>,
     labels: Vec<(String, Option<String>)>,
 }
 
@@ -83,7 +83,7 @@ impl Filter {
         Ok(Self {
             state: query.get("state")?,
             namespace: query.get("namespace")?,
-            name: query.text("name").map(str::to_owned),
+            name: query.get("name")?,
             labels: query.all("label").map(label).collect(),
         })
     }
@@ -91,7 +91,7 @@ impl Filter {
     fn matches(&self, header: &Header, spec: &JobSpec) -> bool {
         self.state.is_none_or(|state| header.state == state)
             && self.namespace.as_ref().is_none_or(|namespace| spec.namespace == *namespace)
-            && self.name.as_ref().is_none_or(|name| spec.name.as_str() == name)
+            && self.name.as_ref().is_none_or(|name| spec.name == *name)
             && self.labels.iter().all(|(label, value)| match (spec.labels.get(label.as_str()), value) {
                 (Some(found), Some(value)) => found == value,
                 (found, None) => found.is_some(),

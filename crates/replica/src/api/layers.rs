@@ -15,6 +15,8 @@ use super::App;
 use super::error::ApiError;
 use crate::telemetry;
 
+/// How old a stale answer may be. Errors carry it too: a stale 404 says nothing without it.
+const STALENESS: &str = "quorate-staleness-ms";
 /// Paths that need no token: probes and the API's description tell nothing that is secret.
 const OPEN: [&str; 3] = ["/livez", "/readyz", "/openapi.json"];
 
@@ -24,8 +26,13 @@ pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = method_label(request.method());
     let span = tracing::debug_span!("request", replica = %app.handle.id(), %method, path = request.uri().path());
+    let stale = request.uri().query().is_some_and(|query| query.contains("consistency=stale"));
     let mut response = next.run(request).instrument(span).await;
     mark(&app, &mut response);
+    if stale && !response.headers().contains_key(STALENESS) {
+        let age = app.handle.staleness().await.map_or(u64::MAX, |age| age.as_millis() as u64);
+        response.headers_mut().insert(STALENESS, HeaderValue::from(age));
+    }
     telemetry::request_done(&route, method, response.status().as_u16(), started.elapsed());
     response
 }
@@ -77,7 +84,8 @@ pub(crate) async fn authenticate(State(app): State<App>, request: Request, next:
         return next.run(request).await;
     }
     let given = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    let bearer = given.and_then(|value| value.strip_prefix(b"Bearer "));
+    let bearer = given.and_then(|value| value.split_at_checked(b"Bearer ".len()));
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer ")).map(|(_, token)| token);
     match bearer {
         Some(bearer) if same(bearer, token.as_bytes()) => next.run(request).await,
         Some(_) => ApiError::new(Code::Unauthenticated, "the token is not this cluster's").into_response(),

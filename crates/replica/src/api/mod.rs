@@ -15,6 +15,7 @@ mod jobs;
 mod layers;
 mod logs;
 mod openapi;
+mod patient;
 mod query;
 mod read;
 mod router;

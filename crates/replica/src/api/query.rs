@@ -21,9 +21,12 @@ impl Query {
     pub(crate) fn of(uri: &Uri, known: &[&str]) -> ApiResult<Self> {
         let pairs: axum::extract::Query<Vec<(String, String)>> =
             axum::extract::Query::try_from_uri(uri).map_err(|error| ApiError::bad_parameter("query", error))?;
-        for (at, (name, _)) in pairs.0.iter().enumerate() {
+        for (at, (name, value)) in pairs.0.iter().enumerate() {
             if !known.contains(&name.as_str()) && !OF_READS.contains(&name.as_str()) {
                 return Err(ApiError::bad_parameter(name, "there is no such parameter here"));
+            }
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                return Err(ApiError::bad_parameter(name, "is not UTF-8"));
             }
             let repeatable = name == "label" || name == "type";
             if !repeatable && pairs.0[..at].iter().any(|(other, _)| other == name) {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::patient::Patient;
 use super::{App, router};
 use crate::limits::{CONNECTIONS_MAX, HEADER_TIMEOUT, SHUTDOWN_WAIT};
 
@@ -58,7 +59,7 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(Patient::new(stream)), TowerToHyperService::new(router))
         .with_upgrades();
     let mut connection = pin!(connection);
     let served = tokio::select! {

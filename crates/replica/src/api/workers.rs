@@ -8,6 +8,7 @@ use axum::response::Response;
 use quorate_state::command::Command;
 use quorate_state::view;
 use quorate_types::api::{Page, WorkerEnded, WorkerView};
+use quorate_types::job::Object;
 use quorate_types::problem::Code;
 use quorate_types::{Epoch, Name};
 
@@ -60,7 +61,8 @@ pub(crate) async fn remove(State(app): State<App>, Path(name): Path<String>) -> 
 /// A watchdog's word that its agent died and that nothing of this registration runs any more.
 pub(crate) async fn ended(State(app): State<App>, Path(name): Path<String>, content: Body) -> ApiResult<Response> {
     let worker = worker_name(&name)?;
-    let ended: WorkerEnded = body::parse(&body::read(&app.room, content).await?.bytes, Code::InvalidJson)?;
+    let Object(ended): Object<WorkerEnded> =
+        body::parse(&body::read(&app.room, content).await?.bytes, Code::InvalidJson)?;
     let epoch: Epoch = ended.epoch;
     app.write(Command::End { worker, epoch }).await
 }

@@ -41,6 +41,7 @@ impl State {
                     change.emit_job(EventType::JobPaused);
                     Ok(Outcome::Done)
                 }
+                state if header.cancelling && !state.is_finished() => Err(Rejection::Cancelling(id)),
                 state => Err(Rejection::JobState { job: id, state }),
             }
         })
@@ -58,7 +59,8 @@ impl State {
                     change.emit_job(EventType::JobResumed);
                     Ok(Outcome::Done)
                 }
-                JobState::Pending | JobState::Running => Ok(Outcome::Done),
+                JobState::Pending | JobState::Running if !header.cancelling => Ok(Outcome::Done),
+                state if header.cancelling && !state.is_finished() => Err(Rejection::Cancelling(id)),
                 state => Err(Rejection::JobState { job: id, state }),
             }
         })

@@ -95,10 +95,13 @@ impl State {
 }
 
 impl Cluster {
-    /// The finished job that must leave memory early, if there are too many.
+    /// The finished job that must leave memory early: the oldest if there are too many, and the largest if
+    /// their elements are, so that one huge job does not drive out all others.
     fn crowded_out(&self) -> Option<JobId> {
-        let crowded = self.finished.len() as u64 > FINISHED_IN_MEMORY_MAX
-            || self.totals.finished_elements > FINISHED_ELEMENTS_MAX;
+        if self.totals.finished_elements > FINISHED_ELEMENTS_MAX {
+            return self.finished_by_size.get_max().map(|(_, largest)| *largest);
+        }
+        let crowded = self.finished.len() as u64 > FINISHED_IN_MEMORY_MAX;
         self.finished.get_min().filter(|_| crowded).map(|(_, oldest)| *oldest)
     }
 }

@@ -20,6 +20,8 @@ use crate::timers::Timer;
 enum Verdict {
     Succeeded,
     Failed,
+    /// Its worker is at fault.
+    Unable,
     Cancelled,
     /// It was asked to end, and is to be placed again.
     Stopped,
@@ -36,9 +38,11 @@ impl Change<'_> {
             (true, _) => (AttemptState::Succeeded, Verdict::Succeeded),
             (false, Some(AfterStop::Cancel)) => (AttemptState::Cancelled, Verdict::Cancelled),
             (false, Some(AfterStop::Requeue)) => (AttemptState::Cancelled, Verdict::Stopped),
+            (false, None) if matches!(finished.ending, Ending::Unable(_)) => (AttemptState::Failed, Verdict::Unable),
             (false, None) => (AttemptState::Failed, Verdict::Failed),
         };
-        element.losses = 0;
+        element.losses = if matches!(verdict, Verdict::Unable) { element.losses + 1 } else { 0 };
+        let losses = element.losses;
         self.end_attempt(&at, state, Some(finished.ending.clone()), Some(finished.ran));
         self.keep_output(key, finished);
         self.mark_running(Timestamp(now.0.saturating_sub(finished.ran.0)));
@@ -48,6 +52,11 @@ impl Change<'_> {
                 self.succeed(&at);
             }
             Verdict::Failed => self.fail(&at, &finished.ending),
+            Verdict::Unable if losses >= LOSSES_MAX || self.is_doomed() => {
+                self.give_up(&at, &finished.ending.to_string());
+            }
+            // Another worker may be able, or this one soon. Uses up no retry.
+            Verdict::Unable => self.back_off(&at, losses, &finished.ending),
             Verdict::Cancelled => self.cancel_element(&at),
             Verdict::Stopped => self.requeue(&at, "stopped"),
         }

@@ -157,6 +157,7 @@ impl Cluster {
     /// Takes a finished job into the retention's books.
     pub(crate) fn note_finished(&mut self, job: &Job, at: Timestamp) {
         self.finished.insert((at, job.id()));
+        self.finished_by_size.insert((job.header.counts.total, job.id()));
         self.timers.set(at.plus(FINISHED_IN_MEMORY), Timer::Archive(job.id()));
         self.totals.finished_elements += job.header.counts.total;
     }
@@ -164,6 +165,7 @@ impl Cluster {
     /// Takes it out again.
     pub(crate) fn unnote_finished(&mut self, job: &Job, at: Timestamp) {
         self.finished.remove(&(at, job.id()));
+        self.finished_by_size.remove(&(job.header.counts.total, job.id()));
         self.timers.cancel(at.plus(FINISHED_IN_MEMORY), Timer::Archive(job.id()));
         self.totals.finished_elements -= job.header.counts.total;
     }

@@ -252,7 +252,7 @@ impl Agent {
             Verdict::Fine => {}
             Verdict::Ping { seq } => self.keeper.order(Order::Ping { seq }),
             Verdict::Dead => {
-                tracing::error!(pid = self.keeper.pid(), "the watchdog does not answer and is killed");
+                tracing::warn!(pid = self.keeper.pid(), "the watchdog does not answer and is killed");
                 self.keeper.kill();
             }
         }
@@ -260,7 +260,7 @@ impl Agent {
 
     /// Without a watchdog nothing may run: what it left is ended, and everything starts over with a new one.
     pub(super) async fn on_watchdog_gone(&mut self) -> Result<(), WorkerError> {
-        tracing::error!(pid = self.keeper.pid(), "the watchdog is gone: starting over");
+        tracing::warn!(pid = self.keeper.pid(), "the watchdog is gone: starting over");
         self.forget_registration();
         // The session goes at once, so that no order comes for a registration that is over.
         self.link = Link::Idle;
@@ -303,6 +303,9 @@ async fn connect_to_any(
                 Err(DialError::Fenced) if hello.resume.is_some() => return Ok(Answer::Fenced),
                 // Whoever runs has been let in before; then it is the server's trouble and not ours.
                 Err(DialError::Refused(detail)) if hello.resume.is_none() => return Err(WorkerError::Refused(detail)),
+                Err(error @ DialError::RefusedForNow(_)) => {
+                    tracing::warn!(server, %error, "no session with this server")
+                }
                 Err(error) => tracing::info!(server, %error, "no session with this server"),
             }
         }

@@ -220,7 +220,7 @@ fn what_cannot_start_says_why() {
     lost.start[0].definition = 7;
     table.on_changed(LogIndex(2), lost);
     let reports = sent(&mut table);
-    assert_eq!(reports[0], finished(1, Ending::NotStarted("no space".into()), 0));
+    assert_eq!(reports[0], finished(1, Ending::Unable("no space".into()), 0));
     assert_eq!(reports[1], finished(2, Ending::NotStarted("ä".repeat(REASON_BYTES_MAX / 2)), 0));
     assert!(matches!(&reports[2].what, Happening::Finished(end) if matches!(end.ending, Ending::NotStarted(_))));
 }

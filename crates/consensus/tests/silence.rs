@@ -1,0 +1,133 @@
+//! A leader that goes silent without closing anything, as after a power cut or SIGSTOP: its kernel still
+//! takes bytes, and nothing answers.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use harness::{Replica, addresses, eventually, submit};
+use quorate_consensus::{Handle, Limits, Start};
+use tokio::runtime::{Builder, Runtime};
+
+/// Replicas with a thread each.
+struct Threads(Vec<(Replica, Runtime)>);
+
+impl Threads {
+    fn start() -> Self {
+        let mut replicas: Vec<_> = (1..=3).map(Replica::new).collect();
+        let members: BTreeMap<_, _> = replicas.iter().map(|r| (r.id, addresses(r.address))).collect();
+        let start = |replica: &mut Replica| {
+            let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let how = Start::Bootstrap(members.clone());
+            // The start runs on the replica's own thread, as everything after it will.
+            runtime.block_on(replica.start(how, Limits::default(), None)).unwrap();
+            runtime
+        };
+        let runtimes: Vec<_> = replicas.iter_mut().map(start).collect();
+        Self(replicas.into_iter().zip(runtimes).collect())
+    }
+
+    fn leading(&self) -> Option<usize> {
+        self.0.iter().position(|(replica, _)| replica.handle().leadership().borrow().local)
+    }
+
+    /// Stops a replica's only thread until the sender is dropped.
+    fn freeze(&self, at: usize) -> mpsc::Sender<()> {
+        let (release, released) = mpsc::channel::<()>();
+        let (entered, frozen) = mpsc::channel();
+        self.0[at].1.spawn(async move {
+            entered.send(()).unwrap();
+            let _ = released.recv();
+        });
+        frozen.recv().unwrap();
+        release
+    }
+
+    fn shutdown(self) {
+        for (mut replica, runtime) in self.0 {
+            runtime.block_on(replica.halt());
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+    }
+}
+
+/// More than there are places for forwarded entries, one after the other, and a read beside each.
+async fn ask(handle: &Handle) -> Vec<tokio::task::JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    for _ in 0..20 {
+        let (proposing, reading) = (handle.clone(), handle.clone());
+        tasks.push(tokio::spawn(async move { drop(proposing.propose(submit(10)).await.unwrap()) }));
+        tasks.push(tokio::spawn(async move { drop(reading.read_barrier().await.unwrap()) }));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    tasks
+}
+
+#[test]
+fn a_silent_leader_is_forgotten_as_soon_as_there_is_another() {
+    let cluster = Threads::start();
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        eventually("there is a leader", || cluster.leading().is_some()).await;
+        let leader = cluster.leading().unwrap();
+        let followers: Vec<_> = (0..3).filter(|at| *at != leader).map(|at| cluster.0[at].0.handle().clone()).collect();
+        for follower in &followers {
+            follower.propose(submit(10)).await.unwrap();
+            follower.read_barrier().await.unwrap();
+        }
+        let frozen = cluster.freeze(leader);
+        let mut tasks = Vec::new();
+        for follower in &followers {
+            tasks.extend(ask(follower).await);
+        }
+        assert!(!tasks.iter().any(tokio::task::JoinHandle::is_finished), "somebody answered: this shows nothing");
+        eventually("another one leads", || followers.iter().any(|handle| handle.leadership().borrow().local)).await;
+        let elected = Instant::now();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let waited = elected.elapsed();
+        assert!(waited < Duration::from_millis(700), "a leader was there, and the old one was waited for: {waited:?}");
+        let jobs = followers[0].read_barrier().await.unwrap().state.jobs().count();
+        assert_eq!(jobs, 42, "each proposal was applied once");
+        drop(frozen);
+    });
+    cluster.shutdown();
+}
+
+#[test]
+fn staleness_grows_while_a_leader_is_silent_or_apply_is_stuck() {
+    let cluster = Threads::start();
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        eventually("there is a leader", || cluster.leading().is_some()).await;
+        let leader = cluster.leading().unwrap();
+        let (replica, _) = &cluster.0[(leader + 1) % 3];
+        let (leading, follower) = (cluster.0[leader].0.handle(), replica.handle());
+        let committed = leading.propose(submit(10)).await.unwrap();
+        follower.wait_applied(committed.index, harness::PATIENCE).await.unwrap();
+        assert_eq!(leading.staleness().await, Some(Duration::ZERO));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let fresh = follower.staleness().await.unwrap();
+        assert!(fresh < Duration::from_millis(300), "idle and in order, and {fresh:?} stale");
+
+        // Each entry takes long now, while heartbeats come in as ever.
+        replica.seen.pause_ms.store(100, std::sync::atomic::Ordering::SeqCst);
+        let mut last = committed;
+        for _ in 0..8 {
+            last = leading.propose(submit(10)).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert!(follower.version().index < last.index, "it is not behind: this shows nothing");
+        let stale = follower.staleness().await.unwrap();
+        assert!(stale > Duration::from_millis(250), "it is behind, and {stale:?} stale");
+        follower.wait_applied(last.index, harness::PATIENCE).await.unwrap();
+        replica.seen.pause_ms.store(0, std::sync::atomic::Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(follower.staleness().await.unwrap() < Duration::from_millis(300));
+    });
+    cluster.shutdown();
+}
