@@ -376,12 +376,21 @@ async fn what_is_refused_at_the_edge_never_reaches_the_log() {
     let _turn = turn().await;
     let cluster = Cluster::of_three().await;
     cluster.settled().await;
-    let before = cluster.digests_agree().await;
-    for bad in jobs_that_are_none() {
-        raw(&cluster.replicas[&2].http, &bad.request).await.unwrap();
+    // What young replicas tell each other may still be under way in the first rounds; every round of a replica that
+    // logs what it refuses would be dirty.
+    let mut rounds = Vec::new();
+    for _ in 0..5 {
+        let before = cluster.digests_agree().await;
+        for bad in jobs_that_are_none() {
+            raw(&cluster.replicas[&2].http, &bad.request).await.unwrap();
+        }
+        let after = cluster.digests_agree().await;
+        if before == after {
+            return cluster.finish();
+        }
+        rounds.push((before, after));
     }
-    assert_eq!(cluster.digests_agree().await, before);
-    cluster.finish();
+    panic!("refused requests reached the log: {rounds:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

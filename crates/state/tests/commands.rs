@@ -403,3 +403,15 @@ fn a_worker_that_is_unable_costs_no_retry() {
     cluster.finish("w", epoch, key, Ending::Exited(0));
     assert_eq!(cluster.state.job(job).unwrap().header.state, JobState::Succeeded);
 }
+
+#[test]
+fn what_a_leaving_worker_ended_is_placed_again() {
+    let mut cluster = Cluster::default();
+    let job = cluster.submit(r#"{"command":["x"]}"#);
+    let epoch = cluster.ready_worker("w", 1);
+    let key = cluster.assign(job, 0, 0, epoch).unwrap();
+    cluster.finish("w", epoch, key, Ending::Stopped);
+    assert_eq!(cluster.task_state(job, 0, 0), TaskState::Pending);
+    cluster.apply(Command::End { worker: name("w"), epoch });
+    assert_eq!(cluster.event_types(), ["worker.left"]);
+}

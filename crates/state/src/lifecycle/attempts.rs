@@ -38,6 +38,8 @@ impl Change<'_> {
             (true, _) => (AttemptState::Succeeded, Verdict::Succeeded),
             (false, Some(AfterStop::Cancel)) => (AttemptState::Cancelled, Verdict::Cancelled),
             (false, Some(AfterStop::Requeue)) => (AttemptState::Cancelled, Verdict::Stopped),
+            // The worker leaves, and has ended what it ran.
+            (false, None) if finished.ending == Ending::Stopped => (AttemptState::Cancelled, Verdict::Stopped),
             (false, None) if matches!(finished.ending, Ending::Unable(_)) => (AttemptState::Failed, Verdict::Unable),
             (false, None) => (AttemptState::Failed, Verdict::Failed),
         };

@@ -117,7 +117,9 @@ fn what_cannot_start() {
             (4, leaving_dir, "may not be left"),
         ] {
             session.change(n + 1, work([n], spec));
-            let Ending::NotStarted(why) = session.finished(n).await.ending else { panic!("it started") };
+            let (Ending::NotStarted(why) | Ending::Unable(why)) = session.finished(n).await.ending else {
+                panic!("it started")
+            };
             assert!(why.contains(words), "{why}");
         }
         // A script that does not say what runs it is run by the shell.
