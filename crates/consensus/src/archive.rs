@@ -212,7 +212,7 @@ impl ArchiveWriter {
             ArchiveWrite::Op { number, op } => self.write_op(disk, number, &op),
             ArchiveWrite::Pieces(pieces) => {
                 // Each time: another transfer's sweep may have removed it since the transfer began.
-
+                disk.insert(META, UNSWEPT_KEY, &[1])?;
                 pieces.iter().try_for_each(|(key, piece)| disk.insert(ARCHIVE, key, piece))?;
                 Ok(pieces.iter().map(|(key, piece)| key.len() + piece.len()).sum())
             }

@@ -3,12 +3,12 @@
 //! So a wall clock that jumps moves nobody's timers, and time in the state never runs backwards: a new
 //! leader begins at the later of its wall clock and the state's time.
 //!
-//! Forward there is a bound too: a takeover moves time by at most a day. Time can't be taken back, and it
-//! drives retention: one leader whose wall clock is years ahead would drop the archive and end every
-//! session, and the cluster would keep its false time for good. With the bound it costs a day at worst, and
-//! a person is told. The price: a cluster that was off for longer begins with a time that is behind, and
-//! catches up a day with each takeover. Behind does no harm, timers are only late; so that is the safer
-//! side. The first leader of a cluster has no time to compare with, and is believed.
+//! Forward there is a bound too: a takeover moves time by at most a year. Time can't be taken back, and it
+//! drives retention: one leader whose wall clock stands at the end of its epoch would drop the archive, and
+//! the cluster would keep its false time for good. The bound is wide, since time stands still in the state
+//! while nothing is written: after a quiet month a takeover rightly moves it by a month. A cluster that was
+//! off for longer than a year begins behind and catches up a year with each takeover; timers are only late
+//! then. The first leader of a cluster has no time to compare with, and is believed.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -16,7 +16,7 @@ use std::time::Instant;
 use quorate_types::{Span, Timestamp};
 
 /// How far a takeover may move time.
-const LEAP_MAX: Span = Span::from_secs(24 * 3600);
+const LEAP_MAX: Span = Span::from_secs(366 * 24 * 3600);
 
 #[derive(Debug, Default)]
 pub(crate) struct LeaderClock(Mutex<Option<Reign>>);
@@ -58,7 +58,7 @@ fn take_over(wall_clock: Timestamp, known: Timestamp) -> Timestamp {
     }
     tracing::error!(
         wall_clock = %wall_clock, cluster_time = %known, begins_at = %latest,
-        "the wall clock is more than a day ahead of the cluster's time; check it, the cluster follows by a day only"
+        "the wall clock is more than a year ahead of the cluster's time; check it, the cluster follows by a year only"
     );
     latest
 }
@@ -81,16 +81,16 @@ mod tests {
     }
 
     #[test]
-    fn a_takeover_moves_time_by_a_day_at_most() {
-        let (day, now) = (LEAP_MAX.0, 1_700_000_000_000);
+    fn a_takeover_moves_time_by_a_year_at_most() {
+        let (year, now) = (LEAP_MAX.0, 1_700_000_000_000);
         let table = [
             ("a fresh cluster", now, 0, now),
             ("in order", now + 50, now, now + 50),
-            ("behind", now - 5 * day, now, now),
-            ("a night off", now + day / 2, now, now + day / 2),
-            ("to the day", now + day, now, now + day),
-            ("a false year", now + 365 * day, now, now + day),
-            ("the end of time", u64::MAX, now, now + day),
+            ("behind", now - year, now, now),
+            ("half a year off", now + year / 2, now, now + year / 2),
+            ("to the day", now + year, now, now + year),
+            ("a false century", now + 100 * year, now, now + year),
+            ("the end of time", u64::MAX, now, now + year),
         ];
         for (what, wall_clock, known, expected) in table {
             assert_eq!(take_over(Timestamp(wall_clock), Timestamp(known)), Timestamp(expected), "{what}");

@@ -131,7 +131,7 @@ impl Machine {
 /// snapshot is still being built, and raft begins none then.
 fn passes_multiple(before: u64, added: u64, step: u64) -> bool {
     let step = step.max(1);
-    before < step && before + added >= step
+    before.saturating_add(added) / step > before / step
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {

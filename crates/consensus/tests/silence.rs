@@ -12,17 +12,17 @@ use harness::{Replica, addresses, eventually, submit};
 use quorate_consensus::{Handle, Limits, Start};
 use tokio::runtime::{Builder, Runtime};
 
-/// Replicas with a thread each.
+/// Replicas with threads of their own.
 struct Threads(Vec<(Replica, Runtime)>);
 
 impl Threads {
-    fn start() -> Self {
+    fn start(threads_each: usize) -> Self {
         let mut replicas: Vec<_> = (1..=3).map(Replica::new).collect();
         let members: BTreeMap<_, _> = replicas.iter().map(|r| (r.id, addresses(r.address))).collect();
         let start = |replica: &mut Replica| {
-            let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let runtime = Builder::new_multi_thread().worker_threads(threads_each).enable_all().build().unwrap();
             let how = Start::Bootstrap(members.clone());
-            // The start runs on the replica's own thread, as everything after it will.
+            // What it spawns runs on the replica's own threads.
             runtime.block_on(replica.start(how, Limits::default(), None)).unwrap();
             runtime
         };
@@ -68,7 +68,7 @@ async fn ask(handle: &Handle) -> Vec<tokio::task::JoinHandle<()>> {
 
 #[test]
 fn a_silent_leader_is_forgotten_as_soon_as_there_is_another() {
-    let cluster = Threads::start();
+    let cluster = Threads::start(1);
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         eventually("there is a leader", || cluster.leading().is_some()).await;
@@ -99,8 +99,9 @@ fn a_silent_leader_is_forgotten_as_soon_as_there_is_another() {
 }
 
 #[test]
-fn staleness_grows_while_a_leader_is_silent_or_apply_is_stuck() {
-    let cluster = Threads::start();
+fn staleness_grows_while_apply_is_stuck() {
+    // A slow apply occupies one thread; the others go on hearing from the leader.
+    let cluster = Threads::start(3);
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         eventually("there is a leader", || cluster.leading().is_some()).await;

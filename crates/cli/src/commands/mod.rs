@@ -50,7 +50,7 @@ fn token(args: &ClientArgs) -> Result<Option<String>, Failure> {
         (None, Some(path)) => {
             let text =
                 std::fs::read_to_string(path).with_context(|| format!("read the token in {}", path.display()))?;
-            Ok(Some(text.trim().to_owned()))
+            Ok(Some(text.lines().next().unwrap_or_default().trim().to_owned()))
         }
         (None, None) => Ok(None),
     }

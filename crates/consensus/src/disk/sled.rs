@@ -88,7 +88,7 @@ impl SledDisk {
         let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
         match self.db.tree_names().iter().any(|present| present == name.as_bytes()) {
             true => self.open_tree(&mut trees, name).map(Some),
-            false => self.open_tree(&mut trees, name).map(Some),
+            false => Ok(None),
         }
     }
 

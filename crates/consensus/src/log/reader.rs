@@ -39,7 +39,7 @@ impl LogReader {
     /// would take them for the first.
     fn check_present(&self, start: u64) -> io::Result<()> {
         match self.shared.inner().purged {
-            Some(purged) if start <= purged.index && start == u64::MAX => {
+            Some(purged) if start <= purged.index => {
                 let message = format!("log entries from {start} on are wanted, and purged up to {}", purged.index);
                 Err(io::Error::new(io::ErrorKind::NotFound, message))
             }

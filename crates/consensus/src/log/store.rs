@@ -83,7 +83,7 @@ impl LogShared {
 
 /// The last entry behind the purged ones; those are absent, whatever of them is still on disk.
 fn last_entry(disk: &dyn Disk, purged: Option<LogId>) -> io::Result<Option<LogId>> {
-    let present = |index: &u64| purged.is_none_or(|_| *index > 0);
+    let present = |index: &u64| purged.is_none_or(|purged| *index > purged.index);
     let Some(mut last) = layout::last_index(disk)?.filter(present) else { return Ok(None) };
     if layout::remove_unfinished(disk, last)? {
         tracing::info!(index = last, "dropped a log entry that had been written in part and not acknowledged");

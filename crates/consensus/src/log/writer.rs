@@ -234,7 +234,7 @@ impl WriterThread {
         let last = first.saturating_sub(1);
         group.appended = group.appended.map(|appended| appended.min(last));
         // What stood in the queue before this has raised it again since the store lowered it.
-
+        self.log.truncated(last);
         if let Some(watermark) = &mut self.watermark {
             watermark.fall(last)?;
         }

@@ -30,6 +30,7 @@ impl Handshakes {
         self.under_way.retain(|evicted| !evicted.is_cancelled());
         while self.under_way.len() >= self.max.max(1) {
             let Some(first) = self.under_way.pop_front() else { break };
+            first.cancel();
         }
         let evicted = CancellationToken::new();
         self.under_way.push_back(evicted.clone());
