@@ -25,7 +25,11 @@ pub enum StartError {
     NotAMember(ReplicaId),
     #[error("the timing makes no sense: {0}")]
     Timing(String),
-    #[error("start raft: {0}")]
+    #[error(
+        "start raft: {0}. If that speaks of damage (a checksum, corrupted data, logs that are gone), this replica \
+         can't be repaired: remove it (`quorate cluster remove ID`) and add it, with an empty folder, under a new id. \
+         If it speaks of a full or failing disk, mend that and start the replica again"
+    )]
     Raft(String),
 }
 

@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -52,8 +52,8 @@ impl SledDisk {
             .flush_every_ms(None)
             .print_profile_on_drop(false);
         // A damaged file makes sled panic in places; a clear message is owed all the same. (Where panics
-        // abort, sled's own message is the last word.)
-        let opened = panic::catch_unwind(AssertUnwindSafe(|| open_patiently(&config)));
+        // abort, the words come from the panic's hook.)
+        let opened = explaining_panics(folder, || panic::catch_unwind(AssertUnwindSafe(|| open_patiently(&config))));
         let db = match opened {
             // A full or failing disk is no damage: the folder may be as good as before once that is mended.
             Ok(Err(sled::Error::Io(error))) => return Err(error),
@@ -131,6 +131,23 @@ fn open_patiently(config: &sled::Config) -> sled::Result<sled::Db> {
 
 fn damaged(folder: &Path, detail: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("database {}: {detail}", folder.display()))
+}
+
+/// Whatever panics while a folder is opened does so over its contents; sled's words alone help nobody.
+fn explaining_panics<T>(folder: &Path, open: impl FnOnce() -> T) -> T {
+    let previous = Arc::new(panic::take_hook());
+    let (inner, folder) = (previous.clone(), folder.to_owned());
+    panic::set_hook(Box::new(move |info| {
+        inner(info);
+        eprintln!(
+            "the database {} is damaged. This replica can't be repaired: remove it (`quorate cluster remove ID`) and \
+             add it, with an empty folder, under a new id",
+            folder.display()
+        );
+    }));
+    let opened = open();
+    panic::set_hook(Box::new(move |info| previous(info)));
+    opened
 }
 
 /// A kill during recovery leaves half a snapshot, over which sled would stumble.

@@ -88,10 +88,14 @@ impl Local {
         }
         match self.published.version().state.storage_of(peer) {
             Some(recorded) if recorded != storage => Err(Refusal::OtherStorage),
-            // A member is recorded only after the entry that added it, so who is recorded and not a
-            // member was removed.
-            Some(_) if self.published.membership.borrow().get_node(&peer.0).is_none() => Err(Refusal::Removed),
+            Some(_) if self.was_removed(peer) => Err(Refusal::Removed),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// A member is recorded only after the entry that added it, so who is recorded and not a member was removed.
+    pub(crate) fn was_removed(&self, peer: ReplicaId) -> bool {
+        self.published.version().state.storage_of(peer).is_some()
+            && self.published.membership.borrow().get_node(&peer.0).is_none()
     }
 }

@@ -118,6 +118,12 @@ impl Server {
                 frame = source.next() => match frame {
                     Some(frame) => {
                         let request: Numbered<Request> = wire::decode(&frame?)?;
+                        // One that was removed while its connection stood may not know: nobody sends it the log
+                        // any more. Closed, it dials again, and is told.
+                        let campaigns = matches!(request.message, Request::Vote(_) | Request::PreVote(_));
+                        if campaigns && self.local.was_removed(visitor.from) {
+                            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "a removed replica campaigns"));
+                        }
                         // Also beyond the bound everything is read, so that a ping gets through.
                         if under_way.len() < self.local.limits.peer_requests || matches!(request.message, Request::Ping) {
                             under_way.push(self.handle(visitor, request));
