@@ -142,6 +142,11 @@ impl Replica {
 }
 
 impl Cluster {
+    /// How often this replica's state was replaced by a snapshot, its own at start included.
+    pub fn restored(&self, at: usize) -> u64 {
+        self.replicas[at].seen.restored.load(Ordering::SeqCst)
+    }
+
     pub async fn start(size: u64) -> Self {
         Self::start_with(size, Limits::default()).await
     }
