@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::support::events::Event;
-use super::support::http::id_of;
-use super::support::{PATIENCE, turn, wait_until};
+use super::support::http::{id_of, raw};
+use super::support::{Cluster, PATIENCE, turn, wait_until};
 use super::{logs, sh, with_workers};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -233,5 +233,36 @@ async fn events_are_streamed_resumed_and_filtered_on_every_replica() {
         }
         assert!(ids.is_sorted() && ids.len() >= 5, "{text}");
     }
+    cluster.finish();
+}
+
+/// The connections that the replicas count, one more or less for each idle one of a client that went.
+async fn connections(cluster: &Cluster) -> u64 {
+    let mut open = 0;
+    for replica in cluster.replicas.values() {
+        let request = b"GET /metrics HTTP/1.1\r\nHost: q\r\nConnection: close\r\n\r\n";
+        let answer = raw(&replica.http, request).await.expect("no metrics");
+        let text = answer.text();
+        let line = text.lines().find_map(|line| line.strip_prefix("quorate_http_connections ")).expect("no such gauge");
+        open += line.parse::<u64>().unwrap();
+    }
+    open
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_connection_of_a_worker_counts_for_as_long_as_it_is_open() {
+    let _turn = turn().await;
+    let mut cluster = Cluster::of_three().await;
+    let asking = cluster.replicas.len() as u64;
+    wait_until("only this test to be connected", PATIENCE, || async {
+        (connections(&cluster).await == asking).then_some(())
+    })
+    .await;
+    cluster.start_worker("w").await;
+    wait_until("the worker to count", PATIENCE, || async { (connections(&cluster).await == asking + 1).then_some(()) })
+        .await;
+    cluster.worker("w").process.kill();
+    wait_until("the worker to be gone", PATIENCE, || async { (connections(&cluster).await == asking).then_some(()) })
+        .await;
     cluster.finish();
 }

@@ -6,8 +6,8 @@ use quorate_types::limits::JOB_BYTES_MAX;
 
 /// Bytes of a request's body, and of one line of an NDJSON submission.
 pub(crate) const BODY_BYTES_MAX: usize = JOB_BYTES_MAX;
-/// Open HTTP connections; the next one is closed at once. Idle ones cost about 10 KiB each. A worker's
-/// connection leaves this count when it becomes a session; those are bounded by the number of workers.
+/// Open HTTP connections, those of workers included; the next one is closed at once. Idle ones cost about
+/// 10 KiB each.
 pub(crate) const CONNECTIONS_MAX: usize = 20_000;
 /// Requests under way, long polls included; the next one is answered 429.
 pub(crate) const REQUESTS_MAX: usize = 16_384;

@@ -46,7 +46,7 @@ pub(crate) fn heartbeats_relayed(acknowledged: usize, refused: usize) {
 }
 
 /// Brings the gauges up to date with the state.
-pub(crate) fn observe(state: &State, status: &Status, sessions: usize, events: usize) {
+pub(crate) fn observe(state: &State, status: &Status, connections: usize, sessions: usize, events: usize) {
     gauge!("quorate_raft_term").set(status.term as f64);
     gauge!("quorate_raft_is_leader").set(if status.leader == Some(status.id) { 1.0 } else { 0.0 });
     gauge!("quorate_applied_index").set(state.index().0 as f64);
@@ -63,6 +63,7 @@ pub(crate) fn observe(state: &State, status: &Status, sessions: usize, events: u
     gauge!("quorate_tasks_queued").set(state.queue().len() as f64);
     gauge!("quorate_specification_bytes").set(state.totals().spec_bytes as f64);
     gauge!("quorate_output_bytes").set(state.totals().output_bytes as f64);
+    gauge!("quorate_http_connections").set(connections as f64);
     gauge!("quorate_worker_sessions").set(sessions as f64);
     gauge!("quorate_events_remembered").set(events as f64);
 }

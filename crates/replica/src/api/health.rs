@@ -27,7 +27,8 @@ pub(crate) async fn metrics(State(app): State<App>) -> ApiResult<Response> {
         return Err(ApiError::not_found("another replica in this process keeps the metrics"));
     };
     let version = app.handle.version();
-    telemetry::observe(&version.state, &app.handle.status(), app.registry.len(), app.history.len());
+    let connections = app.room.open_connections();
+    telemetry::observe(&version.state, &app.handle.status(), connections, app.registry.len(), app.history.len());
     let text = recorder.render();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }

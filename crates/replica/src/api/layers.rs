@@ -49,7 +49,8 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
-fn mark(app: &App, response: &mut Response) {
+/// Every answer says who gave it, and of which version of the state.
+pub(crate) fn mark(app: &App, response: &mut Response) {
     let headers = response.headers_mut();
     if !headers.contains_key("quorate-index") {
         headers.insert("quorate-index", HeaderValue::from(app.handle.version().index.0));

@@ -18,6 +18,7 @@ mod openapi;
 mod patient;
 mod query;
 mod read;
+mod refusal;
 mod router;
 mod server;
 mod session;
@@ -37,7 +38,7 @@ pub(crate) use server::serve;
 
 use crate::events::History;
 use crate::leader::Leader;
-use crate::limits::{BODIES_BYTES_MAX, DIGESTS_MAX};
+use crate::limits::{BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX};
 use crate::sessions::{Host, Registry};
 use crate::waiters::Waiters;
 
@@ -64,12 +65,21 @@ pub(crate) struct Room {
     /// Bytes of bodies, in KiB.
     pub(crate) bodies: Arc<Semaphore>,
     pub(crate) digests: Arc<Semaphore>,
+    pub(crate) connections: Arc<Semaphore>,
+}
+
+impl Room {
+    /// Connections that are open now.
+    fn open_connections(&self) -> usize {
+        CONNECTIONS_MAX.saturating_sub(self.connections.available_permits())
+    }
 }
 
 impl Default for Room {
     fn default() -> Self {
         let bodies = Arc::new(Semaphore::new(BODIES_BYTES_MAX >> 10));
-        Self { bodies, digests: Arc::new(Semaphore::new(DIGESTS_MAX)) }
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Self { bodies, digests: Arc::new(Semaphore::new(DIGESTS_MAX)), connections }
     }
 }
 

@@ -5,36 +5,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::patient::Patient;
+use super::refusal::Explained;
 use super::{App, router};
-use crate::limits::{CONNECTIONS_MAX, HEADER_TIMEOUT, SHUTDOWN_WAIT};
+use crate::limits::{HEADER_TIMEOUT, SHUTDOWN_WAIT};
 
 /// After an accept that failed: most often for want of file descriptors, which takes a while to mend.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// One connection's share of [`CONNECTIONS_MAX`](crate::limits::CONNECTIONS_MAX), held for as long as it is open. Each of its requests
+/// carries it, since the connection of a worker lives on after the server is done with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Permit(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
 /// Serves until shutdown, then lets the requests under way finish.
 pub(crate) async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken) {
-    let router = router::router(app);
+    let router = router::router(app.clone());
     let connections = TaskTracker::new();
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => match room.clone().try_acquire_owned() {
+            Ok((stream, _)) => match app.room.connections.clone().try_acquire_owned() {
                 Ok(permit) => {
-                    connections.spawn(connection(stream, router.clone(), shutdown.clone(), permit));
+                    let permit = Permit(Arc::new(permit));
+                    connections.spawn(connection(stream, app.clone(), router.clone(), shutdown.clone(), permit));
                 }
                 // Closing at once is all that can be said without working for the connection.
                 Err(_) => debug!("too many connections"),
@@ -52,14 +61,19 @@ pub(crate) async fn serve(app: App, listener: TcpListener, shutdown: Cancellatio
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken, permit: OwnedSemaphorePermit) {
+async fn connection(stream: TcpStream, app: App, router: Router, shutdown: CancellationToken, permit: Permit) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "set TCP_NODELAY");
     }
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(permit.clone());
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(Patient::new(stream)), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(Explained::new(Patient::new(stream), app)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let served = tokio::select! {
@@ -73,5 +87,4 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
     if let Err(error) = served {
         debug!(%error, "connection ended");
     }
-    drop(permit);
 }

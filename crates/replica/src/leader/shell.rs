@@ -14,6 +14,9 @@ use crate::telemetry;
 
 /// The longest sleep: a bound on how late a missed wake-up is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Rounds start at least this far apart: what is applied meanwhile shares the next one. A change after a
+/// quiet moment is looked at at once.
+const ROUND_SPACING: Duration = Duration::from_millis(1);
 /// After a proposal that failed; the leadership most likely just changed.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -81,7 +84,10 @@ impl Leader {
         self.liveness().on_lead();
         let mut duties = Duties::new(term.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut versions = self.handle.watch();
+        let mut next_round = tokio::time::Instant::now();
         loop {
+            tokio::time::sleep_until(next_round).await;
+            next_round = tokio::time::Instant::now() + ROUND_SPACING;
             let version = versions.borrow_and_update().clone();
             let commands = self.decide(&mut duties, &version);
             if commands.is_empty() {

@@ -110,10 +110,14 @@ pub(crate) fn watchdog_pid(data_dir: &Path) -> u32 {
     record.split(' ').next().unwrap().parse().unwrap()
 }
 
+pub(crate) fn is_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().any(|line| line.starts_with("Uid:\t0\t"))
+}
+
 /// Whether tests may make PID namespaces; says so if not.
 pub(crate) fn may_namespace() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
+    let root = is_root();
     if !root {
         println!("skipped: needs root");
     }
