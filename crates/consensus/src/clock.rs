@@ -10,10 +10,11 @@
 //! off for longer than a year begins behind and catches up a year with each takeover; timers are only late
 //! then. The first leader of a cluster has no time to compare with, and is believed.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
-
 use quorate_types::{Span, Timestamp};
+use std::sync::{Mutex, PoisonError};
+use tokio::time::Instant;
+
+use crate::host;
 
 /// How far a takeover may move time.
 const LEAP_MAX: Span = Span::from_secs(366 * 24 * 3600);
@@ -42,7 +43,7 @@ impl LeaderClock {
         match *reign {
             Some(present) if present.term == term => earlier.max(state_now),
             Some(_) | None => {
-                let base = take_over(Timestamp::from_wall_clock(), state_now.max(earlier));
+                let base = take_over(host::wall_clock(), state_now.max(earlier));
                 *reign = Some(Reign { term, base, since: Instant::now() });
                 base
             }

@@ -1,7 +1,6 @@
 //! The crate's surface: a handle to a running replica.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use openraft::{Instant, ServerState};
 use quorate_state::command::Command;
 use quorate_state::outcome::{ArchiveKey, Outcome};
 use quorate_types::{LogIndex, ReplicaId, Span, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +19,7 @@ use crate::clock::LeaderClock;
 use crate::error::{ArchiveError, CallError, FatalError, MembershipError, ProposeError, ReadError};
 use crate::fatal::Fatal;
 use crate::freshness::Freshness;
+use crate::host;
 use crate::leadership::{Leaders, Leadership};
 use crate::log::Writer;
 use crate::machine::Published;
@@ -63,13 +63,13 @@ pub(crate) struct Running {
     pub(crate) fatal: Fatal,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    /// Taken by the shutdown, which joins the writer thread and gives the folder free.
+    /// Taken by the shutdown, which waits for the writer thread and gives the folder free.
     pub(crate) storage: Mutex<Option<Closing>>,
 }
 
 /// What is closed last.
 pub(crate) struct Closing {
-    pub(crate) writer_thread: JoinHandle<()>,
+    pub(crate) writer_ended: oneshot::Receiver<()>,
     pub(crate) lock: std::fs::File,
 }
 
@@ -180,11 +180,7 @@ impl Handle {
     pub fn leader_time(&self) -> Timestamp {
         let leadership = *self.0.leaders.leadership.borrow();
         let known = self.0.published.version().state.now();
-        if leadership.local {
-            self.0.clock.now(leadership.term, known)
-        } else {
-            Timestamp::from_wall_clock().max(known)
-        }
+        if leadership.local { self.0.clock.now(leadership.term, known) } else { host::wall_clock().max(known) }
     }
 
     /// Sends a request to another replica's [`Self::on_call`] handler, over a connection for such requests.
@@ -239,8 +235,7 @@ impl Handle {
     /// Reads a record of the archive.
     pub async fn archived(&self, key: ArchiveKey) -> Result<Option<Vec<u8>>, ArchiveError> {
         let archive = self.0.archive.clone();
-        let read = tokio::task::spawn_blocking(move || archive.read(key)).await;
-        Ok(read.map_err(std::io::Error::other)??)
+        Ok(host::blocking(move || archive.read(key)).await?)
     }
 
     /// Resolves when this replica can't go on: the process has to exit.
@@ -289,15 +284,11 @@ impl Running {
         self.writer.stop().await;
         let taken = self.storage.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(storage) = taken else { return };
-        let join = tokio::task::spawn_blocking(move || {
-            let joined = storage.writer_thread.join();
-            drop(storage.lock);
-            joined.is_ok()
-        });
-        match timeout(STOP_WAIT, join).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false) | Err(_)) | Err(_) => tracing::warn!(replica = %self.id, "the writer thread did not end well"),
+        if !matches!(timeout(STOP_WAIT, storage.writer_ended).await, Ok(Ok(()))) {
+            tracing::warn!(replica = %self.id, "the writer thread did not end well");
         }
+        // Only now may another process open the folder.
+        drop(storage.lock);
     }
 
     fn status(&self) -> Status {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Kind};
 use crate::disk::{Disk, META};
 use crate::error::StartError;
+use crate::host;
 use crate::log::layout;
 use crate::log::{Write, Writer};
 use crate::storage::Folder;
@@ -39,7 +40,7 @@ impl Identity {
             }
             Some(identity) => Ok(identity),
             None => {
-                let storage = random().map_err(failed)?;
+                let storage = host::random().map_err(failed)?;
                 let identity = Self { id: wanted, storage, cluster: 0, joins: folder.joins };
                 let record = identity.encode().map_err(failed)?;
                 disk.insert(META, IDENTITY_KEY, &record).map_err(failed)?;
@@ -82,7 +83,7 @@ pub(crate) fn lock(dir: &Path) -> Result<File, StartError> {
     }
 }
 
-/// A random number other than 0.
+/// A random number other than 0, from the kernel.
 pub(crate) fn random() -> io::Result<u64> {
     let mut bytes = [0; 8];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;

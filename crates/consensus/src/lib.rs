@@ -5,7 +5,8 @@
 //! `snapshot/` holds the state in files; `codec` is how all of it is encoded; `storage` and `identity`
 //! open the folder. `machine` applies entries. `propose/` brings commands into the log, `read` makes
 //! reads linearizable, `freshness` says how stale a replica is, `membership` changes who takes part, `naming` gives cluster and folders their
-//! names. `transport/` is how replicas talk.
+//! names. `transport/` is how replicas talk. `host` is what they take from their machine, and
+//! what a simulation replaces; `runtime` is openraft's view of it.
 //!
 //! Invariants:
 //! - openraft hears that something is stored only after `fdatasync` of the database file returned.
@@ -16,6 +17,7 @@
 //! - Every queue, frame, batch and wait has its bound in [`Limits`] or in a constant beside it.
 
 pub mod disk;
+pub mod host;
 
 mod archive;
 mod clock;
@@ -33,6 +35,7 @@ mod naming;
 mod options;
 mod propose;
 mod read;
+mod runtime;
 mod snapshot;
 mod start;
 mod storage;
@@ -45,4 +48,5 @@ pub use crate::leadership::Leadership;
 pub use crate::options::{Addresses, Limits, Observer, Options, Start, Timing, Version};
 pub use crate::propose::Committed;
 pub use crate::start::{start, start_on};
+pub use crate::transport::net::{Connection, Listener, Network, Tcp};
 pub use crate::transport::server::CallHandler;

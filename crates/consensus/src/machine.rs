@@ -16,6 +16,7 @@ use quorate_types::LogIndex;
 use tokio::sync::{Notify, watch};
 
 use crate::archive::{Archive, ArchiveWrite};
+use crate::host;
 use crate::options::{Observer, Version};
 use crate::snapshot::{Builder, SnapshotFile, Snapshots, file};
 use crate::type_config::{Commands, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
@@ -170,12 +171,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
         let (snapshots, expected) = (self.snapshots.clone(), meta.clone());
-        let load = tokio::task::spawn_blocking(move || {
+        let load = move || {
             // The file becomes a snapshot of ours only now: raft has removed what contradicts it.
             let file = snapshots.take_in(snapshot, &expected)?;
             file::read(&file.path)
-        });
-        let (meta, state) = load.await.map_err(io::Error::other)??;
+        };
+        let (meta, state) = host::blocking(load).await?;
         self.state = state;
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership;

@@ -9,7 +9,8 @@ use quorate_state::command::Command;
 use quorate_state::outcome::{Outcome, Rejection};
 
 use crate::error::FatalError;
-use crate::identity::{self, Identity};
+use crate::host;
+use crate::identity::Identity;
 use crate::leadership::Leadership;
 use crate::log::Writer;
 use crate::options::Version;
@@ -88,7 +89,7 @@ impl Naming {
         let leadership = *self.leadership.borrow();
         if version.state.cluster_id() == 0 {
             if leadership.local
-                && let Ok(id) = identity::random()
+                && let Ok(id) = host::random()
             {
                 let name = self.fenced.write(leadership.term, vec![Command::NameCluster { id }]).await;
                 tracing::debug!(?name, "proposed a name for the cluster");

@@ -11,13 +11,17 @@ use quorate_state::outcome::Applied;
 use quorate_types::{LogIndex, ReplicaId};
 use serde::{Deserialize, Serialize};
 
+use crate::transport::net::{Listener, Network};
+
 /// Everything [`crate::start`] needs.
 pub struct Options {
     pub id: ReplicaId,
     /// The data folder. One replica, for ever: it is bound to `id` when it is created.
     pub dir: PathBuf,
     /// Where peers connect. Bound by the caller, so that port 0 works.
-    pub listener: tokio::net::TcpListener,
+    pub listener: Box<dyn Listener>,
+    /// How this replica reaches the others.
+    pub network: Arc<dyn Network>,
     /// What the other replicas and the clients are told.
     pub advertise: Addresses,
     /// Ignored when the folder already holds a replica.

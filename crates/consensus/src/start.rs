@@ -19,7 +19,8 @@ use crate::error::{FatalError, StartError};
 use crate::fatal::Fatal;
 use crate::freshness::Freshness;
 use crate::handle::{Closing, Handle, Running};
-use crate::identity::{self, Identity};
+use crate::host;
+use crate::identity::Identity;
 use crate::leadership::{self, Leaders};
 use crate::log::{LogStore, Writer, WriterThread};
 use crate::machine::{Machine, MachineParts, Published};
@@ -59,7 +60,8 @@ fn folder(options: &Options) -> Folder {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
 ) -> Result<T, StartError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(StartError::Raft(e.to_string())))
+    let done = host::blocking(move || Ok(work())).await;
+    done.unwrap_or_else(|e| Err(StartError::Raft(e.to_string())))
 }
 
 /// A span in whole milliseconds, as openraft counts.
@@ -114,7 +116,7 @@ fn start_writer(limits: &Limits, storage: Storage) -> io::Result<OpenStorage> {
         fatal: fatal.clone(),
         group_max: limits.write_group,
     };
-    let (writer, writer_thread) = thread.spawn(limits.write_queue)?;
+    let (writer, writer_ended) = thread.spawn(limits.write_queue)?;
     Ok(OpenStorage {
         identity: storage.identity,
         fatal,
@@ -122,7 +124,7 @@ fn start_writer(limits: &Limits, storage: Storage) -> io::Result<OpenStorage> {
         snapshots: storage.snapshots,
         log: LogStore::new(log, storage.disk, writer.clone(), limits),
         writer,
-        closing: Closing { writer_thread, lock: storage.lock },
+        closing: Closing { writer_ended, lock: storage.lock },
     })
 }
 
@@ -131,7 +133,7 @@ async fn run(options: Options, storage: Storage) -> Result<Handle, StartError> {
     let lease = Duration::from_millis(config.election_timeout_max);
     let failed = |source| StartError::Folder { dir: options.dir.clone(), source };
     let storage = start_writer(&options.limits, storage).map_err(failed)?;
-    let incarnation = identity::random().map_err(failed)?;
+    let incarnation = host::random().map_err(failed)?;
     let tasks = Tasks { tracker: TaskTracker::new(), stop: CancellationToken::new() };
     let peers = Peers::new(&options, &storage, &tasks);
     let raft = start_raft(&options, config, &storage, &peers).await?;
@@ -166,6 +168,7 @@ impl Peers {
     fn new(options: &Options, storage: &OpenStorage, tasks: &Tasks) -> Self {
         let local = Arc::new(Local {
             id: options.id,
+            network: options.network.clone(),
             storage: storage.identity.storage,
             cluster: AtomicU64::new(storage.identity.cluster),
             token: options.token.clone(),

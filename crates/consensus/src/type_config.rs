@@ -28,7 +28,7 @@ impl openraft::RaftTypeConfig for TypeConfig {
     type Vote = openraft::Vote<Self::LeaderId>;
     type Payload = openraft::EntryPayload<Commands, u64, Addresses>;
     type Entry = openraft::Entry<<Self::LeaderId as openraft::vote::RaftLeaderId>::Committed, Self::Payload>;
-    type AsyncRuntime = openraft::impls::TokioRuntime;
+    type AsyncRuntime = crate::runtime::Runtime;
     type Responder<T>
         = Callback<T>
     where

@@ -43,7 +43,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let handle = quorate_consensus::start(Options {
         id: ReplicaId(config.id),
         dir: config.data.clone(),
-        listener: peer,
+        listener: Box::new(peer),
+        network: Arc::new(quorate_consensus::Tcp),
         advertise: advertise.clone(),
         start: config.start(&advertise)?,
         token: config.peer_token.clone(),

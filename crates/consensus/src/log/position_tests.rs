@@ -76,8 +76,8 @@ async fn a_truncation_leaves_no_stale_mark() {
         tokio::task::yield_now().await;
     }
     writer.queue(Write::Stop).await.unwrap();
-    let thread = std::thread::spawn(move || thread.run(queue));
+    let thread = tokio::spawn(thread.run(queue));
     truncate.await.unwrap().unwrap();
-    thread.join().unwrap();
+    thread.await.unwrap();
     assert_eq!(shared.inner().written, 5);
 }

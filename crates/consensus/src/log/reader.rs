@@ -11,6 +11,7 @@ use openraft::{OptionalSend, RaftLogReader};
 use super::layout;
 use super::store::LogShared;
 use crate::disk::Disk;
+use crate::host;
 use crate::type_config::{Entry, TypeConfig, Vote};
 
 /// How many bytes of entries apply holds in memory at once.
@@ -54,8 +55,7 @@ impl LogReader {
             Source::Nowhere => Ok(Vec::new()),
             Source::Disk(range) => {
                 let disk = self.disk.clone();
-                let read = tokio::task::spawn_blocking(move || layout::read(&*disk, range, bytes_soft));
-                read.await.map_err(io::Error::other)?
+                host::blocking(move || layout::read(&*disk, range, bytes_soft)).await
             }
         }
     }

@@ -36,7 +36,7 @@ pub(super) struct Bench {
     pub(super) log: LogStore,
     machine: Machine,
     writer: Writer,
-    thread: std::thread::JoinHandle<()>,
+    ended: tokio::sync::oneshot::Receiver<()>,
     fatal: Fatal,
     lock: std::fs::File,
 }
@@ -63,7 +63,7 @@ pub(super) fn open(dir: &Path, disk: Option<Arc<dyn Disk>>) -> Result<Bench, cra
         fatal: fatal.clone(),
         group_max: 512,
     };
-    let (writer, thread) = thread.spawn(64).unwrap();
+    let (writer, ended) = thread.spawn(64).unwrap();
     let archive = Archive::new(overlay, storage.disk.clone(), writer.clone(), 1 << 20);
     let parts = MachineParts {
         published: Published::new(),
@@ -73,13 +73,13 @@ pub(super) fn open(dir: &Path, disk: Option<Arc<dyn Disk>>) -> Result<Bench, cra
         snapshot_log_bytes: u64::MAX,
     };
     let log = LogStore::new(shared, storage.disk, writer.clone(), &limits());
-    Ok(Bench { log, machine: Machine::new(parts), writer, thread, fatal, lock: storage.lock })
+    Ok(Bench { log, machine: Machine::new(parts), writer, ended, fatal, lock: storage.lock })
 }
 
 impl Bench {
     pub(super) async fn close(self) {
         self.writer.stop().await;
-        self.thread.join().unwrap();
+        self.ended.await.unwrap();
         drop(self.lock);
     }
 

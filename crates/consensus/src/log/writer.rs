@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread;
 
 use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +18,7 @@ use crate::archive::{ArchiveWrite, ArchiveWriter};
 use crate::disk::{Disk, META};
 use crate::error::FatalError;
 use crate::fatal::Fatal;
+use crate::host;
 use crate::type_config::{Entry, TypeConfig};
 
 type Done = oneshot::Sender<io::Result<()>>;
@@ -142,22 +143,38 @@ struct Group {
 const GROUP_BYTES_MAX: usize = 8 << 20;
 
 impl WriterThread {
-    pub(crate) fn spawn(self, queue_max: usize) -> io::Result<(Writer, JoinHandle<()>)> {
+    /// Starts the thread. A word comes when it has ended well.
+    pub(crate) fn spawn(self, queue_max: usize) -> io::Result<(Writer, oneshot::Receiver<()>)> {
         let (sender, queue) = mpsc::channel(queue_max);
-        let thread = std::thread::Builder::new().name("quorate-writer".into()).spawn(move || self.run(queue))?;
-        Ok((Writer(sender), thread))
+        let (end, ended) = oneshot::channel();
+        let write = async move {
+            self.run(queue).await;
+            // Nobody may be waiting for it.
+            let _ = end.send(());
+        };
+        if host::work_takes().is_some() {
+            // A simulation has one thread for everything.
+            tokio::spawn(write);
+        } else {
+            let alone = tokio::runtime::Builder::new_current_thread().build()?;
+            thread::Builder::new().name("quorate-writer".into()).spawn(move || alone.block_on(write))?;
+        }
+        Ok((Writer(sender), ended))
     }
 
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Write>) {
-        while let Some(first) = queue.blocking_recv() {
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Write>) {
+        while let Some(first) = queue.recv().await {
             let (group, written) = self.write_group(first, &mut queue);
+            if let Some(time) = host::work_takes() {
+                tokio::time::sleep(time).await;
+            }
             let result = written.and_then(|()| self.sync(&group));
             let failed = result.as_ref().err().map(|e| (e.kind(), e.to_string()));
             let stop = group.stop;
             group.complete(&result);
             if let Some((kind, message)) = failed {
                 self.fatal.report(FatalError::Storage(message.clone()));
-                return refuse_all(&mut queue, kind, &message);
+                return refuse_all(&mut queue, kind, &message).await;
             }
             if stop {
                 break;
@@ -286,8 +303,8 @@ fn copy(result: &io::Result<()>) -> io::Result<()> {
 }
 
 /// Answers every write after a failure, without touching the disk.
-fn refuse_all(queue: &mut mpsc::Receiver<Write>, kind: io::ErrorKind, message: &str) {
-    while let Some(write) = queue.blocking_recv() {
+async fn refuse_all(queue: &mut mpsc::Receiver<Write>, kind: io::ErrorKind, message: &str) {
+    while let Some(write) = queue.recv().await {
         let error = Err(io::Error::new(kind, format!("an earlier write failed: {message}")));
         match write {
             Write::Append { done, .. } => done.io_completed(error),

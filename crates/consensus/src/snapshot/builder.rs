@@ -8,6 +8,7 @@ use openraft::alias::SnapshotOf;
 
 use super::{SnapshotFile, Snapshots, file};
 use crate::archive::Archive;
+use crate::host;
 use crate::options::Version;
 use crate::type_config::{SnapshotMeta, TypeConfig};
 
@@ -25,12 +26,12 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         // The log before the snapshot may be purged: what it wrote to the archive must stay.
         self.archive.sync().await?;
         let (meta, version, snapshots) = (self.meta.clone(), self.version.clone(), self.snapshots.clone());
-        let write = tokio::task::spawn_blocking(move || {
+        let write = move || {
             let path = snapshots.unfinished_path();
             file::write(&path, &meta, &version.state)?;
             snapshots.adopt(&path, &meta)
-        });
-        let snapshot = write.await.map_err(io::Error::other)??;
+        };
+        let snapshot = host::blocking(write).await?;
         tracing::info!(index = %self.version.index, "snapshot written");
         Ok(SnapshotOf::<TypeConfig, _> { meta: self.meta.clone(), snapshot })
     }

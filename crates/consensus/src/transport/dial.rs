@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use quorate_types::ReplicaId;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::handshake::{self, HandshakeError, Purpose};
@@ -20,9 +19,9 @@ pub(crate) struct Destination {
 
 /// Connects and shakes hands, in bounded time.
 pub(crate) async fn dial(local: Arc<Local>, to: Destination) -> Result<Frames, HandshakeError> {
-    let connect = timeout(CONNECT_TIMEOUT, TcpStream::connect(&to.address));
-    let stream = connect.await.map_err(|_| HandshakeError::Timeout)??;
-    let mut frames = wire::frames(stream)?;
+    let connect = timeout(CONNECT_TIMEOUT, local.network.dial(&to.address));
+    let connection = connect.await.map_err(|_| HandshakeError::Timeout)??;
+    let mut frames = wire::frames(connection);
     let greet = timeout(CONNECT_TIMEOUT, handshake::greet(&local, &mut frames, to.id, to.purpose));
     greet.await.map_err(|_| HandshakeError::Timeout)??;
     Ok(frames)

@@ -3,7 +3,7 @@
 //! The connection is made when it is needed and again after it broke. What matters to the callers is
 //! whether a request that failed may have arrived: [`LinkError`] says so.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -100,7 +100,7 @@ struct LinkTask {
 /// A connection with requests under way.
 struct Session {
     frames: Frames,
-    waiting: HashMap<u64, Reply>,
+    waiting: BTreeMap<u64, Reply>,
     next_id: u64,
     heard: Instant,
 }
@@ -118,7 +118,7 @@ impl LinkTask {
             match dial(self.local.clone(), self.to.clone()).await {
                 Ok(frames) => {
                     (self.failures, self.retry_at) = (0, None);
-                    let waiting = HashMap::new();
+                    let waiting = BTreeMap::new();
                     let mut session = Session { frames, waiting, next_id: 0, heard: Instant::now() };
                     session.run(&mut self.queue, request, reply).await;
                     session.fail();
@@ -203,7 +203,7 @@ impl Session {
     }
 
     fn fail(&mut self) {
-        for (_, reply) in self.waiting.drain() {
+        for reply in std::mem::take(&mut self.waiting).into_values() {
             let _ = reply.send(Err(LinkError::Lost));
         }
     }

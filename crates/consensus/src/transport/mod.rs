@@ -4,13 +4,15 @@
 //! `handshake` says who is there and refuses who may not be; `dial` and `server` are its two ends. Three
 //! protocols follow it: `append` (pipelined AppendEntries, answered in order), `snapshot` (files and
 //! archive records in bounded frames) and `link` (requests with ids, answered in any order: votes,
-//! proposals, calls). `network` is what openraft sees of it all.
+//! proposals, calls). `network` is what openraft sees of it all,
+//! and `net` the seam to the host's network.
 
 pub(crate) mod append;
 pub(crate) mod dial;
 pub(crate) mod doorway;
 pub(crate) mod handshake;
 pub(crate) mod link;
+pub(crate) mod net;
 pub(crate) mod network;
 pub(crate) mod server;
 pub(crate) mod snapshot;
@@ -21,12 +23,13 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quorate_types::ReplicaId;
 
 use self::handshake::Refusal;
+use self::net::Network;
 use crate::error::FatalError;
 use crate::fatal::Fatal;
 use crate::machine::Published;
@@ -41,6 +44,7 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(2000);
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) id: ReplicaId,
+    pub(crate) network: Arc<dyn Network>,
     /// The random number of the data folder.
     pub(crate) storage: u64,
     /// 0 while the cluster has no name, or this replica has not heard of it.

@@ -9,7 +9,6 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use quorate_types::ReplicaId;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::doorway::{Handshake, Handshakes};
 use super::handshake::{self, HandshakeError, Purpose, Visitor};
+use super::net::{Connection, Listener};
 use super::wire::{self, Frames, Numbered, Request, Response};
 use super::{Local, SILENCE_MAX, append, snapshot};
 use crate::archive::Archive;
@@ -44,7 +44,12 @@ pub(crate) struct Server {
 
 impl Server {
     /// Accepts connections until stopped.
-    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener, tasks: TaskTracker, stop: CancellationToken) {
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        mut listener: Box<dyn Listener>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) {
         let places = Arc::new(Semaphore::new(self.local.limits.peer_connections));
         let mut handshakes = Handshakes::new(self.local.limits.peer_handshakes);
         loop {
@@ -52,8 +57,8 @@ impl Server {
                 () = stop.cancelled() => return,
                 accepted = listener.accept() => accepted,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (connection, from) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "accept a peer connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -61,21 +66,26 @@ impl Server {
                 }
             };
             let handshake = handshakes.begin();
-            let serve = self.clone().serve(stream, handshake, places.clone());
+            let serve = self.clone().serve(connection, from, handshake, places.clone());
             tasks.spawn(stop.clone().run_until_cancelled_owned(serve));
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, handshake: Handshake, places: Arc<Semaphore>) {
-        let address = stream.peer_addr().ok();
-        let (visitor, frames) = match handshake.within(self.welcome(stream)).await {
+    async fn serve(
+        self: Arc<Self>,
+        connection: Box<dyn Connection>,
+        address: String,
+        handshake: Handshake,
+        places: Arc<Semaphore>,
+    ) {
+        let (visitor, frames) = match handshake.within(self.welcome(connection)).await {
             Some(Ok(welcomed)) => welcomed,
             Some(Err(error)) => {
-                tracing::warn!(?address, %error, "a peer connection was refused");
+                tracing::warn!(address, %error, "a peer connection was refused");
                 return;
             }
             None => {
-                tracing::warn!(?address, "too many connections without a handshake; the first of them was closed");
+                tracing::warn!(address, "too many connections without a handshake; the first of them was closed");
                 return;
             }
         };
@@ -103,8 +113,8 @@ impl Server {
         }
     }
 
-    async fn welcome(&self, stream: TcpStream) -> Result<(Visitor, Frames), HandshakeError> {
-        let mut frames = wire::frames(stream)?;
+    async fn welcome(&self, connection: Box<dyn Connection>) -> Result<(Visitor, Frames), HandshakeError> {
+        let mut frames = wire::frames(connection);
         let visitor = handshake::receive(&self.local, &mut frames).await?;
         Ok((visitor, frames))
     }

@@ -4,21 +4,22 @@
 //! happens; the archive's records go in unswept and are synced. Only then does raft hear of it. A crash
 //! anywhere in between means doing it again.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use openraft::alias::SnapshotOf;
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::dial::{Destination, dial};
 use super::wire::{self, Frames, SnapshotAnswer, SnapshotFrame};
 use super::{Local, SILENCE_MAX};
 use crate::archive::{Archive, ArchiveWrite};
+use crate::host::blocking;
 use crate::snapshot::{SnapshotFile, Snapshots, file};
 use crate::type_config::{Raft, SnapshotMeta, TypeConfig, Vote};
 
@@ -50,10 +51,15 @@ pub(super) async fn send(
 }
 
 async fn send_file(frames: &mut Frames, snapshot: &SnapshotFile) -> io::Result<()> {
-    let mut file = File::open(&snapshot.path).await?;
+    let path = snapshot.path.clone();
+    let file = Arc::new(blocking(move || File::open(path)).await?);
     loop {
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-        (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).await?;
+        let file = file.clone();
+        let read = move || {
+            let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+            (&*file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).map(|_| chunk)
+        };
+        let chunk = blocking(read).await?;
         if chunk.is_empty() {
             return Ok(());
         }
@@ -65,8 +71,7 @@ async fn send_archive(frames: &mut Frames, archive: &Archive) -> io::Result<()> 
     let mut from = Vec::new();
     loop {
         let (archive, start) = (archive.clone(), from.clone());
-        let read = tokio::task::spawn_blocking(move || archive.pieces(&start, CHUNK_BYTES));
-        let pieces = read.await.map_err(io::Error::other)??;
+        let pieces = blocking(move || archive.pieces(&start, CHUNK_BYTES)).await?;
         let Some((last, _)) = pieces.last() else { return Ok(()) };
         from.clone_from(last);
         from.push(0);
@@ -129,21 +134,27 @@ async fn take(frames: &mut Frames, path: &std::path::Path, archive: &Archive) ->
     let SnapshotFrame::Begin { vote, meta } = get(frames, FRAME_TIMEOUT).await? else {
         return Err(unexpected());
     };
-    let mut file = File::create(path).await?;
+    let path = path.to_owned();
+    let file = {
+        let path = path.clone();
+        Arc::new(blocking(move || File::create(path)).await?)
+    };
     // From here on a crash leaves records that may belong to no job: the next start sweeps them.
     archive.queue(ArchiveWrite::Unswept).await?;
     loop {
         match get(frames, FRAME_TIMEOUT).await? {
             SnapshotFrame::Begin { .. } => return Err(unexpected()),
-            SnapshotFrame::Chunk(chunk) => file.write_all(&chunk).await?,
+            SnapshotFrame::Chunk(chunk) => {
+                let file = file.clone();
+                blocking(move || (&*file).write_all(&chunk)).await?;
+            }
             SnapshotFrame::Archive(pieces) => archive.queue(ArchiveWrite::Pieces(pieces)).await?,
             SnapshotFrame::End => break,
         }
     }
-    file.flush().await?;
-    file.sync_all().await?;
+    blocking(move || file.sync_all()).await?;
     archive.sync().await?;
-    verify(path.to_owned(), &meta).await?;
+    verify(path, &meta).await?;
     Ok((vote, meta))
 }
 
@@ -152,8 +163,7 @@ fn unexpected() -> io::Error {
 }
 
 async fn verify(path: PathBuf, meta: &SnapshotMeta) -> io::Result<()> {
-    let read = tokio::task::spawn_blocking(move || file::read(&path));
-    let (found, _) = read.await.map_err(io::Error::other)??;
+    let (found, _) = blocking(move || file::read(&path)).await?;
     if found == *meta { Ok(()) } else { Err(io::Error::other("the snapshot is not what it was announced to be")) }
 }
 

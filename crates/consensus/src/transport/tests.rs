@@ -30,7 +30,8 @@ async fn replica(id: u64, dir: &Path, bootstrap: bool) -> (Handle, Addresses) {
     let options = Options {
         id,
         dir: dir.to_owned(),
-        listener,
+        listener: Box::new(listener),
+        network: Arc::new(crate::Tcp),
         advertise: advertise.clone(),
         start: start_as,
         token: None,

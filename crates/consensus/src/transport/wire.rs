@@ -11,23 +11,22 @@ use quorate_state::outcome::Outcome;
 use quorate_types::{LogIndex, ReplicaId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
+use super::net::Connection;
 use crate::codec;
 use crate::error::MembershipError;
 use crate::options::Addresses;
 use crate::type_config::{LogId, SnapshotMeta, TypeConfig, Vote};
 
-pub(crate) type Frames = Framed<TcpStream, LengthDelimitedCodec>;
+pub(crate) type Frames = Framed<Box<dyn Connection>, LengthDelimitedCodec>;
 
 /// A stranger's frames are small until the handshake is over.
 const HANDSHAKE_FRAME_BYTES: usize = 4096;
 
-pub(crate) fn frames(stream: TcpStream) -> io::Result<Frames> {
-    stream.set_nodelay(true)?;
+pub(crate) fn frames(connection: Box<dyn Connection>) -> Frames {
     let codec = LengthDelimitedCodec::builder().max_frame_length(HANDSHAKE_FRAME_BYTES).new_codec();
-    Ok(Framed::new(stream, codec))
+    Framed::new(connection, codec)
 }
 
 pub(crate) fn encode<T: Serialize>(message: &T) -> io::Result<Bytes> {

@@ -110,7 +110,8 @@ impl Replica {
         Options {
             id: self.id,
             dir: self.path(),
-            listener: TcpListener::from_std(listener).unwrap(),
+            listener: Box::new(TcpListener::from_std(listener).unwrap()),
+            network: Arc::new(quorate_consensus::Tcp),
             advertise: addresses(self.address),
             start,
             token,

@@ -1,10 +1,11 @@
 //! The leader's clockwork: waits for a change, a timer or an expiry, and proposes what is due.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quorate_consensus::{Handle, ProposeError, Version};
 use quorate_types::{Epoch, Name, Timestamp};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -14,9 +15,10 @@ use crate::telemetry;
 
 /// The longest sleep: a bound on how late a missed wake-up is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
-/// Rounds start at least this far apart: what is applied meanwhile shares the next one. A change after a
-/// quiet moment is looked at at once.
-const ROUND_SPACING: Duration = Duration::from_millis(1);
+/// A round that took at least this long is followed by a rest of the same length, so that what is applied
+/// meanwhile shares the next one, and rounds take half of one core at most. Quicker ones need no rest: they
+/// wait for their own proposal anyway, and timers are no finer than this.
+const ROUND_QUICK: Duration = Duration::from_millis(1);
 /// After a proposal that failed; the leadership most likely just changed.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -84,12 +86,19 @@ impl Leader {
         self.liveness().on_lead();
         let mut duties = Duties::new(term.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut versions = self.handle.watch();
-        let mut next_round = tokio::time::Instant::now();
+        let mut rested = Instant::now();
         loop {
-            tokio::time::sleep_until(next_round).await;
-            next_round = tokio::time::Instant::now() + ROUND_SPACING;
+            if rested > Instant::now() {
+                tokio::time::sleep_until(rested).await;
+            }
             let version = versions.borrow_and_update().clone();
+            let started = Instant::now();
             let commands = self.decide(&mut duties, &version);
+            let took = started.elapsed();
+            telemetry::round_done(took);
+            if took >= ROUND_QUICK {
+                rested = started + took * 2;
+            }
             if commands.is_empty() {
                 self.rest(&mut versions, &version).await;
                 continue;
@@ -107,10 +116,7 @@ impl Leader {
     }
 
     fn decide(&self, duties: &mut Duties, version: &Version) -> Vec<quorate_state::command::Command> {
-        let started = Instant::now();
-        let commands = duties.decide(self.now(), self.handle.leader_time(), &version.state, &mut self.liveness());
-        telemetry::round_done(started.elapsed());
-        commands
+        duties.decide(self.now(), self.handle.leader_time(), &version.state, &mut self.liveness())
     }
 
     /// Waits until something may be due.

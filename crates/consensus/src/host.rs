@@ -1,0 +1,66 @@
+//! What a replica takes from the machine it runs on, besides disk and network: chance, the wall clock, and
+//! threads for work that blocks. A simulation puts its own in their place, for the thread that it runs on.
+//!
+//! Monotonic time needs no seam: all of it is tokio's, and a simulation pauses tokio's clock.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use quorate_types::Timestamp;
+
+use crate::identity;
+
+/// A simulated machine. It must make the same choices each time it is asked the same questions in the same
+/// order.
+pub trait Simulation {
+    fn random(&self) -> u64;
+    fn wall_clock(&self) -> Timestamp;
+    /// How long the next piece of blocking work takes: a read, a sync, a snapshot.
+    fn work_takes(&self) -> Duration;
+}
+
+thread_local! {
+    static SIMULATION: RefCell<Option<Rc<dyn Simulation>>> = const { RefCell::new(None) };
+}
+
+/// Replicas that run on this thread from now on live on the given machine; `None` is the real one. Their
+/// runtimes must be single-threaded.
+pub fn simulate(simulation: Option<Rc<dyn Simulation>>) {
+    SIMULATION.set(simulation);
+}
+
+fn simulated<T>(ask: impl FnOnce(&dyn Simulation) -> T) -> Option<T> {
+    SIMULATION.with_borrow(|simulation| simulation.as_deref().map(ask))
+}
+
+/// A random number other than 0.
+pub(crate) fn random() -> io::Result<u64> {
+    match simulated(|host| host.random()) {
+        Some(random) => Ok(random.max(1)),
+        None => identity::random(),
+    }
+}
+
+pub(crate) fn wall_clock() -> Timestamp {
+    simulated(|host| host.wall_clock()).unwrap_or_else(Timestamp::from_wall_clock)
+}
+
+/// How long blocking work is to take here; `None` where it takes the time that it takes.
+pub(crate) fn work_takes() -> Option<Duration> {
+    simulated(|host| host.work_takes())
+}
+
+/// Does work that blocks, where it holds nobody up.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    match work_takes() {
+        Some(time) => {
+            tokio::time::sleep(time).await;
+            work()
+        }
+        None => tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e))),
+    }
+}
