@@ -30,6 +30,10 @@ fix:
     cargo fmt --all
     cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
+# The whole cluster in virtual time: seeds from SEED on, until one fails.
+sim SEED="1" *ARGS:
+    cargo run --release -- sim --seed {{SEED}} --seeds 0 --shrink {{ARGS}}
+
 # A cluster on this machine that survives the death of its leader.
 demo:
     cargo run --release -- demo
@@ -41,3 +45,7 @@ dev *ARGS:
 # Measures this build: submit, noop, process, latency, failover or memory.
 bench SCENARIO *ARGS:
     cargo run --release -- bench {{SCENARIO}} {{ARGS}}
+
+# Every fault on real processes (as root), in random order for so many minutes; target/chaos-report.md tells.
+chaos MINUTES="30":
+    QUORATE_CHAOS_MINUTES={{MINUTES}} cargo test --test chaos -- --nocapture

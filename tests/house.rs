@@ -25,6 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
 
 /// What may lie at the top of the repository.
 const TOP: &[&str] = &[
+    ".cargo",
     ".ci",
     ".editorconfig",
     ".gitignore",

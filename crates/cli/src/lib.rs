@@ -13,6 +13,12 @@ mod cluster_process;
 mod commands;
 mod demo;
 mod exit;
+#[cfg(test)]
+#[path = "../../types/tests/fuzz/mod.rs"]
+mod fuzz;
+#[cfg(test)]
+#[path = "../../types/tests/fuzz/json.rs"]
+mod fuzz_json;
 mod output;
 mod runtime;
 mod wfcommons;

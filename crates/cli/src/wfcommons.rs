@@ -117,15 +117,17 @@ struct Names {
 fn names(tasks: &[SpecifiedTask]) -> Result<Names, WfError> {
     let mut names = Names { of_task: Vec::with_capacity(tasks.len()), position: HashMap::with_capacity(tasks.len()) };
     let mut taken = HashSet::with_capacity(tasks.len());
+    // The last suffix of each stem: thousands of tasks may share one.
+    let mut suffixes: HashMap<String, usize> = HashMap::new();
     for (at, task) in tasks.iter().enumerate() {
         if names.position.insert(task.id.clone(), at).is_some() {
             return Err(WfError::SameId(task.id.clone()));
         }
         let stem = sanitise(task.name.as_deref().unwrap_or(&task.id), "task");
+        let suffix = suffixes.entry(stem.clone()).or_insert(1);
         let mut name = stem.clone();
-        let mut suffix = 1;
         while !taken.insert(name.clone()) {
-            suffix += 1;
+            *suffix += 1;
             name = format!("{stem}-{suffix}");
         }
         names.of_task.push(name);
@@ -199,6 +201,9 @@ fn sanitise(text: &str, fallback: &str) -> String {
     let name: String = text.chars().map(legal).take(STEM_LEN_MAX).collect();
     if name.chars().all(|c| matches!(c, '.' | '_')) { fallback.to_owned() } else { name }
 }
+
+#[cfg(test)]
+mod fuzz_tests;
 
 #[cfg(test)]
 mod tests {

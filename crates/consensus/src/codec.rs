@@ -177,6 +177,9 @@ pub(crate) fn unwrap(kind: Kind, record: &[u8]) -> Result<&[u8], CodecError> {
 }
 
 #[cfg(test)]
+pub(crate) mod fuzz_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -25,6 +25,12 @@ mod codec;
 mod error;
 mod fatal;
 mod freshness;
+#[cfg(test)]
+#[path = "../../types/tests/fuzz/mod.rs"]
+mod fuzz;
+#[cfg(test)]
+#[path = "../tests/fuzz/history.rs"]
+mod fuzz_history;
 mod handle;
 mod identity;
 mod leadership;

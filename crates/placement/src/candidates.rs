@@ -3,7 +3,7 @@
 use quorate_state::State;
 use quorate_state::limits::ATTEMPTS_PER_WORKER_MAX;
 use quorate_types::status::WorkerState;
-use quorate_types::{Epoch, Resources};
+use quorate_types::{Bug, Epoch, Resources, is_planted};
 
 #[derive(Debug)]
 pub(crate) struct Candidate {
@@ -67,7 +67,9 @@ impl Candidates {
 
 impl Candidate {
     fn has_room(&self, request: &Resources) -> bool {
-        !self.held && self.attempts < ATTEMPTS_PER_WORKER_MAX && request.fits(&self.free)
+        !self.held
+            && self.attempts < ATTEMPTS_PER_WORKER_MAX
+            && (request.fits(&self.free) || is_planted(Bug::CapacityIgnored))
     }
 
     /// The scarcest resource's free share, in 1/65536.

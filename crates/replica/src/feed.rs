@@ -1,19 +1,39 @@
 //! What comes out of apply, spread to those who wait for it. Called in log order from the apply path.
 
+use quorate_types::{Bug, is_planted};
 use std::sync::Arc;
 
 use quorate_consensus::{Observer, Version};
 use quorate_state::outcome::Applied;
 
 use crate::events::History;
+use crate::limits::EVENTS_MAX;
 use crate::sessions::Registry;
 use crate::waiters::Waiters;
 
-#[derive(Debug)]
-pub(crate) struct Feed {
+/// One of each for a replica; clones speak of the same.
+#[derive(Clone, Debug)]
+pub struct Feed {
     pub(crate) history: Arc<History>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) waiters: Arc<Waiters>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self { history: Arc::new(History::new(EVENTS_MAX)), registry: Arc::default(), waiters: Arc::default() }
+    }
+}
+
+impl Feed {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What consensus tells of each entry that it applied.
+    pub fn observer(&self) -> Arc<dyn Observer> {
+        Arc::new(self.clone())
+    }
 }
 
 impl Observer for Feed {
@@ -25,7 +45,9 @@ impl Observer for Feed {
 
     fn restored(&self, version: &Arc<Version>) {
         self.registry.resync_all();
-        self.history.reset(version.index);
+        if !is_planted(Bug::EventsLostAtInstall) {
+            self.history.reset(version.index);
+        }
         self.waiters.wake_all();
     }
 }

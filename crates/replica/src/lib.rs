@@ -1,6 +1,6 @@
 //! A replica: the process that serves HTTP, leads when it is elected, and talks to workers.
 //!
-//! Layout: `config` (every setting) and `run` (start and shutdown); `api/` (the HTTP routes); `leader/`
+//! Layout: `config` (every setting) and `run` (start and shutdown); `node` (what works behind the listeners); `api/` (the HTTP routes); `leader/`
 //! (the duties of the leader: liveness, timers, placement); `sessions/` (the workers' connections and the
 //! relay of their heartbeats); `events/` (the history that `/v1/events` serves); `feed` (what comes out of
 //! apply) and `waiters` (long polls); `calls` (what replicas ask each other); `limits` (every bound); `telemetry`.
@@ -14,11 +14,20 @@ mod calls;
 pub mod config;
 mod events;
 mod feed;
+#[cfg(test)]
+#[path = "../../types/tests/fuzz/mod.rs"]
+mod fuzz;
+#[cfg(test)]
+#[path = "../../types/tests/fuzz/json.rs"]
+mod fuzz_json;
 mod leader;
 mod limits;
+mod node;
 mod run;
 mod sessions;
 mod telemetry;
 mod waiters;
 
+pub use feed::Feed;
+pub use node::{Node, Settings};
 pub use run::run;

@@ -5,25 +5,21 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use quorate_consensus::{Addresses, Handle, Limits, Options};
-use quorate_state::command::Command;
 use quorate_types::{Problem, ReplicaId};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::api::{self, App};
-use crate::calls::{Answer, Call, decode, encode};
+use crate::api;
 use crate::config::Config;
-use crate::events::History;
 use crate::feed::Feed;
-use crate::leader::Leader;
-use crate::limits::{EVENTS_MAX, SHUTDOWN_WAIT};
-use crate::sessions::{Host, Relay};
+use crate::limits::SHUTDOWN_WAIT;
+use crate::node::{Node, Settings};
 use crate::telemetry;
 
 /// A handover takes a few milliseconds, or does not happen.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(1);
-/// Between tries to join or to announce.
+/// Between tries to join.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Runs a replica until `shutdown`, or until it can't go on.
@@ -38,8 +34,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         http: advertised(config.advertise_http.as_deref(), &config.http, &http)?,
         peer: advertised(config.advertise_peer.as_deref(), &config.peer, &peer)?,
     };
-    let feed = Feed { history: Arc::new(History::new(EVENTS_MAX)), registry: Arc::default(), waiters: Arc::default() };
-    let feed = Arc::new(feed);
+    let feed = Feed::new();
     let handle = quorate_consensus::start(Options {
         id: ReplicaId(config.id),
         dir: config.data.clone(),
@@ -50,20 +45,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         token: config.peer_token.clone(),
         timing: config.timing(),
         limits: Limits { snapshot_entries: config.snapshot_entries, ..Limits::default() },
-        observer: feed.clone(),
+        observer: feed.observer(),
     })
     .await
     .with_context(|| format!("start replica {} on {}", config.id, config.data.display()))?;
     info!(replica = config.id, http = %advertise.http, peer = %advertise.peer, "replica started");
 
     let stop = shutdown.child_token();
-    let app = assemble(&config, &handle, &feed, &stop);
-    let background = [
-        tokio::spawn(app.leader.clone().run(stop.clone())),
-        tokio::spawn(announce(handle.clone(), advertise.clone(), stop.clone())),
-    ];
+    let settings = Settings {
+        advertise: advertise.clone(),
+        token: config.token.clone(),
+        lease_ttl: config.lease_ttl,
+        output_tail_bytes: config.output_tail_bytes,
+    };
+    let node = Node::start(&handle, &feed, settings, telemetry::install(), &stop);
     let joining = join(handle.clone(), config.clone(), advertise, stop.clone());
-    let server = tokio::spawn(api::serve(app, http, stop.clone()));
+    let server = tokio::spawn(api::serve(node.app(), http, stop.clone()));
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         fatal = handle.fatal() => Err(anyhow!(fatal)),
@@ -79,35 +76,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     if tokio::time::timeout(SHUTDOWN_WAIT, server).await.is_err() {
         warn!(replica = config.id, "some connections did not end in time");
     }
-    background.iter().for_each(tokio::task::JoinHandle::abort);
+    node.abort();
     handle.shutdown().await;
-    ended
-}
-
-fn assemble(config: &Config, handle: &Handle, feed: &Feed, stop: &CancellationToken) -> App {
-    let leader = Leader::new(handle.clone());
-    answer_calls(handle, &leader);
-    let sessions = Host {
-        handle: handle.clone(),
-        registry: feed.registry.clone(),
-        relay: Relay::start(handle.clone(), leader.clone(), stop.clone()),
-        lease_ttl: config.lease_ttl,
-        output_tail_bytes: config.output_tail_bytes,
-        shutdown: stop.clone(),
-    };
-    App {
-        handle: handle.clone(),
-        history: feed.history.clone(),
-        registry: feed.registry.clone(),
-        waiters: feed.waiters.clone(),
-        leader,
-        sessions,
-        token: config.token.clone().map(Arc::from),
-        metrics: telemetry::install(),
-        peers: api::peer_client(),
-        shutdown: stop.clone(),
-        room: api::Room::default(),
+    if ended.is_err() {
+        // Dropped, the database would write and sync once more, and panic if that failed. A disk that has failed is
+        // not tried again; the process ends right after this.
+        std::mem::forget(handle);
     }
+    ended
 }
 
 /// The address that others use: as configured, with the port that was really bound.
@@ -118,48 +94,6 @@ fn advertised(given: Option<&str>, configured: &str, listener: &TcpListener) -> 
     let port = listener.local_addr().context("ask for the bound address")?.port();
     let host = configured.rsplit_once(':').map_or(configured, |(host, _)| host);
     Ok(format!("{host}:{port}"))
-}
-
-fn answer_calls(handle: &Handle, leader: &Arc<Leader>) {
-    let (leader, replica) = (leader.clone(), handle.clone());
-    handle.on_call(Arc::new(move |_from, request| {
-        let (leader, replica) = (leader.clone(), replica.clone());
-        Box::pin(async move {
-            let answer = match decode(&request) {
-                Ok(Call::Heartbeats(heartbeats)) => Answer::Heartbeats(leader.on_heartbeats(&heartbeats)),
-                Ok(Call::Cluster) if replica.leadership().borrow().leader == Some(replica.id()) => {
-                    Answer::Cluster(Box::new(api::cluster_view(&replica)))
-                }
-                Ok(Call::Cluster) | Err(_) => Answer::Refused,
-            };
-            encode(&answer)
-        })
-    }));
-}
-
-/// Tells the cluster where this replica serves HTTP, unless it knows.
-async fn announce(handle: Handle, advertise: Addresses, stop: CancellationToken) {
-    let replica = handle.id();
-    let mut leadership = handle.leadership();
-    loop {
-        let has_leader = leadership.borrow_and_update().leader.is_some();
-        // Through a barrier: an older state may still hold what was announced before a restart.
-        let known = has_leader && handle.read_barrier().await.is_ok();
-        if known && handle.version().state.http_of(replica) == Some(advertise.http.as_str()) {
-            return;
-        }
-        if known {
-            let command = Command::AnnounceReplica { replica, http: advertise.http.clone() };
-            if handle.propose(command).await.is_ok() {
-                return;
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(PAUSE) => {}
-            _ = leadership.changed() => {}
-        }
-    }
 }
 
 /// Asks a replica of the cluster to take this one up, until it is a voter. Ends only when it is refused

@@ -16,6 +16,10 @@ use crate::state::{Cluster, IdempotencyKey};
 /// The first byte of every archived value.
 const FORMAT: u8 = 1;
 
+/// What decoding a value may claim, so that no room is made for whatever a length says. A value holds a job of
+/// 4 MiB, or 256 elements with 64 KiB of result each; numbers count with their full width.
+const CLAIM_BYTES_MAX: usize = 128 << 20;
+
 /// What the state remembers of an archived job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Archived {
@@ -48,7 +52,10 @@ pub enum DecodeError {
 /// Reads a [`JobRecord`] or an [`ElementBlock`].
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     match bytes.split_first() {
-        Some((&FORMAT, payload)) => Ok(bincode::serde::decode_from_slice(payload, bincode::config::standard())?.0),
+        Some((&FORMAT, payload)) => {
+            let config = bincode::config::standard().with_limit::<CLAIM_BYTES_MAX>();
+            Ok(bincode::serde::decode_from_slice(payload, config)?.0)
+        }
         other => Err(DecodeError::Format(other.map(|(format, _)| *format))),
     }
 }

@@ -1,10 +1,12 @@
-//! What must hold after every apply. Tests and the simulation call it; O(size of the state).
+//! What must hold after every apply. Tests and the simulation call it; O(size of the state). What a snapshot
+//! brings must pass as well, all but the comparison with what would be restored from it.
 
-use quorate_types::Resources;
 use quorate_types::api::TaskCounts;
 use quorate_types::status::TaskState;
+use quorate_types::{Resources, TaskSpec};
 
-use crate::job::{ElementKey, Job};
+use crate::job::{Element, ElementKey, Job, Task, TaskHead};
+use crate::limits::{OUTPUT_BYTES_PER_JOB_MAX, RESULT_BYTES_MAX, SPEC_BYTES_MAX};
 use crate::queue::Queued;
 use crate::state::{State, Totals};
 
@@ -14,9 +16,21 @@ impl State {
     /// # Errors
     /// The first violation, in words.
     pub fn check(&self) -> Result<(), String> {
-        let mut totals = Totals::default();
+        self.check_jobs()?;
+        self.check_sums()?;
+        self.check_derived()
+    }
+
+    /// Each job by itself. Nothing can be derived from jobs that do not pass.
+    pub(crate) fn check_jobs(&self) -> Result<(), String> {
+        self.jobs().try_for_each(|job| job.check().map_err(|violation| format!("job {}: {violation}", job.id())))
+    }
+
+    /// Jobs, workers and archive together.
+    pub(crate) fn check_sums(&self) -> Result<(), String> {
+        let (mut totals, mut live) = (Totals::default(), 0);
         for job in self.jobs() {
-            self.check_job(job)?;
+            live += self.check_placement(job)?;
             let counts = job.header.counts;
             totals.unfinished_elements += counts.total - counts.finished();
             totals.spec_bytes += job.header.spec_bytes;
@@ -28,46 +42,37 @@ impl State {
         }
         totals.output_bytes += self.cluster.archive.values().map(|stub| stub.output_bytes).sum::<u64>();
         ensure(totals == self.totals(), || format!("totals are {:?}, should be {totals:?}", self.totals()))?;
-        self.check_workers()?;
-        self.check_derived()
+        self.check_workers(live)?;
+        self.check_numbers()
     }
 
-    fn check_job(&self, job: &Job) -> Result<(), String> {
-        let id = job.id();
-        let mut counts = TaskCounts { total: job.spec.elements(), ..TaskCounts::default() };
+    /// The queue and the workers know what can be placed and what is live; gives the number of live attempts.
+    fn check_placement(&self, job: &Job) -> Result<usize, String> {
+        let (id, mut live) = (job.id(), 0);
         for (at, task, _) in job.tasks() {
-            *counts.of(task.head.fresh_state()) += u64::from(task.head.fresh_len());
-            for (index, element) in task.elements() {
-                *counts.of(element.state) += 1;
-                let started = element.state.is_live() || element.state == TaskState::Succeeded;
-                ensure(!(started && task.head.open_needs > 0), || {
-                    format!("task {at}[{index}] of job {id} started before its needs")
-                })?;
-                let live = element.current().is_some_and(|attempt| attempt.state.is_live());
-                ensure(live == element.state.is_live(), || {
-                    format!("task {at}[{index}] of job {id} is {} with an attempt {live}", element.state)
-                })?;
-                self.check_held(ElementKey { job: id, task: at, index }, live)?;
-                let fences: Vec<_> = element.attempts.iter().map(|a| (a.fence, a.number)).collect();
-                ensure(fences.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1), || format!("fences {fences:?} in {id}"))?;
-                let ready = task.ready.contains(&index.0);
-                ensure(ready == (element.state == TaskState::Pending), || format!("ready set of {id}/{at}[{index}]"))?;
+            for (index, element) in task.elements().filter(|(_, element)| element.state.is_live()) {
+                live += 1;
+                let key = ElementKey { job: id, task: at, index };
+                ensure(self.is_held(key, element), || format!("{key:?} is not held by the worker of its attempt"))?;
             }
             let queued = self.queue().contains(Queued { job: id, task: at });
             let wanted = job.is_placeable() && task.has_pending();
             ensure(queued == wanted, || format!("task {at} of job {id} queued: {queued}, should be {wanted}"))?;
         }
-        ensure(counts == job.header.counts, || format!("job {id} counts {:?}, has {counts:?}", job.header.counts))?;
-        let done = counts.finished() == counts.total;
-        ensure(done == job.header.state.is_finished(), || format!("job {id} is {} with {counts:?}", job.header.state))
+        Ok(live)
     }
 
-    fn check_held(&self, at: ElementKey, live: bool) -> Result<(), String> {
-        let holders = self.workers().filter(|worker| worker.attempts.contains_key(&at)).count();
-        ensure(holders == usize::from(live), || format!("{at:?} is held by {holders} workers"))
+    fn is_held(&self, key: ElementKey, element: &Element) -> bool {
+        element.current().is_some_and(|attempt| {
+            let worker = self.worker_of(attempt.epoch).filter(|worker| worker.name == attempt.worker);
+            let held = worker.and_then(|worker| worker.attempts.get(&key));
+            held.is_some_and(|held| held.number == attempt.number && held.fence == attempt.fence)
+        })
     }
 
-    fn check_workers(&self) -> Result<(), String> {
+    fn check_workers(&self, live: usize) -> Result<(), String> {
+        let held: usize = self.workers().map(|worker| worker.attempts.len()).sum();
+        ensure(held == live, || format!("workers hold {held} attempts, {live} are live"))?;
         for worker in self.workers() {
             let mut used = Resources::default();
             for at in worker.attempts.keys() {
@@ -82,9 +87,19 @@ impl State {
         Ok(())
     }
 
+    /// What comes next has a number of its own.
+    fn check_numbers(&self) -> Result<(), String> {
+        let (cluster, last) = (&self.cluster, self.cluster.scalars);
+        let newest = self.jobs.get_max().map(|(id, _)| id.0).max(cluster.archive.get_max().map(|(id, _)| id.0));
+        ensure(newest <= Some(last.last_job), || format!("job {newest:?} comes after {}", last.last_job))?;
+        let epoch = self.workers().map(|worker| worker.epoch.0).max();
+        ensure(epoch <= Some(last.last_epoch), || format!("epoch {epoch:?} comes after {}", last.last_epoch))
+    }
+
     /// Everything derived must be what a restore from the records would derive.
     fn check_derived(&self) -> Result<(), String> {
-        let restored = Self::from_records(self.snapshot_records()).map_err(|e| e.to_string())?;
+        let mut restored = Self::take_up(self.snapshot_records()).map_err(|e| e.to_string())?;
+        restored.derive();
         let (a, b) = (&self.cluster, &restored.cluster);
         ensure(a.queue == b.queue, || "the queue differs from a restored one".into())?;
         ensure(a.timers == b.timers, || format!("{} timers differ from {} restored", a.timers.len(), b.timers.len()))?;
@@ -95,6 +110,53 @@ impl State {
         ensure(a.workers == b.workers && a.epochs == b.epochs, || "workers differ from restored ones".into())?;
         ensure(a.namespaces == b.namespaces && a.totals == b.totals, || "totals differ from restored ones".into())?;
         ensure(self.digest() == restored.digest(), || "the digest differs from a restored one".into())
+    }
+}
+
+impl Job {
+    /// Checks what concerns no other job and no worker. The records may come from anywhere.
+    fn check(&self) -> Result<(), String> {
+        let header = &self.header;
+        let mut counts = TaskCounts { total: self.spec.elements(), ..TaskCounts::default() };
+        for (at, task, spec) in self.tasks() {
+            task.check(spec).map_err(|violation| format!("task {at}{violation}"))?;
+            *counts.of(task.head.fresh_state()) += u64::from(task.head.fresh_len());
+            task.elements().for_each(|(_, element)| *counts.of(element.state) += 1);
+        }
+        ensure(counts == header.counts, || format!("counts {:?}, has {counts:?}", header.counts))?;
+        let done = counts.finished() == counts.total;
+        ensure(done == header.state.is_finished() && done == header.finished_at.is_some(), || {
+            format!("is {} since {:?} with {counts:?}", header.state, header.finished_at)
+        })?;
+        let bounded = header.spec_bytes <= SPEC_BYTES_MAX
+            && header.output_bytes <= OUTPUT_BYTES_PER_JOB_MAX
+            && header.result_bytes <= RESULT_BYTES_MAX;
+        ensure(bounded, || format!("has more bytes than may be: {header:?}"))
+    }
+}
+
+impl Task {
+    fn check(&self, spec: &TaskSpec) -> Result<(), String> {
+        let TaskHead { fresh, count, succeeded, .. } = self.head;
+        let whole = self.elements.len() == fresh as usize && self.elements.get_max().is_none_or(|(at, _)| *at < fresh);
+        ensure(count == spec.count && fresh <= count && whole, || {
+            format!(" has {:?}, {} records and {} elements", self.head, self.elements.len(), spec.count)
+        })?;
+        let found = self.elements().filter(|(_, element)| element.state == TaskState::Succeeded).count();
+        ensure(found == succeeded as usize, || format!(" has {found} successes, counts {succeeded}"))?;
+        let ready = self.elements().filter(|(_, element)| element.state == TaskState::Pending).count();
+        ensure(ready == self.ready.len(), || format!(" has {ready} pending elements, {} are ready", self.ready.len()))?;
+        self.elements().try_for_each(|(index, element)| {
+            let state = element.state;
+            let started = state.is_live() || state == TaskState::Succeeded;
+            ensure(!(started && self.head.open_needs > 0), || format!("[{index}] started before its needs"))?;
+            let live = element.current().is_some_and(|attempt| attempt.state.is_live());
+            ensure(live == state.is_live(), || format!("[{index}] is {state} with an attempt {live}"))?;
+            let sorted = element.attempts.is_sorted_by(|a, b| a.fence < b.fence && a.number < b.number);
+            ensure(sorted, || format!("[{index}] has unordered attempts"))?;
+            let ready = self.ready.contains(&index.0);
+            ensure(ready == (state == TaskState::Pending), || format!("[{index}] is {state}, ready: {ready}"))
+        })
     }
 }
 

@@ -1,8 +1,10 @@
 //! Proposals that were applied, so that a repetition gets the first outcome and changes nothing.
 
+use std::collections::BTreeMap;
+
 use imbl::OrdMap;
 use quorate_types::LogIndex;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::command::Origin;
 use crate::limits::ORIGINS_MAX;
@@ -20,7 +22,13 @@ pub(crate) struct Answers {
     pub(crate) answered_below: u64,
     /// When the origin was last heard of; the longest silent one is dropped when there are too many.
     pub(crate) heard: LogIndex,
+    #[serde(deserialize_with = "outcomes")]
     pub(crate) outcomes: OrdMap<u64, Outcome>,
+}
+
+/// [`OrdMap`]'s own way makes room for as many entries as the input claims.
+fn outcomes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OrdMap<u64, Outcome>, D::Error> {
+    BTreeMap::<u64, Outcome>::deserialize(deserializer).map(OrdMap::from_iter)
 }
 
 impl Dedup {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::TaskState;
-use quorate_types::{JobId, JobSpec, ReplicaId, Resources};
+use quorate_types::{Bug, JobId, JobSpec, ReplicaId, Resources, is_planted};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Archived;
 use crate::dedup::Answers;
 use crate::job::{Element, ElementKey, Header, Job, Plan, Task, TaskHead};
-use crate::limits::{BYTES_PER_RECORD, DEAD_WORKER_RETENTION, ELEMENTS_PER_RECORD};
+use crate::limits::{BYTES_PER_RECORD, DEAD_WORKER_RETENTION, ELEMENTS_PER_RECORD, OUTPUT_BYTES_PER_JOB_MAX};
 use crate::state::{IdempotencyKey, KeyUse, Scalars, State};
 use crate::timers::Timer;
 use crate::worker::{LiveAttempt, Worker};
@@ -47,6 +47,8 @@ pub enum RestoreError {
     NoTask(JobId, u32),
     #[error("the snapshot has no scalars")]
     NoScalars,
+    #[error("the records contradict each other: {0}")]
+    Contradiction(String),
 }
 
 impl State {
@@ -69,20 +71,25 @@ impl State {
     /// # Errors
     /// If the records are not those of a state.
     pub fn from_records(records: impl IntoIterator<Item = Record>) -> Result<Self, RestoreError> {
+        let mut state = Self::take_up(records)?;
+        state.check_jobs().map_err(RestoreError::Contradiction)?;
+        state.derive();
+        state.check_sums().map_err(RestoreError::Contradiction)?;
+        Ok(state)
+    }
+
+    /// The records without what is derived from them.
+    pub(crate) fn take_up(records: impl IntoIterator<Item = Record>) -> Result<Self, RestoreError> {
         let mut state = Self::default();
         let mut has_scalars = false;
         for Record(inner) in records {
             has_scalars |= matches!(inner, Inner::Scalars(_));
-            state.take_up(inner)?;
+            state.take_up_record(inner)?;
         }
-        if !has_scalars {
-            return Err(RestoreError::NoScalars);
-        }
-        state.derive();
-        Ok(state)
+        if has_scalars { Ok(state) } else { Err(RestoreError::NoScalars) }
     }
 
-    fn take_up(&mut self, record: Inner) -> Result<(), RestoreError> {
+    fn take_up_record(&mut self, record: Inner) -> Result<(), RestoreError> {
         match record {
             Inner::Scalars(scalars) => self.cluster.scalars = scalars,
             Inner::Storage(replica, storage) => {
@@ -99,7 +106,12 @@ impl State {
             Inner::Key(key, used) => {
                 self.cluster.keys.insert(key, used);
             }
-            Inner::Archived(id, archived) => self.note_archived(id, archived),
+            Inner::Archived(id, archived) => {
+                if self.is_archived(id) || archived.output_bytes > OUTPUT_BYTES_PER_JOB_MAX {
+                    return Err(RestoreError::Contradiction(format!("archived job {id}: {archived:?}")));
+                }
+                self.note_archived(id, archived);
+            }
             Inner::Job(header, spec) => {
                 let mut job = Job::new(header.id, spec, header.spec_bytes, header.submitted, header.submitted_at);
                 job.header = header;
@@ -115,6 +127,7 @@ impl State {
                     task.elements.insert(index, element);
                 }
             }
+            Inner::Origin(..) if is_planted(Bug::DedupNotInSnapshot) => {}
             Inner::Origin(id, answers) => {
                 self.dedup.origins.insert(id, answers);
             }
@@ -127,7 +140,7 @@ impl State {
         job_mut.task_mut(at).ok_or(RestoreError::NoTask(job, at))
     }
 
-    fn derive(&mut self) {
+    pub(crate) fn derive(&mut self) {
         for worker in self.cluster.workers.values() {
             if worker.is_alive() {
                 self.cluster.epochs.insert(worker.epoch, worker.name.clone());

@@ -4,7 +4,7 @@
 //! Layout: `id` and `name` (who), `time` and `resources` (how much), `job` (what is submitted) with
 //! `validate` (how a request becomes a job), `status` (the states of things), `api` (answers of the
 //! HTTP API), `problem` (its errors), `event` (what changed), `session` (the worker protocol) and
-//! `limits` (every bound that a specification must respect).
+//! `limits` (every bound that a specification must respect). `planted` is for the simulation's own test.
 //!
 //! Invariants: a [`job::JobSpec`] exists only validated; names are checked when they are made; units
 //! are integers inside (milliseconds, millicores, bytes) and human strings only at the edge. Types
@@ -16,6 +16,7 @@ pub mod id;
 pub mod job;
 pub mod limits;
 pub mod name;
+pub mod planted;
 pub mod problem;
 pub mod resources;
 pub mod session;
@@ -26,6 +27,7 @@ pub mod validate;
 pub use id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 pub use job::{JobSpec, TaskSpec};
 pub use name::{JobName, Name};
+pub use planted::{Bug, is_planted};
 pub use problem::{Code, Problem};
 pub use resources::Resources;
 pub use time::{Span, Timestamp};

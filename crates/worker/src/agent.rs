@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_types::session::{FromWorker, ToWorker};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +16,7 @@ use self::registration::{Link, Registration};
 use crate::clock::Boottime;
 use crate::disk::{Disk, Job};
 use crate::error::WorkerError;
+use crate::host;
 use crate::keeper::Keeper;
 use crate::lease::Lease;
 use crate::leftovers;
@@ -95,10 +95,13 @@ impl Agent {
         let (spool, previous) = {
             let (dir, name, limits) = (data_dir.clone(), options.name.clone(), options.limits.clone());
             let prepare = move || {
-                leftovers::end_all(&dir);
+                // Nothing outlives a simulated machine's processes.
+                if !host::is_simulated() {
+                    leftovers::end_all(&dir);
+                }
                 Spool::open(&dir, name, &limits).map(|spool| (Arc::new(spool), leftovers::read_instance(&dir)))
             };
-            spawn_blocking(prepare).await??
+            host::blocking(prepare).await??
         };
         let keeper = start_keeper(&options, &data_dir).await?;
         let limits = &options.limits;

@@ -5,12 +5,18 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use crate::host;
+
 /// Nanoseconds since the host started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Boottime(pub(crate) u64);
+pub struct Boottime(pub u64);
 
 impl Boottime {
     pub(crate) fn now() -> Self {
+        host::boottime()
+    }
+
+    pub(crate) fn of_host() -> Self {
         // The call fails only for a clock that the kernel does not know, which Linux 2.6.39 has. Should it
         // fail nevertheless, "very late" ends leases instead of prolonging them.
         clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Self(u64::MAX), |time| Self(nanoseconds(Duration::from(time))))

@@ -8,6 +8,7 @@ use quorate_types::session::{AttemptKey, Definition};
 use tokio::sync::mpsc;
 
 use crate::error::WorkerError;
+use crate::host;
 use crate::leftovers;
 use crate::spool::{Observation, Spool, lock};
 use crate::table::Leftover;
@@ -33,17 +34,28 @@ pub(crate) enum Done {
     Observed(Vec<Observation>),
 }
 
+/// Who does the work.
+#[derive(Debug)]
+enum Jobs {
+    Threads(Sender<Job>),
+    /// The caller: a simulation has one thread for everything.
+    Here(Arc<Spool>, mpsc::UnboundedSender<Done>),
+}
+
 /// Both queues are bounded by the attempts of the table, which has at most one job waiting for each.
 #[derive(Debug)]
 pub(crate) struct Disk {
-    jobs: Sender<Job>,
+    jobs: Jobs,
     pub(crate) done: mpsc::UnboundedReceiver<Done>,
 }
 
 impl Disk {
     pub(crate) fn start(spool: &Arc<Spool>) -> Result<Self, WorkerError> {
-        let (jobs, queue) = channel();
         let (done_sender, done) = mpsc::unbounded_channel();
+        if host::is_simulated() {
+            return Ok(Self { jobs: Jobs::Here(Arc::clone(spool), done_sender), done });
+        }
+        let (jobs, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..THREADS {
             let (spool, queue, done) = (Arc::clone(spool), Arc::clone(&queue), done_sender.clone());
@@ -51,12 +63,15 @@ impl Disk {
             let started = thread.spawn(move || work(&spool, &queue, &done));
             started.map_err(WorkerError::file("start a thread for", spool_name()))?;
         }
-        Ok(Self { jobs, done })
+        Ok(Self { jobs: Jobs::Threads(jobs), done })
     }
 
     pub(crate) fn submit(&self, job: Job) {
-        // The threads end only when this sender is gone.
-        let _ = self.jobs.send(job);
+        match &self.jobs {
+            // The threads end only when this sender is gone.
+            Jobs::Threads(jobs) => drop(jobs.send(job)),
+            Jobs::Here(spool, done) => drop(carry_out(spool, job).map(|result| done.send(result))),
+        }
     }
 }
 

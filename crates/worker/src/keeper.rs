@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::error::WorkerError;
+use crate::host;
 use crate::sys::{self, Bond, Launch};
 use crate::watchdog::wire::{self, Event, Inbox, Order};
 
@@ -26,6 +27,8 @@ const EVENTS_MAX: usize = 1024;
 /// Orders written at once.
 const ORDERS_AT_ONCE: usize = 64;
 const READ_BYTES: usize = 64 << 10;
+/// Of a simulated watchdog. No process has it.
+const NO_PID: pid_t = pid_t::MAX;
 
 /// A watchdog that runs. Dropping this closes the socket, upon which it ends everything, and itself.
 #[derive(Debug)]
@@ -43,6 +46,10 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Starts a watchdog, in a namespace of its own if that is wished and possible.
     pub(crate) async fn start(command: &[OsString], namespaced: bool) -> Result<Self, WorkerError> {
+        if let Some(watchdog) = host::simulated(|host| host.start_watchdog()) {
+            let host::Watchdog { orders, events } = watchdog;
+            return Ok(Self { pid: NO_PID, namespaced: true, orders, events });
+        }
         if namespaced {
             match Self::start_one(command, Bond::FreeInNamespace).await {
                 Ok(keeper) => return Ok(keeper),
@@ -84,6 +91,9 @@ impl Keeper {
 
     /// Ends it without its cooperation; it may be stopped.
     pub(crate) fn kill(&self) {
+        if host::simulated(|host| host.kill_watchdog()).is_some() {
+            return;
+        }
         // It is our child and not reaped, so the number is still its own.
         sys::signal_process(self.pid, libc::SIGKILL);
     }
@@ -92,6 +102,9 @@ impl Keeper {
     pub(crate) async fn reap(self) {
         let pid = self.pid;
         drop(self);
+        if host::is_simulated() {
+            return;
+        }
         let reaped = spawn_blocking(move || sys::reap(pid)).await;
         tracing::debug!(pid, ?reaped, "the watchdog is gone");
     }

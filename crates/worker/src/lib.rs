@@ -3,7 +3,7 @@
 //! Layout: `session` (the connection), `lease` and `table` with `outbox` (the deciders: no clock, no IO),
 //! `agent` (the shell around them), `keeper` (the agent's side of the watchdog), `watchdog` (the process),
 //! `spool`, `disk`, `output` and `progress` (folders of attempts), `leftovers` (what an earlier worker on the
-//! same folder left), `sys` (the only unsafe code).
+//! same folder left), `sys` (the only unsafe code), `host` (what a simulation replaces).
 //!
 //! Invariants:
 //! - Nothing runs past the lease. The agent ends it, and the watchdog does so by itself should the agent be
@@ -26,6 +26,10 @@ mod capacity;
 mod clock;
 mod disk;
 mod error;
+#[cfg(test)]
+#[path = "../../types/tests/fuzz/mod.rs"]
+mod fuzz;
+pub mod host;
 mod keeper;
 mod lease;
 mod leftovers;

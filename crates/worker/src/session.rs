@@ -16,15 +16,15 @@ use quorate_types::limits::SESSION_FRAME_BYTES_MAX;
 use quorate_types::session::{FromWorker, Hello, PATH, PROTOCOL, ToWorker};
 use quorate_types::{Epoch, Span};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use crate::clock::Boottime;
+use crate::host;
 
 /// For reaching a server: one that is cut off must not use up the lease.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -114,11 +114,15 @@ pub(crate) async fn dial(
     hello: Arc<Hello>,
 ) -> Result<(Session, Welcome), DialError> {
     let host = host_of(server).ok_or_else(|| DialError::Protocol("not an http:// address".into()))?;
+    let patience = if hello.resume.is_some() { RESUME_TIMEOUT } else { REGISTER_TIMEOUT };
+    if let Some(connecting) = host::simulated(|simulation| simulation.connect(host)) {
+        let connection = timeout(CONNECT_TIMEOUT, connecting).await??;
+        return timeout(patience, greet(server, tokio::io::split(connection), &[], &hello)).await?;
+    }
     let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(host)).await??;
     stream.set_nodelay(true)?;
     let (stream, early) = timeout(UPGRADE_TIMEOUT, upgrade(stream, host, token)).await??;
-    let patience = if hello.resume.is_some() { RESUME_TIMEOUT } else { REGISTER_TIMEOUT };
-    timeout(patience, greet(server, stream, &early, &hello)).await?
+    timeout(patience, greet(server, stream.into_split(), &early, &hello)).await?
 }
 
 /// Turns the connection into one of our protocol; returns it and what already came on it.
@@ -157,8 +161,16 @@ async fn refusal(response: Response<Incoming>) -> DialError {
     }
 }
 
-async fn greet(server: &str, stream: TcpStream, early: &[u8], hello: &Hello) -> Result<(Session, Welcome), DialError> {
-    let (read, mut write) = stream.into_split();
+async fn greet<R, W>(
+    server: &str,
+    (read, mut write): (R, W),
+    early: &[u8],
+    hello: &Hello,
+) -> Result<(Session, Welcome), DialError>
+where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
     let mut frames = LengthDelimitedCodec::builder().max_frame_length(SESSION_FRAME_BYTES_MAX).new_read(read);
     frames.read_buffer_mut().extend_from_slice(early);
     let mut bytes = BytesMut::new();
@@ -183,7 +195,10 @@ async fn greet(server: &str, stream: TcpStream, early: &[u8], hello: &Hello) -> 
 }
 
 /// Ends with the connection, and so do the incoming messages.
-async fn read_frames(mut frames: FramedRead<OwnedReadHalf, LengthDelimitedCodec>, incoming: mpsc::Sender<ToWorker>) {
+async fn read_frames<R>(mut frames: FramedRead<R, LengthDelimitedCodec>, incoming: mpsc::Sender<ToWorker>)
+where
+    R: AsyncRead + Unpin,
+{
     loop {
         match next(&mut frames).await {
             Ok(Some(message)) => {
@@ -200,7 +215,7 @@ async fn read_frames(mut frames: FramedRead<OwnedReadHalf, LengthDelimitedCodec>
     }
 }
 
-async fn write_frames(mut stream: OwnedWriteHalf, mut outgoing: mpsc::Receiver<FromWorker>) {
+async fn write_frames(mut stream: impl AsyncWrite + Unpin, mut outgoing: mpsc::Receiver<FromWorker>) {
     let (mut batch, mut bytes) = (Vec::new(), BytesMut::new());
     while outgoing.recv_many(&mut batch, OUTGOING_AT_ONCE).await > 0 {
         let leaving = batch.contains(&FromWorker::Goodbye);
@@ -246,3 +261,6 @@ fn encode<T: Serialize>(message: &T, bytes: &mut BytesMut) -> io::Result<()> {
     bytes[start..start + 4].copy_from_slice(&prefix.to_be_bytes());
     Ok(())
 }
+
+#[cfg(test)]
+mod fuzz_tests;

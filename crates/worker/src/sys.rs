@@ -194,7 +194,7 @@ unsafe fn execute(shared: &Shared) -> c_int {
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) enum Status {
+pub enum Status {
     Exited(i32),
     Signalled(i32),
 }

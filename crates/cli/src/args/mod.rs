@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod job;
 mod serve;
+mod sim;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ pub(crate) use bench::{BenchArgs, Scenario};
 pub(crate) use cluster::{ClusterCommand, WorkerCommand};
 pub(crate) use job::{FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs};
 pub(crate) use serve::{DemoArgs, DevArgs, LogFormat, ProcessArgs, ServeArgs, WorkArgs};
+pub(crate) use sim::SimArgs;
 
 /// A job scheduler that stays up: replicas agree by Raft, workers run tasks, the death of either
 /// disturbs nobody.
@@ -82,6 +84,9 @@ pub(crate) enum Command {
     Cluster(ClusterCommand),
     /// Measures this build on a cluster of its own
     Bench(BenchArgs),
+    /// Runs the whole cluster in virtual time, under faults that a seed chooses
+    #[command(after_help = "Prints what happened in each run. Exit code 1: a promise did not hold.")]
+    Sim(SimArgs),
     /// Prints a completion script for a shell
     Completions { shell: clap_complete::Shell },
     /// The second process of a worker; started by `work`
@@ -132,6 +137,8 @@ mod tests {
             "quorate cluster remove 4",
             "quorate cluster transfer-leader",
             "quorate bench submit --runs 5 --connections 64 -o json",
+            "quorate sim --seed 7 --minutes 5",
+            "quorate sim --seeds 0 --shrink -o json",
             "quorate completions bash",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
@@ -150,6 +157,8 @@ mod tests {
             "quorate work --name bad/name",
             "quorate bench nonsense",
             "quorate bench submit --runs 0",
+            "quorate sim --seed x",
+            "quorate sim --minutes 0",
         ] {
             assert_eq!(parse(line).map(|_| ()).unwrap_err().exit_code(), 2, "{line}");
         }

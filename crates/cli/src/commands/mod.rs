@@ -10,6 +10,7 @@ mod job;
 mod logs;
 mod run;
 mod serve;
+mod sim;
 mod submit;
 mod wait;
 mod work;
@@ -62,6 +63,10 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => serve::run(&args, &client),
         Command::Work(args) => work::run(*args, &client),
+        Command::Sim(args) => {
+            start_logging(None);
+            sim::run(&args, client.output)
+        }
         Command::Completions { shell } => completions::print(shell),
         // Handled before anything is parsed; see `main`.
         Command::Watchdog => Err(Failure::Usage("watchdog takes no options".into())),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 
 use openraft::storage::IOFlushed;
+use quorate_types::{Bug, is_planted};
 use tokio::sync::{mpsc, oneshot};
 
 use super::layout;
@@ -165,6 +166,10 @@ impl WriterThread {
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Write>) {
         while let Some(first) = queue.recv().await {
             let (group, written) = self.write_group(first, &mut queue);
+            if is_planted(Bug::AcknowledgeBeforeSync) {
+                group.complete(&Ok(()));
+                continue;
+            }
             if let Some(time) = host::work_takes() {
                 tokio::time::sleep(time).await;
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use openraft::RaftSnapshotBuilder;
 use openraft::alias::SnapshotOf;
+use quorate_types::{Bug, is_planted};
 
 use super::{SnapshotFile, Snapshots, file};
 use crate::archive::Archive;
@@ -26,10 +27,15 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         // The log before the snapshot may be purged: what it wrote to the archive must stay.
         self.archive.sync().await?;
         let (meta, version, snapshots) = (self.meta.clone(), self.version.clone(), self.snapshots.clone());
+        let planted = is_planted(Bug::PurgeWithoutSnapshot);
         let write = move || {
             let path = snapshots.unfinished_path();
             file::write(&path, &meta, &version.state)?;
-            snapshots.adopt(&path, &meta)
+            let adopted = snapshots.adopt(&path, &meta)?;
+            if planted {
+                std::fs::remove_file(&adopted.path)?;
+            }
+            Ok(adopted)
         };
         let snapshot = host::blocking(write).await?;
         tracing::info!(index = %self.version.index, "snapshot written");

@@ -122,6 +122,10 @@ pub(crate) fn read(path: &Path) -> io::Result<(SnapshotMeta, State)> {
         return Err(error);
     }
     let state = state.map_err(|e| reader.damaged(format_args!("the records do not fit together: {e}")))?;
+    let index = meta.last_log_id.map_or(0, |last| last.index);
+    if index != state.index().0 {
+        return Err(reader.damaged(format_args!("the header is of index {index}, the state of {}", state.index())));
+    }
     Ok((meta, state))
 }
 
@@ -222,3 +226,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fuzz_tests;

@@ -216,6 +216,9 @@ fn same_token(wanted: Option<&str>, given: Option<&str>) -> bool {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -19,7 +19,7 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
 }
 
 /// Where peers connect.
-pub trait Listener: Send + 'static {
+pub trait Listener: Send + Sync + 'static {
     /// The next connection, and where it comes from.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Connection>, String)>>;
 }

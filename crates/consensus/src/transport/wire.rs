@@ -145,6 +145,9 @@ pub(crate) fn index_of(id: Option<LogId>) -> Option<LogIndex> {
 }
 
 #[cfg(test)]
+pub(crate) mod fuzz_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::type_config::Commands;

@@ -97,6 +97,9 @@ pub(crate) fn is_ndjson(headers: &HeaderMap, name: header::HeaderName) -> bool {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 mod tests {
     use quorate_types::job::JobRequest;
 

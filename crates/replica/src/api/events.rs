@@ -51,7 +51,7 @@ pub(crate) async fn stream(State(app): State<App>, uri: Uri, headers: HeaderMap)
     };
     let body = Body::from_stream(stream::unfold(reader, |mut reader| async move {
         let chunk = reader.chunk().await?;
-        Some((Ok::<_, std::convert::Infallible>(chunk), reader))
+        Some((chunk, reader))
     }));
     let kind = if lines { "application/x-ndjson" } else { "text/event-stream" };
     let mut response = ([(header::CONTENT_TYPE, kind)], body).into_response();
@@ -90,6 +90,11 @@ impl Filter {
     }
 }
 
+/// The events up to the index that the answer named can't be told.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream ends before the index that it was to reach")]
+struct CutShort;
+
 #[derive(Clone, Copy)]
 enum Form {
     ServerSent,
@@ -112,13 +117,13 @@ struct Reader {
 
 impl Reader {
     /// The next piece of the body; `None` at the end.
-    async fn chunk(&mut self) -> Option<Bytes> {
+    async fn chunk(&mut self) -> Option<Result<Bytes, CutShort>> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
-                return Some(bytes);
+                return Some(Ok(bytes));
             }
             let newest = *self.newest.borrow_and_update();
-            let seen = self.history.read(self.next, EVENTS_PER_READ).ok()?;
+            let Ok(seen) = self.history.read(self.next, EVENTS_PER_READ) else { return self.cut_short() };
             if let Some(newest_seen) = seen.last() {
                 self.next = Cursor { nth: newest_seen.cursor.nth + 1, ..newest_seen.cursor };
                 self.format(&seen);
@@ -128,13 +133,19 @@ impl Reader {
                 return None;
             }
             tokio::select! {
-                () = self.shutdown.cancelled() => return None,
+                () = self.shutdown.cancelled() => return self.cut_short(),
                 changed = self.newest.changed() => changed.ok()?,
                 () = tokio::time::sleep(EVENTS_KEEPALIVE) => if let Form::ServerSent = self.form {
-                    return Some(Bytes::from_static(b": keep-alive\n\n"));
+                    return Some(Ok(Bytes::from_static(b": keep-alive\n\n")));
                 },
             }
         }
+    }
+
+    /// An end before the promised one breaks the body, so that nobody takes what came for everything. A stream
+    /// without an end just stops.
+    fn cut_short(&mut self) -> Option<Result<Bytes, CutShort>> {
+        self.last.take().map(|_| Err(CutShort))
     }
 
     fn format(&mut self, seen: &[Seen]) {
@@ -156,5 +167,37 @@ impl Reader {
         if !text.is_empty() {
             self.ready.push_back(text.into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_types::Timestamp;
+    use quorate_types::event::EventType;
+
+    use super::*;
+
+    fn reader(last: Option<LogIndex>) -> Reader {
+        let history = Arc::new(History::new(10));
+        history.push(LogIndex(1), Timestamp(1), vec![quorate_state::outcome::Event::new(EventType::JobRunning)]);
+        let (newest, shutdown) = (history.newest(), CancellationToken::new());
+        shutdown.cancel();
+        let (filter, form) = (Filter { kinds: Vec::new(), job: None }, Form::Ndjson);
+        Reader { history, newest, shutdown, next: Cursor::default(), last, filter, form, ready: VecDeque::new() }
+    }
+
+    async fn all(mut reader: Reader) -> Vec<bool> {
+        let mut pieces = Vec::new();
+        while let Some(piece) = reader.chunk().await {
+            pieces.push(piece.is_ok());
+        }
+        pieces
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_does_not_reach_its_promised_end_is_broken() {
+        assert_eq!(all(reader(Some(LogIndex(1)))).await, [true]);
+        assert_eq!(all(reader(Some(LogIndex(2)))).await, [true, false]);
+        assert_eq!(all(reader(None)).await, [true], "without an end there is none to miss");
     }
 }

@@ -34,10 +34,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use cluster::view as cluster_view;
+pub(crate) use router::router;
 pub(crate) use server::serve;
 
 use crate::events::History;
-use crate::leader::Leader;
 use crate::limits::{BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX};
 use crate::sessions::{Host, Registry};
 use crate::waiters::Waiters;
@@ -49,7 +49,6 @@ pub(crate) struct App {
     pub(crate) history: Arc<History>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) waiters: Arc<Waiters>,
-    pub(crate) leader: Arc<Leader>,
     pub(crate) sessions: Host,
     pub(crate) token: Option<Arc<str>>,
     pub(crate) metrics: Option<PrometheusHandle>,

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use quorate_consensus::Version;
-use quorate_types::LogIndex;
+use quorate_types::{Bug, LogIndex, is_planted};
 
 use super::App;
 use super::error::{ApiError, ApiResult};
@@ -46,6 +46,7 @@ impl App {
         let consistency = query.get::<Consistency>("consistency")?.unwrap_or_default();
         let min_index = LogIndex(query.get("min_index")?.unwrap_or(0));
         let version = match consistency {
+            Consistency::Linearizable if is_planted(Bug::ReadWithoutBarrier) => self.handle.version(),
             Consistency::Linearizable => self.handle.read_barrier().await?,
             Consistency::Stale => self.handle.version(),
         };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use imbl::OrdMap;
 use quorate_state::State;
-use quorate_types::{Epoch, Name};
+use quorate_types::{Bug, Epoch, Name, is_planted};
 
 /// A point on the process's monotonic clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +49,7 @@ impl Liveness {
         for worker in registrations.keys().filter_map(|epoch| state.worker_of(*epoch)) {
             self.workers.entry(worker.epoch).or_insert_with(|| {
                 let ttl = worker.lease_ttl.as_duration();
+                let ttl = if is_planted(Bug::NoGraceAfterTakeover) { ttl / 8 } else { ttl };
                 Seen { name: worker.name.clone(), ttl, expires: Moment(now.0 + ttl) }
             });
         }

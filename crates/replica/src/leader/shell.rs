@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quorate_consensus::{Handle, ProposeError, Version};
-use quorate_types::{Epoch, Name, Timestamp};
+use quorate_types::{Bug, Epoch, Name, Timestamp, is_planted};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -35,6 +35,10 @@ impl Leader {
         Arc::new(Self { handle, liveness: Mutex::default(), started: Instant::now() })
     }
 
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     fn now(&self) -> Moment {
         Moment(self.started.elapsed())
     }
@@ -46,7 +50,7 @@ impl Leader {
     /// Notes heartbeats; for each whether it may be acknowledged. The quorum's lease is looked at after
     /// they were noted, so that a leader that was deposed or paused acknowledges nothing.
     pub(crate) fn on_heartbeats(&self, heartbeats: &[(Name, Epoch)]) -> Vec<bool> {
-        if !self.handle.leadership().borrow().local {
+        if !self.handle.leadership().borrow().local && !is_planted(Bug::DeposedLeaderAcknowledges) {
             return vec![false; heartbeats.len()];
         }
         let now = self.now();
@@ -55,7 +59,11 @@ impl Leader {
         let noted: Vec<bool> =
             heartbeats.iter().map(|(name, epoch)| liveness.on_heartbeat(now, name, *epoch)).collect();
         drop(liveness);
-        if self.handle.holds_quorum_lease() { noted } else { vec![false; heartbeats.len()] }
+        if self.handle.holds_quorum_lease() || is_planted(Bug::DeposedLeaderAcknowledges) {
+            noted
+        } else {
+            vec![false; heartbeats.len()]
+        }
     }
 
     /// Runs until shutdown.

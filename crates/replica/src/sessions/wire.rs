@@ -42,3 +42,6 @@ pub(crate) async fn send(
     }
     Ok(frames.flush().await?)
 }
+
+#[cfg(test)]
+mod fuzz_tests;

@@ -2,7 +2,7 @@
 
 use quorate_types::event::EventType;
 use quorate_types::status::JobState;
-use quorate_types::{JobId, Name, TaskIndex};
+use quorate_types::{Bug, JobId, Name, TaskIndex, is_planted};
 
 use super::Result;
 use crate::job::{AfterStop, ElementKey};
@@ -75,7 +75,11 @@ impl State {
             if !state.is_live() {
                 return Err(Rejection::NotRunning { job: id, task: name.clone(), index });
             }
-            change.stop(&ElementKey { job: id, task, index }, AfterStop::Requeue);
+            let at = ElementKey { job: id, task, index };
+            change.stop(&at, AfterStop::Requeue);
+            if is_planted(Bug::StopNotAwaited) {
+                change.lose_attempt(&at);
+            }
             Ok(Outcome::Done)
         })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quorate_types::event::EventType;
 use quorate_types::session::{Happening, Report};
 use quorate_types::status::{AttemptState, TaskState};
-use quorate_types::{Epoch, Name};
+use quorate_types::{Bug, Epoch, Name, is_planted};
 
 use super::Result;
 use crate::job::Progress;
@@ -30,7 +30,7 @@ impl Change<'_> {
     fn on_report(&mut self, report: &Report, epoch: Epoch) {
         let key = &report.key;
         let attempt = self.element(key.task, key.index).and_then(|element| element.current());
-        if !attempt.is_some_and(|attempt| attempt.is(key, epoch)) {
+        if !attempt.is_some_and(|attempt| attempt.is(key, epoch) || is_planted(Bug::StaleReport)) {
             return;
         }
         match &report.what {

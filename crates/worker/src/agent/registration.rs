@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quorate_types::Epoch;
 use quorate_types::session::{AttemptKey, Hello, Resume};
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -14,10 +14,10 @@ use super::health::Verdict;
 use super::{Agent, Input, heartbeats, start_keeper};
 use crate::clock::Boottime;
 use crate::error::WorkerError;
+use crate::host;
 use crate::leftovers;
 use crate::options::Limits;
 use crate::session::{DialError, Session, Welcome, dial};
-use crate::sys;
 use crate::watchdog::wire::{self, Order};
 
 /// A session that ends within this is one of those that should not be asked for again at once.
@@ -80,7 +80,7 @@ pub(super) struct Registration {
 
 impl Registration {
     pub(super) fn new(replaces: Option<u64>) -> Result<Self, WorkerError> {
-        let instance = sys::random().map_err(WorkerError::Random)?;
+        let instance = host::random().map_err(WorkerError::Random)?;
         let groups = HashMap::new();
         let (epoch, first_deadline, recorded) = (None, None, None);
         let (rounds, session_began, short_sessions, server) = (0, None, 0, 0);
@@ -123,7 +123,7 @@ impl Agent {
         if self.registration.recorded != Some(instance) {
             let data_dir = self.data_dir.clone();
             // Before the cluster may know it, so that a successor on this folder can say what it replaces.
-            spawn_blocking(move || leftovers::write_instance(&data_dir, instance)).await??;
+            host::blocking(move || leftovers::write_instance(&data_dir, instance)).await??;
             self.registration.recorded = Some(instance);
         }
         self.start_dialing();
@@ -236,7 +236,7 @@ impl Agent {
             return Ok(());
         }
         self.registration.replaces = Some(self.registration.instance);
-        self.registration.instance = sys::random().map_err(WorkerError::Random)?;
+        self.registration.instance = host::random().map_err(WorkerError::Random)?;
         self.connect().await
     }
 
@@ -276,7 +276,7 @@ impl Agent {
                 leftovers::end_groups(groups);
                 leftovers::end_marked(&attempts);
             };
-            spawn_blocking(end).await?;
+            host::blocking(end).await?;
         }
         self.health.on_watchdog(Instant::now());
         self.start_over().await
@@ -316,6 +316,6 @@ async fn connect_to_any(
 
 /// Half to all of it, so that the workers of a cluster that comes back don't come all at once.
 fn jittered(pause: Duration) -> Duration {
-    let thousandths = 500 + u32::try_from(sys::random().unwrap_or(0) % 501).unwrap_or(0);
+    let thousandths = 500 + u32::try_from(host::random().unwrap_or(0) % 501).unwrap_or(0);
     pause * thousandths / 1000
 }

@@ -18,9 +18,13 @@ pub(crate) const NAMESPACED: &str = "QUORATE_WATCHDOG_NAMESPACED";
 /// 128 KiB each, and room for what the worker adds.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
+/// What decoding may claim: a number counts with its full width, at most eight times what it takes in a message.
+/// Without a limit, room would be made for whatever a length says.
+const CLAIM_BYTES_MAX: usize = 8 * MESSAGE_BYTES_MAX;
+
 /// From the agent to the watchdog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Order {
+pub enum Order {
     Spawn(Box<Spawn>),
     /// TERM to the group of the attempt, and KILL after the grace.
     Terminate {
@@ -46,28 +50,28 @@ pub(crate) enum Order {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Spawn {
-    pub(crate) key: AttemptKey,
-    pub(crate) argv: Vec<String>,
+pub struct Spawn {
+    pub key: AttemptKey,
+    pub argv: Vec<String>,
     /// Comes on top of what the watchdog passes on of its own environment.
-    pub(crate) env: Vec<(String, String)>,
-    pub(crate) working_dir: String,
-    pub(crate) stdin: Option<String>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+    pub env: Vec<(String, String)>,
+    pub working_dir: String,
+    pub stdin: Option<String>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Registration {
-    pub(crate) epoch: Epoch,
-    pub(crate) name: Name,
-    pub(crate) servers: Vec<String>,
-    pub(crate) token: Option<String>,
+pub struct Registration {
+    pub epoch: Epoch,
+    pub name: Name,
+    pub servers: Vec<String>,
+    pub token: Option<String>,
 }
 
 /// From the watchdog to the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Event {
+pub enum Event {
     /// The first message.
     Ready,
     Spawned {
@@ -139,12 +143,16 @@ impl Inbox {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "message too long"));
         }
         let Some(message) = rest.get(..len) else { return Ok(None) };
-        let (message, _) = bincode::serde::decode_from_slice(message, bincode::config::standard())
+        let config = bincode::config::standard().with_limit::<CLAIM_BYTES_MAX>();
+        let (message, _) = bincode::serde::decode_from_slice(message, config)
             .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
         self.consumed += 4 + len;
         Ok(Some(message))
     }
 }
+
+#[cfg(test)]
+mod fuzz_tests;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,280 @@
+//! Clients of the simulation: each does one thing at a time, through any replica, and tries again through
+//! another one, with the same idempotency key, when it does not know what became of it.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use quorate_types::api::{JobView, Submitted};
+use quorate_types::{JobId, LogIndex};
+use serde_json::json;
+
+use crate::chance::Chance;
+use crate::history::{Begun, History, Violation};
+use crate::replica::Answer;
+
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// So many of the last jobs are the recent ones.
+const RECENT: usize = 3;
+const THINK_MIN: Duration = Duration::from_millis(20);
+const THINK_MAX: Duration = Duration::from_millis(900);
+
+/// How much a job has to do.
+#[derive(Clone, Debug)]
+enum What {
+    Submit { key: String, body: String },
+    Read { job: JobId, stale: bool },
+    Cancel { job: JobId },
+    Pause { job: JobId },
+    Resume { job: JobId },
+    Retry { job: JobId },
+    Reassign { job: JobId, task: &'static str },
+}
+
+#[derive(Debug)]
+struct Operation {
+    what: What,
+    begun: Begun,
+    /// The number of the request that is under way.
+    request: Option<u64>,
+    /// When to give it up, or when to try again.
+    until: Duration,
+}
+
+/// What clients did and what came of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) accepted: u64,
+    pub(crate) reads: u64,
+    pub(crate) other_writes: u64,
+    pub(crate) refused: u64,
+    pub(crate) unknown: u64,
+    pub(crate) events: u64,
+}
+
+pub(crate) struct Client {
+    number: usize,
+    chance: Chance,
+    operation: Option<Operation>,
+    idle_until: Duration,
+    submitted: u64,
+    /// Jobs that this client may ask for.
+    mine: Vec<JobId>,
+}
+
+/// A request to one of the replicas.
+pub(crate) struct Send {
+    pub(crate) request: Request<Body>,
+    pub(crate) number: u64,
+}
+
+impl Client {
+    pub(crate) fn new(number: usize, chance: Chance) -> Self {
+        Self { number, chance, operation: None, idle_until: Duration::ZERO, submitted: 0, mine: Vec::new() }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.operation.is_none()
+    }
+
+    /// What the client does now, if it does anything. With `submits` false it only ends what it has begun.
+    pub(crate) fn on_time(
+        &mut self,
+        now: Duration,
+        history: &History,
+        counts: &mut Counts,
+        next_request: &mut u64,
+        submits: bool,
+    ) -> Option<Send> {
+        match &mut self.operation {
+            Some(operation) if now < operation.until => return None,
+            Some(operation) => {
+                if operation.request.take().is_some() {
+                    counts.unknown += 1;
+                }
+            }
+            None if now < self.idle_until || !submits => return None,
+            None => {
+                let what = self.choose();
+                let job = what.job();
+                let begun = history.begin(job);
+                self.operation = Some(Operation { what, begun, request: None, until: now });
+            }
+        }
+        let operation = self.operation.as_mut()?;
+        *next_request += 1;
+        operation.request = Some(*next_request);
+        operation.until = now + PATIENCE;
+        Some(Send { request: operation.what.request(), number: *next_request })
+    }
+
+    fn choose(&mut self) -> What {
+        // Mostly a recent one: that is where something goes on.
+        let recent = self.mine.len().saturating_sub(RECENT);
+        let among = if self.chance.permille(800) { &self.mine[recent..] } else { &self.mine[..] };
+        let job = self.chance.pick(among).copied();
+        match (self.chance.below(100), job) {
+            (40..75, Some(job)) => What::Read { job, stale: false },
+            (75..82, Some(job)) => What::Read { job, stale: true },
+            (82..86, Some(job)) => What::Cancel { job },
+            (86..91, Some(job)) => What::Pause { job },
+            (91..94, Some(job)) => What::Resume { job },
+            (94..97, Some(job)) => What::Retry { job },
+            (97.., Some(job)) => {
+                let task = self.chance.pick(&["a", "many", "first", "slow"]).copied().unwrap_or("a");
+                What::Reassign { job, task }
+            }
+            _ => {
+                self.submitted += 1;
+                let key = format!("c{}-{}", self.number, self.submitted);
+                What::Submit { body: self.job(&key), key }
+            }
+        }
+    }
+
+    /// A job of a chosen shape: `run MILLISECONDS EXIT_CODE` is what simulated workers execute.
+    fn job(&mut self, name: &str) -> String {
+        let command = |chance: &mut Chance| {
+            let fails = chance.permille(60);
+            // Some outlast a lease.
+            let millis = if chance.permille(120) { 3_000 + chance.below(6_000) } else { 1 + chance.below(1_200) };
+            json!(["run", millis.to_string(), if fails { "1" } else { "0" }])
+        };
+        let chance = &mut self.chance;
+        let retries = chance.below(3);
+        let resources = json!({"cpu": 0.1 + chance.below(20) as f64 / 10.0});
+        let job = match chance.below(4) {
+            0 => json!({"name": name, "tasks": [
+                {"name": "a", "command": command(chance), "retries": retries, "resources": resources}]}),
+            1 => json!({"name": name, "priority": chance.below(100), "tasks": [
+                {"name": "many", "command": command(chance), "count": chance.below(12) + 2, "resources": resources}]}),
+            2 => json!({"name": name, "on_failure": "continue", "tasks": [
+                {"name": "first", "command": command(chance)},
+                {"name": "left", "command": command(chance), "needs": ["first"], "retries": retries},
+                {"name": "right", "command": command(chance), "needs": ["first"], "resources": resources},
+                {"name": "last", "command": command(chance), "needs": ["left", "right"]}]}),
+            _ => json!({"name": name, "tasks": [
+                {"name": "slow", "command": command(chance), "timeout": "2s", "grace": "100ms", "retries": retries},
+                {"name": "after", "command": command(chance), "needs": ["slow"], "count": 2}]}),
+        };
+        job.to_string()
+    }
+
+    /// Takes an answer, unless the client has given up on it.
+    pub(crate) fn on_answer(
+        &mut self,
+        now: Duration,
+        number: u64,
+        answer: &Answer,
+        history: &mut History,
+        counts: &mut Counts,
+    ) -> Result<(), Violation> {
+        if self.operation.as_ref().is_none_or(|operation| operation.request != Some(number)) {
+            return Ok(());
+        }
+        if matches!(answer.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            counts.refused += 1;
+            if let Some(operation) = &mut self.operation {
+                operation.request = None;
+                operation.until = now + self.chance.between(THINK_MIN, THINK_MAX);
+            }
+            return Ok(());
+        }
+        let Some(operation) = self.operation.take() else { return Ok(()) };
+        self.idle_until = now + self.chance.between(THINK_MIN, THINK_MAX);
+        self.judge(&operation, answer, history, counts)
+    }
+
+    fn judge(
+        &mut self,
+        operation: &Operation,
+        answer: &Answer,
+        history: &mut History,
+        counts: &mut Counts,
+    ) -> Result<(), Violation> {
+        let told = || format!("{:?} was answered {} {}", operation.what, answer.status, text(answer));
+        match &operation.what {
+            What::Submit { key, .. } => {
+                let submitted: Submitted = serde_json::from_slice(&answer.body).map_err(|_| told())?;
+                history.on_accepted(key, submitted.id, submitted.index)?;
+                counts.accepted += 1;
+                self.mine.push(submitted.id);
+            }
+            What::Read { job, stale } => {
+                counts.reads += 1;
+                if *stale {
+                    let says = answer.headers.contains_key("quorate-staleness-ms");
+                    return if says { Ok(()) } else { Err(format!("a stale read does not say how stale: {}", told())) };
+                }
+                let changed = match answer.status {
+                    StatusCode::NOT_FOUND => None,
+                    StatusCode::OK => {
+                        let view: JobView = serde_json::from_slice(&answer.body).map_err(|_| told())?;
+                        Some(view.index)
+                    }
+                    _ => return Err(told()),
+                };
+                history.on_read(&operation.begun, *job, index_of(answer).ok_or_else(told)?, changed)?;
+            }
+            What::Cancel { .. }
+            | What::Pause { .. }
+            | What::Resume { .. }
+            | What::Retry { .. }
+            | What::Reassign { .. } => match answer.status {
+                status if status.is_success() => {
+                    counts.other_writes += 1;
+                    history.on_written(index_of(answer).ok_or_else(told)?);
+                }
+                StatusCode::CONFLICT | StatusCode::NOT_FOUND => {}
+                _ => return Err(told()),
+            },
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn index_of(answer: &Answer) -> Option<LogIndex> {
+    answer.headers.get("quorate-index")?.to_str().ok()?.parse().ok().map(LogIndex)
+}
+
+fn text(answer: &Answer) -> String {
+    String::from_utf8_lossy(&answer.body).chars().take(300).collect()
+}
+
+impl What {
+    fn job(&self) -> Option<JobId> {
+        match self {
+            Self::Submit { .. } => None,
+            Self::Read { job, .. }
+            | Self::Cancel { job }
+            | Self::Pause { job }
+            | Self::Resume { job }
+            | Self::Retry { job }
+            | Self::Reassign { job, .. } => Some(*job),
+        }
+    }
+
+    fn request(&self) -> Request<Body> {
+        let post = |job: &JobId, verb: &str| (Method::POST, format!("/v1/jobs/{job}/{verb}"));
+        let (method, path) = match self {
+            Self::Submit { .. } => (Method::POST, "/v1/jobs".to_owned()),
+            Self::Read { job, stale: false } => (Method::GET, format!("/v1/jobs/{job}")),
+            Self::Read { job, stale: true } => (Method::GET, format!("/v1/jobs/{job}?consistency=stale")),
+            Self::Cancel { job } => post(job, "cancel"),
+            Self::Pause { job } => post(job, "pause"),
+            Self::Resume { job } => post(job, "resume"),
+            Self::Retry { job } => post(job, "retry"),
+            Self::Reassign { job, task } => post(job, &format!("tasks/{task}/0/reassign")),
+        };
+        let request = Request::builder().method(method).uri(path);
+        let request = match self {
+            Self::Submit { key, body } => request
+                .header("content-type", "application/json")
+                .header("idempotency-key", key.as_str())
+                .body(Body::from(body.clone())),
+            _ => request.body(Body::empty()),
+        };
+        request.unwrap_or_else(|e| unreachable!("a request of plain parts: {e}"))
+    }
+}

@@ -1,0 +1,375 @@
+//! What goes wrong, when, and for how long.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use quorate_types::{ReplicaId, Timestamp};
+
+use crate::chance::Chance;
+use crate::disk::Trouble;
+use crate::network::Host;
+use crate::worker::Worker;
+use crate::world::World;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// A replica's process is killed.
+    Kill,
+    /// The leader's process is killed.
+    KillLeader,
+    /// A replica's machine loses power, and with it what was not synced.
+    PowerCut,
+    /// All of them at once.
+    PowerCutAll,
+    /// A process is stopped and goes on later.
+    Pause,
+    PauseLeader,
+    /// A replica is cut off from everybody.
+    Isolate,
+    IsolateLeader,
+    /// The leader is cut off from the other replicas, and from nobody else.
+    IsolateFromPeers,
+    /// One replica does not hear another one, which hears it.
+    OneWay,
+    /// Two replicas can't talk to each other; both can to the third.
+    Bridge,
+    /// Messages between two hosts are lost and sent again.
+    Loss,
+    SlowLink,
+    /// A wall clock jumps, forward or back, by up to a day.
+    WallClock,
+    SlowDisk,
+    /// A disk fails its syncs: the replica must stop by itself.
+    SyncFails,
+    /// A disk is full: the replica must stop by itself.
+    DiskFull,
+    /// The leader hands over.
+    Transfer,
+    /// A worker's agent is killed; its watchdog lives.
+    AgentKilled,
+    /// Agent and watchdog are killed at the same instant.
+    WorkerKilled,
+    WatchdogKilled,
+    AgentPaused,
+    WatchdogPaused,
+    /// A worker is cut off from everybody.
+    WorkerCutOff,
+}
+
+impl Fault {
+    pub const ALL: [Self; 24] = [
+        Self::Kill,
+        Self::KillLeader,
+        Self::PowerCut,
+        Self::PowerCutAll,
+        Self::Pause,
+        Self::PauseLeader,
+        Self::Isolate,
+        Self::IsolateLeader,
+        Self::IsolateFromPeers,
+        Self::OneWay,
+        Self::Bridge,
+        Self::Loss,
+        Self::SlowLink,
+        Self::WallClock,
+        Self::SlowDisk,
+        Self::SyncFails,
+        Self::DiskFull,
+        Self::Transfer,
+        Self::AgentKilled,
+        Self::WorkerKilled,
+        Self::WatchdogKilled,
+        Self::AgentPaused,
+        Self::WatchdogPaused,
+        Self::WorkerCutOff,
+    ];
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+const CALM_MIN: Duration = Duration::from_millis(500);
+const CALM_MAX: Duration = Duration::from_secs(12);
+const LASTS_MIN: Duration = Duration::from_millis(200);
+const LASTS_MAX: Duration = Duration::from_secs(9);
+/// A replica that has stopped by itself is started again after this.
+const REPAIR: Duration = Duration::from_secs(2);
+const DAY_MILLIS: usize = 24 * 3600 * 1000;
+
+/// What ends a fault.
+#[derive(Clone, Debug)]
+enum Heal {
+    Start(ReplicaId),
+    Resume(ReplicaId),
+    Mend(Host, Host),
+    FastDisk(ReplicaId),
+    RightClock(ReplicaId),
+    Repair(ReplicaId),
+    StartWorker(String),
+    ResumeAgent(String),
+    ResumeWatchdog(String),
+}
+
+/// Makes faults and heals them.
+pub(crate) struct Faults {
+    chance: Chance,
+    kinds: Vec<Fault>,
+    next: Duration,
+    heals: BTreeMap<(Duration, u64), Heal>,
+    made: u64,
+    pub(crate) counts: BTreeMap<Fault, u64>,
+}
+
+impl Faults {
+    pub(crate) fn new(mut chance: Chance, kinds: Vec<Fault>) -> Self {
+        let next = Duration::from_secs(3) + chance.between(CALM_MIN, CALM_MAX);
+        Self { chance, kinds, next, heals: BTreeMap::new(), made: 0, counts: BTreeMap::new() }
+    }
+
+    /// Makes and heals what is due.
+    pub(crate) fn on_time(&mut self, world: &mut World) {
+        while let Some(((at, n), heal)) = self.heals.first_key_value().map(|(key, heal)| (*key, heal.clone()))
+            && at <= world.now
+        {
+            self.heals.remove(&(at, n));
+            self.heal(world, heal);
+        }
+        if world.now < self.next {
+            return;
+        }
+        self.next = world.now + self.chance.between(CALM_MIN, CALM_MAX);
+        let Some(fault) = self.chance.pick(&self.kinds).copied() else { return };
+        if self.make(world, fault).is_some() {
+            *self.counts.entry(fault).or_default() += 1;
+        }
+    }
+
+    /// Heals everything, and starts what is down.
+    pub(crate) fn heal_all(&mut self, world: &mut World) {
+        for heal in std::mem::take(&mut self.heals).into_values() {
+            self.heal(world, heal);
+        }
+        world.network.heal();
+        self.next = Duration::MAX;
+    }
+
+    fn later(&mut self, world: &World, heal: Heal) {
+        let at = world.now + self.chance.between(LASTS_MIN, LASTS_MAX);
+        self.made += 1;
+        self.heals.insert((at, self.made), heal);
+    }
+
+    fn victim(&mut self, world: &World) -> Option<ReplicaId> {
+        let up: Vec<ReplicaId> = world.replicas.values().filter(|r| r.is_well()).map(|r| r.id).collect();
+        self.chance.pick(&up).copied()
+    }
+
+    /// A worker that nothing has happened to. Agent and watchdog both stopped is outside the promise.
+    fn worker(&mut self, world: &World) -> Option<String> {
+        let well = |worker: &&Worker| worker.is_up() && !worker.is_agent_paused() && !worker.is_watchdog_paused();
+        let names: Vec<String> = world.workers.values().filter(well).map(|worker| worker.name.clone()).collect();
+        self.chance.pick(&names).cloned()
+    }
+
+    /// Two different replicas.
+    fn pair(&mut self, world: &World) -> Option<(Host, Host)> {
+        let hosts: Vec<Host> = world.replicas.values().map(|replica| replica.host).collect();
+        let first = self.chance.below(hosts.len());
+        let second = (first + 1 + self.chance.below(hosts.len() - 1)) % hosts.len();
+        Some((*hosts.get(first)?, *hosts.get(second)?))
+    }
+
+    /// `None` if there is nobody to whom it could happen now.
+    fn make(&mut self, world: &mut World, fault: Fault) -> Option<()> {
+        match fault {
+            Fault::Kill | Fault::KillLeader => {
+                let id = if fault == Fault::Kill { self.victim(world)? } else { world.leader()? };
+                world.trace.line(format_args!("{fault}: replica {id}"));
+                world.replica(id).kill();
+                self.later(world, Heal::Start(id));
+            }
+            Fault::PowerCut => {
+                let id = self.victim(world)?;
+                self.cut_power(world, id);
+            }
+            Fault::PowerCutAll => {
+                let ids: Vec<ReplicaId> = world.replicas.values().filter(|r| r.is_up()).map(|r| r.id).collect();
+                ids.into_iter().for_each(|id| self.cut_power(world, id));
+            }
+            Fault::Pause | Fault::PauseLeader => {
+                let id = if fault == Fault::Pause { self.victim(world)? } else { world.leader()? };
+                world.trace.line(format_args!("{fault}: replica {id}"));
+                world.replica(id).node.as_mut()?.pause();
+                self.later(world, Heal::Resume(id));
+            }
+            Fault::Isolate | Fault::IsolateLeader => {
+                let id = if fault == Fault::Isolate { self.victim(world)? } else { world.leader()? };
+                let own = world.replica(id).host;
+                world.trace.line(format_args!("{fault}: replica {id}"));
+                for other in world.hosts().into_iter().filter(|other| *other != own) {
+                    self.cut(world, own, other);
+                    self.cut(world, other, own);
+                }
+            }
+            Fault::IsolateFromPeers => {
+                let id = world.leader()?;
+                let own = world.replica(id).host;
+                world.trace.line(format_args!("{fault}: replica {id}"));
+                let others: Vec<Host> = world.replicas.values().map(|replica| replica.host).collect();
+                for other in others.into_iter().filter(|other| *other != own) {
+                    self.cut(world, own, other);
+                    self.cut(world, other, own);
+                }
+            }
+            Fault::OneWay => {
+                let (from, to) = self.pair(world)?;
+                world.trace.line(format_args!("{fault}: from {from} to {to}"));
+                self.cut(world, from, to);
+            }
+            Fault::Bridge => {
+                let (a, b) = self.pair(world)?;
+                world.trace.line(format_args!("{fault}: between {a} and {b}"));
+                self.cut(world, a, b);
+                self.cut(world, b, a);
+            }
+            Fault::Loss => {
+                let (from, to) = self.pair(world)?;
+                let loss = 50 + self.chance.below(400) as u32;
+                world.trace.line(format_args!("{fault}: {loss} in a thousand from {from} to {to}"));
+                world.network.lose(from, to, loss);
+                self.later(world, Heal::Mend(from, to));
+            }
+            Fault::SlowLink => {
+                let (from, to) = self.pair(world)?;
+                let slow = self.chance.between(Duration::from_millis(10), Duration::from_millis(300));
+                world.trace.line(format_args!("{fault}: {slow:?} from {from} to {to}"));
+                world.network.slow_down(from, to, slow);
+                self.later(world, Heal::Mend(from, to));
+            }
+            Fault::WallClock => {
+                let id = self.victim(world)?;
+                let jump = self.chance.below(2 * DAY_MILLIS) as i64 - DAY_MILLIS as i64;
+                let shows = Timestamp(world.wall_clock().0.saturating_add_signed(jump));
+                world.trace.line(format_args!("{fault}: replica {id} by {jump} ms"));
+                world.replica(id).node.as_ref()?.machine.set_wall_clock(shows);
+                self.later(world, Heal::RightClock(id));
+            }
+            Fault::SlowDisk => {
+                let id = self.victim(world)?;
+                let slow = self.chance.between(Duration::from_millis(5), Duration::from_millis(400));
+                world.trace.line(format_args!("{fault}: replica {id} by {slow:?}"));
+                world.replica(id).node.as_ref()?.machine.set_slow_disk(slow);
+                self.later(world, Heal::FastDisk(id));
+            }
+            Fault::SyncFails | Fault::DiskFull => {
+                let id = self.victim(world)?;
+                let trouble = if fault == Fault::DiskFull { Trouble::Full } else { Trouble::SyncFails };
+                world.trace.line(format_args!("{fault}: replica {id}"));
+                world.replica(id).disk.set_trouble(trouble);
+                self.made += 1;
+                self.heals.insert((world.now + LASTS_MAX, self.made), Heal::Repair(id));
+            }
+            Fault::AgentKilled => {
+                let name = self.worker(world)?;
+                world.worker(&name).0.kill_agent();
+                world.trace.line(format_args!("{fault}: {name}"));
+                self.later(world, Heal::StartWorker(name));
+            }
+            Fault::WorkerKilled => {
+                let name = self.worker(world)?;
+                let (worker, physical) = world.worker(&name);
+                worker.kill_all(physical);
+                world.trace.line(format_args!("{fault}: {name}"));
+                self.later(world, Heal::StartWorker(name));
+            }
+            Fault::WatchdogKilled => {
+                let name = self.worker(world)?;
+                let (worker, physical) = world.worker(&name);
+                worker.kill_watchdog(physical).then_some(())?;
+                world.trace.line(format_args!("{fault}: {name}"));
+            }
+            Fault::AgentPaused => {
+                let name = self.worker(world)?;
+                world.worker(&name).0.pause_agent();
+                world.trace.line(format_args!("{fault}: {name}"));
+                self.later(world, Heal::ResumeAgent(name));
+            }
+            Fault::WatchdogPaused => {
+                let name = self.worker(world)?;
+                world.worker(&name).0.pause_watchdog(true);
+                world.trace.line(format_args!("{fault}: {name}"));
+                self.later(world, Heal::ResumeWatchdog(name));
+            }
+            Fault::WorkerCutOff => {
+                let name = self.worker(world)?;
+                let own = world.worker(&name).0.host;
+                world.trace.line(format_args!("{fault}: {name}"));
+                for other in world.hosts().into_iter().filter(|other| *other != own) {
+                    self.cut(world, own, other);
+                    self.cut(world, other, own);
+                }
+            }
+            Fault::Transfer => {
+                let id = world.leader()?;
+                world.trace.line(format_args!("{fault}: from replica {id}"));
+                world.replica(id).hand_over();
+            }
+        }
+        Some(())
+    }
+
+    fn cut_power(&mut self, world: &mut World, id: ReplicaId) {
+        let mut chance = self.chance.clone();
+        let lost = world.replica(id).cut_power(&mut chance);
+        self.chance = chance;
+        world.trace.line(format_args!("replica {id} loses power, and {lost} writes"));
+        self.later(world, Heal::Start(id));
+    }
+
+    fn cut(&mut self, world: &World, from: Host, to: Host) {
+        world.network.cut(from, to, true);
+        self.later(world, Heal::Mend(from, to));
+    }
+
+    fn heal(&mut self, world: &mut World, heal: Heal) {
+        world.trace.line(format_args!("healed: {heal:?}"));
+        let right = world.wall_clock();
+        match heal {
+            Heal::Start(id) if !world.replica(id).is_up() => world.start(id),
+            Heal::Start(_) => {}
+            Heal::Resume(id) => {
+                if let Some(node) = &mut world.replica(id).node {
+                    node.resume();
+                }
+            }
+            Heal::Mend(from, to) => world.network.mend(from, to),
+            Heal::FastDisk(id) => {
+                if let Some(node) = &world.replica(id).node {
+                    node.machine.set_slow_disk(Duration::ZERO);
+                }
+            }
+            Heal::RightClock(id) => {
+                if let Some(node) = &world.replica(id).node {
+                    node.machine.set_wall_clock(right);
+                }
+            }
+            Heal::StartWorker(name) if !world.worker(&name).0.is_up() => world.start_worker(&name),
+            Heal::StartWorker(_) => {}
+            Heal::ResumeAgent(name) => world.worker(&name).0.resume_agent(),
+            Heal::ResumeWatchdog(name) => world.worker(&name).0.pause_watchdog(false),
+            Heal::Repair(id) => {
+                // Whether it has stopped by itself is checked elsewhere; its machine is started again.
+                let mut chance = self.chance.clone();
+                world.replica(id).cut_power(&mut chance);
+                self.chance = chance;
+                self.made += 1;
+                self.heals.insert((world.now + REPAIR, self.made), Heal::Start(id));
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The whole cluster in one thread and in virtual time: the real consensus (openraft, log, snapshots, peer
+//! protocol), state, placement, leader's duties, routes, sessions and agents, on simulated machines, disks,
+//! networks and clocks. One seed is one run, to the byte.
+//!
+//! Layout: `world` (machines, time, what travels), `faults` (what goes wrong when), `client` and `history`
+//! (what clients do, and whether what they were told can be true), `replica` and `worker` (the real
+//! processes on their machines), `watchdog` (simulated, with the processes that it starts), `node`, `disk`,
+//! `network` (the machine), `panics`, `chance` and `trace` (what makes a run one run).
+//!
+//! Invariants: nothing here asks the host for time, chance or threads; every choice comes from the seed;
+//! maps that are walked are ordered.
+
+mod chance;
+mod client;
+mod disk;
+mod faults;
+mod history;
+mod network;
+mod node;
+mod panics;
+mod replica;
+mod run;
+mod shrink;
+mod trace;
+mod watchdog;
+mod worker;
+mod world;
+
+pub use faults::Fault;
+pub use run::{Failure, Options, Report, is_reproducible, run};
+pub use shrink::shrink;
