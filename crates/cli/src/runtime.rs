@@ -29,6 +29,15 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 pub(crate) fn start_logging(process: Option<&ProcessArgs>) {
     // openraft warns of every try to reach a dead replica; what matters of that our own crates say.
     let default = if process.is_some() { "info,openraft=error" } else { "warn,openraft=error" };
+    start_logging_by(default, process);
+}
+
+/// Logs nothing unless it is asked for: what simulated processes say of simulated faults is no news.
+pub(crate) fn start_logging_on_request() {
+    start_logging_by("off", None);
+}
+
+fn start_logging_by(default: &str, process: Option<&ProcessArgs>) {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // A second subscriber can only come from a test that runs two commands; the first one stays.

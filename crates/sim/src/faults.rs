@@ -187,140 +187,159 @@ impl Faults {
     /// `None` if there is nobody to whom it could happen now.
     fn make(&mut self, world: &mut World, fault: Fault) -> Option<()> {
         match fault {
-            Fault::Kill | Fault::KillLeader => {
-                let id = if fault == Fault::Kill { self.victim(world)? } else { world.leader()? };
-                world.trace.line(format_args!("{fault}: replica {id}"));
-                world.replica(id).kill();
-                self.later(world, Heal::Start(id));
-            }
+            Fault::Kill | Fault::KillLeader => self.kill(world, fault),
             Fault::PowerCut => {
                 let id = self.victim(world)?;
                 self.cut_power(world, id);
+                Some(())
             }
             Fault::PowerCutAll => {
                 let ids: Vec<ReplicaId> = world.replicas.values().filter(|r| r.is_up()).map(|r| r.id).collect();
                 ids.into_iter().for_each(|id| self.cut_power(world, id));
+                Some(())
             }
-            Fault::Pause | Fault::PauseLeader => {
-                let id = if fault == Fault::Pause { self.victim(world)? } else { world.leader()? };
-                world.trace.line(format_args!("{fault}: replica {id}"));
-                world.replica(id).node.as_mut()?.pause();
-                self.later(world, Heal::Resume(id));
-            }
-            Fault::Isolate | Fault::IsolateLeader => {
-                let id = if fault == Fault::Isolate { self.victim(world)? } else { world.leader()? };
-                let own = world.replica(id).host;
-                world.trace.line(format_args!("{fault}: replica {id}"));
-                for other in world.hosts().into_iter().filter(|other| *other != own) {
-                    self.cut(world, own, other);
-                    self.cut(world, other, own);
-                }
-            }
-            Fault::IsolateFromPeers => {
-                let id = world.leader()?;
-                let own = world.replica(id).host;
-                world.trace.line(format_args!("{fault}: replica {id}"));
-                let others: Vec<Host> = world.replicas.values().map(|replica| replica.host).collect();
-                for other in others.into_iter().filter(|other| *other != own) {
-                    self.cut(world, own, other);
-                    self.cut(world, other, own);
-                }
-            }
-            Fault::OneWay => {
-                let (from, to) = self.pair(world)?;
-                world.trace.line(format_args!("{fault}: from {from} to {to}"));
-                self.cut(world, from, to);
-            }
-            Fault::Bridge => {
-                let (a, b) = self.pair(world)?;
-                world.trace.line(format_args!("{fault}: between {a} and {b}"));
-                self.cut(world, a, b);
-                self.cut(world, b, a);
-            }
-            Fault::Loss => {
-                let (from, to) = self.pair(world)?;
-                let loss = 50 + self.chance.below(400) as u32;
-                world.trace.line(format_args!("{fault}: {loss} in a thousand from {from} to {to}"));
-                world.network.lose(from, to, loss);
-                self.later(world, Heal::Mend(from, to));
-            }
-            Fault::SlowLink => {
-                let (from, to) = self.pair(world)?;
-                let slow = self.chance.between(Duration::from_millis(10), Duration::from_millis(300));
-                world.trace.line(format_args!("{fault}: {slow:?} from {from} to {to}"));
-                world.network.slow_down(from, to, slow);
-                self.later(world, Heal::Mend(from, to));
-            }
-            Fault::WallClock => {
-                let id = self.victim(world)?;
-                let jump = self.chance.below(2 * DAY_MILLIS) as i64 - DAY_MILLIS as i64;
-                let shows = Timestamp(world.wall_clock().0.saturating_add_signed(jump));
-                world.trace.line(format_args!("{fault}: replica {id} by {jump} ms"));
-                world.replica(id).node.as_ref()?.machine.set_wall_clock(shows);
-                self.later(world, Heal::RightClock(id));
-            }
-            Fault::SlowDisk => {
-                let id = self.victim(world)?;
-                let slow = self.chance.between(Duration::from_millis(5), Duration::from_millis(400));
-                world.trace.line(format_args!("{fault}: replica {id} by {slow:?}"));
-                world.replica(id).node.as_ref()?.machine.set_slow_disk(slow);
-                self.later(world, Heal::FastDisk(id));
-            }
-            Fault::SyncFails | Fault::DiskFull => {
-                let id = self.victim(world)?;
-                let trouble = if fault == Fault::DiskFull { Trouble::Full } else { Trouble::SyncFails };
-                world.trace.line(format_args!("{fault}: replica {id}"));
-                world.replica(id).disk.set_trouble(trouble);
-                self.made += 1;
-                self.heals.insert((world.now + LASTS_MAX, self.made), Heal::Repair(id));
-            }
-            Fault::AgentKilled => {
-                let name = self.worker(world)?;
-                world.worker(&name).0.kill_agent();
-                world.trace.line(format_args!("{fault}: {name}"));
-                self.later(world, Heal::StartWorker(name));
-            }
-            Fault::WorkerKilled => {
-                let name = self.worker(world)?;
-                let (worker, physical) = world.worker(&name);
-                worker.kill_all(physical);
-                world.trace.line(format_args!("{fault}: {name}"));
-                self.later(world, Heal::StartWorker(name));
-            }
-            Fault::WatchdogKilled => {
-                let name = self.worker(world)?;
-                let (worker, physical) = world.worker(&name);
-                worker.kill_watchdog(physical).then_some(())?;
-                world.trace.line(format_args!("{fault}: {name}"));
-            }
-            Fault::AgentPaused => {
-                let name = self.worker(world)?;
-                world.worker(&name).0.pause_agent();
-                world.trace.line(format_args!("{fault}: {name}"));
-                self.later(world, Heal::ResumeAgent(name));
-            }
-            Fault::WatchdogPaused => {
-                let name = self.worker(world)?;
-                world.worker(&name).0.pause_watchdog(true);
-                world.trace.line(format_args!("{fault}: {name}"));
-                self.later(world, Heal::ResumeWatchdog(name));
-            }
-            Fault::WorkerCutOff => {
-                let name = self.worker(world)?;
-                let own = world.worker(&name).0.host;
-                world.trace.line(format_args!("{fault}: {name}"));
-                for other in world.hosts().into_iter().filter(|other| *other != own) {
-                    self.cut(world, own, other);
-                    self.cut(world, other, own);
-                }
-            }
+            Fault::Pause | Fault::PauseLeader => self.pause(world, fault),
+            Fault::Isolate | Fault::IsolateLeader | Fault::IsolateFromPeers => self.isolate(world, fault),
+            Fault::OneWay | Fault::Bridge => self.divide(world, fault),
+            Fault::Loss | Fault::SlowLink => self.disturb(world, fault),
+            Fault::WallClock => self.turn_clock(world),
+            Fault::SlowDisk | Fault::SyncFails | Fault::DiskFull => self.spoil_disk(world, fault),
             Fault::Transfer => {
                 let id = world.leader()?;
                 world.trace.line(format_args!("{fault}: from replica {id}"));
                 world.replica(id).hand_over();
+                Some(())
+            }
+            Fault::AgentKilled | Fault::WorkerKilled | Fault::WatchdogKilled => self.kill_on_worker(world, fault),
+            Fault::AgentPaused | Fault::WatchdogPaused => self.pause_on_worker(world, fault),
+            Fault::WorkerCutOff => {
+                let name = self.worker(world)?;
+                let own = world.worker(&name).0.host;
+                world.trace.line(format_args!("{fault}: {name}"));
+                self.cut_off(world, own, world.hosts());
+                Some(())
             }
         }
+    }
+
+    fn kill(&mut self, world: &mut World, fault: Fault) -> Option<()> {
+        let id = if fault == Fault::Kill { self.victim(world)? } else { world.leader()? };
+        world.trace.line(format_args!("{fault}: replica {id}"));
+        world.replica(id).kill();
+        self.later(world, Heal::Start(id));
         Some(())
+    }
+
+    fn pause(&mut self, world: &mut World, fault: Fault) -> Option<()> {
+        let id = if fault == Fault::Pause { self.victim(world)? } else { world.leader()? };
+        world.trace.line(format_args!("{fault}: replica {id}"));
+        world.replica(id).node.as_mut()?.pause();
+        self.later(world, Heal::Resume(id));
+        Some(())
+    }
+
+    fn isolate(&mut self, world: &mut World, fault: Fault) -> Option<()> {
+        let id = if fault == Fault::Isolate { self.victim(world)? } else { world.leader()? };
+        let own = world.replica(id).host;
+        world.trace.line(format_args!("{fault}: replica {id}"));
+        let from = match fault {
+            Fault::IsolateFromPeers => world.replicas.values().map(|replica| replica.host).collect(),
+            _ => world.hosts(),
+        };
+        self.cut_off(world, own, from);
+        Some(())
+    }
+
+    fn divide(&mut self, world: &mut World, fault: Fault) -> Option<()> {
+        let (from, to) = self.pair(world)?;
+        world.trace.line(format_args!("{fault}: from {from} to {to}"));
+        self.cut(world, from, to);
+        if fault == Fault::Bridge {
+            self.cut(world, to, from);
+        }
+        Some(())
+    }
+
+    fn disturb(&mut self, world: &mut World, fault: Fault) -> Option<()> {
+        let (from, to) = self.pair(world)?;
+        if fault == Fault::Loss {
+            let loss = 50 + self.chance.below(400) as u32;
+            world.trace.line(format_args!("{fault}: {loss} in a thousand from {from} to {to}"));
+            world.network.lose(from, to, loss);
+        } else {
+            let slow = self.chance.between(Duration::from_millis(10), Duration::from_millis(300));
+            world.trace.line(format_args!("{fault}: {slow:?} from {from} to {to}"));
+            world.network.slow_down(from, to, slow);
+        }
+        self.later(world, Heal::Mend(from, to));
+        Some(())
+    }
+
+    fn turn_clock(&mut self, world: &mut World) -> Option<()> {
+        let id = self.victim(world)?;
+        let jump = self.chance.below(2 * DAY_MILLIS) as i64 - DAY_MILLIS as i64;
+        let shows = Timestamp(world.wall_clock().0.saturating_add_signed(jump));
+        world.trace.line(format_args!("{}: replica {id} by {jump} ms", Fault::WallClock));
+        world.replica(id).node.as_ref()?.machine.set_wall_clock(shows);
+        self.later(world, Heal::RightClock(id));
+        Some(())
+    }
+
+    fn spoil_disk(&mut self, world: &mut World, fault: Fault) -> Option<()> {
+        let id = self.victim(world)?;
+        world.trace.line(format_args!("{fault}: replica {id}"));
+        let trouble = match fault {
+            Fault::DiskFull => Trouble::Full,
+            Fault::SyncFails => Trouble::SyncFails,
+            _ => {
+                let slow = self.chance.between(Duration::from_millis(5), Duration::from_millis(400));
+                world.replica(id).node.as_ref()?.machine.set_slow_disk(slow);
+                self.later(world, Heal::FastDisk(id));
+                return Some(());
+            }
+        };
+        world.replica(id).disk.set_trouble(trouble);
+        self.made += 1;
+        self.heals.insert((world.now + LASTS_MAX, self.made), Heal::Repair(id));
+        Some(())
+    }
+
+    fn kill_on_worker(&mut self, world: &mut World, fault: Fault) -> Option<()> {
+        let name = self.worker(world)?;
+        let (worker, physical) = world.worker(&name);
+        match fault {
+            Fault::AgentKilled => worker.kill_agent(),
+            Fault::WatchdogKilled => worker.kill_watchdog(physical).then_some(())?,
+            _ => worker.kill_all(physical),
+        }
+        world.trace.line(format_args!("{fault}: {name}"));
+        // An agent starts another watchdog by itself.
+        if fault != Fault::WatchdogKilled {
+            self.later(world, Heal::StartWorker(name));
+        }
+        Some(())
+    }
+
+    fn pause_on_worker(&mut self, world: &mut World, fault: Fault) -> Option<()> {
+        let name = self.worker(world)?;
+        world.trace.line(format_args!("{fault}: {name}"));
+        let worker = world.worker(&name).0;
+        let heal = if fault == Fault::AgentPaused {
+            worker.pause_agent();
+            Heal::ResumeAgent(name)
+        } else {
+            worker.pause_watchdog();
+            Heal::ResumeWatchdog(name)
+        };
+        self.later(world, heal);
+        Some(())
+    }
+
+    fn cut_off(&mut self, world: &World, own: Host, from: Vec<Host>) {
+        for other in from.into_iter().filter(|other| *other != own) {
+            self.cut(world, own, other);
+            self.cut(world, other, own);
+        }
     }
 
     fn cut_power(&mut self, world: &mut World, id: ReplicaId) {
@@ -361,7 +380,7 @@ impl Faults {
             Heal::StartWorker(name) if !world.worker(&name).0.is_up() => world.start_worker(&name),
             Heal::StartWorker(_) => {}
             Heal::ResumeAgent(name) => world.worker(&name).0.resume_agent(),
-            Heal::ResumeWatchdog(name) => world.worker(&name).0.pause_watchdog(false),
+            Heal::ResumeWatchdog(name) => world.worker(&name).0.resume_watchdog(),
             Heal::Repair(id) => {
                 // Whether it has stopped by itself is checked elsewhere; its machine is started again.
                 let mut chance = self.chance.clone();

@@ -127,7 +127,7 @@ pub fn run(options: &Options) -> Result<Report, Box<Failure>> {
     })?;
     let mut faults = Faults::new(Chance::new(seed, 2), options.faults.clone());
     let ended = trouble(&mut world, &mut faults, options.trouble).and_then(|()| drain(&mut world, &mut faults));
-    let report = report_of(report, &world, &faults);
+    let report = report_of(seed, &world, &faults);
     let ended = ended.and_then(|()| is_telling(&report, options));
     match ended {
         Ok(()) => Ok(report),
@@ -167,9 +167,10 @@ fn drain(world: &mut World, faults: &mut Faults) -> Result<(), Violation> {
     Err(format!("{DRAIN_MAX:?} after everything was healed: {why_not}"))
 }
 
-fn report_of(report: Report, world: &World, faults: &Faults) -> Report {
+fn report_of(seed: u64, world: &World, faults: &Faults) -> Report {
     let counts = world.counts;
     Report {
+        seed,
         trace: world.trace.digest(),
         lines: world.trace.lines(),
         simulated: world.now,
@@ -183,7 +184,6 @@ fn report_of(report: Report, world: &World, faults: &Faults) -> Report {
         unknown: counts.unknown,
         events: counts.events,
         started: world.physical.started,
-        ..report
     }
 }
 

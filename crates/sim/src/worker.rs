@@ -185,11 +185,14 @@ impl Worker {
         self.agent.as_ref().is_some_and(Node::is_paused)
     }
 
-    /// Stops the watchdog, or lets it go on.
-    pub(crate) fn pause_watchdog(&mut self, paused: bool) {
+    pub(crate) fn pause_watchdog(&mut self) {
         if let Some(watchdog) = self.watchdogs.last_mut() {
-            watchdog.paused = paused;
+            watchdog.paused = true;
         }
+    }
+
+    pub(crate) fn resume_watchdog(&mut self) {
+        self.watchdogs.iter_mut().for_each(|watchdog| watchdog.paused = false);
     }
 
     pub(crate) fn is_watchdog_paused(&self) -> bool {

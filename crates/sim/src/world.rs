@@ -1,30 +1,31 @@
 //! The world: machines, network, clients, and the time that passes for all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{Request, StatusCode};
 use quorate_consensus::{Limits, Timing};
-use quorate_types::event::Cursor;
-use quorate_types::{JobId, LogIndex, ReplicaId, Span, Timestamp};
-use quorate_worker::host::Registration;
+use quorate_types::{LogIndex, ReplicaId, Span, Timestamp};
 use tempfile::TempDir;
 
 use crate::chance::Chance;
-use crate::client::{Client, Counts, Send};
+use crate::client::{Client, Counts};
 use crate::history::{History, Violation};
 use crate::network::{Host, Network};
-use crate::replica::{Answer, Replica, Setup};
+use crate::replica::{Replica, Setup};
 use crate::trace::Trace;
 use crate::watchdog::Physical;
 use crate::worker::Worker;
 
+use self::mail::{Farewell, Mail};
+
+mod look;
+mod mail;
+
 /// Time passes in steps: up to the next thing that arrives anywhere, within these bounds. What machines do
 /// within one step reaches the others after it.
-const STEP_MIN: Duration = Duration::from_millis(1);
-const STEP_MAX: Duration = Duration::from_millis(5);
+const STEP_MIN: Duration = Duration::from_millis(2);
+const STEP_MAX: Duration = Duration::from_millis(10);
 /// Where clients are.
 const CLIENTS_HOST: Host = 900;
 /// When the world began, in milliseconds since 1970.
@@ -36,38 +37,6 @@ const CHECK_PAUSE: Duration = Duration::from_secs(10);
 /// How long a watchdog goes on telling the cluster, and how long it waits between tries.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(10);
 const FAREWELL_PAUSE: Duration = Duration::from_millis(50);
-
-/// Requests and answers on their way between clients and replicas.
-#[derive(Default)]
-struct Mail {
-    requests: BTreeMap<(Duration, u64), (ReplicaId, Send)>,
-    answers: BTreeMap<(Duration, u64), Answer>,
-    /// Which client waits for a request.
-    senders: BTreeMap<u64, Sender>,
-    next_request: u64,
-}
-
-/// Who waits for an answer.
-#[derive(Clone, Copy, Debug)]
-enum Sender {
-    Client(usize),
-    /// The farewell at this position.
-    Watchdog(usize),
-    Operator,
-    /// It has seen the events before this index.
-    Watcher {
-        from: LogIndex,
-    },
-}
-
-/// What a watchdog whose agent died tells the cluster, again and again until it is heard.
-struct Farewell {
-    host: Host,
-    registration: Registration,
-    tries: usize,
-    next: Duration,
-    until: Duration,
-}
 
 /// How a world is made.
 #[derive(Clone, Copy, Debug)]
@@ -255,231 +224,6 @@ impl World {
         Ok(())
     }
 
-    fn say_farewells(&mut self) {
-        let ids: Vec<ReplicaId> = self.replicas.keys().copied().collect();
-        for (at, farewell) in self.farewells.iter_mut().enumerate() {
-            if self.now < farewell.next || self.now >= farewell.until {
-                continue;
-            }
-            farewell.next = self.now + FAREWELL_PAUSE;
-            let to = ids[farewell.tries % ids.len()];
-            farewell.tries += 1;
-            let (name, epoch) = (&farewell.registration.name, farewell.registration.epoch);
-            let request = post(&format!("/v1/workers/{name}/ended"), format!("{{\"epoch\":{epoch}}}"));
-            self.mail.next_request += 1;
-            let number = self.mail.next_request;
-            self.mail.senders.insert(number, Sender::Watchdog(at));
-            if let Some(travel) = self.network.travel(farewell.host, to.0 as Host) {
-                self.mail.requests.insert((self.now + travel, number), (to, Send { request, number }));
-            }
-        }
-    }
-
-    /// Asks a replica for the events since the last time.
-    fn watch_events(&mut self) {
-        if self.now < self.next_watch {
-            return;
-        }
-        self.next_watch = self.now + self.chance.between(WATCH_PAUSE / 2, WATCH_PAUSE);
-        let ids: Vec<ReplicaId> = self.replicas.keys().copied().collect();
-        let Some(to) = self.chance.pick(&ids).copied() else { return };
-        // Now and then from further back: what was told once must be told again.
-        let back = if self.chance.permille(300) { self.chance.below(200) as u64 } else { 0 };
-        let from = LogIndex(self.watched.0.saturating_sub(back).max(1));
-        self.mail.next_request += 1;
-        let number = self.mail.next_request;
-        self.mail.senders.insert(number, Sender::Watcher { from });
-        let request =
-            Request::get(format!("/v1/events?from={from}&until=now")).header("accept", "application/x-ndjson");
-        let request = request.body(Body::empty());
-        let request = request.unwrap_or_else(|e| unreachable!("a request of plain parts: {e}"));
-        self.mail.requests.insert((self.now, number), (to, Send { request, number }));
-    }
-
-    /// Every event since `from`, once and in order; or the word that they are gone.
-    fn check_events(&mut self, from: LogIndex, answer: &Answer) -> Result<(), Violation> {
-        if answer.status == StatusCode::GONE {
-            let text = String::from_utf8_lossy(&answer.body);
-            let first = text.split("before index ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
-            let first = first.ok_or_else(|| format!("events are gone, and nobody says from where on: {text}"))?;
-            // Nobody may have them any more; what comes after must be there.
-            self.watched = self.watched.max(LogIndex(first));
-        }
-        if !answer.status.is_success() {
-            return Ok(());
-        }
-        let until = crate::client::index_of(answer).ok_or("events without an index")?;
-        let text = String::from_utf8_lossy(&answer.body);
-        let cursor = |line: &str| {
-            let event: serde_json::Value = serde_json::from_str(line).ok()?;
-            event["cursor"].as_str()?.parse::<Cursor>().ok()
-        };
-        let told: Vec<Cursor> = text.lines().filter_map(cursor).collect();
-        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = applied.events.range(from..).take_while(|(index, _)| **index <= until);
-        let known = known.flat_map(|(index, count)| {
-            let index = *index;
-            (0..*count).map(move |nth| Cursor { index, nth: nth as u32 })
-        });
-        if !known.eq(told.iter().copied()) {
-            return Err(format!("the events from {from} to {until} have gaps, or some came twice"));
-        }
-        self.counts.events += told.len() as u64;
-        self.watched = self.watched.max(LogIndex(until.0 + 1));
-        Ok(())
-    }
-
-    /// Lets jobs that clients paused go on.
-    pub(crate) fn resume_jobs(&mut self) {
-        let jobs: Vec<JobId> = self.history.accepted().values().copied().collect();
-        let Some(to) = self.leader() else { return };
-        for job in jobs {
-            self.mail.next_request += 1;
-            let number = self.mail.next_request;
-            self.mail.senders.insert(number, Sender::Operator);
-            let request = post(&format!("/v1/jobs/{job}/resume"), String::new());
-            self.mail.requests.insert((self.now, number), (to, Send { request, number }));
-        }
-    }
-
-    fn let_clients_act(&mut self) {
-        let ids: Vec<ReplicaId> = self.replicas.keys().copied().collect();
-        for (at, client) in self.clients.iter_mut().enumerate() {
-            let (history, mail) = (&self.history, &mut self.mail);
-            let Some(send) = client.on_time(self.now, history, &mut self.counts, &mut mail.next_request, self.busy)
-            else {
-                continue;
-            };
-            let Some(to) = self.chance.pick(&ids).copied() else { continue };
-            mail.senders.insert(send.number, Sender::Client(at));
-            if let Some(travel) = self.network.travel(CLIENTS_HOST, to.0 as Host) {
-                mail.requests.insert((self.now + travel, send.number), (to, send));
-            }
-        }
-    }
-
-    fn deliver_requests(&mut self) {
-        while let Some(((at, number), _)) = self.mail.requests.first_key_value()
-            && *at <= self.now
-        {
-            let key = (*at, *number);
-            let Some((to, send)) = self.mail.requests.remove(&key) else { break };
-            // A connection that nobody takes: the client waits in vain.
-            self.replica(to).request(send.number, send.request);
-        }
-    }
-
-    fn collect_answers(&mut self) {
-        for replica in self.replicas.values().filter(|replica| replica.is_up()) {
-            for (number, answer) in replica.take_answers() {
-                if let Some(travel) = self.network.travel(replica.host, CLIENTS_HOST) {
-                    self.mail.answers.insert((self.now + travel, number), answer);
-                }
-            }
-        }
-    }
-
-    fn deliver_answers(&mut self) -> Result<(), Violation> {
-        while let Some(((at, number), _)) = self.mail.answers.first_key_value()
-            && *at <= self.now
-        {
-            let key = (*at, *number);
-            let Some(answer) = self.mail.answers.remove(&key) else { break };
-            let Some(sender) = self.mail.senders.remove(&key.1) else { continue };
-            self.trace.line(format_args!("{sender:?} hears {} of request {}", answer.status, key.1));
-            match sender {
-                Sender::Client(client) => {
-                    let (history, counts) = (&mut self.history, &mut self.counts);
-                    self.clients[client].on_answer(self.now, key.1, &answer, history, counts)?;
-                }
-                Sender::Watchdog(at) if matches!(answer.status.as_u16(), 200..=299 | 404 | 409 | 422) => {
-                    self.farewells[at].until = Duration::ZERO;
-                }
-                Sender::Watcher { from } => self.check_events(from, &answer)?,
-                Sender::Watchdog(_) | Sender::Operator => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks at what must hold at any time.
-    fn look(&mut self) -> Result<(), Violation> {
-        if let Some(panic) = crate::panics::take() {
-            return Err(format!("a panic: {panic}"));
-        }
-        if let Some(violation) = self.applied.lock().unwrap_or_else(PoisonError::into_inner).violation.take() {
-            return Err(violation);
-        }
-        if self.now >= self.next_check {
-            self.next_check = self.now + CHECK_PAUSE;
-            for replica in self.replicas.values().filter_map(|replica| Some((replica.id, replica.handle()?))) {
-                let (id, handle) = replica;
-                handle.version().state.check().map_err(|e| format!("the state of replica {id}: {e}"))?;
-            }
-        }
-        let mut news = Vec::new();
-        for replica in self.replicas.values() {
-            if let Some(handle) = replica.handle() {
-                let leadership = *handle.leadership().borrow();
-                if leadership.local {
-                    news.push((leadership.term, replica.id));
-                }
-            }
-            if let Some(failure) = replica.failure()
-                && self.failed.insert(replica.id)
-            {
-                self.trace.line(format_args!("replica {} failed: {failure}", replica.id));
-            }
-        }
-        for (term, id) in news {
-            match self.leaders.get(&term) {
-                Some(known) if *known != id => {
-                    return Err(format!("replicas {known} and {id} both lead in term {term}"));
-                }
-                Some(_) => {}
-                None => {
-                    self.trace.line(format_args!("replica {id} leads in term {term}"));
-                    self.leaders.insert(term, id);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// After everything was healed, and clients have ended what they began: all replicas agree, and what was
-    /// accepted is there.
-    pub(crate) fn drained(&mut self) -> Result<(), Violation> {
-        if !self.clients.iter().all(Client::is_idle) {
-            return Err("clients still wait for answers".into());
-        }
-        let mut digests = BTreeMap::new();
-        for replica in self.replicas.values() {
-            let Some(handle) = replica.handle() else { return Err(format!("replica {} is not up", replica.id)) };
-            let state = handle.version().state.clone();
-            state.check().map_err(|e| format!("the state of replica {}: {e}", replica.id))?;
-            for (key, job) in self.history.accepted() {
-                if !state.knows_job(*job) {
-                    return Err(format!(
-                        "job {job} of key {key} was accepted, and replica {} does not know it",
-                        replica.id
-                    ));
-                }
-            }
-            let totals = state.job_states();
-            let live: u64 = totals.iter().filter(|(job_state, _)| !job_state.is_finished()).map(|(_, n)| n).sum();
-            if live > 0 {
-                return Err(format!("replica {} has jobs that do not end: {totals:?}", replica.id));
-            }
-            digests.insert(replica.id, (state.index(), state.digest()));
-        }
-        let mut values = digests.values();
-        let first = values.next();
-        if values.any(|other| Some(other) != first) {
-            return Err(format!("the replicas differ at the end: {digests:?}"));
-        }
-        Ok(())
-    }
-
     /// The last lines of the trace.
     pub(crate) fn into_story(self) -> Vec<String> {
         self.trace.into_last()
@@ -495,11 +239,6 @@ fn folder() -> std::io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     let builder = builder.prefix("quorate-sim-");
     builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir())
-}
-
-fn post(path: &str, body: String) -> Request<Body> {
-    let request = Request::post(path).header("content-type", "application/json").body(Body::from(body));
-    request.unwrap_or_else(|e| unreachable!("a request of plain parts: {e}"))
 }
 
 /// Small ones, so that snapshots and purges happen often.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 #[path = "../../types/tests/fuzz/mod.rs"]
+#[allow(clippy::disallowed_methods, reason = "a test's time is limited")]
 mod fuzz;
 mod support;
 

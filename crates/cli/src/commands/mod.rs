@@ -23,7 +23,7 @@ use quorate_client::{Client, Options};
 
 use crate::args::{Cli, ClientArgs, Command, Format};
 use crate::exit::Failure;
-use crate::runtime::{block_on, start_logging};
+use crate::runtime::{block_on, start_logging, start_logging_on_request};
 
 /// A person who mistyped an address should not have to wait out an election for it.
 const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(3);
@@ -64,7 +64,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args, &client),
         Command::Work(args) => work::run(*args, &client),
         Command::Sim(args) => {
-            start_logging(None);
+            start_logging_on_request();
             sim::run(&args, client.output)
         }
         Command::Completions { shell } => completions::print(shell),

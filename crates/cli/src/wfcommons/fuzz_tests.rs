@@ -1,6 +1,7 @@
 //! Recordings come from many programs: each becomes a job, or is refused with the reason.
 
 use quorate_types::job::JobRequest;
+use quorate_types::{JobName, Name};
 
 use super::*;
 use crate::fuzz::{Fuzz, Verdict};
@@ -15,6 +16,10 @@ const CONVERSIONS: [Conversion; 3] = [
 /// Whether the recording becomes a job that a server takes.
 fn is_job(text: &[u8], conversion: &Conversion) -> bool {
     let Ok(job) = convert(text, conversion) else { return false };
+    JobName::new(job["name"].as_str().unwrap()).unwrap();
+    for task in job["tasks"].as_array().unwrap() {
+        Name::new(task["name"].as_str().unwrap()).unwrap();
+    }
     // An amount of cores or bytes may be more than there can be; only the server knows that limit.
     let Ok(request) = serde_json::from_value::<JobRequest>(job.clone()) else { return false };
     match request.validate() {

@@ -78,7 +78,7 @@ pub(crate) fn damage(rng: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn damage_tree(rng: &mut Rng, value: &mut Value) {
-    let stop = rng.one_in(6);
+    let stop = rng.one_in(12);
     match value {
         Value::Object(map) if !stop && !map.is_empty() => damage_map(rng, map),
         Value::Array(items) if !stop && !items.is_empty() => {
@@ -118,7 +118,7 @@ fn scalar(rng: &mut Rng) -> Value {
         2 => json!(rng.next()),
         3 => json!(rng.pick(&[0, 1, 100, 101, 255, 256, 1000, 1001, u64::from(u32::MAX), 1 << 53, u64::MAX])),
         4 => json!(-(rng.below(1000) as i64)),
-        5 => json!(rng.pick(&[0.0005, 0.001, 0.1, 1.5, 1000.0, 1e9, 9_007_199_254_740.991, 1e18, 1e300])),
+        5 => json!(rng.pick(&[0.0005, 0.001, 0.1, 1.5, 1000.0, 1e9, 9_007_199_254_740.99, 1e18, 1e300])),
         6 => json!(rng.below(5000) as f64 / 1000.0),
         _ => json!(rng.pick(TEXTS)),
     }

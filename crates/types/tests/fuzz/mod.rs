@@ -172,6 +172,34 @@ pub(crate) fn damage(rng: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
+/// Like [`damage`], of frames with a big-endian length of four bytes. Half of the time the damage is within one
+/// frame, whose length is made to fit.
+pub(crate) fn damage_frames(rng: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
+    let (frames, whole) = split_frames(rng.seed(seeds));
+    if frames.is_empty() || !whole || rng.one_in(2) {
+        return damage(rng, seeds);
+    }
+    let damaged = rng.below(frames.len());
+    let mut stream = Vec::new();
+    for (at, frame) in frames.into_iter().enumerate() {
+        let payload = if at == damaged { damage(rng, &[frame]) } else { frame };
+        stream.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+        stream.extend_from_slice(&payload);
+    }
+    stream
+}
+
+/// The frames at the front of a stream, and whether that is all of it.
+fn split_frames(mut stream: &[u8]) -> (Vec<Vec<u8>>, bool) {
+    let mut frames = Vec::new();
+    while let Some((len, rest)) = stream.split_first_chunk::<4>() {
+        let Some((frame, rest)) = rest.split_at_checked(u32::from_be_bytes(*len) as usize) else { break };
+        frames.push(frame.to_vec());
+        stream = rest;
+    }
+    (frames, stream.is_empty())
+}
+
 fn damage_once(rng: &mut Rng, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
     let at = rng.below(bytes.len());
     let end = at + rng.below((bytes.len() - at).min(64) + 1);

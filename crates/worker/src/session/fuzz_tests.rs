@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::runtime::{self, Runtime};
 
 use super::*;
-use crate::fuzz::{Fuzz, Verdict, damage};
+use crate::fuzz::{Fuzz, Verdict, damage_frames};
 
 fn key(job: u64) -> AttemptKey {
     AttemptKey { job: JobId(job), task: 1, index: TaskIndex(2), attempt: AttemptNumber(3), fence: Fence(400_000) }
@@ -73,7 +73,7 @@ fn read(runtime: &Runtime, bytes: &[u8]) -> (Vec<ToWorker>, bool) {
 fn whatever_a_replica_sends_is_read_or_refused() {
     let runtime = runtime::Builder::new_current_thread().build().unwrap();
     let one_by_one = messages().into_iter().map(|message| encoded(&[message]));
-    Fuzz::target("to_worker").and(one_by_one).and([encoded(&messages())]).run(damage, |bytes| {
+    Fuzz::target("to_worker").and(one_by_one).and([encoded(&messages())]).run(damage_frames, |bytes| {
         let (messages, ended_well) = read(&runtime, bytes);
         assert_eq!(read(&runtime, &encoded(&messages)), (messages, true));
         Verdict::accepted_if(ended_well)

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::super::wire::fuzz_tests::{connection, frame, runtime};
 use super::*;
 use crate::fatal::Fatal;
-use crate::fuzz::{self, Fuzz, Rng, damage};
+use crate::fuzz::{self, Fuzz, Rng, damage_frames};
 use crate::machine::Published;
 use crate::options::Limits;
 
@@ -96,7 +96,7 @@ fn any_stranger_is_let_in_or_refused() {
     }
     let mutate = |rng: &mut Rng, seeds: &[Vec<u8>]| {
         let seeds = if rng.one_in(4) { &refusals } else { seeds };
-        damage(rng, seeds)
+        damage_frames(rng, seeds)
     };
     Fuzz::target("handshake").and(visits()).and(answers()).run(mutate, |bytes| {
         let (received, greeted) = (runtime.block_on(receives(bytes)), runtime.block_on(greets(bytes)));

@@ -10,7 +10,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::{self, Runtime};
 
 use super::*;
-use crate::fuzz::{Fuzz, Verdict, damage};
+use crate::fuzz::{Fuzz, Verdict, damage_frames};
 use crate::fuzz_history::histories;
 use crate::options::Limits;
 use crate::type_config::{Commands, Entry};
@@ -165,7 +165,7 @@ async fn carries_messages(bytes: &[u8], frame_bytes_max: usize) -> bool {
 #[test]
 fn any_frame_of_a_peer_is_a_message_or_refused() {
     let (runtime, frame_bytes_max) = (runtime(), Limits::default().peer_frame_bytes_max);
-    Fuzz::target("peer_frames").and(messages()).and([messages().concat()]).run(damage, |bytes| {
+    Fuzz::target("peer_frames").and(messages()).and([messages().concat()]).run(damage_frames, |bytes| {
         runtime.block_on(carries_messages(bytes, 100));
         Verdict::accepted_if(runtime.block_on(carries_messages(bytes, frame_bytes_max)))
     });

@@ -9,7 +9,7 @@ use tokio::io::{AsyncWriteExt, duplex};
 use tokio::runtime::{self, Runtime};
 
 use super::*;
-use crate::fuzz::{Fuzz, Verdict, damage};
+use crate::fuzz::{Fuzz, Verdict, damage_frames};
 
 fn key(job: u64) -> AttemptKey {
     AttemptKey { job: JobId(job), task: 1, index: TaskIndex(2), attempt: AttemptNumber(3), fence: Fence(400_000) }
@@ -94,7 +94,7 @@ fn runtime() -> Runtime {
 fn whatever_a_worker_sends_is_read_or_refused() {
     let runtime = runtime();
     let one_by_one = messages().into_iter().map(|message| encoded(&[message]));
-    Fuzz::target("from_worker").and(one_by_one).and([encoded(&messages())]).run(damage, |bytes| {
+    Fuzz::target("from_worker").and(one_by_one).and([encoded(&messages())]).run(damage_frames, |bytes| {
         let (messages, ended_well) = runtime.block_on(read(bytes));
         assert_eq!(runtime.block_on(read(&encoded(&messages))), (messages, true));
         Verdict::accepted_if(ended_well)

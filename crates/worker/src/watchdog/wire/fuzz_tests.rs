@@ -1,7 +1,7 @@
 //! Agent and watchdog read whatever the other one's memory might hold.
 
 use super::*;
-use crate::fuzz::{Fuzz, Verdict, damage};
+use crate::fuzz::{Fuzz, Verdict, damage_frames};
 use crate::table::tests::key;
 
 fn orders() -> Vec<Order> {
@@ -74,7 +74,7 @@ where
     T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
 {
     let one_by_one = messages.iter().map(|message| encoded(std::slice::from_ref(message)));
-    Fuzz::target(target).and(one_by_one).and([encoded(messages)]).run(damage, |bytes| {
+    Fuzz::target(target).and(one_by_one).and([encoded(messages)]).run(damage_frames, |bytes| {
         let (messages, only_messages) = read::<T>(bytes);
         assert_eq!(read(&encoded(&messages)), (messages, true));
         Verdict::accepted_if(only_messages)

@@ -1,0 +1,169 @@
+//! What travels between replicas and those who are no machines of the cluster: clients, the watchdogs'
+//! last words, an operator, and a reader of events.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use quorate_types::{JobId, LogIndex, ReplicaId};
+use quorate_worker::host::Registration;
+
+use super::{CLIENTS_HOST, FAREWELL_PAUSE, WATCH_PAUSE, World};
+use crate::client::Send;
+use crate::history::Violation;
+use crate::network::Host;
+use crate::replica::Answer;
+
+/// Requests and answers on their way between clients and replicas.
+#[derive(Default)]
+pub(super) struct Mail {
+    pub(super) requests: BTreeMap<(Duration, u64), (ReplicaId, Send)>,
+    pub(super) answers: BTreeMap<(Duration, u64), Answer>,
+    /// Which client waits for a request.
+    pub(super) senders: BTreeMap<u64, Sender>,
+    pub(super) next_request: u64,
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sender {
+    Client(usize),
+    /// The farewell at this position.
+    Watchdog(usize),
+    Operator,
+    /// It has seen the events before this index.
+    Watcher {
+        from: LogIndex,
+    },
+}
+
+/// What a watchdog whose agent died tells the cluster, again and again until it is heard.
+pub(super) struct Farewell {
+    pub(super) host: Host,
+    pub(super) registration: Registration,
+    pub(super) tries: usize,
+    pub(super) next: Duration,
+    pub(super) until: Duration,
+}
+
+impl World {
+    pub(super) fn say_farewells(&mut self) {
+        let ids: Vec<ReplicaId> = self.replicas.keys().copied().collect();
+        for (at, farewell) in self.farewells.iter_mut().enumerate() {
+            if self.now < farewell.next || self.now >= farewell.until {
+                continue;
+            }
+            farewell.next = self.now + FAREWELL_PAUSE;
+            let to = ids[farewell.tries % ids.len()];
+            farewell.tries += 1;
+            let (name, epoch) = (&farewell.registration.name, farewell.registration.epoch);
+            let request = post(&format!("/v1/workers/{name}/ended"), format!("{{\"epoch\":{epoch}}}"));
+            self.mail.next_request += 1;
+            let number = self.mail.next_request;
+            self.mail.senders.insert(number, Sender::Watchdog(at));
+            if let Some(travel) = self.network.travel(farewell.host, to.0 as Host) {
+                self.mail.requests.insert((self.now + travel, number), (to, Send { request, number }));
+            }
+        }
+    }
+
+    /// Asks a replica for the events since the last time.
+    pub(super) fn watch_events(&mut self) {
+        if self.now < self.next_watch {
+            return;
+        }
+        self.next_watch = self.now + self.chance.between(WATCH_PAUSE / 2, WATCH_PAUSE);
+        let ids: Vec<ReplicaId> = self.replicas.keys().copied().collect();
+        let Some(to) = self.chance.pick(&ids).copied() else { return };
+        // Now and then from further back: what was told once must be told again.
+        let back = if self.chance.permille(300) { self.chance.below(200) as u64 } else { 0 };
+        let from = LogIndex(self.watched.0.saturating_sub(back).max(1));
+        self.mail.next_request += 1;
+        let number = self.mail.next_request;
+        self.mail.senders.insert(number, Sender::Watcher { from });
+        let request =
+            Request::get(format!("/v1/events?from={from}&until=now")).header("accept", "application/x-ndjson");
+        let request = request.body(Body::empty());
+        let request = request.unwrap_or_else(|e| unreachable!("a request of plain parts: {e}"));
+        self.mail.requests.insert((self.now, number), (to, Send { request, number }));
+    }
+
+    /// Lets jobs that clients paused go on.
+    pub(crate) fn resume_jobs(&mut self) {
+        let jobs: Vec<JobId> = self.history.accepted().values().copied().collect();
+        let Some(to) = self.leader() else { return };
+        for job in jobs {
+            self.mail.next_request += 1;
+            let number = self.mail.next_request;
+            self.mail.senders.insert(number, Sender::Operator);
+            let request = post(&format!("/v1/jobs/{job}/resume"), String::new());
+            self.mail.requests.insert((self.now, number), (to, Send { request, number }));
+        }
+    }
+
+    pub(super) fn let_clients_act(&mut self) {
+        let ids: Vec<ReplicaId> = self.replicas.keys().copied().collect();
+        for (at, client) in self.clients.iter_mut().enumerate() {
+            let (history, mail) = (&self.history, &mut self.mail);
+            let Some(send) = client.on_time(self.now, history, &mut self.counts, &mut mail.next_request, self.busy)
+            else {
+                continue;
+            };
+            let Some(to) = self.chance.pick(&ids).copied() else { continue };
+            mail.senders.insert(send.number, Sender::Client(at));
+            if let Some(travel) = self.network.travel(CLIENTS_HOST, to.0 as Host) {
+                mail.requests.insert((self.now + travel, send.number), (to, send));
+            }
+        }
+    }
+
+    pub(super) fn deliver_requests(&mut self) {
+        while let Some(((at, number), _)) = self.mail.requests.first_key_value()
+            && *at <= self.now
+        {
+            let key = (*at, *number);
+            let Some((to, send)) = self.mail.requests.remove(&key) else { break };
+            // A connection that nobody takes: the client waits in vain.
+            self.replica(to).request(send.number, send.request);
+        }
+    }
+
+    pub(super) fn collect_answers(&mut self) {
+        for replica in self.replicas.values().filter(|replica| replica.is_up()) {
+            for (number, answer) in replica.take_answers() {
+                if let Some(travel) = self.network.travel(replica.host, CLIENTS_HOST) {
+                    self.mail.answers.insert((self.now + travel, number), answer);
+                }
+            }
+        }
+    }
+
+    pub(super) fn deliver_answers(&mut self) -> Result<(), Violation> {
+        while let Some(((at, number), _)) = self.mail.answers.first_key_value()
+            && *at <= self.now
+        {
+            let key = (*at, *number);
+            let Some(answer) = self.mail.answers.remove(&key) else { break };
+            let Some(sender) = self.mail.senders.remove(&key.1) else { continue };
+            self.trace.line(format_args!("{sender:?} hears {} of request {}", answer.status, key.1));
+            match sender {
+                Sender::Client(client) => {
+                    let (history, counts) = (&mut self.history, &mut self.counts);
+                    self.clients[client].on_answer(self.now, key.1, &answer, history, counts)?;
+                }
+                Sender::Watchdog(at) if matches!(answer.status.as_u16(), 200..=299 | 404 | 409 | 422) => {
+                    self.farewells[at].until = Duration::ZERO;
+                }
+                Sender::Watcher { from } => self.check_events(from, &answer)?,
+                Sender::Watchdog(_) | Sender::Operator => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn post(path: &str, body: String) -> Request<Body> {
+    let request = Request::post(path).header("content-type", "application/json").body(Body::from(body));
+    request.unwrap_or_else(|e| unreachable!("a request of plain parts: {e}"))
+}
