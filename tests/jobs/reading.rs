@@ -236,15 +236,17 @@ async fn events_are_streamed_resumed_and_filtered_on_every_replica() {
     cluster.finish();
 }
 
-/// The connections that the replicas count, one more or less for each idle one of a client that went.
-async fn connections(cluster: &Cluster) -> u64 {
+/// The connections of workers that the replicas count.
+async fn sessions(cluster: &Cluster) -> u64 {
     let mut open = 0;
     for replica in cluster.replicas.values() {
         let request = b"GET /metrics HTTP/1.1\r\nHost: q\r\nConnection: close\r\n\r\n";
         let answer = raw(&replica.http, request).await.expect("no metrics");
         let text = answer.text();
-        let line = text.lines().find_map(|line| line.strip_prefix("quorate_http_connections ")).expect("no such gauge");
-        open += line.parse::<u64>().unwrap();
+        let gauge = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        open += gauge("quorate_worker_sessions ").expect("no such gauge");
+        // This very connection, at least.
+        assert!(gauge("quorate_http_connections ").is_some_and(|open| open > 0), "{text}");
     }
     open
 }
@@ -253,16 +255,10 @@ async fn connections(cluster: &Cluster) -> u64 {
 async fn the_connection_of_a_worker_counts_for_as_long_as_it_is_open() {
     let _turn = turn().await;
     let mut cluster = Cluster::of_three().await;
-    let asking = cluster.replicas.len() as u64;
-    wait_until("only this test to be connected", PATIENCE, || async {
-        (connections(&cluster).await == asking).then_some(())
-    })
-    .await;
+    assert_eq!(sessions(&cluster).await, 0);
     cluster.start_worker("w").await;
-    wait_until("the worker to count", PATIENCE, || async { (connections(&cluster).await == asking + 1).then_some(()) })
-        .await;
+    assert_eq!(sessions(&cluster).await, 1);
     cluster.worker("w").process.kill();
-    wait_until("the worker to be gone", PATIENCE, || async { (connections(&cluster).await == asking).then_some(()) })
-        .await;
+    wait_until("the worker to be gone", PATIENCE, || async { (sessions(&cluster).await == 0).then_some(()) }).await;
     cluster.finish();
 }

@@ -284,11 +284,19 @@ impl Running {
         self.writer.stop().await;
         let taken = self.storage.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(storage) = taken else { return };
-        if !matches!(timeout(STOP_WAIT, storage.writer_ended).await, Ok(Ok(()))) {
-            tracing::warn!(replica = %self.id, "the writer thread did not end well");
+        let Closing { mut writer_ended, lock } = storage;
+        match timeout(STOP_WAIT, &mut writer_ended).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tracing::warn!(replica = %self.id, "the writer thread did not end well"),
+            Err(_) => {
+                tracing::warn!(replica = %self.id, "the writer thread hangs in the disk; the folder stays locked");
+                // Whether it ends or not: nobody else opens the folder before.
+                tokio::spawn(async move {
+                    let _ = writer_ended.await;
+                    drop(lock);
+                });
+            }
         }
-        // Only now may another process open the folder.
-        drop(storage.lock);
     }
 
     fn status(&self) -> Status {

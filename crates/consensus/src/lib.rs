@@ -4,8 +4,8 @@
 //! `log/` (the raft log: writer thread, cache, reader) and `archive` lie on `disk/`, the storage seam;
 //! `snapshot/` holds the state in files; `codec` is how all of it is encoded; `storage` and `identity`
 //! open the folder. `machine` applies entries. `propose/` brings commands into the log, `read` makes
-//! reads linearizable, `freshness` says how stale a replica is, `membership` changes who takes part, `naming` gives cluster and folders their
-//! names. `transport/` is how replicas talk. `host` is what they take from their machine, and
+//! reads linearizable, `freshness` says how stale a replica is, `membership` changes who takes part, `naming`
+//! gives cluster and folders their names. `transport/` is how replicas talk. `host` is what they take from their machine, and
 //! what a simulation replaces; `runtime` is openraft's view of it.
 //!
 //! Invariants:

@@ -53,8 +53,7 @@ impl AsyncRuntime for Runtime {
         TokioRuntime::is_panic(join_error)
     }
 
-    /// openraft takes election timeouts from it. Without a source of chance, all replicas would ask for
-    /// an election at once; what the id of the thread gives is better than that.
+    /// openraft takes election timeouts from it: replicas must not all ask for an election at once.
     fn thread_rng() -> Self::ThreadLocalRng {
         SmallRng::seed_from_u64(host::random().unwrap_or_else(|_| rand::random()))
     }

@@ -1,9 +1,10 @@
 //! A replica: the process that serves HTTP, leads when it is elected, and talks to workers.
 //!
-//! Layout: `config` (every setting) and `run` (start and shutdown); `node` (what works behind the listeners); `api/` (the HTTP routes); `leader/`
-//! (the duties of the leader: liveness, timers, placement); `sessions/` (the workers' connections and the
-//! relay of their heartbeats); `events/` (the history that `/v1/events` serves); `feed` (what comes out of
-//! apply) and `waiters` (long polls); `calls` (what replicas ask each other); `limits` (every bound); `telemetry`.
+//! Layout: `config` (every setting) and `run` (start and shutdown); `node` (what works behind the listeners);
+//! `api/` (the HTTP routes); `leader/` (the duties of the leader: liveness, timers, placement); `sessions/` (the
+//! workers' connections and the relay of their heartbeats); `events/` (the history that `/v1/events` serves);
+//! `feed` (what comes out of apply) and `waiters` (long polls); `calls` (what replicas ask each other); `limits`
+//! (every bound); `telemetry`.
 //!
 //! Invariants: a write is answered only after `consensus` committed it; a read goes through a barrier
 //! unless it asks for `stale`; what decides is sans-IO (`leader::duties`, `sessions::desk`) and what waits is

@@ -6,9 +6,11 @@ use quorate_types::limits::JOB_BYTES_MAX;
 
 /// Bytes of a request's body, and of one line of an NDJSON submission.
 pub(crate) const BODY_BYTES_MAX: usize = JOB_BYTES_MAX;
-/// Open HTTP connections, those of workers included; the next one is closed at once. Idle ones cost about
-/// 10 KiB each.
+/// Open HTTP connections; the next one is closed at once. Idle ones cost about 10 KiB each. A connection that
+/// became a worker's session counts there, so that no number of workers keeps clients and probes out.
 pub(crate) const CONNECTIONS_MAX: usize = 20_000;
+/// Open sessions of workers, as many as there may be workers; the next one is answered 429.
+pub(crate) const SESSIONS_MAX: usize = 20_000;
 /// Requests under way, long polls included; the next one is answered 429.
 pub(crate) const REQUESTS_MAX: usize = 16_384;
 /// How long a client may take to send a request's head, and its body or the next line of it.

@@ -1,6 +1,6 @@
 //! Long polls: who waits for which job, so that an entry wakes only those whose job it changed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_state::outcome::Event;
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
-    jobs: Mutex<HashMap<JobId, Waiting>>,
+    jobs: Mutex<BTreeMap<JobId, Waiting>>,
 }
 
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(crate) struct Waiter {
 }
 
 impl Waiters {
-    fn jobs(&self) -> MutexGuard<'_, HashMap<JobId, Waiting>> {
+    fn jobs(&self) -> MutexGuard<'_, BTreeMap<JobId, Waiting>> {
         // What the lock guards is valid after every line; nothing panics while it is held.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }

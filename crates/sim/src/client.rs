@@ -20,7 +20,7 @@ const RECENT: usize = 3;
 const THINK_MIN: Duration = Duration::from_millis(20);
 const THINK_MAX: Duration = Duration::from_millis(900);
 
-/// How much a job has to do.
+/// What a client can want.
 #[derive(Clone, Debug)]
 enum What {
     Submit { key: String, body: String },

@@ -58,6 +58,8 @@ struct Inner {
     durable: Trees,
     unsynced: Vec<Write>,
     trouble: Trouble,
+    /// Something was refused since the trouble began.
+    refused: bool,
 }
 
 impl SimDisk {
@@ -66,7 +68,13 @@ impl SimDisk {
     }
 
     pub(crate) fn set_trouble(&self, trouble: Trouble) {
-        self.inner().trouble = trouble;
+        let mut inner = self.inner();
+        inner.trouble = trouble;
+        inner.refused = false;
+    }
+
+    pub(crate) fn has_refused(&self) -> bool {
+        self.inner().refused
     }
 
     pub(crate) fn is_healthy(&self) -> bool {
@@ -86,17 +94,19 @@ impl SimDisk {
         }
         inner.visible = inner.durable.clone();
         inner.trouble = Trouble::None;
+        inner.refused = false;
         lost
     }
 
     /// The process ends, the machine goes on: what was written stays.
     pub(crate) fn process_ends(&self) {
-        self.inner().trouble = Trouble::None;
+        self.set_trouble(Trouble::None);
     }
 
     fn write(&self, write: Write) -> io::Result<()> {
         let mut inner = self.inner();
         if inner.trouble == Trouble::Full {
+            inner.refused = true;
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         inner.unsynced.push(write.clone());
@@ -149,6 +159,7 @@ impl Disk for SimDisk {
 
     fn sync(&self) -> io::Result<()> {
         let mut inner = self.inner();
+        inner.refused |= inner.trouble != Trouble::None;
         match inner.trouble {
             Trouble::SyncFails => return Err(io::Error::other("input/output error")),
             Trouble::Full => return Err(io::Error::from(io::ErrorKind::StorageFull)),

@@ -179,6 +179,9 @@ impl Faults {
     /// Two different replicas.
     fn pair(&mut self, world: &World) -> Option<(Host, Host)> {
         let hosts: Vec<Host> = world.replicas.values().map(|replica| replica.host).collect();
+        if hosts.len() < 2 {
+            return None;
+        }
         let first = self.chance.below(hosts.len());
         let second = (first + 1 + self.chance.below(hosts.len() - 1)) % hosts.len();
         Some((*hosts.get(first)?, *hosts.get(second)?))
@@ -351,7 +354,7 @@ impl Faults {
     }
 
     fn cut(&mut self, world: &World, from: Host, to: Host) {
-        world.network.cut(from, to, true);
+        world.network.cut(from, to);
         self.later(world, Heal::Mend(from, to));
     }
 
@@ -382,7 +385,10 @@ impl Faults {
             Heal::ResumeAgent(name) => world.worker(&name).0.resume_agent(),
             Heal::ResumeWatchdog(name) => world.worker(&name).0.resume_watchdog(),
             Heal::Repair(id) => {
-                // Whether it has stopped by itself is checked elsewhere; its machine is started again.
+                // By now it must have stopped by itself, if it wanted to write. Its machine is started again.
+                if world.replica(id).goes_on_regardless() {
+                    world.complaint = Some(format!("replica {id} goes on although its disk failed"));
+                }
                 let mut chance = self.chance.clone();
                 world.replica(id).cut_power(&mut chance);
                 self.chance = chance;

@@ -27,5 +27,5 @@ mod worker;
 mod world;
 
 pub use faults::Fault;
-pub use run::{Failure, Options, Report, is_reproducible, run};
+pub use run::{Failure, Kind, Options, Report, is_reproducible, run};
 pub use shrink::shrink;

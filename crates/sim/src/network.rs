@@ -39,11 +39,15 @@ struct Inner {
     now: Duration,
     chance: Chance,
     listeners: BTreeMap<String, Door>,
+    /// Whose addresses they are, whether anybody listens or not.
+    homes: BTreeMap<String, Host>,
     pipes: BTreeMap<u64, Pipe>,
     next_pipe: u64,
     /// What arrives when, by pipe.
     arrivals: BTreeSet<(Duration, u64)>,
     links: BTreeMap<(Host, Host), Link>,
+    /// Without power: they say nothing, and answer nothing.
+    dark: BTreeSet<Host>,
     delivered: u64,
 }
 
@@ -93,10 +97,12 @@ impl Network {
             now: Duration::ZERO,
             chance,
             listeners: BTreeMap::new(),
+            homes: BTreeMap::new(),
             pipes: BTreeMap::new(),
             next_pipe: 0,
             arrivals: BTreeSet::new(),
             links: BTreeMap::new(),
+            dark: BTreeSet::new(),
             delivered: 0,
         })))
     }
@@ -120,9 +126,9 @@ impl Network {
         self.inner().delivered
     }
 
-    /// Cuts the way from one host to another, or mends it.
-    pub(crate) fn cut(&self, from: Host, to: Host, cut: bool) {
-        self.inner().links.entry((from, to)).or_default().cut = cut;
+    /// Cuts the way from one host to another.
+    pub(crate) fn cut(&self, from: Host, to: Host) {
+        self.inner().links.entry((from, to)).or_default().cut = true;
     }
 
     pub(crate) fn slow_down(&self, from: Host, to: Host, slow: Duration) {
@@ -151,6 +157,7 @@ impl Network {
     /// A machine loses power: it says nothing any more, not even goodbye.
     pub(crate) fn silence(&self, host: Host) {
         let mut inner = self.inner();
+        inner.dark.insert(host);
         for pipe in inner.pipes.values_mut().filter(|pipe| pipe.from == host) {
             pipe.broken = true;
         }
@@ -158,20 +165,23 @@ impl Network {
 
     /// Opens a door; an earlier one of the same name is gone.
     pub(crate) fn listen(&self, host: Host, address: &str) -> Listener {
-        self.inner().listeners.insert(address.to_owned(), Door { host, ..Door::default() });
+        let mut inner = self.inner();
+        inner.listeners.insert(address.to_owned(), Door { host, ..Door::default() });
+        inner.homes.insert(address.to_owned(), host);
+        if inner.dark.remove(&host) {
+            // The machine is back, and knows nothing of the connections it had.
+            inner.pipes.values_mut().filter(|pipe| pipe.to == host).for_each(|pipe| pipe.reader_gone = true);
+        }
+        drop(inner);
         Listener { network: self.clone(), address: address.to_owned() }
     }
 
     /// Connects `from` to whoever listens at `address`.
     pub(crate) async fn connect(&self, from: Host, address: &str) -> io::Result<Connection> {
-        let to = self.inner().listeners.get(address).map(|door| door.host);
-        let Some(to) = to else {
-            tokio::time::sleep(DELAY_USUAL).await;
-            return Err(io::ErrorKind::ConnectionRefused.into());
-        };
-        let (out, back) = {
+        let (out, back, to) = {
             let mut inner = self.inner();
-            (inner.travel(from, to), inner.travel(to, from))
+            let to = inner.homes.get(address).copied().ok_or(io::ErrorKind::AddrNotAvailable)?;
+            (inner.travel(from, to), inner.travel(to, from), to)
         };
         let (Some(out), Some(back)) = (out, back) else { return std::future::pending().await };
         tokio::time::sleep(out + back).await;
@@ -221,7 +231,7 @@ impl Inner {
 
     fn travel(&mut self, from: Host, to: Host) -> Option<Duration> {
         let link = self.links.get(&(from, to)).copied().unwrap_or_default();
-        if link.cut {
+        if link.cut || self.dark.contains(&to) {
             return None;
         }
         let most = if self.chance.permille(SPIKES_PERMILLE) { DELAY_SPIKE } else { DELAY_USUAL };

@@ -92,12 +92,9 @@ impl Node {
     }
 
     /// Lets `time` of the world pass here.
-    pub(crate) fn advance(&mut self, time: Duration, wall_clock_step: bool) {
+    pub(crate) fn advance(&mut self, time: Duration) {
         let own = drifted(time, self.drift_ppm);
-        if wall_clock_step {
-            let mut inner = self.machine.inner.borrow_mut();
-            inner.wall_clock = Timestamp(inner.wall_clock.0 + time.as_millis() as u64);
-        }
+        self.machine.inner.borrow_mut().wall_clock.0 += time.as_millis() as u64;
         if let Some(behind) = &mut self.paused {
             *behind += own;
             return;

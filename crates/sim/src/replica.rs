@@ -46,7 +46,7 @@ struct Running {
 type Started = Arc<Mutex<Option<Result<Running, String>>>>;
 
 /// How replicas are set up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) members: BTreeMap<ReplicaId, Addresses>,
@@ -129,7 +129,12 @@ impl Replica {
 
     /// Up, and with nothing wrong that the simulation made.
     pub(crate) fn is_well(&self) -> bool {
-        self.node.as_ref().is_some_and(|node| !node.is_paused()) && self.disk.is_healthy() && self.handle().is_some()
+        self.is_running() && self.disk.is_healthy() && self.handle().is_some()
+    }
+
+    /// Whether the disk has refused to do something, and the process lives on all the same.
+    pub(crate) fn goes_on_regardless(&self) -> bool {
+        self.disk.has_refused() && self.is_running() && self.running().is_some()
     }
 
     /// Has the leader make another replica the leader.
@@ -220,8 +225,15 @@ impl Replica {
         self.running().map(|running| running.handle)
     }
 
-    pub(crate) fn leads(&self) -> bool {
-        self.handle().is_some_and(|handle| handle.leadership().borrow().local)
+    /// In which term the process leads, if it does.
+    pub(crate) fn leads(&self) -> Option<u64> {
+        let leadership = *self.handle()?.leadership().borrow();
+        leadership.local.then_some(leadership.term)
+    }
+
+    /// Whether the process is there and not stopped.
+    pub(crate) fn is_running(&self) -> bool {
+        self.node.as_ref().is_some_and(|node| !node.is_paused())
     }
 
     /// Gives a request to the process. Its answer is asked for with [`Self::answer`]; false if nobody is there.
@@ -247,7 +259,7 @@ impl Replica {
 
     pub(crate) fn advance(&mut self, time: Duration) {
         if let Some(node) = &mut self.node {
-            node.advance(time, true);
+            node.advance(time);
         }
     }
 }

@@ -17,23 +17,18 @@ const RESUME_EVERY: Duration = Duration::from_secs(10);
 /// How often it is looked whether the world has drained.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How the complaint about a run that is no proof begins.
-pub(crate) const SHOWS_NOTHING: &str = "the run shows nothing";
-
 /// What to simulate.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub seed: u64,
     /// How long faults are made, in simulated time.
     pub trouble: Duration,
-    /// 3 or 5.
+    /// Two at least, or there is nobody to be cut off from.
     pub replicas: u64,
     pub workers: u64,
     pub clients: usize,
     /// The faults to choose from.
     pub faults: Vec<Fault>,
-    /// Whether what happens is logged as it does.
-    pub loud: bool,
 }
 
 impl Default for Options {
@@ -45,7 +40,6 @@ impl Default for Options {
             workers: 3,
             clients: 4,
             faults: Fault::ALL.to_vec(),
-            loud: false,
         }
     }
 }
@@ -97,11 +91,26 @@ impl fmt::Display for Report {
     }
 }
 
-/// A promise that did not hold.
+/// Why a run is no success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A promise did not hold.
+    Violated,
+    /// What must end did not, long after everything was healed.
+    Stuck,
+    /// So little happened that it proves nothing.
+    Inconclusive,
+    /// The simulation itself could not be set up.
+    Setup,
+}
+
+/// A run that is no success.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("seed {}: {violation}", report.seed)]
+#[error("seed {}: {what}", report.seed)]
 pub struct Failure {
-    pub violation: String,
+    pub kind: Kind,
+    /// In words.
+    pub what: String,
     pub report: Report,
     /// The last lines of the trace.
     pub story: Vec<String>,
@@ -115,23 +124,24 @@ pub const fn is_reproducible() -> bool {
 /// Simulates.
 ///
 /// # Errors
-/// If a promise did not hold, or if so little happened that it proves nothing.
+/// If a promise did not hold, if something did not end, or if so little happened that it proves nothing.
 pub fn run(options: &Options) -> Result<Report, Box<Failure>> {
-    let Options { seed, replicas, workers, clients, loud, .. } = *options;
+    let Options { seed, replicas, workers, clients, .. } = *options;
     let _watch = Watch::begin();
-    let report = Report { seed, ..Report::default() };
-    let world = World::new(Plan { seed, replicas, workers, clients, loud });
+    let world = World::new(Plan { seed, replicas, workers, clients });
     let mut world = world.map_err(|error| {
-        let violation = format!("the simulation could not be set up: {error}");
-        Box::new(Failure { violation, report: report.clone(), story: Vec::new() })
+        let what = format!("the simulation could not be set up: {error}");
+        Box::new(Failure { kind: Kind::Setup, what, report: Report { seed, ..Report::default() }, story: Vec::new() })
     })?;
     let mut faults = Faults::new(Chance::new(seed, 2), options.faults.clone());
-    let ended = trouble(&mut world, &mut faults, options.trouble).and_then(|()| drain(&mut world, &mut faults));
+    let violated = |what| (Kind::Violated, what);
+    let ended = trouble(&mut world, &mut faults, options.trouble).map_err(violated);
+    let ended = ended.and_then(|()| drain(&mut world, &mut faults));
     let report = report_of(seed, &world, &faults);
-    let ended = ended.and_then(|()| is_telling(&report, options));
+    let ended = ended.and_then(|()| is_telling(&report, options).map_err(|what| (Kind::Inconclusive, what)));
     match ended {
         Ok(()) => Ok(report),
-        Err(violation) => Err(Box::new(Failure { violation, report, story: world.into_story() })),
+        Err((kind, what)) => Err(Box::new(Failure { kind, what, report, story: world.into_story() })),
     }
 }
 
@@ -143,7 +153,7 @@ fn trouble(world: &mut World, faults: &mut Faults, lasts: Duration) -> Result<()
     Ok(())
 }
 
-fn drain(world: &mut World, faults: &mut Faults) -> Result<(), Violation> {
+fn drain(world: &mut World, faults: &mut Faults) -> Result<(), (Kind, Violation)> {
     faults.heal_all(world);
     world.busy = false;
     let healed = world.now;
@@ -151,7 +161,7 @@ fn drain(world: &mut World, faults: &mut Faults) -> Result<(), Violation> {
     let mut why_not = Violation::new();
     while world.now < healed + DRAIN_MAX {
         faults.on_time(world);
-        world.step()?;
+        world.step().map_err(|what| (Kind::Violated, what))?;
         if world.now >= resume_at {
             resume_at += RESUME_EVERY;
             world.resume_jobs();
@@ -159,19 +169,20 @@ fn drain(world: &mut World, faults: &mut Faults) -> Result<(), Violation> {
         if world.now >= look_at {
             look_at += LOOK_EVERY;
             match world.drained() {
-                Ok(()) => return Ok(()),
-                Err(reason) => why_not = reason,
+                Ok(None) => return Ok(()),
+                Ok(Some(reason)) => why_not = reason,
+                Err(what) => return Err((Kind::Violated, what)),
             }
         }
     }
-    Err(format!("{DRAIN_MAX:?} after everything was healed: {why_not}"))
+    Err((Kind::Stuck, format!("{DRAIN_MAX:?} after everything was healed: {why_not}")))
 }
 
 fn report_of(seed: u64, world: &World, faults: &Faults) -> Report {
     let counts = world.counts;
     Report {
         seed,
-        trace: world.trace.digest(),
+        trace: world.digest(),
         lines: world.trace.lines(),
         simulated: world.now,
         faults: faults.counts.clone(),
@@ -200,7 +211,7 @@ fn is_telling(report: &Report, options: &Options) -> Result<(), Violation> {
         ("elections", report.elections, 1),
     ];
     match table.iter().find(|(_, happened, wanted)| happened < wanted) {
-        Some((what, happened, wanted)) => Err(format!("{SHOWS_NOTHING}: {happened} {what} of {wanted} at least")),
+        Some((what, happened, wanted)) => Err(format!("the run shows nothing: {happened} {what} of {wanted} at least")),
         None => Ok(()),
     }
 }

@@ -23,8 +23,8 @@ pub fn shrink(options: &Options, failure: Failure) -> Failure {
                 return None;
             }
             let failure = run(&options).err()?;
-            // A run that only shows nothing is no find.
-            (!failure.violation.starts_with(crate::run::SHOWS_NOTHING)).then_some((options, *failure))
+            // A run that shows nothing is no find, and one that is merely late none of a violation.
+            (failure.kind == best.1.kind).then_some((options, *failure))
         });
         match found {
             Some(found) => best = found,

@@ -14,13 +14,11 @@ pub(crate) struct Trace {
     hash: Xxh3,
     lines: u64,
     last: VecDeque<String>,
-    /// Whether every line is printed as it comes.
-    loud: bool,
 }
 
 impl Trace {
-    pub(crate) fn new(loud: bool) -> Self {
-        Self { now: Duration::ZERO, hash: Xxh3::new(), lines: 0, last: VecDeque::new(), loud }
+    pub(crate) fn new() -> Self {
+        Self { now: Duration::ZERO, hash: Xxh3::new(), lines: 0, last: VecDeque::new() }
     }
 
     pub(crate) fn set_now(&mut self, now: Duration) {
@@ -31,9 +29,6 @@ impl Trace {
         let line = format!("{:>10.3} {what}", self.now.as_secs_f64());
         self.hash.update(line.as_bytes());
         self.lines += 1;
-        if self.loud {
-            tracing::info!("{line}");
-        }
         if self.last.len() == KEPT_MAX {
             self.last.pop_front();
         }

@@ -29,7 +29,6 @@ type Element = (JobId, u32, TaskIndex);
 pub(crate) struct Physical {
     running: BTreeMap<Element, (String, AttemptKey)>,
     pub(crate) started: u64,
-    pub(crate) killed: u64,
 }
 
 impl Physical {
@@ -128,7 +127,6 @@ impl SimWatchdog {
     pub(crate) fn kill(&mut self, physical: &mut Physical) {
         for key in std::mem::take(&mut self.processes).into_keys() {
             physical.end(&key);
-            physical.killed += 1;
         }
     }
 

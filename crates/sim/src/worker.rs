@@ -205,7 +205,7 @@ impl Worker {
         self.machine.boottime.set(self.machine.boottime.get() + own);
         host::simulate(Some(self.machine.clone()));
         if let Some(agent) = &mut self.agent {
-            agent.advance(time, true);
+            agent.advance(time);
         }
         host::simulate(None);
         if self.machine.kills.replace(0) > 0 {

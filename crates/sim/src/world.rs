@@ -1,12 +1,13 @@
 //! The world: machines, network, clients, and the time that passes for all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quorate_consensus::{Limits, Timing};
 use quorate_types::{LogIndex, ReplicaId, Span, Timestamp};
 use tempfile::TempDir;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::chance::Chance;
 use crate::client::{Client, Counts};
@@ -28,6 +29,8 @@ const STEP_MIN: Duration = Duration::from_millis(2);
 const STEP_MAX: Duration = Duration::from_millis(10);
 /// Where clients are.
 const CLIENTS_HOST: Host = 900;
+/// Clients wait while so many jobs for each worker have not ended: more would only make the end late.
+const UNFINISHED_PER_WORKER: u64 = 8;
 /// When the world began, in milliseconds since 1970.
 const WALL_CLOCK_START: u64 = 1_750_000_000_000;
 const DRIFT_PPM_MAX: usize = 2_000;
@@ -45,7 +48,6 @@ pub(crate) struct Plan {
     pub(crate) replicas: u64,
     pub(crate) workers: u64,
     pub(crate) clients: usize,
-    pub(crate) loud: bool,
 }
 
 pub(crate) struct World {
@@ -64,8 +66,12 @@ pub(crate) struct World {
     applied: Applied,
     leaders: BTreeMap<u64, ReplicaId>,
     failed: BTreeSet<ReplicaId>,
+    /// A violation that a fault brought to light.
+    pub(crate) complaint: Option<Violation>,
     /// Whether clients begin new things.
     pub(crate) busy: bool,
+    /// Jobs of the cluster that have not ended, as of the last look.
+    unfinished: u64,
     watched: LogIndex,
     next_watch: Duration,
     next_check: Duration,
@@ -75,18 +81,24 @@ pub(crate) struct World {
 /// What replicas applied at each index, as a hash: the first to apply it says what it must be.
 pub(crate) type Applied = Arc<Mutex<AppliedLog>>;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct AppliedLog {
     hashes: BTreeMap<LogIndex, u64>,
     /// How many events each index has.
     events: BTreeMap<LogIndex, u64>,
+    /// Stands for everything that was applied.
+    digest: Xxh3,
     pub(crate) violation: Option<Violation>,
 }
 
 impl AppliedLog {
     pub(crate) fn note(&mut self, replica: ReplicaId, index: LogIndex, events: u64, hash: u64) {
         self.events.insert(index, events);
-        let first = *self.hashes.entry(index).or_insert(hash);
+        let first = *self.hashes.entry(index).or_insert_with(|| {
+            self.digest.update(&index.0.to_le_bytes());
+            self.digest.update(&hash.to_le_bytes());
+            hash
+        });
         if first != hash && self.violation.is_none() {
             self.violation = Some(format!("replica {replica} applied something else at index {index}"));
         }
@@ -132,11 +144,13 @@ impl World {
             history: History::default(),
             counts: Counts::default(),
             chance,
-            trace: Trace::new(plan.loud),
+            trace: Trace::new(),
             applied,
             leaders: BTreeMap::new(),
             failed: BTreeSet::new(),
+            complaint: None,
             busy: true,
+            unfinished: 0,
             watched: LogIndex(1),
             next_watch: Duration::ZERO,
             next_check: Duration::ZERO,
@@ -175,7 +189,8 @@ impl World {
     }
 
     pub(crate) fn leader(&self) -> Option<ReplicaId> {
-        self.replicas.values().find(|replica| replica.is_up() && replica.leads()).map(|replica| replica.id)
+        let leading = self.replicas.values().filter(|replica| replica.is_running());
+        leading.filter_map(|replica| Some((replica.leads()?, replica.id))).max().map(|(_, id)| id)
     }
 
     /// Every host that may be cut off.
@@ -222,6 +237,12 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Stands for everything that happened: the trace's lines, and what was applied.
+    pub(crate) fn digest(&self) -> u64 {
+        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        self.trace.digest() ^ applied.digest.digest()
     }
 
     /// The last lines of the trace.

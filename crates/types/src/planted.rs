@@ -18,8 +18,8 @@ macro_rules! bugs {
 bugs! {
     /// The log says that it is durable before it is synced.
     AcknowledgeBeforeSync,
-    /// A vote is forgotten with the power.
-    VoteNotSynced,
+    /// A vote is remembered only for as long as the process lives.
+    VoteNotStored,
     /// The log is purged although the snapshot was never written.
     PurgeWithoutSnapshot,
     /// A snapshot leaves out which proposals were applied already.

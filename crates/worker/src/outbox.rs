@@ -1,7 +1,7 @@
 //! Reports on their way to the cluster: kept in order, in numbered batches, until they are committed.
 
 use quorate_types::{Bug, is_planted};
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use quorate_types::limits::REPORTS_PER_FRAME_MAX;
 use quorate_types::session::{AttemptKey, Happening, Report};
@@ -114,7 +114,7 @@ impl Outbox {
     }
 
     /// Drops what there is about attempts that the cluster no longer counts as this worker's.
-    pub(crate) fn forget(&mut self, keys: &HashSet<AttemptKey>) {
+    pub(crate) fn forget(&mut self, keys: &BTreeSet<AttemptKey>) {
         let mut freed = 0;
         let mut keep = |report: &Report| {
             let forgotten = keys.contains(&report.key);
@@ -246,7 +246,7 @@ mod tests {
         for report in [ended(1), started(2), progress(1, 1)] {
             outbox.push(report);
         }
-        outbox.forget(&HashSet::from([key(1)]));
+        outbox.forget(&BTreeSet::from([key(1)]));
         outbox.on_new_session();
         let batches = send_all(&mut outbox);
         assert_eq!(batches, [Batch { seq: 2, reports: vec![started(2)] }]);

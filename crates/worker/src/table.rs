@@ -5,7 +5,7 @@
 //! it is in the newer one. An attempt stays known until its end is committed; after that it is *settled*
 //! until a push at least as new as that commit comes, so that a push on its way can't start it again.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,9 +96,9 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Table {
     bounds: Bounds,
-    attempts: HashMap<AttemptKey, Attempt>,
+    attempts: BTreeMap<AttemptKey, Attempt>,
     /// Attempts whose end was committed, at which index.
-    settled: HashMap<AttemptKey, LogIndex>,
+    settled: BTreeMap<AttemptKey, LogIndex>,
     timers: BTreeSet<(Boottime, AttemptKey)>,
     /// The index of the newest push.
     pushed: LogIndex,
@@ -112,8 +112,8 @@ impl Table {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            attempts: HashMap::new(),
-            settled: HashMap::new(),
+            attempts: BTreeMap::new(),
+            settled: BTreeMap::new(),
             timers: BTreeSet::new(),
             pushed: LogIndex(0),
             seen: LogIndex(0),
@@ -154,8 +154,8 @@ impl Table {
         if !self.accepts(index) {
             return Vec::new();
         }
-        let ours: HashSet<_> = all.iter().copied().collect();
-        let gone: HashSet<_> = self.attempts.keys().filter(|key| !ours.contains(key)).copied().collect();
+        let ours: BTreeSet<_> = all.iter().copied().collect();
+        let gone: BTreeSet<_> = self.attempts.keys().filter(|key| !ours.contains(key)).copied().collect();
         let mut actions: Vec<_> = gone.iter().filter_map(|key| self.drop_attempt(key)).collect();
         self.outbox.forget(&gone);
         self.take_work(work, &mut actions);
@@ -183,7 +183,7 @@ impl Table {
 
     fn take_work(&mut self, work: Work, actions: &mut Vec<Action>) {
         let definitions: Vec<_> = work.definitions.into_iter().map(Arc::new).collect();
-        let stop: HashSet<_> = work.stop.iter().copied().collect();
+        let stop: BTreeSet<_> = work.stop.iter().copied().collect();
         for Order { key, definition } in work.start {
             if !stop.contains(&key) && !self.closing && !self.knows(&key) && !self.settled.contains_key(&key) {
                 let definition = usize::try_from(definition).ok().and_then(|at| definitions.get(at));

@@ -85,7 +85,9 @@ pub(crate) enum Command {
     /// Measures this build on a cluster of its own
     Bench(BenchArgs),
     /// Runs the whole cluster in virtual time, under faults that a seed chooses
-    #[command(after_help = "Prints what happened in each run. Exit code 1: a promise did not hold.")]
+    #[command(
+        after_help = "Prints what happened in each run. Exit code 1: a promise did not hold, or something did not end."
+    )]
     Sim(SimArgs),
     /// Prints a completion script for a shell
     Completions { shell: clap_complete::Shell },

@@ -14,7 +14,7 @@ pub(crate) struct SimArgs {
     #[arg(long, default_value_t = 5.0, value_parser = minutes)]
     pub(crate) minutes: f64,
     /// Replicas of the cluster.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=9))]
     pub(crate) replicas: u64,
     /// Workers of the cluster.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=20))]

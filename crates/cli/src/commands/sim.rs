@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use quorate_sim::{Failure as Violated, Options, Report, is_reproducible, run as simulate, shrink};
+use quorate_sim::{Failure as Found, Kind, Options, Report, is_reproducible, run as simulate, shrink};
 use serde_json::json;
 
 use crate::args::{Format, SimArgs};
@@ -26,21 +26,28 @@ pub(super) fn run(args: &SimArgs, format: Format) -> Result<(), Failure> {
         let started = Instant::now();
         match simulate(&options) {
             Ok(report) => say(&report, None, started.elapsed(), format)?,
-            Err(violated) => {
-                say(&violated.report, Some(&violated.violation), started.elapsed(), format)?;
-                tell(&options, *violated, args.shrink);
-                return Err(Failure::Code(JOB_FAILED));
+            Err(failure) => {
+                say(&failure.report, Some(&failure), started.elapsed(), format)?;
+                match failure.kind {
+                    // The next seed may show more.
+                    Kind::Inconclusive => output::note(failure.to_string()),
+                    Kind::Setup => return Err(Failure::Other(anyhow::anyhow!(failure.what))),
+                    Kind::Violated | Kind::Stuck => {
+                        tell(&options, *failure, args.shrink);
+                        return Err(Failure::Code(JOB_FAILED));
+                    }
+                }
             }
         }
     }
     Ok(())
 }
 
-fn say(report: &Report, violation: Option<&str>, took: Duration, format: Format) -> Result<(), Failure> {
+fn say(report: &Report, failure: Option<&Found>, took: Duration, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => lines::print_line(&json!({
             "seed": report.seed,
-            "violation": violation,
+            "failure": failure.map(|failure| json!({"kind": format!("{:?}", failure.kind), "what": failure.what})),
             "trace": format!("{:016x}", report.trace),
             "simulated_seconds": report.simulated.as_secs_f64(),
             "took_seconds": took.as_secs_f64(),
@@ -64,10 +71,10 @@ fn say(report: &Report, violation: Option<&str>, took: Duration, format: Format)
 }
 
 /// What led to the violation.
-fn tell(options: &Options, violated: Violated, wanted_short: bool) {
-    let violated = if wanted_short { shrink(options, violated) } else { violated };
-    for line in &violated.story {
+fn tell(options: &Options, found: Found, wanted_short: bool) {
+    let found = if wanted_short { shrink(options, found) } else { found };
+    for line in &found.story {
         output::note(line);
     }
-    output::note(format!("VIOLATED by {violated}"));
+    output::note(format!("{:?} by {found}", found.kind));
 }

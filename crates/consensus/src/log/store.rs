@@ -139,11 +139,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let record = record(Kind::Vote, vote)?;
-        if is_planted(Bug::VoteNotSynced) {
-            self.shared.inner().vote = Some(*vote);
-            return Ok(());
+        if !is_planted(Bug::VoteNotStored) {
+            self.writer.durably(|done| Write::Meta { key: VOTE_KEY, record, done }).await?;
         }
-        self.writer.durably(|done| Write::Meta { key: VOTE_KEY, record, done }).await?;
         self.shared.inner().vote = Some(*vote);
         Ok(())
     }

@@ -28,7 +28,7 @@ pub(crate) async fn metrics(State(app): State<App>) -> ApiResult<Response> {
     };
     let version = app.handle.version();
     let connections = app.room.open_connections();
-    telemetry::observe(&version.state, &app.handle.status(), connections, app.registry.len(), app.history.len());
+    telemetry::observe(&version.state, &app.handle.status(), connections, app.history.len());
     let text = recorder.render();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }

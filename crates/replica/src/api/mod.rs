@@ -38,7 +38,7 @@ pub(crate) use router::router;
 pub(crate) use server::serve;
 
 use crate::events::History;
-use crate::limits::{BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX};
+use crate::limits::{BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX, SESSIONS_MAX};
 use crate::sessions::{Host, Registry};
 use crate::waiters::Waiters;
 
@@ -65,12 +65,14 @@ pub(crate) struct Room {
     pub(crate) bodies: Arc<Semaphore>,
     pub(crate) digests: Arc<Semaphore>,
     pub(crate) connections: Arc<Semaphore>,
+    pub(crate) sessions: Arc<Semaphore>,
 }
 
 impl Room {
-    /// Connections that are open now.
-    fn open_connections(&self) -> usize {
-        CONNECTIONS_MAX.saturating_sub(self.connections.available_permits())
+    /// Connections that are open now, and those of them that are sessions of workers.
+    fn open_connections(&self) -> (usize, usize) {
+        let taken = |room: &Semaphore, of: usize| of.saturating_sub(room.available_permits());
+        (taken(&self.connections, CONNECTIONS_MAX), taken(&self.sessions, SESSIONS_MAX))
     }
 }
 
@@ -78,7 +80,8 @@ impl Default for Room {
     fn default() -> Self {
         let bodies = Arc::new(Semaphore::new(BODIES_BYTES_MAX >> 10));
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Self { bodies, digests: Arc::new(Semaphore::new(DIGESTS_MAX)), connections }
+        let sessions = Arc::new(Semaphore::new(SESSIONS_MAX));
+        Self { bodies, digests: Arc::new(Semaphore::new(DIGESTS_MAX)), connections, sessions }
     }
 }
 

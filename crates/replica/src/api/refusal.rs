@@ -25,11 +25,14 @@ pub(crate) struct Explained<T> {
     app: App,
     /// What is written in the place of a refusal, and is not yet.
     explanation: Bytes,
+    /// The last thing that happened was that something came in: what hyper writes next is the head of an
+    /// answer, and never a piece of somebody's output.
+    heard: bool,
 }
 
 impl<T: AsyncWrite + Unpin> Explained<T> {
     pub(crate) fn new(stream: T, app: App) -> Self {
-        Self { stream, app, explanation: Bytes::new() }
+        Self { stream, app, explanation: Bytes::new(), heard: false }
     }
 
     fn poll_explain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -46,6 +49,9 @@ impl<T: AsyncWrite + Unpin> Explained<T> {
 
 /// The status, if `written` is an answer that hyper made up: a head of its own, with nothing after it.
 fn refusal(written: &[u8]) -> Option<StatusCode> {
+    if !written.starts_with(b"HTTP/1.1 4") {
+        return None;
+    }
     let head = std::str::from_utf8(written).ok()?;
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?;
     let is_whole = head.find("\r\n\r\n")? + 4 == head.len();
@@ -84,7 +90,10 @@ fn explain(app: &App, status: StatusCode) -> Bytes {
 
 impl<T: AsyncRead + Unpin> AsyncRead for Explained<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let filled = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.heard |= buffer.filled().len() > filled;
+        read
     }
 }
 
@@ -100,7 +109,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Explained<T> {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_explain(cx))?;
         let mut filled = slices.iter().filter(|slice| !slice.is_empty());
-        if let (Some(head), None) = (filled.next(), filled.next())
+        if std::mem::take(&mut self.heard)
+            && let (Some(head), None) = (filled.next(), filled.next())
             && let Some(status) = refusal(head)
         {
             self.explanation = explain(&self.app, status);

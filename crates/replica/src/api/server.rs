@@ -1,14 +1,10 @@
 //! Accepting connections: how many, how slow, and how they end.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -25,11 +21,6 @@ use crate::limits::{HEADER_TIMEOUT, SHUTDOWN_WAIT};
 /// After an accept that failed: most often for want of file descriptors, which takes a while to mend.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// One connection's share of [`CONNECTIONS_MAX`](crate::limits::CONNECTIONS_MAX), held for as long as it is open. Each of its requests
-/// carries it, since the connection of a worker lives on after the server is done with it.
-#[derive(Clone, Debug)]
-pub(crate) struct Permit(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
-
 /// Serves until shutdown, then lets the requests under way finish.
 pub(crate) async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken) {
     let router = router::router(app.clone());
@@ -42,7 +33,6 @@ pub(crate) async fn serve(app: App, listener: TcpListener, shutdown: Cancellatio
         match accepted {
             Ok((stream, _)) => match app.room.connections.clone().try_acquire_owned() {
                 Ok(permit) => {
-                    let permit = Permit(Arc::new(permit));
                     connections.spawn(connection(stream, app.clone(), router.clone(), shutdown.clone(), permit));
                 }
                 // Closing at once is all that can be said without working for the connection.
@@ -61,19 +51,20 @@ pub(crate) async fn serve(app: App, listener: TcpListener, shutdown: Cancellatio
     }
 }
 
-async fn connection(stream: TcpStream, app: App, router: Router, shutdown: CancellationToken, permit: Permit) {
+async fn connection(
+    stream: TcpStream,
+    app: App,
+    router: Router,
+    shutdown: CancellationToken,
+    permit: OwnedSemaphorePermit,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "set TCP_NODELAY");
     }
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(permit.clone());
-        router.call(request)
-    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(Explained::new(Patient::new(stream), app)), service)
+        .serve_connection(TokioIo::new(Explained::new(Patient::new(stream), app)), TowerToHyperService::new(router))
         .with_upgrades();
     let mut connection = pin!(connection);
     let served = tokio::select! {
@@ -87,4 +78,5 @@ async fn connection(stream: TcpStream, app: App, router: Router, shutdown: Cance
     if let Err(error) = served {
         debug!(%error, "connection ended");
     }
+    drop(permit);
 }

@@ -1,6 +1,6 @@
 //! Who is connected here, and the notices that wait for each.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_state::outcome::{Notice, NoticeKind};
@@ -13,7 +13,7 @@ use crate::limits::NOTICES_MAX;
 /// The sessions of this replica. At most one counts for each registration: a newer one takes over.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    sessions: Mutex<HashMap<Epoch, Arc<Seat>>>,
+    sessions: Mutex<BTreeMap<Epoch, Arc<Seat>>>,
 }
 
 /// One session's place: what waits for it.
@@ -61,10 +61,6 @@ impl Registry {
 
     pub(crate) fn get(&self, epoch: Epoch) -> Option<Arc<Seat>> {
         lock(&self.sessions).get(&epoch).cloned()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.sessions).len()
     }
 
     /// Passes on what an entry did. Called from apply: takes no longer than the notices are many.

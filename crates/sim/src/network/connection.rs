@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Host, IN_FLIGHT_MAX, Listener, Network};
+use super::{Host, IN_FLIGHT_MAX, Inner, Listener, Network};
 
 /// One end of a connection.
 pub(crate) struct Connection {
@@ -82,8 +82,10 @@ impl Drop for Connection {
         if !silenced {
             inner.send(self.writes, Bytes::new());
         }
-        let writer = inner.pipes.get_mut(&self.reads).and_then(|pipe| {
-            pipe.reader_gone = true;
+        let Inner { pipes, dark, .. } = &mut *inner;
+        let writer = pipes.get_mut(&self.reads).and_then(|pipe| {
+            // A machine without power tells nobody that it is gone.
+            pipe.reader_gone = !dark.contains(&pipe.to);
             pipe.writer.take()
         });
         drop(inner);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use axum::http::StatusCode;
+use quorate_state::State;
 use quorate_types::LogIndex;
 use quorate_types::event::Cursor;
 
@@ -48,11 +49,18 @@ impl World {
 
     /// Looks at what must hold at any time.
     pub(super) fn look(&mut self) -> Result<(), Violation> {
+        if let Some(complaint) = self.complaint.take() {
+            return Err(complaint);
+        }
         if let Some(panic) = crate::panics::take() {
             return Err(format!("a panic: {panic}"));
         }
         if let Some(violation) = self.applied.lock().unwrap_or_else(PoisonError::into_inner).violation.take() {
             return Err(violation);
+        }
+        if let Some(handle) = self.leader().and_then(|id| self.replicas.get(&id)?.handle()) {
+            let states = handle.version().state.job_states();
+            self.unfinished = states.iter().filter(|(state, _)| !state.is_finished()).map(|(_, n)| n).sum();
         }
         if self.now >= self.next_check {
             self.next_check = self.now + CHECK_PAUSE;
@@ -63,12 +71,7 @@ impl World {
         }
         let mut news = Vec::new();
         for replica in self.replicas.values() {
-            if let Some(handle) = replica.handle() {
-                let leadership = *handle.leadership().borrow();
-                if leadership.local {
-                    news.push((leadership.term, replica.id));
-                }
-            }
+            news.extend(replica.leads().map(|term| (term, replica.id)));
             let Some(failure) = replica.failure() else {
                 self.failed.remove(&replica.id);
                 continue;
@@ -95,37 +98,45 @@ impl World {
         Ok(())
     }
 
-    /// After everything was healed, and clients have ended what they began: all replicas agree, and what was
-    /// accepted is there.
-    pub(crate) fn drained(&mut self) -> Result<(), Violation> {
+    /// Whether everything has come to an end: clients and jobs are done, and all replicas agree. `Some` says
+    /// what has not.
+    pub(crate) fn drained(&mut self) -> Result<Option<String>, Violation> {
         if !self.clients.iter().all(Client::is_idle) {
-            return Err("clients still wait for answers".into());
+            return Ok(Some("clients still wait for answers".into()));
         }
         let mut digests = BTreeMap::new();
         for replica in self.replicas.values() {
-            let Some(handle) = replica.handle() else { return Err(format!("replica {} is not up", replica.id)) };
+            let Some(handle) = replica.handle() else { return Ok(Some(format!("replica {} is not up", replica.id))) };
             let state = handle.version().state.clone();
-            state.check().map_err(|e| format!("the state of replica {}: {e}", replica.id))?;
-            for (key, job) in self.history.accepted() {
-                if !state.knows_job(*job) {
-                    return Err(format!(
-                        "job {job} of key {key} was accepted, and replica {} does not know it",
-                        replica.id
-                    ));
-                }
-            }
             let totals = state.job_states();
             let live: u64 = totals.iter().filter(|(job_state, _)| !job_state.is_finished()).map(|(_, n)| n).sum();
             if live > 0 {
-                return Err(format!("replica {} has jobs that do not end: {totals:?}", replica.id));
+                return Ok(Some(format!("replica {} has jobs that do not end: {totals:?}", replica.id)));
             }
-            digests.insert(replica.id, (state.index(), state.digest()));
+            digests.insert(state.index(), (replica.id, state));
         }
-        let mut values = digests.values();
-        let first = values.next();
-        if values.any(|other| Some(other) != first) {
-            return Err(format!("the replicas differ at the end: {digests:?}"));
+        let (true, Some((_, state))) = (digests.len() == 1, digests.pop_first().map(|(_, found)| found)) else {
+            return Ok(Some(format!("replicas are at different indexes: {:?}", digests.keys())));
+        };
+        self.compare(&state)?;
+        Ok(None)
+    }
+
+    /// All replicas are at the same index, `state` is of one of them.
+    fn compare(&self, state: &State) -> Result<(), Violation> {
+        let digest = state.digest();
+        for replica in self.replicas.values() {
+            let Some(handle) = replica.handle() else { continue };
+            let version = handle.version();
+            version.state.check().map_err(|e| format!("the state of replica {}: {e}", replica.id))?;
+            if version.state.index() == state.index() && version.state.digest() != digest {
+                return Err(format!("replica {} has another digest at index {}", replica.id, state.index()));
+            }
         }
-        Ok(())
+        let unknown = self.history.accepted().iter().find(|(_, job)| !state.knows_job(**job));
+        match unknown {
+            Some((key, job)) => Err(format!("job {job} of key {key} was accepted, and nobody knows it")),
+            None => Ok(()),
+        }
     }
 }

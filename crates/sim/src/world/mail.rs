@@ -9,7 +9,7 @@ use axum::http::Request;
 use quorate_types::{JobId, LogIndex, ReplicaId};
 use quorate_worker::host::Registration;
 
-use super::{CLIENTS_HOST, FAREWELL_PAUSE, WATCH_PAUSE, World};
+use super::{CLIENTS_HOST, FAREWELL_PAUSE, UNFINISHED_PER_WORKER, WATCH_PAUSE, World};
 use crate::client::Send;
 use crate::history::Violation;
 use crate::network::Host;
@@ -103,10 +103,12 @@ impl World {
     }
 
     pub(super) fn let_clients_act(&mut self) {
+        let room = self.unfinished < UNFINISHED_PER_WORKER * self.workers.len() as u64;
+        let submits = self.busy && room;
         let ids: Vec<ReplicaId> = self.replicas.keys().copied().collect();
         for (at, client) in self.clients.iter_mut().enumerate() {
             let (history, mail) = (&self.history, &mut self.mail);
-            let Some(send) = client.on_time(self.now, history, &mut self.counts, &mut mail.next_request, self.busy)
+            let Some(send) = client.on_time(self.now, history, &mut self.counts, &mut mail.next_request, submits)
             else {
                 continue;
             };
