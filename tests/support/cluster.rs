@@ -10,11 +10,15 @@ use tempfile::TempDir;
 
 use super::events::{self, Event};
 use super::http::{Api, client};
+use super::namespaces::Host;
 use super::process::{Process, flags, path};
 use super::{PATIENCE, ports, sys, wait_until};
 
 /// How often a start is repeated because somebody else took a port in between.
 const STARTS: usize = 3;
+/// On a host of its own every port is free.
+const HTTP_PORT: u16 = 7070;
+const PEER_PORT: u16 = 7170;
 /// For a majority to find a leader.
 const ELECTION: Duration = Duration::from_secs(20);
 
@@ -26,6 +30,8 @@ pub(crate) struct Setup {
     pub(crate) settings: Vec<(String, String)>,
     /// Where HTTP is served; other than loopback only within a namespace of the test's own.
     pub(crate) host: String,
+    /// Replicas that live on hosts of their own instead.
+    pub(crate) hosts: BTreeMap<u64, Host>,
     /// The folder in which the replicas keep their data, each in one named by its id.
     pub(crate) data: Option<PathBuf>,
     /// Goes before the binary of each replica.
@@ -39,6 +45,7 @@ impl Default for Setup {
             replicas: 3,
             settings: Vec::new(),
             host: "127.0.0.1".into(),
+            hosts: BTreeMap::new(),
             data: None,
             wrapper: Vec::new(),
             env: Vec::new(),
@@ -88,6 +95,8 @@ pub(crate) struct Cluster {
     temp: Option<TempDir>,
     setup: Setup,
     pub(crate) replicas: BTreeMap<u64, Replica>,
+    /// Those that will never be started again; their logs still count.
+    retired: Vec<Replica>,
     pub(crate) workers: BTreeMap<String, Worker>,
     client: reqwest::Client,
     /// Parts of error lines that a test brings about on purpose.
@@ -125,44 +134,84 @@ impl Cluster {
             temp: Some(temp),
             setup,
             replicas: BTreeMap::new(),
+            retired: Vec::new(),
             workers: BTreeMap::new(),
             client: client(),
             expected_errors: Vec::new(),
             finished: false,
         };
         let ids = 1..=cluster.setup.replicas;
-        let peers: BTreeMap<u64, String> =
-            ids.map(|id| (id, format!("127.0.0.1:{}", ports::free("127.0.0.1")))).collect();
+        let peers: BTreeMap<u64, String> = ids.map(|id| (id, cluster.peer_address(id))).collect();
         let members: Vec<String> = peers.iter().map(|(id, peer)| format!("{id}={peer}")).collect();
         for (id, peer) in &peers {
-            cluster.add_replica(*id, peer, &[("--cluster", &members.join(","))]);
+            let http = cluster.http_address(*id);
+            cluster.add_replica(*id, &http, peer, &[("--cluster", &members.join(","))]);
         }
         cluster
     }
 
     /// A replica that joins; it is not started yet.
     pub(crate) fn add_joining(&mut self, id: u64, through: u64) {
-        let peer = format!("127.0.0.1:{}", ports::free("127.0.0.1"));
+        let (http, peer) = (self.http_address(id), self.peer_address(id));
         let join = self.url(through);
-        self.add_replica(id, &peer, &[("--join", &join)]);
+        self.add_replica(id, &http, &peer, &[("--join", &join)]);
     }
 
-    fn add_replica(&mut self, id: u64, peer: &str, start: &[(&str, &str)]) {
-        let http = format!("{}:{}", self.setup.host, ports::free(&self.setup.host));
+    /// The same on the host and with the addresses of one that was retired.
+    pub(crate) fn add_in_place_of(&mut self, old: u64, id: u64, through: u64) {
+        let name = format!("replica {old}");
+        let replica = self.retired.iter().find(|replica| replica.process.name == name).unwrap();
+        let (http, peer) = (replica.http.clone(), replica.peer.clone());
+        if let Some(host) = self.host_of(old).cloned() {
+            self.setup.hosts.insert(id, host);
+        }
+        let join = self.url(through);
+        self.add_replica(id, &http, &peer, &[("--join", &join)]);
+    }
+
+    pub(crate) fn host_of(&self, id: u64) -> Option<&Host> {
+        self.setup.hosts.get(&id)
+    }
+
+    fn peer_address(&self, id: u64) -> String {
+        match self.host_of(id) {
+            Some(host) => format!("{}:{PEER_PORT}", host.address),
+            None => format!("127.0.0.1:{}", ports::free("127.0.0.1")),
+        }
+    }
+
+    fn http_address(&self, id: u64) -> String {
+        match self.host_of(id) {
+            Some(host) => format!("{}:{HTTP_PORT}", host.address),
+            None => format!("{}:{}", self.setup.host, ports::free(&self.setup.host)),
+        }
+    }
+
+    fn add_replica(&mut self, id: u64, http: &str, peer: &str, start: &[(&str, &str)]) {
+        let host_wrapper = self.host_of(id).map(|host| host.wrapper.clone()).unwrap_or_default();
         let folder = self.setup.data.clone().unwrap_or_else(|| self.dir.join("data"));
         let data = folder.join(format!("r{id}"));
         std::fs::create_dir_all(&folder).unwrap();
         let mut args: Vec<OsString> = vec!["serve".into(), "--exit-with-stdin".into()];
         let (number, data_text) = (id.to_string(), path(&data));
-        args.extend(flags(&[("--id", &number), ("--data", &data_text), ("--http", &http), ("--peer", peer)]));
+        args.extend(flags(&[("--id", &number), ("--data", &data_text), ("--http", http), ("--peer", peer)]));
         args.extend(flags(start));
         for (name, value) in &self.setup.settings {
             args.extend(flags(&[("--set", &format!("{name}={value}"))]));
         }
         let mut process = Process::new(&format!("replica {id}"), args, self.dir.join(format!("r{id}.log")));
-        process.wrapper.clone_from(&self.setup.wrapper);
+        process.wrapper = [host_wrapper, self.setup.wrapper.clone()].concat();
         process.env.clone_from(&self.setup.env);
-        self.replicas.insert(id, Replica { process, http, peer: peer.to_owned(), data });
+        self.replicas.insert(id, Replica { process, http: http.to_owned(), peer: peer.to_owned(), data });
+    }
+
+    /// Ends a replica for good, and returns its data folder.
+    pub(crate) fn retire(&mut self, id: u64) -> PathBuf {
+        let mut replica = self.replicas.remove(&id).unwrap();
+        replica.process.kill();
+        let data = replica.data.clone();
+        self.retired.push(replica);
+        data
     }
 
     /// Starts every replica that does not run.
@@ -370,12 +419,17 @@ impl Cluster {
     }
 
     fn processes(&self) -> impl Iterator<Item = &Process> {
-        let replicas = self.replicas.values().map(|replica| &replica.process);
+        let replicas = self.replicas.values().chain(&self.retired).map(|replica| &replica.process);
         replicas.chain(self.workers.values().map(|worker| &worker.process))
     }
 
     /// The end of a test that went well: nothing panicked, and nothing is left.
     pub(crate) fn finish(mut self) {
+        self.conclude();
+    }
+
+    /// The same for who can't give it away.
+    pub(crate) fn conclude(&mut self) {
         self.check_logs();
         self.finished = true;
     }

@@ -88,6 +88,11 @@ impl Process {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// What it has logged since the log had this length.
+    pub(crate) fn log_since(&self, length: usize) -> String {
+        self.log_text().get(length..).unwrap_or_default().to_owned()
+    }
+
     pub(crate) fn log_tail(&self) -> String {
         let text = self.log_text();
         let lines: Vec<&str> = text.lines().collect();
