@@ -484,8 +484,15 @@ impl Worker {
         if let Some(seen) = recorded.filter(|seen| seen.command.ends_with(" watchdog")) {
             sys::signal(seen.pid, libc::SIGKILL);
         }
-        for left in self.attempts(None) {
-            sys::signal(left.pid, libc::SIGKILL);
+        // What is killed may just have started a process: so look until there is none.
+        loop {
+            let left = self.attempts(None);
+            if left.is_empty() {
+                break;
+            }
+            for seen in left {
+                sys::signal(seen.pid, libc::SIGKILL);
+            }
         }
     }
 }
