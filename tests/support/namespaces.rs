@@ -48,6 +48,10 @@ impl TwoHosts {
         PathBuf::from("/run/netns").join(&self.a)
     }
 
+    pub(crate) fn path_b(&self) -> PathBuf {
+        PathBuf::from("/run/netns").join(&self.b)
+    }
+
     /// What goes before a command that is to run on host b.
     pub(crate) fn on_b(&self) -> Vec<OsString> {
         ["ip", "netns", "exec", &self.b].map(Into::into).to_vec()

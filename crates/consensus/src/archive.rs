@@ -29,12 +29,15 @@ pub(crate) enum ArchiveWrite {
         op: ArchiveOp,
     },
     /// Pieces as they lie on the leader's disk.
-    Pieces(Vec<(Vec<u8>, Vec<u8>)>),
+    Pieces(Vec<Piece>),
     /// From now on there may be records of jobs that the state does not know.
     Unswept,
     /// Drop the records of jobs that the state does not know.
     Sweep(Box<State>),
 }
+
+/// A piece of a record, with its key.
+pub(crate) type Piece = (Vec<u8>, Vec<u8>);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Archive {
@@ -189,7 +192,7 @@ impl Archive {
 
     /// Pieces of the archive from `from` on, up to about `bytes_soft`, as they lie on disk; for another
     /// replica. Blocks on the disk.
-    pub(crate) fn pieces(&self, from: &[u8], bytes_soft: usize) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    pub(crate) fn pieces(&self, from: &[u8], bytes_soft: usize) -> io::Result<Vec<Piece>> {
         let (mut pieces, mut bytes) = (Vec::new(), 0);
         self.disk.scan(ARCHIVE, from..disk::ALL_KEYS.end, &mut |key, value| {
             bytes += key.len() + value.len();
@@ -197,6 +200,23 @@ impl Archive {
             if bytes < bytes_soft { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         Ok(pieces)
+    }
+
+    /// Looks at the records that these pieces make: damage must not be handed on. One that is just being written
+    /// or dropped looks like it; so what is suspect is read again once everything queued is on disk.
+    pub(crate) async fn check(&self, pieces: &[Piece]) -> io::Result<()> {
+        let suspects: Vec<Vec<u8>> =
+            records(pieces)?.into_iter().filter(|(_, sound)| !sound).map(|(key, _)| key).collect();
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        self.sync().await?;
+        for key in suspects {
+            if let Some(record) = disk::join_pieces(&*self.disk, ARCHIVE, &key)? {
+                codec::unwrap(Kind::Archived, &record).map_err(|e| e.at(format!("tree {ARCHIVE}, key {key:02x?}")))?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether another replica's records came in and were not swept yet.
@@ -230,6 +250,26 @@ impl ArchiveWriter {
         self.0.shrunk.notify_waiters();
         Ok(bytes)
     }
+}
+
+/// The keys of the records that these pieces make, and whether each is sound.
+fn records(pieces: &[Piece]) -> io::Result<Vec<(Vec<u8>, bool)>> {
+    let (mut records, mut rest) = (Vec::new(), pieces);
+    while let Some((first, _)) = rest.first() {
+        let (key, _) = disk::split_piece_key(first)?;
+        let of_record = |(piece, _): &Piece| disk::split_piece_key(piece).is_ok_and(|(other, _)| other == key);
+        let (record, others) = rest.split_at(rest.iter().take_while(|piece| of_record(piece)).count());
+        let bytes: Vec<u8> = record.iter().flat_map(|(_, bytes)| bytes).copied().collect();
+        records.push((key.to_vec(), codec::unwrap(Kind::Archived, &bytes).is_ok()));
+        rest = others;
+    }
+    Ok(records)
+}
+
+/// Where the last record of these pieces begins; it may go on after them.
+pub(crate) fn last_record(pieces: &[Piece]) -> usize {
+    let begins = |(key, _): &Piece| disk::split_piece_key(key).is_ok_and(|(_, number)| number == 0);
+    pieces.iter().rposition(begins).unwrap_or(0)
 }
 
 fn put(disk: &dyn Disk, key: ArchiveKey, value: &[u8]) -> io::Result<usize> {

@@ -9,6 +9,7 @@
 
 use std::io;
 
+use quorate_types::{Bug, is_planted};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -170,7 +171,7 @@ pub(crate) fn unwrap(kind: Kind, record: &[u8]) -> Result<&[u8], CodecError> {
         return Err(CodecError::Incomplete { wanted, found: payload.len() });
     }
     let crc = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
-    if payload.len() > wanted || checksum(&header[..8], payload) != crc {
+    if payload.len() > wanted || (checksum(&header[..8], payload) != crc && !is_planted(Bug::ChecksumIgnored)) {
         return Err(CodecError::Checksum);
     }
     Ok(payload)

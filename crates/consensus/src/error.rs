@@ -125,6 +125,11 @@ pub enum FatalError {
     #[error("storage failed: {0}")]
     Storage(String),
     #[error(
+        "{detail}. This replica can't be repaired: remove it (`quorate cluster remove {id}`) and add it, with an empty \
+         folder, under a new id"
+    )]
+    Damaged { id: ReplicaId, detail: String },
+    #[error(
         "replica {0} was a member with another data folder; its vote and log are gone, so it must not come back \
          under this id: remove it (`quorate cluster remove {0}`) and add it under a new id"
     )]

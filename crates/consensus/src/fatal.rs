@@ -1,7 +1,9 @@
 //! The one way in which a replica gives up: the first reason is kept, and whoever waits learns it.
 
+use std::io;
 use std::sync::Arc;
 
+use quorate_types::ReplicaId;
 use tokio::sync::watch;
 
 use crate::error::FatalError;
@@ -24,6 +26,13 @@ impl Fatal {
             *reason = Some(error);
             true
         });
+    }
+
+    /// Reports an error if it speaks of damage.
+    pub(crate) fn report_damage(&self, id: ReplicaId, error: &io::Error) {
+        if error.kind() == io::ErrorKind::InvalidData {
+            self.report(FatalError::Damaged { id, detail: error.to_string() });
+        }
     }
 
     /// Waits until there is a reason.

@@ -132,6 +132,17 @@ impl Handle {
         Box::pin(self.0.proposer.propose(command)).await
     }
 
+    /// Whether new jobs are taken: of this replica's clients and, while it leads, of everybody's. Refused ones
+    /// are answered as overloaded; all other commands are taken in any case.
+    pub fn admit_jobs(&self, admitted: bool) {
+        self.0.proposer.batcher.admission().set(admitted);
+    }
+
+    /// Whether a new job would be refused as too much: to be asked before anything is done for it.
+    pub fn refuses_jobs(&self) -> bool {
+        self.0.proposer.refuses_jobs()
+    }
+
     /// Proposes commands if this replica leads in `term`, and else does nothing. They share an entry, as
     /// far as they fit. Not deduplicated: an unknown outcome is for the caller to look up in the state.
     pub async fn propose_as_leader(&self, term: u64, commands: Vec<Command>) -> Result<Vec<Outcome>, ProposeError> {
@@ -235,7 +246,11 @@ impl Handle {
     /// Reads a record of the archive.
     pub async fn archived(&self, key: ArchiveKey) -> Result<Option<Vec<u8>>, ArchiveError> {
         let archive = self.0.archive.clone();
-        Ok(host::blocking(move || archive.read(key)).await?)
+        let read = host::blocking(move || archive.read(key)).await;
+        if let Err(error) = &read {
+            self.0.fatal.report_damage(self.0.id, error);
+        }
+        Ok(read?)
     }
 
     /// Resolves when this replica can't go on: the process has to exit.

@@ -5,8 +5,9 @@
 //! `snapshot/` holds the state in files; `codec` is how all of it is encoded; `storage` and `identity`
 //! open the folder. `machine` applies entries. `propose/` brings commands into the log, `read` makes
 //! reads linearizable, `freshness` says how stale a replica is, `membership` changes who takes part, `naming`
-//! gives cluster and folders their names. `transport/` is how replicas talk. `host` is what they take from their machine, and
-//! what a simulation replaces; `runtime` is openraft's view of it.
+//! gives cluster and folders their names, `vigil` notices the death of the leader's process. `transport/` is how
+//! replicas talk. `host` is what they take from their machine, and what a simulation replaces; `runtime` is
+//! openraft's view of it.
 //!
 //! Invariants:
 //! - openraft hears that something is stored only after `fdatasync` of the database file returned.
@@ -47,6 +48,7 @@ mod start;
 mod storage;
 mod transport;
 mod type_config;
+mod vigil;
 
 pub use crate::error::{ArchiveError, CallError, FatalError, MembershipError, ProposeError, ReadError, StartError};
 pub use crate::handle::{Handle, MemberStatus, Role, Status};

@@ -174,7 +174,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let load = move || {
             // The file becomes a snapshot of ours only now: raft has removed what contradicts it.
             let file = snapshots.take_in(snapshot, &expected)?;
-            file::read(&file.path)
+            file::read(&*snapshots.files, &file.path)
         };
         let (meta, state) = host::blocking(load).await?;
         self.state = state;

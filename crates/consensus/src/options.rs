@@ -107,7 +107,7 @@ pub struct Limits {
     pub queued_proposal_bytes: usize,
     /// The largest frame a peer may send; a few of them fit into memory at once.
     pub peer_frame_bytes_max: usize,
-    /// Inbound peer connections: six purposes, a dozen peers, and room for reconnects.
+    /// Inbound peer connections: seven purposes, a dozen peers, and room for reconnects.
     pub peer_connections: usize,
     /// Inbound connections that have not shaken hands yet. They have no part in `peer_connections`, and when
     /// there are too many, the one that came first goes: a stranger's silence keeps no member out.

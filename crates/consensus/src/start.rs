@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::archive::{Archive, Overlay};
 use crate::clock::LeaderClock;
-use crate::disk::Disk;
+use crate::disk::{Disk, Files};
 use crate::error::{FatalError, StartError};
 use crate::fatal::Fatal;
 use crate::freshness::Freshness;
@@ -36,6 +36,7 @@ use crate::transport::link::Links;
 use crate::transport::network::Network;
 use crate::transport::server::{CallHandler, Server};
 use crate::type_config::Raft;
+use crate::vigil::Vigil;
 
 /// Starts a replica on its data folder.
 pub async fn start(options: Options) -> Result<Handle, StartError> {
@@ -44,11 +45,11 @@ pub async fn start(options: Options) -> Result<Handle, StartError> {
     Box::pin(run(options, storage)).await
 }
 
-/// Starts a replica on another kind of disk: the seam for simulated ones. Snapshots and the lock are files
-/// in the data folder all the same.
-pub async fn start_on(options: Options, disk: Arc<dyn Disk>) -> Result<Handle, StartError> {
+/// Starts a replica on another kind of disk: the seam for simulated ones. The lock is a file in the data folder
+/// all the same.
+pub async fn start_on(options: Options, disk: Arc<dyn Disk>, files: Arc<dyn Files>) -> Result<Handle, StartError> {
     let folder = folder(&options);
-    let storage = blocking(move || folder.open_disk(disk)).await?;
+    let storage = blocking(move || folder.open_disk(disk, files)).await?;
     Box::pin(run(options, storage)).await
 }
 
@@ -176,6 +177,7 @@ impl Peers {
             fatal: storage.fatal.clone(),
             limits: options.limits,
             estranged: Mutex::default(),
+            met: Mutex::default(),
         });
         let links = Links::new(local.clone(), tasks.tracker.clone(), tasks.stop.clone());
         Self { local, links }
@@ -196,7 +198,7 @@ async fn start_raft(
         snapshots: storage.snapshots.clone(),
         snapshot_log_bytes: options.limits.snapshot_log_bytes,
     });
-    let network = Network { local, links, archive };
+    let network = Network { local, links, archive, files: storage.snapshots.files.clone() };
     let raft = Raft::new(options.id.0, Arc::new(config), network, storage.log.clone(), machine).await;
     raft.map_err(|e| StartError::Raft(e.to_string()))
 }
@@ -282,6 +284,8 @@ impl Services {
             leadership: self.leaders.leadership.subscribe(),
         };
         tasks.spawn(naming.run());
+        let routes = self.leaders.routes.subscribe();
+        tasks.spawn(Vigil { local: peers.local.clone(), raft: self.raft.clone(), routes }.run());
         tasks.spawn(take_due_snapshots(self.raft.clone(), peers.local.published.clone()));
         tasks.spawn(watch_raft(self.raft.clone(), storage.fatal.clone()));
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use quorate_types::ReplicaId;
 
-use crate::disk::{self, Disk, SledDisk};
+use crate::disk::{self, Disk, Files, HostFiles, SledDisk};
 use crate::error::StartError;
 use crate::identity::{self, Identity};
 use crate::log::{LogShared, LogStore, Watermark};
@@ -29,7 +29,7 @@ pub(crate) struct Folder {
 pub(crate) struct Storage {
     pub(crate) lock: File,
     pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) watermark: Option<Watermark>,
+    pub(crate) watermark: Watermark,
     pub(crate) identity: Identity,
     pub(crate) log: LogShared,
     pub(crate) snapshots: Snapshots,
@@ -41,15 +41,13 @@ impl Folder {
         let lock = self.create()?;
         let database = SledDisk::open(&self.dir.join("db"), self.limits.page_cache_bytes);
         let disk: Arc<dyn Disk> = Arc::new(database.map_err(|e| identity::failed(self, e))?);
-        let watermark = Watermark::open(&LogStore::watermark_path(&self.dir));
-        let watermark = watermark.map_err(|e| identity::failed(self, e))?;
-        self.open_on(disk, Some(watermark), lock)
+        self.open_on(disk, Arc::new(HostFiles), lock)
     }
 
-    /// The same on another kind of disk; the folder holds the snapshots.
-    pub(crate) fn open_disk(&self, disk: Arc<dyn Disk>) -> Result<Storage, StartError> {
+    /// The same on another kind of disk; only the lock is in the folder.
+    pub(crate) fn open_disk(&self, disk: Arc<dyn Disk>, files: Arc<dyn Files>) -> Result<Storage, StartError> {
         let lock = self.create()?;
-        self.open_on(disk, None, lock)
+        self.open_on(disk, files, lock)
     }
 
     fn create(&self) -> Result<File, StartError> {
@@ -62,12 +60,13 @@ impl Folder {
         Ok(lock)
     }
 
-    fn open_on(&self, disk: Arc<dyn Disk>, watermark: Option<Watermark>, lock: File) -> Result<Storage, StartError> {
+    fn open_on(&self, disk: Arc<dyn Disk>, files: Arc<dyn Files>, lock: File) -> Result<Storage, StartError> {
+        let failed = |error| identity::failed(self, error);
+        let watermark = Watermark::open(&*files, &LogStore::watermark_path(&self.dir)).map_err(failed)?;
         let identity = Identity::open(&*disk, self)?;
-        let log = LogShared::open(&*disk, watermark.as_ref(), &self.limits);
-        let log = log.map_err(|e| identity::failed(self, e))?;
-        let snapshots = Snapshots::open(&self.dir.join("snapshots")).map_err(|e| identity::failed(self, e))?;
-        disk::sync_folder(&self.dir).map_err(|e| identity::failed(self, e))?;
+        let log = LogShared::open(&*disk, &watermark, &self.limits).map_err(failed)?;
+        let snapshots = Snapshots::open(files, &self.dir.join("snapshots")).map_err(failed)?;
+        snapshots.files.sync_folder(&self.dir).map_err(failed)?;
         Ok(Storage { lock, disk, watermark, identity, log, snapshots })
     }
 }

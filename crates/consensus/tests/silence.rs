@@ -1,5 +1,5 @@
-//! A leader that goes silent without closing anything, as after a power cut or SIGSTOP: its kernel still
-//! takes bytes, and nothing answers.
+//! A leader that goes silent without closing anything, as after a power cut or SIGSTOP (its kernel still takes
+//! bytes, and nothing answers), and one whose process dies.
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod harness;
@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use harness::{Replica, addresses, eventually, submit};
-use quorate_consensus::{Handle, Limits, Start};
+use quorate_consensus::{Handle, Limits, Start, Timing};
 use tokio::runtime::{Builder, Runtime};
 
 /// Replicas with threads of their own.
@@ -17,7 +17,12 @@ struct Threads(Vec<(Replica, Runtime)>);
 
 impl Threads {
     fn start(threads_each: usize) -> Self {
+        Self::start_with(threads_each, harness::timing())
+    }
+
+    fn start_with(threads_each: usize, timing: Timing) -> Self {
         let mut replicas: Vec<_> = (1..=3).map(Replica::new).collect();
+        replicas.iter_mut().for_each(|replica| replica.timing = timing);
         let members: BTreeMap<_, _> = replicas.iter().map(|r| (r.id, addresses(r.address))).collect();
         let start = |replica: &mut Replica| {
             let runtime = Builder::new_multi_thread().worker_threads(threads_each).enable_all().build().unwrap();
@@ -44,6 +49,13 @@ impl Threads {
         });
         frozen.recv().unwrap();
         release
+    }
+
+    /// Ends a replica as -9 does: its host closes its connections and refuses others.
+    fn kill(&mut self, at: usize) {
+        let (mut replica, runtime) = self.0.remove(at);
+        runtime.block_on(replica.halt());
+        runtime.shutdown_timeout(Duration::from_secs(5));
     }
 
     fn shutdown(self) {
@@ -95,6 +107,31 @@ fn a_silent_leader_is_forgotten_as_soon_as_there_is_another() {
         assert_eq!(jobs, 42, "each proposal was applied once");
         drop(frozen);
     });
+    cluster.shutdown();
+}
+
+#[test]
+fn a_dead_leader_is_not_waited_for() {
+    let election_min = Duration::from_secs(6);
+    let timing = Timing { election_min, election_max: Duration::from_secs(10), ..harness::timing() };
+    let mut cluster = Threads::start_with(2, timing);
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let leading = async |cluster: &Threads| {
+        eventually("there is a leader", || cluster.leading().is_some()).await;
+        let leader = cluster.leading().unwrap();
+        for (replica, _) in &cluster.0 {
+            replica.handle().propose(submit(10)).await.unwrap();
+        }
+        leader
+    };
+    let leader = runtime.block_on(leading(&cluster));
+    // The vigils' connections stand once the followers have followed for a moment: they are dialled at once.
+    runtime.block_on(async { tokio::time::sleep(Duration::from_millis(500)).await });
+    let killed = Instant::now();
+    cluster.kill(leader);
+    runtime.block_on(leading(&cluster));
+    let waited = killed.elapsed();
+    assert!(waited < election_min / 2, "it was waited for: {waited:?}");
     cluster.shutdown();
 }
 

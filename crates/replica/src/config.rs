@@ -10,6 +10,8 @@ use quorate_types::limits::{OUTPUT_TAIL_BYTES_DEFAULT, OUTPUT_TAIL_BYTES_MAX};
 use quorate_types::{ReplicaId, Span};
 use serde::{Deserialize, Serialize};
 
+use crate::memory::Budget;
+
 /// Every setting of `quorate serve`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -46,6 +48,8 @@ pub struct Config {
     pub lease_ttl: Span,
     /// How much of the end of each output stream the cluster keeps, in bytes: 0 to 1 MiB.
     pub output_tail_bytes: u32,
+    /// What the process may take of the machine's memory, `4GiB`; near it, new jobs are refused.
+    pub memory_budget: Option<String>,
     /// The leader's heartbeat to the other replicas.
     pub heartbeat: Span,
     /// A follower that hears nothing for between `election_min` and `election_max` asks for an election.
@@ -74,6 +78,7 @@ impl Default for Config {
             insecure: false,
             lease_ttl: Span::from_secs(10),
             output_tail_bytes: OUTPUT_TAIL_BYTES_DEFAULT as u32,
+            memory_budget: None,
             heartbeat: timing.heartbeat.into(),
             election_min: timing.election_min.into(),
             election_max: timing.election_max.into(),
@@ -96,6 +101,7 @@ impl Config {
         );
         ensure!(self.election_min.0 >= 3 * self.heartbeat.0, "election_min must be at least three heartbeats");
         ensure!(self.election_max > self.election_min, "election_max must be above election_min");
+        self.memory_budget()?;
         self.token = token("token", self.token.take(), self.token_file.as_deref())?;
         self.peer_token = token("peer token", self.peer_token.take(), self.peer_token_file.as_deref())?;
         if !self.insecure {
@@ -103,6 +109,14 @@ impl Config {
             refuse_open("peer", &self.peer, self.peer_token.is_some())?;
         }
         Ok(self)
+    }
+
+    /// The budget that was set, or else most of what the machine or the process's control group has.
+    pub(crate) fn memory_budget(&self) -> anyhow::Result<Budget> {
+        match &self.memory_budget {
+            Some(text) => Budget::parse(text).context("memory_budget"),
+            None => Ok(Budget::of_host()),
+        }
     }
 
     /// How the first start of an empty folder goes.

@@ -1,10 +1,10 @@
 //! A replica: the process that serves HTTP, leads when it is elected, and talks to workers.
 //!
-//! Layout: `config` (every setting) and `run` (start and shutdown); `node` (what works behind the listeners);
+//! Layout: `config` (every setting) and `run` (start and shutdown); `raft_runtime` (raft's own threads); `node` (what works behind the listeners);
 //! `api/` (the HTTP routes); `leader/` (the duties of the leader: liveness, timers, placement); `sessions/` (the
 //! workers' connections and the relay of their heartbeats); `events/` (the history that `/v1/events` serves);
 //! `feed` (what comes out of apply) and `waiters` (long polls); `calls` (what replicas ask each other); `limits`
-//! (every bound); `telemetry`.
+//! (every bound) and `memory` (the budget of all of them together); `telemetry`.
 //!
 //! Invariants: a write is answered only after `consensus` committed it; a read goes through a barrier
 //! unless it asks for `stale`; what decides is sans-IO (`leader::duties`, `sessions::desk`) and what waits is
@@ -23,12 +23,15 @@ mod fuzz;
 mod fuzz_json;
 mod leader;
 mod limits;
+mod memory;
 mod node;
+mod raft_runtime;
 mod run;
 mod sessions;
 mod telemetry;
 mod waiters;
 
 pub use feed::Feed;
+pub use memory::Budget;
 pub use node::{Node, Settings};
 pub use run::run;

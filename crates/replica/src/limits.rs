@@ -6,6 +6,8 @@ use quorate_types::limits::JOB_BYTES_MAX;
 
 /// Bytes of a request's body, and of one line of an NDJSON submission.
 pub(crate) const BODY_BYTES_MAX: usize = JOB_BYTES_MAX;
+/// Bytes of a host in the address of a replica that joins: names of the DNS have 253 at the most.
+pub(crate) const HOST_BYTES_MAX: usize = 255;
 /// Open HTTP connections; the next one is closed at once. Idle ones cost about 10 KiB each. A connection that
 /// became a worker's session counts there, so that no number of workers keeps clients and probes out.
 pub(crate) const CONNECTIONS_MAX: usize = 20_000;
@@ -18,8 +20,19 @@ pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take nothing of its answer.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection that is silent for so long is asked by the kernel whether its client is still there, and then so
+/// often; one that does not answer within `WRITE_TIMEOUT` is closed. Otherwise the places of clients that
+/// vanished while they watched would be lost for ever.
+pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Bytes of a request's head, and of what waits in one connection to be read or written: all connections
+/// together may have so much. Room for any honest client, with a path and query of 65,534 bytes.
+pub(crate) const CONNECTION_BYTES_MAX: usize = 80 << 10;
 /// Lines of one NDJSON submission that are under way at once.
 pub(crate) const BULK_IN_FLIGHT: usize = 256;
+/// How long a line waits while there is too much to do, and how long between two tries of one stream.
+pub(crate) const BULK_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const BULK_PAUSE: Duration = Duration::from_millis(50);
 /// The longest `?wait=`.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(300);
 /// How long a read waits for its index or for a leader.
@@ -35,12 +48,21 @@ pub(crate) const SCAN_COST_ARCHIVED: usize = 10;
 pub(crate) const ELEMENTS_LOOKED_AT_MAX: usize = 100_000;
 /// Bytes of request bodies that are being read or proposed, in all; beyond it requests are answered 429.
 pub(crate) const BODIES_BYTES_MAX: usize = 256 << 20;
+/// What the kernel keeps of an answer on its way, for one connection. Left alone it keeps 4 MiB, and a few hundred
+/// clients that read nothing would take what it has for all connections, those between the replicas included.
+pub(crate) const SEND_BUFFER_BYTES_MAX: usize = 256 << 10;
+/// Bodies up to this are read even if there is too much to do: that keeps their connections.
+pub(crate) const BODY_BYTES_SMALL: u64 = 64 << 10;
+/// Bytes of large answers that are not yet sent, in all; beyond it requests for more are answered 429.
+pub(crate) const ANSWERS_BYTES_MAX: usize = 256 << 20;
+/// Smaller ones do not count: all connections together could hold no more than that many of them.
+pub(crate) const ANSWER_BYTES_SMALL: usize = 64 << 10;
 /// Digests that are computed at once: each walks the whole state.
 pub(crate) const DIGESTS_MAX: usize = 1;
 /// Events in memory for `/v1/events`: about 40 MiB; older ones are answered 410.
 pub(crate) const EVENTS_MAX: usize = 200_000;
-/// Events that one stream takes at a time.
-pub(crate) const EVENTS_PER_READ: usize = 512;
+/// Events that one stream takes at a time: some 40 KiB, which a client that reads nothing keeps in memory.
+pub(crate) const EVENTS_PER_READ: usize = 128;
 /// A comment keeps idle event streams alive through proxies.
 pub(crate) const EVENTS_KEEPALIVE: Duration = Duration::from_secs(15);
 /// Notices that wait for one worker's session; beyond it the session sends the whole truth instead.

@@ -17,6 +17,7 @@ use crate::api::{self, App};
 use crate::calls::{Answer, Call, decode, encode};
 use crate::feed::Feed;
 use crate::leader::Leader;
+use crate::memory::Budget;
 use crate::sessions::{self, Host, Relay};
 
 /// Between tries to announce.
@@ -33,6 +34,8 @@ pub struct Settings {
     pub lease_ttl: Span,
     /// How much of the end of each output stream the cluster keeps.
     pub output_tail_bytes: u32,
+    /// What the process may take; none: not looked at.
+    pub memory_budget: Option<Budget>,
 }
 
 /// A replica at work; its listeners are somebody else's business.
@@ -75,7 +78,7 @@ impl Node {
             metrics,
             peers: api::peer_client(),
             shutdown: stop.clone(),
-            room: api::Room::default(),
+            room: api::Room::new(settings.memory_budget),
         };
         Self { app, background }
     }

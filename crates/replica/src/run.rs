@@ -14,7 +14,9 @@ use crate::api;
 use crate::config::Config;
 use crate::feed::Feed;
 use crate::limits::SHUTDOWN_WAIT;
+use crate::memory;
 use crate::node::{Node, Settings};
+use crate::raft_runtime::RaftRuntime;
 use crate::telemetry;
 
 /// A handover takes a few milliseconds, or does not happen.
@@ -29,13 +31,16 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let config = config.checked()?;
     let http = TcpListener::bind(&config.http).await.with_context(|| format!("listen for HTTP on {}", config.http))?;
-    let peer = TcpListener::bind(&config.peer).await.with_context(|| format!("listen for peers on {}", config.peer))?;
+    let budget = config.memory_budget()?;
+    let raft = RaftRuntime::start().context("start the threads of raft")?;
+    let peer = raft.run(TcpListener::bind(config.peer.clone())).await;
+    let peer = peer.with_context(|| format!("listen for peers on {}", config.peer))?;
     let advertise = Addresses {
         http: advertised(config.advertise_http.as_deref(), &config.http, &http)?,
         peer: advertised(config.advertise_peer.as_deref(), &config.peer, &peer)?,
     };
     let feed = Feed::new();
-    let handle = quorate_consensus::start(Options {
+    let options = Options {
         id: ReplicaId(config.id),
         dir: config.data.clone(),
         listener: Box::new(peer),
@@ -44,11 +49,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         start: config.start(&advertise)?,
         token: config.peer_token.clone(),
         timing: config.timing(),
-        limits: Limits { snapshot_entries: config.snapshot_entries, ..Limits::default() },
+        limits: budget.limits(Limits { snapshot_entries: config.snapshot_entries, ..Limits::default() }),
         observer: feed.observer(),
-    })
-    .await
-    .with_context(|| format!("start replica {} on {}", config.id, config.data.display()))?;
+    };
+    let handle = raft.run(quorate_consensus::start(options)).await;
+    let handle = handle.with_context(|| format!("start replica {} on {}", config.id, config.data.display()))?;
     info!(replica = config.id, http = %advertise.http, peer = %advertise.peer, "replica started");
 
     let stop = shutdown.child_token();
@@ -57,7 +62,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         token: config.token.clone(),
         lease_ttl: config.lease_ttl,
         output_tail_bytes: config.output_tail_bytes,
+        memory_budget: Some(budget),
     };
+    let memory = tokio::spawn(memory::watch(budget, handle.clone()));
     let node = Node::start(&handle, &feed, settings, telemetry::install(), &stop);
     let joining = join(handle.clone(), config.clone(), advertise, stop.clone());
     let server = tokio::spawn(api::serve(node.app(), http, stop.clone()));
@@ -77,6 +84,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         warn!(replica = config.id, "some connections did not end in time");
     }
     node.abort();
+    memory.abort();
     handle.shutdown().await;
     if ended.is_err() {
         // Dropped, the database would write and sync once more, and panic if that failed. A disk that has failed is

@@ -11,12 +11,16 @@ use serde_json::json;
 
 use crate::chance::Chance;
 use crate::history::{Begun, History, Violation};
+use crate::keyed::{Answered, Call, Made, Ticket, Verb};
+use crate::physical::Program;
 use crate::replica::Answer;
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// So many of the last jobs are the recent ones.
 const RECENT: usize = 3;
+/// How often a client takes an interest in what another one submitted.
+const OTHERS_PERMILLE: u32 = 250;
 const THINK_MIN: Duration = Duration::from_millis(20);
 const THINK_MAX: Duration = Duration::from_millis(900);
 
@@ -25,10 +29,7 @@ const THINK_MAX: Duration = Duration::from_millis(900);
 enum What {
     Submit { key: String, body: String },
     Read { job: JobId, stale: bool },
-    Cancel { job: JobId },
-    Pause { job: JobId },
-    Resume { job: JobId },
-    Retry { job: JobId },
+    Edit { job: JobId, verb: Verb },
     Reassign { job: JobId, task: &'static str },
 }
 
@@ -38,6 +39,8 @@ struct Operation {
     begun: Begun,
     /// The number of the request that is under way.
     request: Option<u64>,
+    /// Where that request stands in the history of its job.
+    ticket: Option<Ticket>,
     /// When to give it up, or when to try again.
     until: Duration,
 }
@@ -51,6 +54,10 @@ pub(crate) struct Counts {
     pub(crate) refused: u64,
     pub(crate) unknown: u64,
     pub(crate) events: u64,
+    /// What operators have done to the membership.
+    pub(crate) changes: u64,
+    /// Replicas that noticed damage, and stopped.
+    pub(crate) noticed: u64,
 }
 
 pub(crate) struct Client {
@@ -82,7 +89,7 @@ impl Client {
     pub(crate) fn on_time(
         &mut self,
         now: Duration,
-        history: &History,
+        history: &mut History,
         counts: &mut Counts,
         next_request: &mut u64,
         submits: bool,
@@ -93,34 +100,39 @@ impl Client {
                 if operation.request.take().is_some() {
                     counts.unknown += 1;
                 }
+                operation.leave_open(history);
             }
             None if now < self.idle_until || !submits => return None,
             None => {
-                let what = self.choose();
-                let job = what.job();
-                let begun = history.begin(job);
-                self.operation = Some(Operation { what, begun, request: None, until: now });
+                let what = self.choose(history);
+                let begun = history.begin(what.job());
+                self.operation = Some(Operation { what, begun, request: None, ticket: None, until: now });
             }
         }
         let operation = self.operation.as_mut()?;
         *next_request += 1;
         operation.request = Some(*next_request);
+        operation.ticket = operation.what.begin(history);
         operation.until = now + PATIENCE;
         Some(Send { request: operation.what.request(), number: *next_request })
     }
 
-    fn choose(&mut self) -> What {
+    fn choose(&mut self, history: &History) -> What {
         // Mostly a recent one: that is where something goes on.
         let recent = self.mine.len().saturating_sub(RECENT);
         let among = if self.chance.permille(800) { &self.mine[recent..] } else { &self.mine[..] };
-        let job = self.chance.pick(among).copied();
+        let job = if self.chance.permille(OTHERS_PERMILLE) {
+            self.chance.pick(&history.newest_jobs(2 * RECENT)).copied()
+        } else {
+            self.chance.pick(among).copied()
+        };
         match (self.chance.below(100), job) {
             (40..75, Some(job)) => What::Read { job, stale: false },
             (75..82, Some(job)) => What::Read { job, stale: true },
-            (82..86, Some(job)) => What::Cancel { job },
-            (86..91, Some(job)) => What::Pause { job },
-            (91..94, Some(job)) => What::Resume { job },
-            (94..97, Some(job)) => What::Retry { job },
+            (82..86, Some(job)) => What::Edit { job, verb: Verb::Cancel },
+            (86..91, Some(job)) => What::Edit { job, verb: Verb::Pause },
+            (91..94, Some(job)) => What::Edit { job, verb: Verb::Resume },
+            (94..97, Some(job)) => What::Edit { job, verb: Verb::Retry },
             (97.., Some(job)) => {
                 let task = self.chance.pick(&["a", "many", "first", "slow"]).copied().unwrap_or("a");
                 What::Reassign { job, task }
@@ -133,30 +145,34 @@ impl Client {
         }
     }
 
-    /// A job of a chosen shape: `run MILLISECONDS EXIT_CODE` is what simulated workers execute.
+    /// A job of a chosen shape; what it runs are [`Program`]s.
     fn job(&mut self, name: &str) -> String {
-        let command = |chance: &mut Chance| {
+        let command = |chance: &mut Chance, task: &str, needs: &[&str]| {
             let fails = chance.permille(60);
             // Some outlast a lease.
             let millis = if chance.permille(120) { 3_000 + chance.below(6_000) } else { 1 + chance.below(1_200) };
-            json!(["run", millis.to_string(), if fails { "1" } else { "0" }])
+            let needs = needs.iter().map(|need| ((*need).to_owned(), 1)).collect();
+            Program { millis: millis as u64, code: i32::from(fails), task: task.to_owned(), needs }.to_argv()
         };
         let chance = &mut self.chance;
         let retries = chance.below(3);
         let resources = json!({"cpu": 0.1 + chance.below(20) as f64 / 10.0});
         let job = match chance.below(4) {
             0 => json!({"name": name, "tasks": [
-                {"name": "a", "command": command(chance), "retries": retries, "resources": resources}]}),
+                {"name": "a", "command": command(chance, "a", &[]), "retries": retries, "resources": resources}]}),
             1 => json!({"name": name, "priority": chance.below(100), "tasks": [
-                {"name": "many", "command": command(chance), "count": chance.below(12) + 2, "resources": resources}]}),
+                {"name": "many", "command": command(chance, "many", &[]), "count": chance.below(12) + 2,
+                 "resources": resources}]}),
             2 => json!({"name": name, "on_failure": "continue", "tasks": [
-                {"name": "first", "command": command(chance)},
-                {"name": "left", "command": command(chance), "needs": ["first"], "retries": retries},
-                {"name": "right", "command": command(chance), "needs": ["first"], "resources": resources},
-                {"name": "last", "command": command(chance), "needs": ["left", "right"]}]}),
+                {"name": "first", "command": command(chance, "first", &[])},
+                {"name": "left", "command": command(chance, "left", &["first"]), "needs": ["first"], "retries": retries},
+                {"name": "right", "command": command(chance, "right", &["first"]), "needs": ["first"],
+                 "resources": resources},
+                {"name": "last", "command": command(chance, "last", &["left", "right"]), "needs": ["left", "right"]}]}),
             _ => json!({"name": name, "tasks": [
-                {"name": "slow", "command": command(chance), "timeout": "2s", "grace": "100ms", "retries": retries},
-                {"name": "after", "command": command(chance), "needs": ["slow"], "count": 2}]}),
+                {"name": "slow", "command": command(chance, "slow", &[]), "timeout": "2s", "grace": "100ms",
+                 "retries": retries},
+                {"name": "after", "command": command(chance, "after", &["slow"]), "needs": ["slow"], "count": 2}]}),
         };
         job.to_string()
     }
@@ -173,26 +189,38 @@ impl Client {
         if self.operation.as_ref().is_none_or(|operation| operation.request != Some(number)) {
             return Ok(());
         }
-        if matches!(answer.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        let refused = matches!(answer.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        // A damaged replica may say that it can't read what it has.
+        if refused || (answer.status == StatusCode::INTERNAL_SERVER_ERROR && answer.damaged) {
             counts.refused += 1;
             if let Some(operation) = &mut self.operation {
                 operation.request = None;
+                // Every other refusal says that nothing was written.
+                if code(answer).as_deref() == Some("outcome_unknown") {
+                    operation.leave_open(history);
+                }
                 operation.until = now + self.chance.between(THINK_MIN, THINK_MAX);
             }
             return Ok(());
         }
-        let Some(operation) = self.operation.take() else { return Ok(()) };
+        let Some(mut operation) = self.operation.take() else { return Ok(()) };
         self.idle_until = now + self.chance.between(THINK_MIN, THINK_MAX);
-        self.judge(&operation, answer, history, counts)
+        let ticket = operation.ticket.take();
+        let call = self.judge(&operation, answer, history, counts)?;
+        if let (Some(ticket), Some(call)) = (ticket, call) {
+            history.jobs.end(ticket, call);
+        }
+        Ok(())
     }
 
+    /// What the answer says, for the history of the job.
     fn judge(
         &mut self,
         operation: &Operation,
         answer: &Answer,
         history: &mut History,
         counts: &mut Counts,
-    ) -> Result<(), Violation> {
+    ) -> Result<Option<Call>, Violation> {
         let told = || format!("{:?} was answered {} {}", operation.what, answer.status, text(answer));
         match &operation.what {
             What::Submit { key, .. } => {
@@ -200,42 +228,74 @@ impl Client {
                 history.on_accepted(key, submitted.id, submitted.index)?;
                 counts.accepted += 1;
                 self.mine.push(submitted.id);
+                let made = Made { job: submitted.id, existing: answer.status == StatusCode::OK };
+                Ok(Some(Call::Submit { made: Some(made) }))
             }
-            What::Read { job, stale } => {
+            What::Read { stale: true, .. } => {
                 counts.reads += 1;
-                if *stale {
-                    let says = answer.headers.contains_key("quorate-staleness-ms");
-                    return if says { Ok(()) } else { Err(format!("a stale read does not say how stale: {}", told())) };
-                }
-                let changed = match answer.status {
+                let says = answer.headers.contains_key("quorate-staleness-ms");
+                if says { Ok(None) } else { Err(format!("a stale read does not say how stale: {}", told())) }
+            }
+            What::Read { job, stale: false } => {
+                counts.reads += 1;
+                let found = match answer.status {
                     StatusCode::NOT_FOUND => None,
                     StatusCode::OK => {
                         let view: JobView = serde_json::from_slice(&answer.body).map_err(|_| told())?;
-                        Some(view.index)
+                        Some((view.state, view.index))
                     }
                     _ => return Err(told()),
                 };
-                history.on_read(&operation.begun, *job, index_of(answer).ok_or_else(told)?, changed)?;
+                let index = index_of(answer).ok_or_else(told)?;
+                history.on_read(&operation.begun, *job, index, found.map(|(_, changed)| changed))?;
+                Ok(Some(Call::Read { found }))
             }
-            What::Cancel { .. }
-            | What::Pause { .. }
-            | What::Resume { .. }
-            | What::Retry { .. }
-            | What::Reassign { .. } => match answer.status {
-                status if status.is_success() => {
-                    counts.other_writes += 1;
-                    history.on_written(index_of(answer).ok_or_else(told)?);
-                }
-                StatusCode::CONFLICT | StatusCode::NOT_FOUND => {}
-                _ => return Err(told()),
-            },
+            What::Edit { verb, .. } => {
+                let answered = Self::judge_edit(answer, history, counts).ok_or_else(told)?;
+                Ok(Some(Call::Edit { verb: *verb, answer: answered }))
+            }
+            What::Reassign { .. } => Self::judge_edit(answer, history, counts).map(|_| None).ok_or_else(told),
         }
-        Ok(())
+    }
+
+    fn judge_edit(answer: &Answer, history: &mut History, counts: &mut Counts) -> Option<Answered> {
+        match answer.status {
+            status if status.is_success() => {
+                let index = index_of(answer)?;
+                counts.other_writes += 1;
+                history.on_written(index);
+                Some(Answered::Done(index))
+            }
+            StatusCode::CONFLICT => Some(Answered::Conflict),
+            StatusCode::NOT_FOUND => Some(Answered::NoSuchJob),
+            _ => None,
+        }
+    }
+}
+
+impl Operation {
+    /// The request that was under way may still take effect.
+    fn leave_open(&mut self, history: &mut History) {
+        let Some(ticket) = self.ticket.take() else { return };
+        match self.what {
+            What::Submit { .. } => history.jobs.leave_open(ticket, Call::Submit { made: None }),
+            What::Edit { verb, .. } => {
+                history.jobs.leave_open(ticket, Call::Edit { verb, answer: Answered::Unknown });
+            }
+            // Whatever it would have seen, it changes nothing.
+            What::Read { .. } | What::Reassign { .. } => {}
+        }
     }
 }
 
 pub(crate) fn index_of(answer: &Answer) -> Option<LogIndex> {
     answer.headers.get("quorate-index")?.to_str().ok()?.parse().ok().map(LogIndex)
+}
+
+/// The stable code of a problem.
+fn code(answer: &Answer) -> Option<String> {
+    let problem: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    Some(problem["code"].as_str()?.to_owned())
 }
 
 fn text(answer: &Answer) -> String {
@@ -246,12 +306,16 @@ impl What {
     fn job(&self) -> Option<JobId> {
         match self {
             Self::Submit { .. } => None,
-            Self::Read { job, .. }
-            | Self::Cancel { job }
-            | Self::Pause { job }
-            | Self::Resume { job }
-            | Self::Retry { job }
-            | Self::Reassign { job, .. } => Some(*job),
+            Self::Read { job, .. } | Self::Edit { job, .. } | Self::Reassign { job, .. } => Some(*job),
+        }
+    }
+
+    /// A request begins; `None` where the history does not take it up.
+    fn begin(&self, history: &mut History) -> Option<Ticket> {
+        match self {
+            Self::Submit { key, .. } => Some(history.jobs.begin(key)),
+            Self::Read { job, stale: false } | Self::Edit { job, .. } => history.jobs.begin_on(*job),
+            Self::Read { .. } | Self::Reassign { .. } => None,
         }
     }
 
@@ -261,10 +325,7 @@ impl What {
             Self::Submit { .. } => (Method::POST, "/v1/jobs".to_owned()),
             Self::Read { job, stale: false } => (Method::GET, format!("/v1/jobs/{job}")),
             Self::Read { job, stale: true } => (Method::GET, format!("/v1/jobs/{job}?consistency=stale")),
-            Self::Cancel { job } => post(job, "cancel"),
-            Self::Pause { job } => post(job, "pause"),
-            Self::Resume { job } => post(job, "resume"),
-            Self::Retry { job } => post(job, "retry"),
+            Self::Edit { job, verb } => post(job, verb.path()),
             Self::Reassign { job, task } => post(job, &format!("tasks/{task}/0/reassign")),
         };
         let request = Request::builder().method(method).uri(path);

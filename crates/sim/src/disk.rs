@@ -1,4 +1,5 @@
-//! A simulated disk: what was not synced may be lost, and calls may fail.
+//! A simulated disk: what was not synced may be lost, calls may fail, and bits may change. `files` is what lies
+//! beside its trees.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,6 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quorate_consensus::disk::{Disk, Visit};
 
 use crate::chance::Chance;
+use crate::files::Folder;
+
+/// The tree of finished jobs.
+const ARCHIVE: &str = "archive";
 
 type Trees = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
@@ -44,6 +49,8 @@ pub(crate) enum Trouble {
     SyncFails,
     /// Writes fail: the disk is full.
     Full,
+    /// The process is being killed: what it still tries on its way out does not happen.
+    Frozen,
 }
 
 /// Clones are the same disk.
@@ -51,19 +58,22 @@ pub(crate) enum Trouble {
 pub(crate) struct SimDisk(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
-struct Inner {
+pub(crate) struct Inner {
     /// What a reader sees.
     visible: Trees,
     /// What is left after a power cut.
     durable: Trees,
     unsynced: Vec<Write>,
-    trouble: Trouble,
+    pub(crate) files: Folder,
+    /// A bit has changed.
+    damaged: bool,
+    pub(crate) trouble: Trouble,
     /// Something was refused since the trouble began.
     refused: bool,
 }
 
 impl SimDisk {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -93,9 +103,53 @@ impl SimDisk {
             write.apply(&mut inner.durable);
         }
         inner.visible = inner.durable.clone();
+        let lost = lost + inner.files.power_cut(chance);
         inner.trouble = Trouble::None;
         inner.refused = false;
         lost
+    }
+
+    /// The process is about to be killed.
+    pub(crate) fn freeze(&self) {
+        self.inner().trouble = Trouble::Frozen;
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.inner().damaged
+    }
+
+    /// The records of finished jobs, as they are on the disk.
+    pub(crate) fn archive(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        self.inner().visible.get(ARCHIVE).cloned().unwrap_or_default()
+    }
+
+    /// Changes one bit of what is stored, after a power cut. Says where.
+    pub(crate) fn flip_bit(&self, chance: &mut Chance) -> Option<String> {
+        let mut inner = self.inner();
+        let trees: Vec<String> =
+            inner.durable.iter().filter(|(_, tree)| !tree.is_empty()).map(|(name, _)| name.clone()).collect();
+        // One of the files, or of the trees. The archive is read seldom: it shall not be damaged as seldom.
+        let archive = trees.iter().position(|name| name == ARCHIVE).filter(|_| chance.permille(300));
+        let at = archive.unwrap_or_else(|| chance.below(trees.len() + 2));
+        let flipped = match trees.get(at) {
+            Some(name) => {
+                let Inner { durable, visible, .. } = &mut *inner;
+                let tree = durable.get_mut(name)?;
+                let keys: Vec<Vec<u8>> = tree.keys().cloned().collect();
+                let key = chance.pick(&keys)?;
+                let value = tree.get_mut(key)?;
+                let bit = chance.below(value.len() * 8);
+                *value.get_mut(bit / 8)? ^= 1 << (bit % 8);
+                visible.clone_from(durable);
+                format!("bit {bit} of {name} {key:02x?}")
+            }
+            None => {
+                let (path, bit) = inner.files.flip_bit(chance)?;
+                format!("bit {bit} of {}", path.file_name().unwrap_or_default().display())
+            }
+        };
+        inner.damaged = true;
+        Some(flipped)
     }
 
     /// The process ends, the machine goes on: what was written stays.
@@ -105,9 +159,13 @@ impl SimDisk {
 
     fn write(&self, write: Write) -> io::Result<()> {
         let mut inner = self.inner();
-        if inner.trouble == Trouble::Full {
-            inner.refused = true;
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        match inner.trouble {
+            Trouble::Frozen => return Err(io::ErrorKind::BrokenPipe.into()),
+            Trouble::Full => {
+                inner.refused = true;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Trouble::None | Trouble::SyncFails => {}
         }
         inner.unsynced.push(write.clone());
         write.apply(&mut inner.visible);
@@ -162,7 +220,8 @@ impl Disk for SimDisk {
         inner.refused |= inner.trouble != Trouble::None;
         match inner.trouble {
             Trouble::SyncFails => return Err(io::Error::other("input/output error")),
-            Trouble::Full => return Err(io::Error::from(io::ErrorKind::StorageFull)),
+            Trouble::Full => return Err(io::ErrorKind::StorageFull.into()),
+            Trouble::Frozen => return Err(io::ErrorKind::BrokenPipe.into()),
             Trouble::None => {}
         }
         for write in std::mem::take(&mut inner.unsynced) {

@@ -1,7 +1,6 @@
 //! What goes wrong, when, and for how long.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use quorate_types::{ReplicaId, Timestamp};
@@ -9,89 +8,15 @@ use quorate_types::{ReplicaId, Timestamp};
 use crate::chance::Chance;
 use crate::disk::Trouble;
 use crate::network::Host;
+use crate::node::Node;
+use crate::replica::Fate;
 use crate::worker::Worker;
 use crate::world::World;
 
-/// A kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fault {
-    /// A replica's process is killed.
-    Kill,
-    /// The leader's process is killed.
-    KillLeader,
-    /// A replica's machine loses power, and with it what was not synced.
-    PowerCut,
-    /// All of them at once.
-    PowerCutAll,
-    /// A process is stopped and goes on later.
-    Pause,
-    PauseLeader,
-    /// A replica is cut off from everybody.
-    Isolate,
-    IsolateLeader,
-    /// The leader is cut off from the other replicas, and from nobody else.
-    IsolateFromPeers,
-    /// One replica does not hear another one, which hears it.
-    OneWay,
-    /// Two replicas can't talk to each other; both can to the third.
-    Bridge,
-    /// Messages between two hosts are lost and sent again.
-    Loss,
-    SlowLink,
-    /// A wall clock jumps, forward or back, by up to a day.
-    WallClock,
-    SlowDisk,
-    /// A disk fails its syncs: the replica must stop by itself.
-    SyncFails,
-    /// A disk is full: the replica must stop by itself.
-    DiskFull,
-    /// The leader hands over.
-    Transfer,
-    /// A worker's agent is killed; its watchdog lives.
-    AgentKilled,
-    /// Agent and watchdog are killed at the same instant.
-    WorkerKilled,
-    WatchdogKilled,
-    AgentPaused,
-    WatchdogPaused,
-    /// A worker is cut off from everybody.
-    WorkerCutOff,
-}
+pub use self::kind::Fault;
 
-impl Fault {
-    pub const ALL: [Self; 24] = [
-        Self::Kill,
-        Self::KillLeader,
-        Self::PowerCut,
-        Self::PowerCutAll,
-        Self::Pause,
-        Self::PauseLeader,
-        Self::Isolate,
-        Self::IsolateLeader,
-        Self::IsolateFromPeers,
-        Self::OneWay,
-        Self::Bridge,
-        Self::Loss,
-        Self::SlowLink,
-        Self::WallClock,
-        Self::SlowDisk,
-        Self::SyncFails,
-        Self::DiskFull,
-        Self::Transfer,
-        Self::AgentKilled,
-        Self::WorkerKilled,
-        Self::WatchdogKilled,
-        Self::AgentPaused,
-        Self::WatchdogPaused,
-        Self::WorkerCutOff,
-    ];
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
+mod kind;
+mod members;
 
 const CALM_MIN: Duration = Duration::from_millis(500);
 const CALM_MAX: Duration = Duration::from_secs(12);
@@ -110,6 +35,8 @@ enum Heal {
     FastDisk(ReplicaId),
     RightClock(ReplicaId),
     Repair(ReplicaId),
+    /// Somebody looks at a replica whose disk may be damaged.
+    Inspect(ReplicaId),
     StartWorker(String),
     ResumeAgent(String),
     ResumeWatchdog(String),
@@ -222,6 +149,8 @@ impl Faults {
                 self.cut_off(world, own, world.hosts());
                 Some(())
             }
+            Fault::Replace | Fault::Grow | Fault::Shrink => self.change_members(world, fault),
+            Fault::BitFlip => self.flip_bit(world),
         }
     }
 
@@ -361,22 +290,23 @@ impl Faults {
     fn heal(&mut self, world: &mut World, heal: Heal) {
         world.trace.line(format_args!("healed: {heal:?}"));
         let right = world.wall_clock();
+        let there = |world: &World, id| world.replicas.get(&id).is_some_and(|replica| replica.fate != Fate::Gone);
         match heal {
-            Heal::Start(id) if !world.replica(id).is_up() => world.start(id),
+            Heal::Start(id) if there(world, id) && !world.replica(id).is_up() => world.start(id),
             Heal::Start(_) => {}
             Heal::Resume(id) => {
-                if let Some(node) = &mut world.replica(id).node {
+                if let Some(node) = world.replicas.get_mut(&id).and_then(|replica| replica.node.as_mut()) {
                     node.resume();
                 }
             }
             Heal::Mend(from, to) => world.network.mend(from, to),
             Heal::FastDisk(id) => {
-                if let Some(node) = &world.replica(id).node {
+                if let Some(node) = node_of(world, id) {
                     node.machine.set_slow_disk(Duration::ZERO);
                 }
             }
             Heal::RightClock(id) => {
-                if let Some(node) = &world.replica(id).node {
+                if let Some(node) = node_of(world, id) {
                     node.machine.set_wall_clock(right);
                 }
             }
@@ -384,7 +314,8 @@ impl Faults {
             Heal::StartWorker(_) => {}
             Heal::ResumeAgent(name) => world.worker(&name).0.resume_agent(),
             Heal::ResumeWatchdog(name) => world.worker(&name).0.resume_watchdog(),
-            Heal::Repair(id) => {
+            Heal::Inspect(id) => Self::inspect(world, id),
+            Heal::Repair(id) if there(world, id) => {
                 // By now it must have stopped by itself, if it wanted to write. Its machine is started again.
                 if world.replica(id).goes_on_regardless() {
                     world.complaint = Some(format!("replica {id} goes on although its disk failed"));
@@ -395,6 +326,11 @@ impl Faults {
                 self.made += 1;
                 self.heals.insert((world.now + REPAIR, self.made), Heal::Start(id));
             }
+            Heal::Repair(_) => {}
         }
     }
+}
+
+fn node_of(world: &World, id: ReplicaId) -> Option<&Node> {
+    world.replicas.get(&id)?.node.as_ref()
 }

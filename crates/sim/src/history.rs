@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use quorate_types::{JobId, LogIndex};
 
+use crate::keyed::Histories;
+
 /// A violated promise, in words.
 pub(crate) type Violation = String;
 
@@ -18,6 +20,8 @@ pub(crate) struct History {
     newest: LogIndex,
     /// The newest change that was seen of each job, in linearizable reads.
     changed: BTreeMap<JobId, LogIndex>,
+    /// Who asked for what, and was told what, job by job.
+    pub(crate) jobs: Histories,
 }
 
 /// When an operation began: what was known by then, it must see.
@@ -31,6 +35,11 @@ pub(crate) struct Begun {
 impl History {
     pub(crate) fn accepted(&self) -> &BTreeMap<String, JobId> {
         &self.accepted
+    }
+
+    /// The jobs that were accepted last.
+    pub(crate) fn newest_jobs(&self, many: usize) -> Vec<JobId> {
+        self.keys.keys().rev().take(many).copied().collect()
     }
 
     /// An operation, about `job` if it is about one, begins now.
@@ -56,6 +65,7 @@ impl History {
         }
         self.accepted.insert(key.to_owned(), job);
         self.keys.insert(job, key.to_owned());
+        self.jobs.on_accepted(key, job);
         self.newest = self.newest.max(index);
         Ok(())
     }

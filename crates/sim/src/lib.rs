@@ -2,22 +2,28 @@
 //! protocol), state, placement, leader's duties, routes, sessions and agents, on simulated machines, disks,
 //! networks and clocks. One seed is one run, to the byte.
 //!
-//! Layout: `world` (machines, time, what travels), `faults` (what goes wrong when), `client` and `history`
-//! (what clients do, and whether what they were told can be true), `replica` and `worker` (the real
-//! processes on their machines), `watchdog` (simulated, with the processes that it starts), `node`, `disk`,
+//! Layout: `world` (machines, time, what travels, operators), `faults` (what goes wrong when), `client`,
+//! `history`, `keyed` and `linear` (what clients do, and whether what they were told can be true), `replica`
+//! and `worker` (the real processes on their machines), `applied` and `physical` (what replicas agreed on, and
+//! what really ran), `watchdog` (simulated, with the processes that it starts), `node`, `disk`, `files`,
 //! `network` (the machine), `panics`, `chance` and `trace` (what makes a run one run).
 //!
 //! Invariants: nothing here asks the host for time, chance or threads; every choice comes from the seed;
 //! maps that are walked are ordered.
 
+mod applied;
 mod chance;
 mod client;
 mod disk;
 mod faults;
+mod files;
 mod history;
+mod keyed;
+mod linear;
 mod network;
 mod node;
 mod panics;
+mod physical;
 mod replica;
 mod run;
 mod shrink;

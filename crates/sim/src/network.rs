@@ -163,6 +163,28 @@ impl Network {
         }
     }
 
+    /// A process is killed: its kernel closes its connections. In an order of our own: the one in which a runtime
+    /// drops its tasks depends on what ran in this process before.
+    pub(crate) fn hang_up(&self, host: Host) {
+        let mut inner = self.inner();
+        let writing = inner.pipes.iter().filter(|(_, pipe)| pipe.from == host && !pipe.broken);
+        let writing: Vec<u64> = writing.map(|(id, _)| *id).collect();
+        for id in writing {
+            inner.send(id, Bytes::new());
+            if let Some(pipe) = inner.pipes.get_mut(&id) {
+                pipe.broken = true;
+            }
+        }
+        let Inner { pipes, dark, .. } = &mut *inner;
+        let mut writers = Vec::new();
+        for pipe in pipes.values_mut().filter(|pipe| pipe.to == host) {
+            pipe.reader_gone = !dark.contains(&host);
+            writers.extend(pipe.writer.take());
+        }
+        drop(inner);
+        writers.into_iter().for_each(Waker::wake);
+    }
+
     /// Opens a door; an earlier one of the same name is gone.
     pub(crate) fn listen(&self, host: Host, address: &str) -> Listener {
         let mut inner = self.inner();

@@ -16,13 +16,12 @@ use quorate_state::outcome as state;
 use quorate_types::{ReplicaId, Span, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use xxhash_rust::xxh3::xxh3_64;
 
+use crate::applied::Applied;
 use crate::chance::Chance;
 use crate::disk::SimDisk;
 use crate::network::{Host, Network};
 use crate::node::Node;
-use crate::world::Applied;
 
 /// An answer of the API.
 #[derive(Clone, Debug)]
@@ -30,6 +29,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// The one that answers keeps something that has changed by itself.
+    pub(crate) damaged: bool,
 }
 
 /// Answers that are ready, by request.
@@ -49,7 +50,6 @@ type Started = Arc<Mutex<Option<Result<Running, String>>>>;
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) seed: u64,
-    pub(crate) members: BTreeMap<ReplicaId, Addresses>,
     pub(crate) lease_ttl: Span,
     pub(crate) limits: Limits,
     pub(crate) timing: Timing,
@@ -65,13 +65,7 @@ struct Watching {
 
 impl Observer for Watching {
     fn applied(&self, version: &Arc<Version>, applied: state::Applied) {
-        let hash = xxh3_64(format!("{:?} {:?} {:?}", applied.time, applied.outcomes, applied.events).as_bytes());
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner).note(
-            self.replica,
-            applied.index,
-            applied.events.len() as u64,
-            hash,
-        );
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner).note(self.replica, &applied);
         self.feed.applied(version, applied);
     }
 
@@ -82,9 +76,12 @@ impl Observer for Watching {
 
 pub(crate) struct Replica {
     pub(crate) id: ReplicaId,
+    /// Where it is. Whoever takes its place takes over its addresses: that is how workers find it.
     pub(crate) host: Host,
     pub(crate) disk: SimDisk,
+    pub(crate) fate: Fate,
     setup: Setup,
+    start: Start,
     folder: PathBuf,
     network: Network,
     pub(crate) node: Option<Node>,
@@ -94,33 +91,53 @@ pub(crate) struct Replica {
     pub(crate) drift_ppm: i64,
 }
 
+/// What is to become of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Stays,
+    /// Its machine is gone.
+    Gone,
+    /// It is being removed, and has to stop by itself.
+    Leaves,
+}
+
+/// Where a replica is put, and on which machine.
+pub(crate) struct Place<'a> {
+    pub(crate) host: Host,
+    pub(crate) folder: &'a Path,
+    pub(crate) network: Network,
+    pub(crate) drift_ppm: i64,
+}
+
 impl Replica {
-    pub(crate) fn new(id: ReplicaId, setup: Setup, folder: &Path, network: Network, drift_ppm: i64) -> Self {
+    pub(crate) fn new(id: ReplicaId, setup: Setup, start: Start, place: Place<'_>) -> Self {
         Self {
             id,
-            host: id.0 as Host,
+            host: place.host,
             disk: SimDisk::default(),
+            fate: Fate::Stays,
             setup,
-            folder: folder.join(format!("replica-{id}")),
-            network,
+            start,
+            folder: place.folder.join(format!("replica-{id}")),
+            network: place.network,
             node: None,
             started: Started::default(),
             answers: Answers::default(),
             starts: 0,
-            drift_ppm,
+            drift_ppm: place.drift_ppm,
         }
     }
 
-    pub(crate) fn peer_address(id: ReplicaId) -> String {
-        format!("replica-{id}:7170")
+    pub(crate) fn peer_address(host: Host) -> String {
+        format!("replica-{host}:7170")
     }
 
-    pub(crate) fn worker_address(id: ReplicaId) -> String {
-        format!("replica-{id}:7070")
+    pub(crate) fn worker_address(host: Host) -> String {
+        format!("replica-{host}:7070")
     }
 
-    pub(crate) fn addresses(id: ReplicaId) -> Addresses {
-        Addresses { http: Self::worker_address(id), peer: Self::peer_address(id) }
+    pub(crate) fn addresses(host: Host) -> Addresses {
+        Addresses { http: Self::worker_address(host), peer: Self::peer_address(host) }
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -162,12 +179,13 @@ impl Replica {
             feed,
             disk: self.disk.clone(),
             settings: Settings {
-                advertise: Self::addresses(self.id),
+                advertise: Self::addresses(self.host),
                 token: None,
                 lease_ttl: self.setup.lease_ttl,
                 output_tail_bytes: 256,
+                memory_budget: None,
             },
-            workers: self.network.listen(self.host, &Self::worker_address(self.id)),
+            workers: self.network.listen(self.host, &Self::worker_address(self.host)),
             started: self.started.clone(),
         });
         node.enter(|runtime| runtime.spawn(run));
@@ -179,10 +197,10 @@ impl Replica {
         let options = Options {
             id: self.id,
             dir: self.folder.clone(),
-            listener: Box::new(self.network.listen(self.host, &Self::peer_address(self.id))),
+            listener: Box::new(self.network.listen(self.host, &Self::peer_address(self.host))),
             network: Arc::new(self.network.of(self.host)),
-            advertise: Self::addresses(self.id),
-            start: Start::Bootstrap(self.setup.members.clone()),
+            advertise: Self::addresses(self.host),
+            start: self.start.clone(),
             token: None,
             timing: self.setup.timing,
             limits: self.setup.limits,
@@ -197,16 +215,29 @@ impl Replica {
 
     /// Kills the process; the machine goes on.
     pub(crate) fn kill(&mut self) {
+        self.end_process();
+        self.disk.process_ends();
+    }
+
+    /// Whoever is killed does nothing more, not even on its way out.
+    fn end_process(&mut self) {
+        self.disk.freeze();
+        self.network.hang_up(self.host);
         self.node = None;
         self.started = Started::default();
-        self.disk.process_ends();
+    }
+
+    /// The machine is gone for good.
+    pub(crate) fn give_up(&mut self) {
+        self.network.silence(self.host);
+        self.end_process();
+        self.fate = Fate::Gone;
     }
 
     /// Cuts the power of the machine. Returns how many writes were lost.
     pub(crate) fn cut_power(&mut self, chance: &mut Chance) -> usize {
         self.network.silence(self.host);
-        self.node = None;
-        self.started = Started::default();
+        self.end_process();
         self.disk.power_cut(chance)
     }
 
@@ -218,7 +249,9 @@ impl Replica {
     /// Why the process did not come up, or went down by itself.
     pub(crate) fn failure(&self) -> Option<String> {
         let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        started.as_ref().and_then(|started| started.as_ref().err().cloned())
+        let failure = started.as_ref().and_then(|started| started.as_ref().err().cloned());
+        // Where the simulation's files are differs from run to run.
+        failure.map(|failure| failure.replace(&self.folder.display().to_string(), "DIR"))
     }
 
     pub(crate) fn handle(&self) -> Option<Handle> {
@@ -239,13 +272,13 @@ impl Replica {
     /// Gives a request to the process. Its answer is asked for with [`Self::answer`]; false if nobody is there.
     pub(crate) fn request(&self, number: u64, request: Request<Body>) -> bool {
         let (Some(node), Some(running)) = (&self.node, self.running()) else { return false };
-        let answers = self.answers.clone();
+        let (answers, damaged) = (self.answers.clone(), self.disk.is_damaged());
         node.enter(|runtime| {
             runtime.spawn(async move {
                 let Ok(response) = running.router.oneshot(request).await;
                 let (parts, body) = response.into_parts();
                 let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-                let answer = Answer { status: parts.status, headers: parts.headers, body };
+                let answer = Answer { status: parts.status, headers: parts.headers, body, damaged };
                 answers.lock().unwrap_or_else(PoisonError::into_inner).insert(number, answer);
             });
         });
@@ -277,7 +310,7 @@ struct Process {
 async fn run(process: Process) {
     let Process { options, feed, disk, settings, workers, started } = process;
     let put = |what| *started.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
-    let handle = match quorate_consensus::start_on(options, Arc::new(disk)).await {
+    let handle = match quorate_consensus::start_on(options, Arc::new(disk.clone()), Arc::new(disk)).await {
         Ok(handle) => handle,
         Err(error) => return put(Err(error.to_string())),
     };

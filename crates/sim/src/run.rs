@@ -23,8 +23,8 @@ pub struct Options {
     pub seed: u64,
     /// How long faults are made, in simulated time.
     pub trouble: Duration,
-    /// Two at least, or there is nobody to be cut off from.
-    pub replicas: u64,
+    /// Two at least, or there is nobody to be cut off from. `None`: the seed chooses three or five.
+    pub replicas: Option<u64>,
     pub workers: u64,
     pub clients: usize,
     /// The faults to choose from.
@@ -36,7 +36,7 @@ impl Default for Options {
         Self {
             seed: 1,
             trouble: Duration::from_secs(300),
-            replicas: 3,
+            replicas: None,
             workers: 3,
             clients: 4,
             faults: Fault::ALL.to_vec(),
@@ -48,6 +48,8 @@ impl Default for Options {
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     pub seed: u64,
+    /// In the beginning.
+    pub replicas: u64,
     /// Stands for every line of the trace: equal for two runs of one seed.
     pub trace: u64,
     pub lines: u64,
@@ -66,6 +68,14 @@ pub struct Report {
     pub events: u64,
     /// Processes that workers started.
     pub started: u64,
+    /// Changes of the membership that were brought to their end.
+    pub changes: u64,
+    /// Replicas that noticed damage to their disk, and stopped.
+    pub noticed: u64,
+    /// Operations whose histories were looked at.
+    pub operations: u64,
+    /// Jobs whose history was too entangled to say whether it is linearizable.
+    pub undecided: u64,
 }
 
 impl fmt::Display for Report {
@@ -73,11 +83,15 @@ impl fmt::Display for Report {
         let faults: u64 = self.faults.values().sum();
         write!(
             f,
-            "seed {}: {:.0} s, {faults} faults, {} elections, {} accepted, {} reads, {} other writes, {} refused, \
-             {} unanswered, {} events, {} processes, {} messages, trace {:016x}",
+            "seed {}: {} replicas, {:.0} s, {faults} faults, {} elections, {} changes of the membership, {} damaged, \
+             {} accepted, {} reads, {} other writes, {} refused, {} unanswered, {} events, {} processes, {} messages, \
+             trace {:016x}",
             self.seed,
+            self.replicas,
             self.simulated.as_secs_f64(),
             self.elections,
+            self.changes,
+            self.noticed,
             self.accepted,
             self.reads,
             self.other_writes,
@@ -126,7 +140,8 @@ pub const fn is_reproducible() -> bool {
 /// # Errors
 /// If a promise did not hold, if something did not end, or if so little happened that it proves nothing.
 pub fn run(options: &Options) -> Result<Report, Box<Failure>> {
-    let Options { seed, replicas, workers, clients, .. } = *options;
+    let Options { seed, workers, clients, .. } = *options;
+    let replicas = options.replicas.unwrap_or_else(|| replicas_of(seed));
     let _watch = Watch::begin();
     let world = World::new(Plan { seed, replicas, workers, clients });
     let mut world = world.map_err(|error| {
@@ -137,7 +152,9 @@ pub fn run(options: &Options) -> Result<Report, Box<Failure>> {
     let violated = |what| (Kind::Violated, what);
     let ended = trouble(&mut world, &mut faults, options.trouble).map_err(violated);
     let ended = ended.and_then(|()| drain(&mut world, &mut faults));
-    let report = report_of(seed, &world, &faults);
+    let mut report = Report { seed, replicas, ..report_of(&world, &faults) };
+    let ended = ended.and_then(|()| world.history.jobs.check().map_err(violated));
+    let ended = ended.map(|undecided| report.undecided = undecided);
     let ended = ended.and_then(|()| is_telling(&report, options).map_err(|what| (Kind::Inconclusive, what)));
     match ended {
         Ok(()) => Ok(report),
@@ -178,10 +195,14 @@ fn drain(world: &mut World, faults: &mut Faults) -> Result<(), (Kind, Violation)
     Err((Kind::Stuck, format!("{DRAIN_MAX:?} after everything was healed: {why_not}")))
 }
 
-fn report_of(seed: u64, world: &World, faults: &Faults) -> Report {
+/// One seed in eight has five replicas, and two of them to lose.
+fn replicas_of(seed: u64) -> u64 {
+    if Chance::new(seed, 3).permille(125) { 5 } else { 3 }
+}
+
+fn report_of(world: &World, faults: &Faults) -> Report {
     let counts = world.counts;
     Report {
-        seed,
         trace: world.digest(),
         lines: world.trace.lines(),
         simulated: world.now,
@@ -195,6 +216,10 @@ fn report_of(seed: u64, world: &World, faults: &Faults) -> Report {
         unknown: counts.unknown,
         events: counts.events,
         started: world.physical.started,
+        changes: counts.changes,
+        noticed: counts.noticed,
+        operations: world.history.jobs.operations(),
+        ..Report::default()
     }
 }
 
@@ -207,6 +232,7 @@ fn is_telling(report: &Report, options: &Options) -> Result<(), Violation> {
         ("accepted jobs", report.accepted, seconds / 4),
         ("reads", report.reads, seconds / 4),
         ("processes", report.started, seconds / 4),
+        ("operations in histories", report.operations, seconds / 2),
         ("events", report.events, seconds),
         ("elections", report.elections, 1),
     ];

@@ -51,6 +51,9 @@ fn simpler(options: &Options) -> Vec<Options> {
         faults.remove(at);
         all.push(Options { faults, ..options.clone() });
     }
+    if options.replicas != Some(3) {
+        all.push(Options { replicas: Some(3), ..options.clone() });
+    }
     if options.clients > 1 {
         all.push(Options { clients: options.clients / 2, ..options.clone() });
     }

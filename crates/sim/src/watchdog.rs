@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use quorate_types::session::AttemptKey;
-use quorate_types::{JobId, TaskIndex};
 use quorate_worker::host::{Boottime, Event, Order, Registration, Spawn, Status};
 use tokio::sync::mpsc;
 
 use crate::chance::Chance;
 use crate::history::Violation;
+use crate::physical::{Physical, Program};
 
 /// A process that gets TERM and heeds it ends within this.
 const HEEDS_WITHIN: Duration = Duration::from_millis(50);
@@ -21,40 +21,11 @@ const KILL_TAKES: Duration = Duration::from_millis(150);
 const KILL: i32 = 9;
 const TERM: i32 = 15;
 
-/// One element of a task: what may run only once at a time.
-type Element = (JobId, u32, TaskIndex);
-
-/// What really runs, everywhere.
-#[derive(Debug, Default)]
-pub(crate) struct Physical {
-    running: BTreeMap<Element, (String, AttemptKey)>,
-    pub(crate) started: u64,
-}
-
-impl Physical {
-    fn start(&mut self, worker: &str, key: AttemptKey) -> Result<(), Violation> {
-        self.started += 1;
-        match self.running.insert(element(&key), (worker.to_owned(), key)) {
-            None => Ok(()),
-            Some((other, before)) => Err(format!("{key:?} starts on {worker} while {before:?} runs on {other}")),
-        }
-    }
-
-    fn end(&mut self, key: &AttemptKey) {
-        self.running.remove(&element(key));
-    }
-}
-
-fn element(key: &AttemptKey) -> Element {
-    (key.job, key.task, key.index)
-}
-
 #[derive(Debug)]
 struct Process {
     started: Boottime,
     ends: Boottime,
-    /// How it ends by itself.
-    code: i32,
+    program: Program,
     ignores_term: bool,
     /// A signal that it was sent, and when it works.
     doomed: Option<(Boottime, i32)>,
@@ -64,7 +35,7 @@ impl Process {
     fn end(&self) -> (Boottime, Status) {
         match self.doomed {
             Some((at, signal)) if at < self.ends => (at, Status::Signalled(signal)),
-            Some(_) | None => (self.ends, Status::Exited(self.code)),
+            Some(_) | None => (self.ends, Status::Exited(self.program.code)),
         }
     }
 }
@@ -164,6 +135,9 @@ impl SimWatchdog {
             let Some(process) = self.processes.remove(&key) else { continue };
             let (at, status) = process.end();
             physical.end(&key);
+            if status == Status::Exited(0) {
+                physical.succeed(&key, &process.program.task);
+            }
             let ran_ms = at.0.saturating_sub(process.started.0) / 1_000_000;
             events.push(Event::Exited { key, status, ordered: process.doomed.is_some(), ran_ms });
         }
@@ -239,22 +213,21 @@ impl SimWatchdog {
         Ok(())
     }
 
-    /// `run MILLISECONDS EXIT_CODE`.
     fn spawn(&mut self, spawn: &Spawn, now: Boottime, physical: &mut Physical) -> Result<(), Violation> {
         let key = spawn.key;
         if self.lapsed || self.deadline.is_some_and(|deadline| deadline <= now) {
             self.unsent.push_back(Event::NotStarted { key, detail: "the worker's lease is over".into() });
             return Ok(());
         }
-        let number = |at: usize| spawn.argv.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let program = Program::of(&spawn.argv);
+        physical.start(&self.worker, key, &program)?;
         let process = Process {
             started: now,
-            ends: Boottime(now.0 + number(1) * 1_000_000),
-            code: number(2) as i32,
+            ends: Boottime(now.0 + program.millis * 1_000_000),
+            program,
             ignores_term: self.chance.permille(IGNORES_TERM_PERMILLE),
             doomed: None,
         };
-        physical.start(&self.worker, key)?;
         self.processes.insert(key, process);
         self.unsent.push_back(Event::Spawned { key, pid: 1 });
         Ok(())

@@ -18,7 +18,8 @@ use crate::chance::Chance;
 use crate::history::Violation;
 use crate::network::{Host, Network};
 use crate::node::Node;
-use crate::watchdog::{Physical, SimWatchdog, Stage};
+use crate::physical::Physical;
+use crate::watchdog::{SimWatchdog, Stage};
 
 /// Events that wait for the agent.
 const EVENTS_MAX: usize = 1024;
@@ -157,6 +158,7 @@ impl Worker {
     }
 
     fn drop_agent(&mut self) {
+        self.machine.network.hang_up(self.host);
         host::simulate(Some(self.machine.clone()));
         self.agent = None;
         host::simulate(None);

@@ -1,27 +1,29 @@
 //! The world: machines, network, clients, and the time that passes for all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use quorate_consensus::{Limits, Timing};
+use quorate_consensus::{Limits, Start, Timing};
 use quorate_types::{LogIndex, ReplicaId, Span, Timestamp};
 use tempfile::TempDir;
-use xxhash_rust::xxh3::Xxh3;
 
+use crate::applied::Applied;
 use crate::chance::Chance;
 use crate::client::{Client, Counts};
 use crate::history::{History, Violation};
 use crate::network::{Host, Network};
-use crate::replica::{Replica, Setup};
+use crate::physical::Physical;
+use crate::replica::{Place, Replica, Setup};
 use crate::trace::Trace;
-use crate::watchdog::Physical;
 use crate::worker::Worker;
 
 use self::mail::{Farewell, Mail};
+use self::operator::Errand;
 
 mod look;
 mod mail;
+mod operator;
 
 /// Time passes in steps: up to the next thing that arrives anywhere, within these bounds. What machines do
 /// within one step reaches the others after it.
@@ -75,34 +77,18 @@ pub(crate) struct World {
     watched: LogIndex,
     next_watch: Duration,
     next_check: Duration,
-    _folder: TempDir,
+    /// What operators are about to do.
+    pub(crate) errands: BTreeMap<u64, Errand>,
+    made_errands: u64,
+    newest_id: ReplicaId,
+    founders: u64,
+    setup: Setup,
+    folder: TempDir,
 }
 
-/// What replicas applied at each index, as a hash: the first to apply it says what it must be.
-pub(crate) type Applied = Arc<Mutex<AppliedLog>>;
-
-#[derive(Default)]
-pub(crate) struct AppliedLog {
-    hashes: BTreeMap<LogIndex, u64>,
-    /// How many events each index has.
-    events: BTreeMap<LogIndex, u64>,
-    /// Stands for everything that was applied.
-    digest: Xxh3,
-    pub(crate) violation: Option<Violation>,
-}
-
-impl AppliedLog {
-    pub(crate) fn note(&mut self, replica: ReplicaId, index: LogIndex, events: u64, hash: u64) {
-        self.events.insert(index, events);
-        let first = *self.hashes.entry(index).or_insert_with(|| {
-            self.digest.update(&index.0.to_le_bytes());
-            self.digest.update(&hash.to_le_bytes());
-            hash
-        });
-        if first != hash && self.violation.is_none() {
-            self.violation = Some(format!("replica {replica} applied something else at index {index}"));
-        }
-    }
+/// By how many parts in a million a machine's clock is off.
+fn drift(chance: &mut Chance) -> i64 {
+    chance.below(2 * DRIFT_PPM_MAX) as i64 - DRIFT_PPM_MAX as i64
 }
 
 impl World {
@@ -114,22 +100,21 @@ impl World {
         let applied = Applied::default();
         let setup = Setup {
             seed: plan.seed,
-            members: ids.iter().map(|id| (*id, Replica::addresses(*id))).collect(),
             lease_ttl: Span::from_secs(3),
             limits: limits(&mut chance),
             timing: Timing::default(),
             applied: applied.clone(),
         };
-        let drift = |chance: &mut Chance| chance.below(2 * DRIFT_PPM_MAX) as i64 - DRIFT_PPM_MAX as i64;
+        let members: BTreeMap<_, _> = ids.iter().map(|id| (*id, Replica::addresses(id.0 as Host))).collect();
         let replicas = ids.iter().map(|id| {
-            let drift = drift(&mut chance);
-            (*id, Replica::new(*id, setup.clone(), folder.path(), network.clone(), drift))
+            let (drift_ppm, network) = (drift(&mut chance), network.clone());
+            let place = Place { host: id.0 as Host, folder: folder.path(), network, drift_ppm };
+            (*id, Replica::new(*id, setup.clone(), Start::Bootstrap(members.clone()), place))
         });
         let replicas = replicas.collect();
-        let servers: Vec<String> = ids.iter().map(|id| Replica::worker_address(*id)).collect();
+        let servers: Vec<String> = ids.iter().map(|id| Replica::worker_address(id.0 as Host)).collect();
         let workers = (1..=plan.workers).map(|number| {
-            let drift = drift(&mut chance);
-            Worker::new(number, plan.seed, servers.clone(), folder.path(), network.clone(), drift)
+            Worker::new(number, plan.seed, servers.clone(), folder.path(), network.clone(), drift(&mut chance))
         });
         let workers: Vec<Worker> = workers.collect();
         let mut world = Self {
@@ -154,7 +139,12 @@ impl World {
             watched: LogIndex(1),
             next_watch: Duration::ZERO,
             next_check: Duration::ZERO,
-            _folder: folder,
+            errands: BTreeMap::new(),
+            made_errands: 0,
+            newest_id: ReplicaId(plan.replicas),
+            founders: plan.replicas,
+            setup,
+            folder,
         };
         ids.into_iter().for_each(|id| world.start(id));
         let names: Vec<String> = world.workers.keys().cloned().collect();
@@ -168,7 +158,7 @@ impl World {
     }
 
     pub(crate) fn replica(&mut self, id: ReplicaId) -> &mut Replica {
-        self.replicas.get_mut(&id).unwrap_or_else(|| unreachable!("replica {id} was made at the start"))
+        self.replicas.get_mut(&id).unwrap_or_else(|| unreachable!("replica {id} was looked up just now"))
     }
 
     pub(crate) fn start(&mut self, id: ReplicaId) {
@@ -212,6 +202,7 @@ impl World {
             replica.advance(step);
         }
         self.advance_workers(step)?;
+        self.operate();
         self.say_farewells();
         self.watch_events();
         self.collect_answers();

@@ -46,6 +46,16 @@ bugs! {
     ReportsLostAtReconnect,
     /// A worker is given more than it has.
     CapacityIgnored,
+    /// A snapshot gets its name before its content is synced.
+    SnapshotNotSynced,
+    /// What is read from the disk is believed whatever its checksum is.
+    ChecksumIgnored,
+    /// What a task needs counts as done when it starts.
+    NeedsOnlyStarted,
+    /// A replica that was removed is not told so.
+    RemovedNotTold,
+    /// A linearizable read shows what was there before it asked the leader, and calls it new.
+    ReadBeforeBarrier,
 }
 
 #[cfg(feature = "planted")]

@@ -24,9 +24,12 @@ pub(crate) struct BenchArgs {
     /// noop, process: tasks that the worker runs at once (default 512 and 64).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) slots: Option<u32>,
-    /// failover: how often the leader is killed.
+    /// failover: how often each death is died; a host is cut off five times at most.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) kills: u32,
+    /// failover: only this death. Default: all of them, one after the other.
+    #[arg(long, value_name = "DEATH")]
+    pub(crate) death: Option<Death>,
     /// Where the cluster's folder is made; a real disk, please. Default: the system's temporary folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -42,7 +45,7 @@ pub(crate) enum Scenario {
     Process,
     /// One job at a time: to accepted, started and result.
     Latency,
-    /// The longest gap in writes when the leader is killed.
+    /// The longest gap in writes when the leader dies, and how long a task is not running when its worker does.
     Failover,
     /// A replica's memory with a million waiting tasks and with 100,000 jobs.
     Memory,
@@ -57,6 +60,35 @@ impl Scenario {
             Self::Latency => "latency",
             Self::Failover => "failover",
             Self::Memory => "memory",
+        }
+    }
+}
+
+/// What happens to a leader, or to the worker of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Death {
+    /// The leader's process is killed with -9.
+    Kill,
+    /// The leader's process is stopped, with SIGSTOP.
+    Stop,
+    /// The leader is asked to end, with SIGTERM.
+    Graceful,
+    /// The agent of a task's worker is killed with -9; its watchdog lives.
+    Agent,
+    /// A task's worker is cut off from the network.
+    Host,
+}
+
+impl Death {
+    pub(crate) const ALL: [Self; 5] = [Self::Kill, Self::Stop, Self::Graceful, Self::Agent, Self::Host];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Stop => "stop",
+            Self::Graceful => "graceful",
+            Self::Agent => "agent",
+            Self::Host => "host",
         }
     }
 }

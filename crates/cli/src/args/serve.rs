@@ -60,6 +60,10 @@ pub(crate) struct ServeArgs {
     /// Listen on other than loopback addresses without tokens.
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Memory that the replica may take; near it, new jobs are refused. Default: 80 % of the machine's or the
+    /// control group's.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory_budget: Option<String>,
     /// A setting by its name in the file; may be given several times.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,

@@ -13,9 +13,9 @@ pub(crate) struct SimArgs {
     /// How long faults are made in each run, in simulated minutes.
     #[arg(long, default_value_t = 5.0, value_parser = minutes)]
     pub(crate) minutes: f64,
-    /// Replicas of the cluster.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=9))]
-    pub(crate) replicas: u64,
+    /// Replicas of the cluster, in the beginning. Without it each seed chooses: three, or now and then five.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(2..=9))]
+    pub(crate) replicas: Option<u64>,
     /// Workers of the cluster.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=20))]
     pub(crate) workers: u64,

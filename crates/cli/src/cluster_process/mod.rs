@@ -100,14 +100,25 @@ impl ProcessCluster {
 
     /// Starts `count` workers and waits until all of them are ready.
     pub(crate) async fn start_workers(&mut self, count: u16, size: &WorkerSize) -> anyhow::Result<()> {
-        let first = self.workers.len() + 1;
-        for nth in first..first + usize::from(count) {
-            let name = format!("worker-{nth}");
-            let mut process = self.process(&name, self.work_args(&name, size));
-            process.start()?;
-            self.workers.push(process);
+        let servers = self.urls().join(",");
+        for _ in 0..count {
+            self.start_worker(&servers, size)?;
         }
         self.wait_workers_ready().await
+    }
+
+    /// Starts a worker that reaches the replicas at another address, and waits until it is ready.
+    pub(crate) async fn start_worker_through(&mut self, servers: &str, size: &WorkerSize) -> anyhow::Result<()> {
+        self.start_worker(servers, size)?;
+        self.wait_workers_ready().await
+    }
+
+    fn start_worker(&mut self, servers: &str, size: &WorkerSize) -> anyhow::Result<()> {
+        let name = format!("worker-{}", self.workers.len() + 1);
+        let mut process = self.process(&name, self.work_args(&name, servers, size));
+        process.start()?;
+        self.workers.push(process);
+        Ok(())
     }
 
     /// A client that knows all replicas.
@@ -160,7 +171,8 @@ impl ProcessCluster {
         Ok(())
     }
 
-    async fn wait_workers_ready(&mut self) -> anyhow::Result<()> {
+    /// Waits until the cluster calls every worker ready.
+    pub(crate) async fn wait_workers_ready(&mut self) -> anyhow::Result<()> {
         let client = self.client()?;
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
@@ -206,9 +218,8 @@ impl ProcessCluster {
         args
     }
 
-    fn work_args(&self, name: &str, size: &WorkerSize) -> Vec<OsString> {
+    fn work_args(&self, name: &str, servers: &str, size: &WorkerSize) -> Vec<OsString> {
         let data = self.layout.dir.join("data").join(name);
-        let servers = self.urls().join(",");
         let mut args: Vec<OsString> = vec!["work".into(), "--exit-with-stdin".into(), "--data".into(), data.into()];
         args.extend(["--servers".into(), servers.into(), "--name".into(), name.into()]);
         if let Some(millis) = size.cpu_millis {

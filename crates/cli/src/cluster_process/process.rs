@@ -95,11 +95,15 @@ impl Process {
         Ok(())
     }
 
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = self.pid().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.with_context(|| format!("{} is not running", self.name))?;
+        kill(Pid::from_raw(pid), signal).with_context(|| format!("send {signal} to {}", self.name))
+    }
+
     fn terminate(&self) {
-        if let Some(pid) = self.pid().and_then(|pid| i32::try_from(pid).ok()) {
-            // It may have ended in this instant, which is what is wanted.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
+        // It may have ended in this instant, which is what is wanted.
+        let _ = self.signal(Signal::SIGTERM);
     }
 
     fn log_tail(&self) -> String {

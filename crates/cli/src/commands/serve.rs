@@ -19,6 +19,7 @@ const OPTIONAL: &[(&str, Kind)] = &[
     ("token_file", Kind::Text),
     ("peer_token", Kind::Text),
     ("peer_token_file", Kind::Text),
+    ("memory_budget", Kind::Text),
 ];
 
 pub(super) fn run(args: &ServeArgs, client: &ClientArgs) -> Result<(), Failure> {
@@ -63,6 +64,7 @@ fn flags(args: &ServeArgs, client: &ClientArgs) -> Result<Table, Failure> {
         ("join", args.join.clone()),
         ("advertise_http", args.advertise_http.clone()),
         ("advertise_peer", args.advertise_peer.clone()),
+        ("memory_budget", args.memory_budget.clone()),
         ("token", client.token.clone()),
         ("token_file", client.token_file.as_ref().map(path)),
         ("peer_token_file", args.peer_token_file.as_ref().map(path)),

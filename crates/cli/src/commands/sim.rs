@@ -61,6 +61,10 @@ fn say(report: &Report, failure: Option<&Found>, took: Duration, format: Format)
             "events": report.events,
             "processes": report.started,
             "messages": report.messages,
+            "replicas": report.replicas,
+            "membership_changes": report.changes,
+            "damaged": report.noticed,
+            "undecided": report.undecided,
         })),
         Format::Table => {
             let faults: Vec<String> = report.faults.iter().map(|(fault, n)| format!("{fault} {n}")).collect();

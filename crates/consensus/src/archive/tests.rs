@@ -157,3 +157,36 @@ async fn a_changed_byte_is_noticed() {
     let error = bench.archive.read(job(1)).unwrap_err().to_string();
     assert!(error.contains("tree archive") && error.contains("checksum"), "{error}");
 }
+
+#[tokio::test]
+async fn damage_is_not_handed_on_and_a_record_that_is_being_written_is_none() {
+    let mut bench = bench();
+    let ops = (1..=3).map(|id| Put { key: output(id, 0), value: value(id as u8, 40_000) }).collect();
+    bench.archive.apply(ops).await.unwrap();
+    bench.write(3);
+    let pieces = bench.archive.pieces(&[], usize::MAX).unwrap();
+    assert_eq!((pieces.len(), last_record(&pieces)), (9, 6));
+    bench.archive.check(&pieces).await.unwrap();
+    // Two of three pieces were there when they were read; by now it is whole, so that a second look finds nothing.
+    let half = [&pieces[..3], &pieces[3..5]].concat();
+    let (archive, syncs) = (bench.archive.clone(), bench.queue);
+    let answered = tokio::spawn(answer_syncs(syncs));
+    archive.check(&half).await.unwrap();
+    let (key, mut piece) = pieces[4].clone();
+    piece[100] ^= 4;
+    bench.disk.insert(ARCHIVE, &key, &piece).unwrap();
+    let error = archive.check(&archive.pieces(&[], usize::MAX).unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert!(error.to_string().contains("checksum"), "{error}");
+    drop(archive);
+    drop(bench.archive);
+    answered.await.unwrap();
+}
+
+async fn answer_syncs(mut queue: tokio::sync::mpsc::Receiver<Write>) {
+    while let Some(write) = queue.recv().await {
+        if let Write::Sync { done } = write {
+            done.send(Ok(())).unwrap();
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! The storage seam: named trees of ordered keys, and one call that makes everything durable.
+//! The storage seam: named trees of ordered keys, and one call that makes everything durable. [`Files`] is
+//! the one for what lies beside them.
 //!
 //! [`sled`] is what runs; [`memory`] forgets what was not synced, as a power cut does, and takes the
 //! place of the disk in tests and in the simulation.
@@ -7,6 +8,7 @@
 //! returned `Ok` survives power loss; of what came after it, some prefix does. After an error nothing is
 //! known, and nobody may write again.
 
+mod files;
 mod memory;
 mod sled;
 
@@ -14,6 +16,7 @@ use std::fmt;
 use std::io;
 use std::ops::{ControlFlow, Range};
 
+pub use self::files::{Files, HostFiles, OpenFile};
 pub use self::memory::MemoryDisk;
 pub(crate) use self::sled::{SledDisk, sync_folder};
 

@@ -8,7 +8,7 @@ use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 use super::tests::{blanks, limits, open};
 use super::*;
 use crate::archive::Overlay;
-use crate::disk::{Disk, MemoryDisk};
+use crate::disk::{Disk, HostFiles, MemoryDisk};
 use crate::fatal::Fatal;
 use crate::type_config::{Entry, LogId};
 
@@ -57,13 +57,14 @@ async fn a_reader_that_is_late_is_told_and_gets_nothing_else() {
 /// Appended entries may still be queued when the store lowers its mark for a truncation behind them.
 #[tokio::test]
 async fn a_truncation_leaves_no_stale_mark() {
-    let disk = MemoryDisk::new();
-    let shared = Arc::new(LogShared::open(&disk, None, &limits()).unwrap());
+    let (dir, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::new());
+    let watermark = Watermark::open(&HostFiles, &dir.path().join("watermark")).unwrap();
+    let shared = Arc::new(LogShared::open(&disk, &watermark, &limits()).unwrap());
     let thread = WriterThread {
         disk: Arc::new(disk.clone()),
         log: shared.clone(),
         archive: Arc::<Overlay>::default().writer(),
-        watermark: None,
+        watermark,
         fatal: Fatal::new(),
         group_max: 512,
     };

@@ -40,7 +40,7 @@ pub(super) struct Inner {
 
 impl LogShared {
     /// Reads the positions; finds and removes what a power cut left of an unfinished write.
-    pub(crate) fn open(disk: &dyn Disk, watermark: Option<&Watermark>, limits: &Limits) -> io::Result<Self> {
+    pub(crate) fn open(disk: &dyn Disk, watermark: &Watermark, limits: &Limits) -> io::Result<Self> {
         let vote = layout::read_meta(disk, VOTE_KEY, Kind::Vote)?;
         let purged: Option<LogId> = layout::read_meta(disk, PURGED_KEY, Kind::Purged)?;
         let committed = layout::read_meta(disk, COMMITTED_KEY, Kind::Committed)?;
@@ -50,12 +50,12 @@ impl LogShared {
             None => layout::first_index(disk)?,
         };
         let last_index = last.map_or(0, |last| last.index);
-        if watermark.is_some_and(|watermark| !watermark.proven) && last_index > 0 {
+        if !watermark.proven && last_index > 0 {
             let message = "the file watermark is missing or damaged: whether the log is whole can't be told";
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
-        if let Some(lost) = watermark.filter(|watermark| watermark.index() > last_index) {
-            let (lost, message) = (lost.index(), "the end of the log is gone");
+        if watermark.index() > last_index {
+            let (lost, message) = (watermark.index(), "the end of the log is gone");
             let message = format!("{message}: entries up to {lost} were written, the last one here is {last_index}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::archive::{Archive, Overlay};
 use crate::codec;
-use crate::disk::{Disk, MemoryDisk, SledDisk};
+use crate::disk::{Disk, HostFiles, MemoryDisk, SledDisk};
 use crate::fatal::Fatal;
 use crate::machine::{Machine, MachineParts, Published};
 use crate::options::{Limits, Observer, Version};
@@ -51,7 +51,7 @@ fn folder(dir: &Path) -> Folder {
 
 pub(super) fn open(dir: &Path, disk: Option<Arc<dyn Disk>>) -> Result<Bench, crate::StartError> {
     let storage = match disk {
-        Some(disk) => folder(dir).open_disk(disk)?,
+        Some(disk) => folder(dir).open_disk(disk, Arc::new(HostFiles))?,
         None => folder(dir).open()?,
     };
     let (shared, fatal, overlay) = (Arc::new(storage.log), Fatal::new(), Arc::<Overlay>::default());
@@ -143,8 +143,9 @@ async fn what_was_acknowledged_survives_a_power_cut_and_nothing_else_is_made_up(
     assert!(disk.syncs() >= syncs + 2, "the vote and the entries were synced");
 
     let after = disk.after_power_cut();
-    let dir = tempfile::tempdir().unwrap();
-    let mut revived = open(dir.path(), Some(Arc::new(after))).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    std::fs::copy(dir.path().join("watermark"), other.path().join("watermark")).unwrap();
+    let mut revived = open(other.path(), Some(Arc::new(after))).unwrap();
     assert_eq!(revived.log.get_log_reader().await.read_vote().await.unwrap(), Some(Vote::new(7, 1)));
     assert_eq!(revived.log.get_log_state().await.unwrap().last_log_id, Some(LogId::new_term_index(7, 49)));
     assert_eq!(revived.read(..).await.unwrap(), blanks(7, 1..50));
@@ -241,6 +242,9 @@ async fn an_entry_that_was_written_in_part_was_never_acknowledged() {
     bench.close().await;
     let last = disk.last_key(&layout::tree_of(2)).unwrap().unwrap();
     disk.remove(&layout::tree_of(2), &last).unwrap();
+    // Had it been synced once, its loss would be damage.
+    assert!(open(dir.path(), Some(Arc::new(disk.clone()))).is_err());
+    Watermark::open(&HostFiles, &dir.path().join("watermark")).unwrap().fall(1).unwrap();
     let mut bench = open(dir.path(), Some(Arc::new(disk))).unwrap();
     assert_eq!(bench.log.get_log_state().await.unwrap().last_log_id, Some(LogId::new_term_index(1, 1)));
     bench.close().await;

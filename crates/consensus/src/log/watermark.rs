@@ -6,34 +6,32 @@
 //! (an older value is merely a weaker check) but always when it is made and before it falls. A file that is
 //! missing or makes no sense beside a log that is not empty is damage, like that of the log itself.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::Path;
 
-use crate::disk::sync_folder;
+use crate::disk::{Files, OpenFile};
 
 const RECORD_BYTES: usize = 12;
 
 #[derive(Debug)]
 pub(crate) struct Watermark {
-    file: File,
+    file: Box<dyn OpenFile>,
     index: u64,
     /// The file was there and made sense.
     pub(crate) proven: bool,
 }
 
 impl Watermark {
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    pub(crate) fn open(files: &dyn Files, path: &Path) -> io::Result<Self> {
+        let mut file = files.open_or_create(path)?;
         let mut record = Vec::new();
         file.read_to_end(&mut record)?;
         let found = decode(&record);
         let mut watermark = Self { file, index: found.unwrap_or(0), proven: found.is_some() };
         if record.is_empty() {
             watermark.write(0)?;
-            watermark.file.sync_all()?;
-            path.parent().map_or(Ok(()), sync_folder)?;
+            watermark.file.sync()?;
+            path.parent().map_or(Ok(()), |folder| files.sync_folder(folder))?;
         }
         Ok(watermark)
     }
@@ -51,7 +49,7 @@ impl Watermark {
     pub(crate) fn fall(&mut self, index: u64) -> io::Result<()> {
         if index < self.index {
             self.write(index)?;
-            self.file.sync_data()?;
+            self.file.sync()?;
         }
         Ok(())
     }

@@ -121,7 +121,7 @@ pub(crate) struct WriterThread {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) log: Arc<LogShared>,
     pub(crate) archive: ArchiveWriter,
-    pub(crate) watermark: Option<Watermark>,
+    pub(crate) watermark: Watermark,
     pub(crate) fatal: Fatal,
     pub(crate) group_max: usize,
 }
@@ -261,9 +261,7 @@ impl WriterThread {
         group.appended = group.appended.map(|appended| appended.min(last));
         // What stood in the queue before this has raised it again since the store lowered it.
         self.log.truncated(last);
-        if let Some(watermark) = &mut self.watermark {
-            watermark.fall(last)?;
-        }
+        self.watermark.fall(last)?;
         layout::remove_from(&*self.disk, first)
     }
 
@@ -279,10 +277,7 @@ impl WriterThread {
             return Ok(());
         }
         self.disk.sync()?;
-        match (&mut self.watermark, group.appended) {
-            (Some(watermark), Some(appended)) => watermark.rise(appended),
-            (Some(_) | None, _) => Ok(()),
-        }
+        group.appended.map_or(Ok(()), |appended| self.watermark.rise(appended))
     }
 }
 

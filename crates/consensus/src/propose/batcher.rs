@@ -4,6 +4,7 @@
 //! be are on their way to the disks, the next one fills.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{BufMut, BytesMut};
 use futures_util::future;
@@ -14,8 +15,10 @@ use quorate_state::command::{Command, Entry, Proposal};
 use quorate_state::outcome::Outcome;
 use quorate_types::{LogIndex, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::Encoded;
+use super::backlog::Backlog;
 use crate::clock::LeaderClock;
 use crate::codec;
 use crate::error::ProposeError;
@@ -30,6 +33,28 @@ use crate::type_config::{Callback, Commands, Raft, TypeConfig};
 pub(crate) struct Batcher {
     queue: mpsc::Sender<Queued>,
     room: Arc<Semaphore>,
+    backlog: Backlog,
+    admission: Admission,
+}
+
+/// Whether new jobs are taken. Everything else is: what is under way must be able to end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Admission {
+    closed: Arc<AtomicBool>,
+}
+
+impl Admission {
+    pub(crate) fn set(&self, open: bool) {
+        self.closed.store(!open, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refuses(&self, command: &Command) -> bool {
+        matches!(command, Command::Submit(_)) && self.is_closed()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Debug)]
@@ -37,11 +62,13 @@ struct Queued {
     proposal: Proposal,
     bytes: bytes::Bytes,
     reply: oneshot::Sender<Answer>,
+    since: Instant,
     _room: OwnedSemaphorePermit,
 }
 
 pub(crate) struct BatcherTask {
     queue: mpsc::Receiver<Queued>,
+    backlog: Backlog,
     raft: Raft,
     clock: Arc<LeaderClock>,
     published: Published,
@@ -59,7 +86,9 @@ impl Batcher {
         let (sender, queue) = mpsc::channel(limits.queued_proposals);
         let room = Arc::new(Semaphore::new(limits.queued_proposal_bytes));
         let in_flight = Arc::new(Semaphore::new(limits.entries_in_flight));
-        (Self { queue: sender, room }, BatcherTask { queue, raft, clock, published, limits, in_flight })
+        let backlog = Backlog::new(&limits);
+        let task = BatcherTask { queue, backlog: backlog.clone(), raft, clock, published, limits, in_flight };
+        (Self { queue: sender, room, backlog, admission: Admission::default() }, task)
     }
 
     /// Queues a proposal, unless the queue is full, and waits for the answer.
@@ -74,11 +103,26 @@ impl Batcher {
         future::join_all(answers.into_iter().map(wait)).await
     }
 
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// Whether a job would be refused now.
+    pub(super) fn refuses_jobs(&self) -> bool {
+        self.admission.is_closed() || self.backlog.refuses_jobs(&self.queue, &self.room)
+    }
+
     fn enqueue(&self, encoded: Encoded) -> Result<oneshot::Receiver<Answer>, Answer> {
+        if self.admission.refuses(&encoded.proposal.command)
+            || self.backlog.refuses(&encoded.proposal.command, &self.queue, &self.room)
+        {
+            return Err(Answer::Overloaded);
+        }
         let bytes = u32::try_from(encoded.bytes.len()).map_err(|_| Answer::Overloaded)?;
         let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| Answer::Overloaded)?;
         let (reply, answer) = oneshot::channel();
-        let queued = Queued { proposal: encoded.proposal, bytes: encoded.bytes, reply, _room: room };
+        let Encoded { proposal, bytes } = encoded;
+        let queued = Queued { proposal, bytes, reply, since: Instant::now(), _room: room };
         match self.queue.try_send(queued) {
             Ok(()) => Ok(answer),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Answer::Overloaded),
@@ -100,6 +144,11 @@ impl BatcherTask {
         loop {
             let Ok(place) = self.in_flight.clone().acquire_owned().await else { return };
             let Some(first) = self.queue.recv().await else { return };
+            self.backlog.note(first.since);
+            // Whoever asked has stopped waiting.
+            if first.reply.is_closed() {
+                continue;
+            }
             let batch = self.collect(first);
             self.write(batch, place).await;
         }
@@ -111,6 +160,7 @@ impl BatcherTask {
         let mut batch = vec![first];
         while batch.len() < self.limits.entry_commands_max && bytes < self.limits.entry_bytes_soft {
             match self.queue.try_recv() {
+                Ok(next) if next.reply.is_closed() => {}
                 Ok(next) => {
                     bytes += next.bytes.len();
                     batch.push(next);

@@ -9,14 +9,16 @@ use bytes::Bytes;
 use quorate_state::command::Proposal;
 use quorate_types::ReplicaId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::Encoded;
+use super::backlog::Backlog;
 use crate::leadership::Route;
 use crate::options::Limits;
 use crate::transport::dial::Destination;
 use crate::transport::handshake::Purpose;
-use crate::transport::link::{Link, LinkError, Links};
+use crate::transport::link::{LinkError, Links};
 use crate::transport::wire::{Answer, Request, Response};
 
 /// The way into the forwarder.
@@ -24,6 +26,7 @@ use crate::transport::wire::{Answer, Request, Response};
 pub(crate) struct Forwarder {
     queue: mpsc::Sender<Queued>,
     room: Arc<Semaphore>,
+    backlog: Backlog,
 }
 
 #[derive(Debug)]
@@ -33,11 +36,13 @@ struct Queued {
     proposal: Proposal,
     bytes: Bytes,
     reply: oneshot::Sender<Answer>,
+    since: Instant,
     _room: OwnedSemaphorePermit,
 }
 
 pub(crate) struct ForwarderTask {
     queue: mpsc::Receiver<Queued>,
+    backlog: Backlog,
     links: Links,
     routes: watch::Receiver<Route>,
     limits: Limits,
@@ -55,15 +60,25 @@ impl Forwarder {
         let (sender, queue) = mpsc::channel(limits.queued_proposals);
         let room = Arc::new(Semaphore::new(limits.queued_proposal_bytes));
         let in_flight = Arc::new(Semaphore::new(limits.entries_in_flight));
-        (Self { queue: sender, room }, ForwarderTask { queue, links, routes, limits, in_flight, tasks })
+        let backlog = Backlog::new(&limits);
+        let task = ForwarderTask { queue, backlog: backlog.clone(), links, routes, limits, in_flight, tasks };
+        (Self { queue: sender, room, backlog }, task)
+    }
+
+    /// Whether a job would be refused now, as far as this replica knows.
+    pub(super) fn refuses_jobs(&self) -> bool {
+        self.backlog.refuses_jobs(&self.queue, &self.room)
     }
 
     pub(super) async fn submit(&self, leader: ReplicaId, address: String, encoded: Encoded) -> Answer {
+        if self.backlog.refuses(&encoded.proposal.command, &self.queue, &self.room) {
+            return Answer::Overloaded;
+        }
         let Ok(bytes) = u32::try_from(encoded.bytes.len()) else { return Answer::Overloaded };
         let Ok(room) = self.room.clone().try_acquire_many_owned(bytes) else { return Answer::Overloaded };
         let (reply, answer) = oneshot::channel();
         let Encoded { proposal, bytes } = encoded;
-        let queued = Queued { leader, address, proposal, bytes, reply, _room: room };
+        let queued = Queued { leader, address, proposal, bytes, reply, since: Instant::now(), _room: room };
         match self.queue.try_send(queued) {
             Ok(()) => answer.await.unwrap_or(Answer::Unknown),
             Err(mpsc::error::TrySendError::Full(_)) => Answer::Overloaded,
@@ -84,7 +99,11 @@ impl ForwarderTask {
                     None => return,
                 },
             };
-            let (leader, address) = (first.leader, first.address.clone());
+            // Whoever asked has stopped waiting.
+            if first.reply.is_closed() {
+                continue;
+            }
+            let (leader, address, since) = (first.leader, first.address.clone(), first.since);
             let (batch, other) = self.collect(first);
             held_back = other;
             let route = Route { leader: Some((leader, address.clone())) };
@@ -92,11 +111,20 @@ impl ForwarderTask {
                 answer_all(batch.into_iter().map(|queued| queued.reply), &Answer::NotLeader);
                 continue;
             }
+            // Not before: what waited for a leader that is gone says nothing about this one.
+            self.backlog.note(since);
             let link = self.links.to(&Destination { id: leader, address, purpose: Purpose::Propose });
-            let mut routes = self.routes.clone();
+            let (mut routes, backlog) = (self.routes.clone(), self.backlog.clone());
+            let (proposals, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|q| (q.proposal, q.reply)).unzip();
+            // On its way before the next batch: what one client sends in a row arrives in a row.
+            let response = link.request(Request::Propose(proposals));
             self.tasks.spawn(async move {
                 let rerouted = async move { drop(routes.wait_for(|now| *now != route).await) };
-                send(link, batch, rerouted).await;
+                let response = tokio::select! {
+                    response = response => response,
+                    () = rerouted => Err(LinkError::Lost),
+                };
+                answer_batch(response, replies, &backlog);
                 drop(place);
             });
         }
@@ -108,6 +136,7 @@ impl ForwarderTask {
         let mut batch = vec![first];
         while batch.len() < self.limits.entry_commands_max && bytes < self.limits.entry_bytes_soft {
             match self.queue.try_recv() {
+                Ok(next) if next.reply.is_closed() => {}
                 Ok(next) if next.leader == batch[0].leader && next.address == batch[0].address => {
                     bytes += next.bytes.len();
                     batch.push(next);
@@ -120,15 +149,12 @@ impl ForwarderTask {
     }
 }
 
-/// Sends a batch and answers it, at the latest when it is `rerouted`.
-async fn send(link: Link, batch: Vec<Queued>, rerouted: impl Future<Output = ()>) {
-    let (proposals, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|q| (q.proposal, q.reply)).unzip();
-    let response = tokio::select! {
-        response = link.request(Request::Propose(proposals)) => response,
-        () = rerouted => Err(LinkError::Lost),
-    };
+fn answer_batch(response: Result<Response, LinkError>, replies: Vec<oneshot::Sender<Answer>>, backlog: &Backlog) {
     let one_for_all = match response {
         Ok(Response::Propose(answers)) if answers.len() == replies.len() => {
+            if answers.iter().any(|answer| matches!(answer, Answer::Overloaded)) {
+                backlog.note_refusal();
+            }
             for (reply, answer) in replies.into_iter().zip(answers) {
                 // Whoever asked may have stopped waiting.
                 let _ = reply.send(answer);

@@ -3,6 +3,7 @@
 //! `batcher` makes entries of many commands on the leader; `forward` carries commands there from other
 //! replicas; `origin` numbers them, so that one that is sent again is applied once.
 
+mod backlog;
 mod batcher;
 mod forward;
 mod origin;
@@ -68,6 +69,9 @@ impl Encoded {
 
 impl Proposer {
     pub(crate) async fn propose(&self, command: Command) -> Result<Committed, ProposeError> {
+        if self.batcher.admission().refuses(&command) {
+            return Err(ProposeError::Overloaded);
+        }
         let origin = self.origins.begin();
         let proposal = Proposal { origin: Some(origin.origin()), command };
         let first = Encoded::new(proposal).map_err(|_| ProposeError::TooLarge)?;
@@ -75,6 +79,17 @@ impl Proposer {
             return Err(ProposeError::TooLarge);
         }
         self.repeat(first).await
+    }
+
+    /// Whether a job would be refused now, as far as this replica knows.
+    pub(crate) fn refuses_jobs(&self) -> bool {
+        let closed = self.batcher.admission().is_closed();
+        closed
+            || match &self.routes.borrow().leader {
+                Some((leader, _)) if *leader == self.id => self.batcher.refuses_jobs(),
+                Some(_) => self.forwarder.refuses_jobs(),
+                None => false,
+            }
     }
 
     async fn repeat(&self, first: Encoded) -> Result<Committed, ProposeError> {

@@ -30,10 +30,10 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let planted = is_planted(Bug::PurgeWithoutSnapshot);
         let write = move || {
             let path = snapshots.unfinished_path();
-            file::write(&path, &meta, &version.state)?;
+            file::write(&*snapshots.files, &path, &meta, &version.state)?;
             let adopted = snapshots.adopt(&path, &meta)?;
             if planted {
-                std::fs::remove_file(&adopted.path)?;
+                snapshots.files.remove(&adopted.path)?;
             }
             Ok(adopted)
         };

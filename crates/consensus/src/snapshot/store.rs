@@ -1,6 +1,5 @@
 //! The folder of snapshots: which one is the newest, and no more of them than needed.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::file;
-use crate::disk;
+use crate::disk::Files;
 use crate::type_config::SnapshotMeta;
 
 /// The newest one, and the one before it for a transfer that is under way.
@@ -30,6 +29,7 @@ type Newest = Option<(SnapshotMeta, Arc<Path>)>;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshots {
+    pub(crate) files: Arc<dyn Files>,
     folder: Arc<Path>,
     newest: Arc<Mutex<Newest>>,
     /// Makes the names of unfinished files differ.
@@ -45,19 +45,19 @@ fn order(path: &Path) -> Option<(u64, u64)> {
 
 impl Snapshots {
     /// Opens the folder, creates it if need be, and looks at the newest snapshot.
-    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
+    pub(crate) fn open(files: Arc<dyn Files>, folder: &Path) -> io::Result<Self> {
+        files.create_folder(folder)?;
+        for path in files.list(folder)? {
             if path.to_string_lossy().ends_with(UNFINISHED) {
-                fs::remove_file(path)?;
+                files.remove(&path)?;
             }
         }
-        let newest = match list(folder)?.pop() {
-            Some(path) => Some((file::read_meta(&path)?, Arc::from(path))),
+        let newest = match list(&*files, folder)?.pop() {
+            Some(path) => Some((file::read_meta(&*files, &path)?, Arc::from(path))),
             None => None,
         };
         Ok(Self {
+            files,
             folder: Arc::from(folder),
             newest: Arc::new(Mutex::new(newest)),
             unfinished: Arc::default(),
@@ -96,7 +96,7 @@ impl Snapshots {
         }
         // openraft's suite hands over another replica's file; nobody else does.
         let copy = self.unfinished_path();
-        fs::copy(&snapshot.path, &copy)?;
+        io::copy(&mut self.files.open(&snapshot.path)?, &mut self.files.create(&copy)?)?;
         self.adopt(&copy, meta)
     }
 
@@ -104,8 +104,8 @@ impl Snapshots {
     pub(crate) fn adopt(&self, finished: &Path, meta: &SnapshotMeta) -> io::Result<SnapshotFile> {
         let (index, term) = meta.last_log_id.map_or((0, 0), |last| (last.index, last.leader_id.term));
         let path: Arc<Path> = Arc::from(self.folder.join(format!("{index}-{term}{SUFFIX}")));
-        fs::rename(finished, &path)?;
-        disk::sync_folder(&self.folder)?;
+        self.files.rename(finished, &path)?;
+        self.files.sync_folder(&self.folder)?;
         {
             let mut newest = self.newest();
             if newest.as_ref().is_none_or(|(present, _)| present.last_log_id <= meta.last_log_id) {
@@ -118,10 +118,10 @@ impl Snapshots {
 
     /// Failing to remove an old file does no harm.
     fn remove_old(&self) {
-        let mut files = list(&self.folder).unwrap_or_default();
+        let mut files = list(&*self.files, &self.folder).unwrap_or_default();
         files.truncate(files.len().saturating_sub(KEPT));
         for path in files {
-            if let Err(error) = fs::remove_file(&path) {
+            if let Err(error) = self.files.remove(&path) {
                 tracing::warn!(path = %path.display(), %error, "an old snapshot could not be removed");
             }
         }
@@ -129,14 +129,9 @@ impl Snapshots {
 }
 
 /// The snapshots of a folder, oldest first.
-fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if let Some(order) = order(&path) {
-            files.push((order, path));
-        }
-    }
-    files.sort();
-    Ok(files.into_iter().map(|(_, path)| path).collect())
+fn list(files: &dyn Files, folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let all = files.list(folder)?.into_iter();
+    let mut found: Vec<_> = all.filter_map(|path| Some((order(&path)?, path))).collect();
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
 }

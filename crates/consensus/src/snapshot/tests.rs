@@ -7,6 +7,7 @@ use quorate_types::job::JobRequest;
 use quorate_types::{LogIndex, ReplicaId, Timestamp};
 
 use super::*;
+use crate::disk::HostFiles;
 use crate::options::Addresses;
 use crate::type_config::{LogId, SnapshotMeta, StoredMembership};
 
@@ -35,11 +36,11 @@ fn meta(term: u64, index: u64) -> SnapshotMeta {
 fn a_snapshot_comes_back_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let (path, state) = (dir.path().join("s"), state(200));
-    file::write(&path, &meta(2, 200), &state).unwrap();
+    file::write(&HostFiles, &path, &meta(2, 200), &state).unwrap();
     assert!(fs::metadata(&path).unwrap().len() > 900_000, "several blocks");
-    let (found, restored) = file::read(&path).unwrap();
+    let (found, restored) = file::read(&HostFiles, &path).unwrap();
     assert_eq!(found, meta(2, 200));
-    assert_eq!(file::read_meta(&path).unwrap(), found);
+    assert_eq!(file::read_meta(&HostFiles, &path).unwrap(), found);
     assert_eq!(restored.digest(), state.digest());
     assert_eq!(restored.storage_of(ReplicaId(1)), None);
 }
@@ -48,11 +49,11 @@ fn a_snapshot_comes_back_as_it_was() {
 fn a_damaged_snapshot_is_named_and_not_believed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
-    file::write(&path, &meta(2, 60), &state(60)).unwrap();
+    file::write(&HostFiles, &path, &meta(2, 60), &state(60)).unwrap();
     let sound = fs::read(&path).unwrap();
     let expect_error = |bytes: &[u8], what: &str| {
         fs::write(&path, bytes).unwrap();
-        let error = file::read(&path).map(|_| ()).expect_err(what).to_string();
+        let error = file::read(&HostFiles, &path).map(|_| ()).expect_err(what).to_string();
         assert!(error.contains(&path.display().to_string()), "{what}: {error}");
     };
     for at in (0..sound.len()).step_by(sound.len() / 97) {
@@ -63,21 +64,21 @@ fn a_damaged_snapshot_is_named_and_not_believed() {
     }
     expect_error(&[&sound[..], b"x"].concat(), "something follows");
     fs::write(&path, &sound).unwrap();
-    file::read(&path).unwrap();
+    file::read(&HostFiles, &path).unwrap();
 }
 
 #[test]
 fn the_folder_keeps_two_and_knows_the_newest() {
     let dir = tempfile::tempdir().unwrap();
-    let snapshots = Snapshots::open(dir.path()).unwrap();
+    let snapshots = Snapshots::open(Arc::new(HostFiles), dir.path()).unwrap();
     assert!(snapshots.current().is_none());
     for index in [9, 10, 100] {
         let path = snapshots.unfinished_path();
-        file::write(&path, &meta(1, index), &state(3)).unwrap();
+        file::write(&HostFiles, &path, &meta(1, index), &state(3)).unwrap();
         snapshots.adopt(&path, &meta(1, index)).unwrap();
     }
     fs::write(snapshots.unfinished_path(), "half of one").unwrap();
-    let snapshots = Snapshots::open(dir.path()).unwrap();
+    let snapshots = Snapshots::open(Arc::new(HostFiles), dir.path()).unwrap();
     assert_eq!(snapshots.current().unwrap().0, meta(1, 100));
     let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();

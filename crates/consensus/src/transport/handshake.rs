@@ -33,6 +33,8 @@ pub(crate) enum Purpose {
     Vote,
     Propose,
     Call,
+    /// To see it end.
+    Vigil,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -220,7 +222,29 @@ mod fuzz_tests;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use openraft::Membership;
+
+    use super::fuzz_tests::local;
     use super::*;
+    use crate::options::Addresses;
+    use crate::type_config::StoredMembership;
+
+    #[test]
+    fn a_member_keeps_the_folder_it_first_showed_and_a_stranger_has_none() {
+        let local = local(ReplicaId(1));
+        let nodes = BTreeMap::from([1, 2, 3].map(|id| (id, Addresses::default())));
+        let members = Membership::new(vec![BTreeSet::from([1, 2, 3])], nodes).unwrap();
+        local.published.membership.send_replace(StoredMembership::new(None, members));
+        let (member, stranger) = (ReplicaId(2), ReplicaId(4));
+        assert_eq!(local.check_peer(member, 0, 7), Ok(()));
+        assert_eq!(local.check_peer(member, 0, 7), Ok(()));
+        assert_eq!(local.check_peer(member, 0, 8), Err(Refusal::OtherStorage), "it was wiped");
+        assert_eq!(local.check_peer(ReplicaId(3), 0, 8), Ok(()));
+        assert_eq!(local.check_peer(stranger, 0, 7), Ok(()));
+        assert_eq!(local.check_peer(stranger, 0, 8), Ok(()), "it may be wiped until it is a member");
+    }
 
     #[test]
     fn tokens_are_compared_whole() {

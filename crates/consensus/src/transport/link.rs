@@ -45,13 +45,17 @@ type Reply = oneshot::Sender<Result<Response, LinkError>>;
 pub(crate) struct Link(mpsc::Sender<(Request, Reply)>);
 
 impl Link {
-    /// Sends a request and waits for the answer, for as long as the peer shows signs of life.
-    pub(crate) async fn request(&self, request: Request) -> Result<Response, LinkError> {
+    /// Queues a request, and gives the answer to wait for, for as long as the peer shows signs of life. Requests
+    /// go out in the order of these calls, whenever their answers are waited for.
+    pub(crate) fn request(&self, request: Request) -> impl Future<Output = Result<Response, LinkError>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
-        match self.0.try_send((request, reply)) {
-            Ok(()) => answer.await.unwrap_or(Err(LinkError::Lost)),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(LinkError::Full),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(LinkError::NotSent),
+        let queued = self.0.try_send((request, reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => LinkError::Full,
+            mpsc::error::TrySendError::Closed(_) => LinkError::NotSent,
+        });
+        async move {
+            queued?;
+            answer.await.unwrap_or(Err(LinkError::Lost))
         }
     }
 }

@@ -21,12 +21,12 @@ pub(crate) mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quorate_types::ReplicaId;
+use quorate_types::{Bug, ReplicaId, is_planted};
 
 use self::handshake::Refusal;
 use self::net::Network;
@@ -55,6 +55,8 @@ pub(crate) struct Local {
     pub(crate) limits: Limits,
     /// Who says that this replica belongs to another cluster.
     pub(crate) estranged: Mutex<BTreeSet<ReplicaId>>,
+    /// The folders that members have shown before the cluster has recorded them, the first one of each.
+    pub(crate) met: Mutex<BTreeMap<ReplicaId, u64>>,
 }
 
 impl Local {
@@ -92,9 +94,20 @@ impl Local {
         }
         match self.published.version().state.storage_of(peer) {
             Some(recorded) if recorded != storage => Err(Refusal::OtherStorage),
-            Some(_) if self.was_removed(peer) => Err(Refusal::Removed),
-            Some(_) | None => Ok(()),
+            Some(_) if self.was_removed(peer) && !is_planted(Bug::RemovedNotTold) => Err(Refusal::Removed),
+            Some(_) => Ok(()),
+            None => self.check_met(peer, storage),
         }
+    }
+
+    /// A young cluster may have acknowledged writes before all its folders are recorded: one that was wiped
+    /// meanwhile is told by those who have met it before.
+    fn check_met(&self, peer: ReplicaId, storage: u64) -> Result<(), Refusal> {
+        if self.published.membership.borrow().get_node(&peer.0).is_none() {
+            return Ok(());
+        }
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        if *met.entry(peer).or_insert(storage) == storage { Ok(()) } else { Err(Refusal::OtherStorage) }
     }
 
     /// A member is recorded only after the entry that added it, so who is recorded and not a member was removed.

@@ -25,6 +25,7 @@ use super::link::{LinkError, Links};
 use super::snapshot;
 use super::wire::{Request, Response};
 use crate::archive::Archive;
+use crate::disk::Files;
 use crate::options::Addresses;
 use crate::snapshot::SnapshotFile;
 use crate::type_config::{TypeConfig, Vote};
@@ -41,6 +42,8 @@ pub(crate) struct Network {
     pub(crate) local: Arc<Local>,
     pub(crate) links: Links,
     pub(crate) archive: Archive,
+    /// Where snapshots are.
+    pub(crate) files: Arc<dyn Files>,
 }
 
 impl Network {
@@ -170,7 +173,8 @@ where
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let send = snapshot::send(&self.network.local, &self.to, &self.network.archive, vote, snapshot);
+        let Network { local, archive, files, .. } = &self.network;
+        let send = snapshot::send(local, &self.to, archive, files.clone(), vote, snapshot);
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = send => match sent {

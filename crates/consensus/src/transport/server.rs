@@ -106,7 +106,7 @@ impl Server {
                 let (raft, snapshots, archive) = (self.raft.clone(), &self.snapshots, &self.archive);
                 Box::pin(snapshot::receive(raft, frames, snapshots, archive)).await
             }
-            Purpose::Vote | Purpose::Propose | Purpose::Call => self.answer(frames, visitor).await,
+            Purpose::Vote | Purpose::Propose | Purpose::Call | Purpose::Vigil => self.answer(frames, visitor).await,
         };
         if let Err(error) = served {
             tracing::debug!(peer = %visitor.from, purpose = ?visitor.purpose, %error, "a peer connection ended");

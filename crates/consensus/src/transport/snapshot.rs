@@ -4,7 +4,6 @@
 //! happens; the archive's records go in unswept and are synced. Only then does raft hear of it. A crash
 //! anywhere in between means doing it again.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +17,8 @@ use tokio::time::timeout;
 use super::dial::{Destination, dial};
 use super::wire::{self, Frames, SnapshotAnswer, SnapshotFrame};
 use super::{Local, SILENCE_MAX};
-use crate::archive::{Archive, ArchiveWrite};
+use crate::archive::{Archive, ArchiveWrite, last_record};
+use crate::disk::Files;
 use crate::host::blocking;
 use crate::snapshot::{SnapshotFile, Snapshots, file};
 use crate::type_config::{Raft, SnapshotMeta, TypeConfig, Vote};
@@ -31,9 +31,10 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends a snapshot and waits until it is installed; gives the receiver's vote.
 pub(super) async fn send(
-    local: &std::sync::Arc<Local>,
+    local: &Arc<Local>,
     to: &Destination,
     archive: &Archive,
+    files: Arc<dyn Files>,
     vote: Vote,
     snapshot: SnapshotOf<TypeConfig, SnapshotFile>,
 ) -> io::Result<Vote> {
@@ -41,8 +42,9 @@ pub(super) async fn send(
     let index = wire::index_of(snapshot.meta.last_log_id);
     tracing::info!(peer = %to.id, ?index, "sending a snapshot");
     put(&mut frames, &SnapshotFrame::Begin { vote, meta: snapshot.meta }).await?;
-    send_file(&mut frames, &snapshot.snapshot).await?;
-    send_archive(&mut frames, archive).await?;
+    send_file(&mut frames, files, &snapshot.snapshot).await?;
+    let sent = send_archive(&mut frames, archive).await;
+    sent.inspect_err(|error| local.fatal.report_damage(local.id, error))?;
     put(&mut frames, &SnapshotFrame::End).await?;
     match get(&mut frames, INSTALL_TIMEOUT).await? {
         SnapshotAnswer::Installed(vote) | SnapshotAnswer::HigherVote(vote) => Ok(vote),
@@ -50,16 +52,17 @@ pub(super) async fn send(
     }
 }
 
-async fn send_file(frames: &mut Frames, snapshot: &SnapshotFile) -> io::Result<()> {
+async fn send_file(frames: &mut Frames, files: Arc<dyn Files>, snapshot: &SnapshotFile) -> io::Result<()> {
     let path = snapshot.path.clone();
-    let file = Arc::new(blocking(move || File::open(path)).await?);
+    let mut file = blocking(move || files.open(&path)).await?;
     loop {
-        let file = file.clone();
         let read = move || {
             let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-            (&*file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).map(|_| chunk)
+            (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
+            Ok((file, chunk))
         };
-        let chunk = blocking(read).await?;
+        let chunk;
+        (file, chunk) = blocking(read).await?;
         if chunk.is_empty() {
             return Ok(());
         }
@@ -67,15 +70,27 @@ async fn send_file(frames: &mut Frames, snapshot: &SnapshotFile) -> io::Result<(
     }
 }
 
+/// Whole records, after a look at each.
 async fn send_archive(frames: &mut Frames, archive: &Archive) -> io::Result<()> {
-    let mut from = Vec::new();
+    let (mut from, mut held) = (Vec::new(), Vec::new());
     loop {
-        let (archive, start) = (archive.clone(), from.clone());
-        let pieces = blocking(move || archive.pieces(&start, CHUNK_BYTES)).await?;
-        let Some((last, _)) = pieces.last() else { return Ok(()) };
-        from.clone_from(last);
-        from.push(0);
-        put(frames, &SnapshotFrame::Archive(pieces)).await?;
+        let start = from.clone();
+        let reader = archive.clone();
+        let pieces = blocking(move || reader.pieces(&start, CHUNK_BYTES)).await?;
+        let is_end = pieces.is_empty();
+        if let Some((last, _)) = pieces.last() {
+            from = [last, &[0][..]].concat();
+        }
+        held.extend(pieces);
+        let rest = held.split_off(if is_end { held.len() } else { last_record(&held) });
+        archive.check(&held).await?;
+        if !held.is_empty() {
+            put(frames, &SnapshotFrame::Archive(held)).await?;
+        }
+        if is_end {
+            return Ok(());
+        }
+        held = rest;
     }
 }
 
@@ -111,8 +126,8 @@ pub(super) async fn receive(
 }
 
 async fn receive_alone(raft: &Raft, frames: &mut Frames, snapshots: &Snapshots, archive: &Archive) -> SnapshotAnswer {
-    let incoming = Incoming { path: snapshots.unfinished_path() };
-    match take(frames, &incoming.path, archive).await {
+    let incoming = Incoming { files: snapshots.files.clone(), path: snapshots.unfinished_path() };
+    match take(frames, &incoming, archive).await {
         Ok((vote, meta)) => install(raft, &incoming, vote, meta).await,
         Err(error) => SnapshotAnswer::Failed(error.to_string()),
     }
@@ -120,24 +135,24 @@ async fn receive_alone(raft: &Raft, frames: &mut Frames, snapshots: &Snapshots, 
 
 /// Removes the temporary file, if it still bears its name.
 struct Incoming {
+    files: Arc<dyn Files>,
     path: PathBuf,
 }
 
 impl Drop for Incoming {
     fn drop(&mut self) {
         // It was renamed when it was installed; then there is nothing to remove.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = self.files.remove(&self.path);
     }
 }
 
-async fn take(frames: &mut Frames, path: &std::path::Path, archive: &Archive) -> io::Result<(Vote, SnapshotMeta)> {
+async fn take(frames: &mut Frames, incoming: &Incoming, archive: &Archive) -> io::Result<(Vote, SnapshotMeta)> {
     let SnapshotFrame::Begin { vote, meta } = get(frames, FRAME_TIMEOUT).await? else {
         return Err(unexpected());
     };
-    let path = path.to_owned();
-    let file = {
-        let path = path.clone();
-        Arc::new(blocking(move || File::create(path)).await?)
+    let mut file = {
+        let (files, path) = (incoming.files.clone(), incoming.path.clone());
+        blocking(move || files.create(&path)).await?
     };
     // From here on a crash leaves records that may belong to no job: the next start sweeps them.
     archive.queue(ArchiveWrite::Unswept).await?;
@@ -145,16 +160,15 @@ async fn take(frames: &mut Frames, path: &std::path::Path, archive: &Archive) ->
         match get(frames, FRAME_TIMEOUT).await? {
             SnapshotFrame::Begin { .. } => return Err(unexpected()),
             SnapshotFrame::Chunk(chunk) => {
-                let file = file.clone();
-                blocking(move || (&*file).write_all(&chunk)).await?;
+                file = blocking(move || file.write_all(&chunk).map(|()| file)).await?;
             }
             SnapshotFrame::Archive(pieces) => archive.queue(ArchiveWrite::Pieces(pieces)).await?,
             SnapshotFrame::End => break,
         }
     }
-    blocking(move || file.sync_all()).await?;
+    blocking(move || file.sync()).await?;
     archive.sync().await?;
-    verify(path, &meta).await?;
+    verify(incoming, &meta).await?;
     Ok((vote, meta))
 }
 
@@ -162,8 +176,9 @@ fn unexpected() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "snapshot frames in a wrong order")
 }
 
-async fn verify(path: PathBuf, meta: &SnapshotMeta) -> io::Result<()> {
-    let (found, _) = blocking(move || file::read(&path)).await?;
+async fn verify(incoming: &Incoming, meta: &SnapshotMeta) -> io::Result<()> {
+    let (files, path) = (incoming.files.clone(), incoming.path.clone());
+    let (found, _) = blocking(move || file::read(&*files, &path)).await?;
     if found == *meta { Ok(()) } else { Err(io::Error::other("the snapshot is not what it was announced to be")) }
 }
 

@@ -52,6 +52,7 @@ pub struct Replica {
     pub address: SocketAddr,
     pub handle: Option<Handle>,
     pub seen: Arc<Seen>,
+    pub timing: Timing,
     listener: Option<std::net::TcpListener>,
 }
 
@@ -91,6 +92,7 @@ impl Replica {
             address: listener.local_addr().unwrap(),
             handle: None,
             seen: Arc::default(),
+            timing: timing(),
             listener: Some(listener),
         }
     }
@@ -115,7 +117,7 @@ impl Replica {
             advertise: addresses(self.address),
             start,
             token,
-            timing: timing(),
+            timing: self.timing,
             limits,
             observer: self.seen.clone(),
         }

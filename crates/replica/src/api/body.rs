@@ -1,18 +1,23 @@
-//! Request bodies: bounded in bytes and in time, read into types, complaints with their place.
+//! Request bodies: bounded in bytes and in time, read into types, complaints with their place. And answers: bounded
+//! in bytes.
+
+use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use quorate_types::job::Object;
 use quorate_types::problem::{Code, FieldError, Problem};
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Room;
 use super::error::{ApiError, ApiResult};
-use crate::limits::{BODY_BYTES_MAX, BODY_TIMEOUT};
+use crate::limits::{ANSWER_BYTES_SMALL, BODY_BYTES_MAX, BODY_BYTES_SMALL, BODY_TIMEOUT};
 
 /// A body, and its share of the room that all bodies have together.
 #[derive(Debug)]
@@ -23,25 +28,79 @@ pub(crate) struct Received {
 
 /// Takes room for so many bytes, or refuses.
 pub(crate) fn reserve(room: &Room, bytes: usize) -> ApiResult<OwnedSemaphorePermit> {
-    let kib = u32::try_from(bytes.div_ceil(1024)).map_err(|_| too_large())?;
-    let taken = room.bodies.clone().try_acquire_many_owned(kib);
-    taken.map_err(|_| ApiError::new(Code::Overloaded, "too many request bodies are under way here"))
+    let taken = kib(bytes).and_then(|kib| room.bodies.clone().try_acquire_many_owned(kib).ok());
+    taken.ok_or_else(|| ApiError::new(Code::Overloaded, "too many request bodies are under way here"))
+}
+
+/// Makes the room that was taken fit so many bytes.
+pub(crate) fn resize(room: &Room, held: &mut OwnedSemaphorePermit, bytes: usize) -> ApiResult<()> {
+    let now = held.num_permits() << 10;
+    if bytes > now {
+        held.merge(reserve(room, bytes - now)?);
+    } else {
+        drop(held.split((now - bytes) >> 10));
+    }
+    Ok(())
+}
+
+fn kib(bytes: usize) -> Option<u32> {
+    u32::try_from(bytes.div_ceil(1024)).ok()
+}
+
+/// Whether a body is so small that reading it costs less than another connection.
+pub(crate) fn is_small(body: &Body) -> bool {
+    body.size_hint().upper().is_some_and(|bytes| bytes <= BODY_BYTES_SMALL)
 }
 
 /// The whole body. Its room is given free when the result is dropped: after the answer.
 pub(crate) async fn read(room: &Room, body: Body) -> ApiResult<Received> {
-    let announced = body.size_hint().exact().unwrap_or(BODY_BYTES_MAX as u64);
-    let announced = usize::try_from(announced).unwrap_or(usize::MAX);
-    if announced > BODY_BYTES_MAX {
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
         return Err(too_large());
     }
-    let room = reserve(room, announced)?;
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
-    let collected = collected.map_err(|_| ApiError::new(Code::InvalidJson, "the body did not come in time"))?;
-    match collected {
-        Ok(body) => Ok(Received { bytes: body.to_bytes(), _room: room }),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) => Err(ApiError::new(Code::InvalidJson, format!("the body broke off: {error}"))),
+    let collected = tokio::time::timeout(BODY_TIMEOUT, collect(room, body)).await;
+    collected.map_err(|_| ApiError::new(Code::InvalidJson, "the body did not come in time"))?
+}
+
+/// Takes room as the bytes come: what a client only announces keeps nobody out.
+async fn collect(room: &Room, mut body: Body) -> ApiResult<Received> {
+    let (mut bytes, mut held) = (BytesMut::new(), reserve(room, 0)?);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::new(Code::InvalidJson, format!("the body broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > BODY_BYTES_MAX {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&data);
+        resize(room, &mut held, bytes.capacity())?;
+    }
+    Ok(Received { bytes: bytes.freeze(), _room: held })
+}
+
+/// A large answer takes room until its client has it: who reads slowly, or nothing at all, fills no memory.
+pub(crate) async fn weigh(State(room): State<Arc<Semaphore>>, response: Response) -> Response {
+    let bytes = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let Some(bytes) = bytes.filter(|bytes| *bytes > ANSWER_BYTES_SMALL) else { return response };
+    let Some(held) = kib(bytes).and_then(|kib| room.try_acquire_many_owned(kib).ok()) else {
+        return ApiError::new(Code::Overloaded, "too many large answers are under way here").into_response();
+    };
+    let (parts, body) = response.into_parts();
+    match body.collect().await {
+        Ok(body) => {
+            let weighed = Weighed { bytes: body.to_bytes(), _room: held };
+            Response::from_parts(parts, Body::from(Bytes::from_owner(weighed)))
+        }
+        Err(error) => ApiError::internal("collect an answer", &error).into_response(),
+    }
+}
+
+struct Weighed {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Weighed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -108,6 +167,33 @@ mod tests {
     fn code_and_pointer(json: &str) -> (Code, String) {
         let problem = parse::<JobRequest>(json.as_bytes(), Code::InvalidJob).unwrap_err().0;
         (problem.code, problem.errors[0].pointer.clone())
+    }
+
+    #[tokio::test]
+    async fn only_what_has_come_takes_room() {
+        let room = Room { bodies: Arc::new(Semaphore::new(4)), ..Room::new(None) };
+        let silent = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::convert::Infallible>>());
+        tokio::time::timeout(std::time::Duration::from_millis(1), read(&room, silent)).await.unwrap_err();
+        let pieces = ["x".repeat(1500), "y".repeat(1500)].map(Ok::<_, std::convert::Infallible>);
+        let received = read(&room, Body::from_stream(futures_util::stream::iter(pieces))).await.unwrap();
+        assert_eq!((received.bytes.len(), room.bodies.available_permits()), (3000, 1));
+        let refused = read(&room, Body::from("z".repeat(1025))).await.unwrap_err();
+        assert_eq!(refused.0.code, Code::Overloaded);
+        drop(received);
+        assert_eq!(room.bodies.available_permits(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_large_answer_takes_room_until_it_is_taken() {
+        let room = Arc::new(Semaphore::new(ANSWER_BYTES_SMALL >> 9));
+        let answer = |bytes: usize| Body::from("x".repeat(bytes)).into_response();
+        let large = weigh(State(room.clone()), answer(ANSWER_BYTES_SMALL + 1024)).await;
+        assert_eq!(large.status(), 200);
+        let held = large.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(weigh(State(room.clone()), answer(ANSWER_BYTES_SMALL + 1024)).await.status(), 429);
+        assert_eq!(weigh(State(room.clone()), answer(ANSWER_BYTES_SMALL)).await.status(), 200, "a small one");
+        drop(held);
+        assert_eq!(room.available_permits(), ANSWER_BYTES_SMALL >> 9);
     }
 
     #[test]

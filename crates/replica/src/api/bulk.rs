@@ -1,16 +1,25 @@
 //! NDJSON submissions: a job a line in, an answer a line out, in order, streamed both ways.
+//!
+//! Whoever streams can be slowed down, and need not be refused: while there is too much to do a line waits and
+//! tries again, one of its stream at a time, and no more lines are read meanwhile. Otherwise a few streams could
+//! keep the replica busy with nothing but refusals.
+
+use std::sync::Arc;
 
 use axum::body::{Body, BodyDataStream};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
+use quorate_types::api::Submitted;
 use quorate_types::problem::Code;
 use serde::Serialize;
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::time::{Instant, sleep};
 
 use super::error::{ApiError, ApiResult};
-use super::{App, body, jobs};
-use crate::limits::{BODY_BYTES_MAX, BODY_TIMEOUT, BULK_IN_FLIGHT};
+use super::{App, Room, body, jobs};
+use crate::limits::{BODY_BYTES_MAX, BODY_TIMEOUT, BULK_IN_FLIGHT, BULK_PAUSE, BULK_WAIT};
 
 /// The answer to one line.
 #[derive(Serialize)]
@@ -22,23 +31,24 @@ enum Line {
 
 /// Submits line by line; each line is a submission of its own, idempotent by its own key.
 pub(crate) fn submit(app: App, content: Body) -> Response {
-    let lines = stream::unfold(Lines::new(content), |mut lines| async move {
+    let lines = stream::unfold(Lines::new(app.room.clone(), content), |mut lines| async move {
         let line = lines.next().await?;
         Some((line, lines))
     });
+    let turn = Arc::new(Mutex::new(()));
     let answers = lines
         .map(move |line| {
-            let app = app.clone();
-            async move { Ok::<Bytes, std::convert::Infallible>(answer(&app, line).await) }
+            let (app, turn) = (app.clone(), turn.clone());
+            async move { Ok::<Bytes, std::convert::Infallible>(answer(&app, &turn, line).await) }
         })
         .buffered(BULK_IN_FLIGHT);
     (StatusCode::OK, [(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(answers)).into_response()
 }
 
-async fn answer(app: &App, line: ApiResult<Bytes>) -> Bytes {
+async fn answer(app: &App, turn: &Mutex<()>, line: ApiResult<Bytes>) -> Bytes {
     let submitted = match line {
         Ok(line) => match body::reserve(&app.room, line.len()) {
-            Ok(_room) => jobs::submit_one(app, &line, None).await,
+            Ok(_room) => submit_line(app, turn, &line).await,
             Err(error) => Err(error),
         },
         Err(error) => Err(error),
@@ -52,18 +62,49 @@ async fn answer(app: &App, line: ApiResult<Bytes>) -> Bytes {
     bytes.into()
 }
 
+async fn submit_line(app: &App, turn: &Mutex<()>, line: &[u8]) -> ApiResult<(Submitted, bool)> {
+    let deadline = Instant::now() + BULK_WAIT;
+    let mut refused = None;
+    loop {
+        let turn = turn.lock().await;
+        if let Some(error) = refused.take() {
+            if Instant::now() >= deadline {
+                return Err(error);
+            }
+            sleep(BULK_PAUSE).await;
+        }
+        let mut attempt = Box::pin(jobs::submit_one(app, line, None));
+        let submitted = match attempt.as_mut().now_or_never() {
+            Some(submitted) => submitted,
+            // It is queued: now the next line may try.
+            None => {
+                drop(turn);
+                attempt.await
+            }
+        };
+        match submitted {
+            Err(error) if error.0.code == Code::Overloaded => refused = Some(error),
+            Ok(_) | Err(_) => return submitted,
+        }
+    }
+}
+
 /// Splits a body into lines; empty ones are passed over. After an error nothing more comes.
 struct Lines {
     body: BodyDataStream,
     buffer: BytesMut,
+    room: Room,
+    /// The buffer's share of the room of all bodies.
+    held: Option<OwnedSemaphorePermit>,
     /// So much of the buffer holds no line end.
     searched: usize,
     ended: bool,
 }
 
 impl Lines {
-    fn new(content: Body) -> Self {
-        Self { body: content.into_data_stream(), buffer: BytesMut::new(), searched: 0, ended: false }
+    fn new(room: Room, content: Body) -> Self {
+        let body = content.into_data_stream();
+        Self { body, buffer: BytesMut::new(), room, held: None, searched: 0, ended: false }
     }
 
     async fn next(&mut self) -> Option<ApiResult<Bytes>> {
@@ -107,6 +148,7 @@ impl Lines {
     }
 
     async fn fill(&mut self) -> ApiResult<()> {
+        self.weigh()?;
         match tokio::time::timeout(BODY_TIMEOUT, self.body.next()).await {
             Ok(Some(Ok(bytes))) => self.buffer.extend_from_slice(&bytes),
             Ok(None) => self.ended = true,
@@ -115,12 +157,24 @@ impl Lines {
             }
             Err(_) => return Err(ApiError::new(Code::InvalidJson, "the next line did not come in time")),
         }
+        self.weigh()
+    }
+
+    /// Takes or gives back room, as the buffer is now.
+    fn weigh(&mut self) -> ApiResult<()> {
+        let mut held = match self.held.take() {
+            Some(held) => held,
+            None => body::reserve(&self.room, 0)?,
+        };
+        body::resize(&self.room, &mut held, self.buffer.capacity())?;
+        self.held = Some(held);
         Ok(())
     }
 
     fn end(&mut self) {
         self.ended = true;
-        self.buffer.clear();
+        self.buffer = BytesMut::new();
+        self.held = None;
         self.searched = 0;
     }
 }
@@ -131,7 +185,7 @@ mod tests {
 
     async fn lines(chunks: Vec<&'static str>) -> Vec<Result<String, Code>> {
         let chunks = stream::iter(chunks.into_iter().map(Ok::<_, std::convert::Infallible>));
-        let mut lines = Lines::new(Body::from_stream(chunks));
+        let mut lines = Lines::new(Room::new(None), Body::from_stream(chunks));
         let mut found = Vec::new();
         while let Some(line) = lines.next().await {
             found.push(line.map(|l| String::from_utf8(l.to_vec()).unwrap().trim().to_owned()).map_err(|e| e.0.code));

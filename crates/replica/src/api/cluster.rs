@@ -16,6 +16,7 @@ use super::jobs::answer;
 use super::query::Query;
 use super::{App, body};
 use crate::calls::{Answer, Call, decode, encode};
+use crate::limits::HOST_BYTES_MAX;
 
 /// What this replica knows; the leader knows most.
 pub(crate) fn view(handle: &Handle) -> ClusterView {
@@ -88,11 +89,19 @@ pub(crate) async fn digest(State(app): State<App>, uri: Uri) -> ApiResult<Respon
 
 pub(crate) async fn add(State(app): State<App>, content: Body) -> ApiResult<Response> {
     let Object(new): Object<AddReplica> = body::parse(&body::read(&app.room, content).await?.bytes, Code::InvalidJson)?;
-    if new.id.0 == 0 || !new.peer.contains(':') {
-        return Err(ApiError::bad_parameter("body", "id must be 1 or more, and peer HOST:PORT"));
+    if new.id.0 == 0 || ![&new.http, &new.peer].into_iter().all(|address| is_host_and_port(address)) {
+        return Err(ApiError::bad_parameter("body", "id must be 1 or more, http and peer HOST:PORT"));
     }
     app.handle.add_replica(new.id, Addresses { http: new.http, peer: new.peer }).await?;
     Ok((StatusCode::CREATED, Json(view(&app.handle))).into_response())
+}
+
+/// Whether somebody may be reached there: an address that can't be one would be a learner for good.
+fn is_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    let is_host = |byte: u8| byte.is_ascii_graphic() && !b"/@?#\\".contains(&byte);
+    let port_fits = port.starts_with(|first| ('1'..='9').contains(&first)) && port.parse::<u16>().is_ok();
+    (1..=HOST_BYTES_MAX).contains(&host.len()) && host.bytes().all(is_host) && port_fits
 }
 
 pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use quorate_consensus::ProposeError;
 use quorate_state::command::{Command, RetryScope};
 use quorate_state::job::Header;
 use quorate_state::outcome::Outcome;
@@ -34,7 +35,16 @@ pub(crate) async fn submit(State(app): State<App>, uri: Uri, headers: HeaderMap,
         }
         return Ok(bulk::submit(app, content));
     }
+    // A refusal must cost next to nothing, or a flood of large jobs leaves no time for the others. The connection
+    // ends with a body that stays unread, and its client must know.
+    if app.handle.refuses_jobs() && !body::is_small(&content) {
+        let refusal = ApiError::from(ProposeError::Overloaded);
+        return Ok(([(header::CONNECTION, "close")], refusal).into_response());
+    }
     let received = body::read(&app.room, content).await?;
+    if app.handle.refuses_jobs() {
+        return Err(ProposeError::Overloaded.into());
+    }
     let key = headers.get("idempotency-key").map(header_key).transpose()?;
     let (submitted, existing) = submit_one(&app, &received.bytes, key).await?;
     let status = if existing { StatusCode::OK } else { StatusCode::CREATED };
@@ -71,20 +81,21 @@ struct Filter {
     state: Option<JobState>,
     namespace: Option<Name>,
     name: Option<JobName>,
-    labels: Vec<(String, Option<String>)>,
+    labels: Vec<(Name, Option<String>)>,
 }
 
 impl Filter {
     fn of(query: &Query) -> ApiResult<Self> {
-        let label = |text: &str| match text.split_once('=') {
-            Some((label, value)) => (label.to_owned(), Some(value.to_owned())),
-            None => (text.to_owned(), None),
+        let label = |text: &str| {
+            let (label, value) = text.split_once('=').map_or((text, None), |(label, value)| (label, Some(value)));
+            let label = Name::new(label).map_err(|error| ApiError::bad_parameter("label", error))?;
+            Ok((label, value.map(ToOwned::to_owned)))
         };
         Ok(Self {
             state: query.get("state")?,
             namespace: query.get("namespace")?,
             name: query.get("name")?,
-            labels: query.all("label").map(label).collect(),
+            labels: query.all("label").map(label).collect::<ApiResult<_>>()?,
         })
     }
 
@@ -92,7 +103,7 @@ impl Filter {
         self.state.is_none_or(|state| header.state == state)
             && self.namespace.as_ref().is_none_or(|namespace| spec.namespace == *namespace)
             && self.name.as_ref().is_none_or(|name| spec.name == *name)
-            && self.labels.iter().all(|(label, value)| match (spec.labels.get(label.as_str()), value) {
+            && self.labels.iter().all(|(label, value)| match (spec.labels.get(label), value) {
                 (Some(found), Some(value)) => found == value,
                 (found, None) => found.is_some(),
                 (None, Some(_)) => false,

@@ -38,7 +38,8 @@ pub(crate) use router::router;
 pub(crate) use server::serve;
 
 use crate::events::History;
-use crate::limits::{BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX, SESSIONS_MAX};
+use crate::limits::{ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX, SESSIONS_MAX};
+use crate::memory::Budget;
 use crate::sessions::{Host, Registry};
 use crate::waiters::Waiters;
 
@@ -63,6 +64,8 @@ pub(crate) struct App {
 pub(crate) struct Room {
     /// Bytes of bodies, in KiB.
     pub(crate) bodies: Arc<Semaphore>,
+    /// Bytes of large answers, in KiB.
+    pub(crate) answers: Arc<Semaphore>,
     pub(crate) digests: Arc<Semaphore>,
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) sessions: Arc<Semaphore>,
@@ -76,12 +79,15 @@ impl Room {
     }
 }
 
-impl Default for Room {
-    fn default() -> Self {
-        let bodies = Arc::new(Semaphore::new(BODIES_BYTES_MAX >> 10));
+impl Room {
+    /// Bodies and large answers each get a part of the memory budget, if there is one.
+    pub(crate) fn new(budget: Option<Budget>) -> Self {
+        let part = |most: usize| budget.map_or(most, |budget| budget.part(most));
+        let bodies = Arc::new(Semaphore::new(part(BODIES_BYTES_MAX) >> 10));
+        let answers = Arc::new(Semaphore::new(part(ANSWERS_BYTES_MAX) >> 10));
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let sessions = Arc::new(Semaphore::new(SESSIONS_MAX));
-        Self { bodies, digests: Arc::new(Semaphore::new(DIGESTS_MAX)), connections, sessions }
+        Self { bodies, answers, digests: Arc::new(Semaphore::new(DIGESTS_MAX)), connections, sessions }
     }
 }
 

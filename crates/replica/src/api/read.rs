@@ -47,6 +47,10 @@ impl App {
         let min_index = LogIndex(query.get("min_index")?.unwrap_or(0));
         let version = match consistency {
             Consistency::Linearizable if is_planted(Bug::ReadWithoutBarrier) => self.handle.version(),
+            Consistency::Linearizable if is_planted(Bug::ReadBeforeBarrier) => {
+                let (state, now) = (self.handle.version().state.clone(), self.handle.read_barrier().await?);
+                Arc::new(Version { index: now.index, state })
+            }
             Consistency::Linearizable => self.handle.read_barrier().await?,
             Consistency::Stale => self.handle.version(),
         };

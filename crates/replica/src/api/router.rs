@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response, map_response_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use quorate_types::problem::Code;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
-use super::{App, cluster, events, health, jobs, layers, logs, openapi, session, tasks, workers};
+use super::{App, body, cluster, events, health, jobs, layers, logs, openapi, session, tasks, workers};
 use crate::limits::REQUESTS_MAX;
 
 /// Every route of the API, with what happens to every request around them.
@@ -43,11 +43,13 @@ pub(crate) fn router(app: App) -> Router {
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/openapi.json", get(openapi::document))
+        // Around the routes alone: what no route takes is refused for that, whatever its parameters.
+        .route_layer(from_fn(layers::refuse_query_of_writes))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
-        .layer(from_fn(layers::refuse_query_of_writes))
         .layer(from_fn_with_state(app.clone(), layers::authenticate))
         .layer(from_fn_with_state(room, layers::bound))
+        .layer(map_response_with_state(app.room.answers.clone(), body::weigh))
         .layer(map_response(as_problem))
         .layer(from_fn_with_state(app.clone(), layers::observe))
         .with_state(app)

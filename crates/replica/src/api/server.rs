@@ -1,5 +1,6 @@
 //! Accepting connections: how many, how slow, and how they end.
 
+use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -16,13 +18,20 @@ use tracing::{debug, warn};
 use super::patient::Patient;
 use super::refusal::Explained;
 use super::{App, router};
-use crate::limits::{HEADER_TIMEOUT, SHUTDOWN_WAIT};
+use crate::limits::{
+    CONNECTION_BYTES_MAX, HEADER_TIMEOUT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, SEND_BUFFER_BYTES_MAX, SHUTDOWN_WAIT,
+    WRITE_TIMEOUT,
+};
 
 /// After an accept that failed: most often for want of file descriptors, which takes a while to mend.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until shutdown, then lets the requests under way finish.
 pub(crate) async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken) {
+    // Of a crowd that comes at once nobody should have to knock again: the kernel makes that a second and more.
+    if let Err(error) = listen(&listener, Backlog::MAXCONN) {
+        warn!(%error, "lengthen the queue of new connections");
+    }
     let router = router::router(app.clone());
     let connections = TaskTracker::new();
     loop {
@@ -51,6 +60,19 @@ pub(crate) async fn serve(app: App, listener: TcpListener, shutdown: Cancellatio
     }
 }
 
+/// Small answers go out at once, few bytes wait in the kernel, and a client that is gone without a word is noticed.
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    setsockopt(stream, sockopt::SndBuf, &SEND_BUFFER_BYTES_MAX)?;
+    let seconds = |time: Duration| time.as_secs() as u32;
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &seconds(KEEPALIVE_IDLE))?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &seconds(KEEPALIVE_INTERVAL))?;
+    // Also ends what is sent and never acknowledged, which the kernel would otherwise repeat for a quarter of an hour.
+    setsockopt(stream, sockopt::TcpUserTimeout, &(WRITE_TIMEOUT.as_millis() as u32))?;
+    Ok(())
+}
+
 async fn connection(
     stream: TcpStream,
     app: App,
@@ -58,12 +80,13 @@ async fn connection(
     shutdown: CancellationToken,
     permit: OwnedSemaphorePermit,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "set TCP_NODELAY");
+    if let Err(error) = set_options(&stream) {
+        debug!(%error, "set a connection's options");
     }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(CONNECTION_BYTES_MAX)
         .serve_connection(TokioIo::new(Explained::new(Patient::new(stream), app)), TowerToHyperService::new(router))
         .with_upgrades();
     let mut connection = pin!(connection);

@@ -1,7 +1,7 @@
 //! The workers' connection: an HTTP request that becomes a stream of frames.
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper_util::rt::TokioIo;
 use quorate_types::problem::Code;
@@ -11,10 +11,18 @@ use super::App;
 use super::error::{ApiError, ApiResult};
 use crate::sessions;
 
+/// `Upgrade` alone asks for nothing: it counts only where `Connection` names it (RFC 9110, 7.8).
+fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+    let connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let names_it =
+        connection.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
+    names_it && headers.get(header::UPGRADE).is_some_and(|value| value == PROTOCOL)
+}
+
 pub(crate) async fn upgrade(State(app): State<App>, mut request: Request) -> ApiResult<Response> {
-    let asked = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
-    if asked != Some(PROTOCOL) {
-        return Err(ApiError::new(Code::InvalidJson, format!("this route is for workers: Upgrade: {PROTOCOL}")));
+    if !asks_for_upgrade(request.headers()) {
+        let detail = format!("this route is for workers: Connection: Upgrade and Upgrade: {PROTOCOL}");
+        return Err(ApiError::new(Code::InvalidJson, detail));
     }
     let Ok(place) = app.room.sessions.clone().try_acquire_owned() else {
         return Err(ApiError::new(Code::Overloaded, "too many workers are connected here"));

@@ -20,9 +20,9 @@ use super::{App, body};
 /// By name; the cursor is the last name of the page before.
 pub(crate) async fn list(State(app): State<App>, uri: Uri) -> ApiResult<Response> {
     let query = Query::of(&uri, &["limit", "cursor"])?;
-    let (limit, after) = (query.limit()?, query.text("cursor"));
+    let (limit, after) = (query.limit()?, query.get::<Name>("cursor")?);
     let view = app.view(&query).await?;
-    let workers = view.version.state.workers().filter(|worker| after.is_none_or(|after| worker.name.as_str() > after));
+    let workers = view.version.state.workers().filter(|worker| after.as_ref().is_none_or(|after| worker.name > *after));
     let mut items: Vec<WorkerView> = workers.take(limit + 1).map(|worker| view::worker(worker)).collect();
     let more = items.len() > limit;
     items.truncate(limit);

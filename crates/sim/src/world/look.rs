@@ -1,17 +1,17 @@
 //! What must hold: at any time, and in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use axum::http::StatusCode;
 use quorate_state::State;
-use quorate_types::LogIndex;
 use quorate_types::event::Cursor;
+use quorate_types::{LogIndex, ReplicaId};
 
 use super::{CHECK_PAUSE, World};
 use crate::client::Client;
 use crate::history::Violation;
-use crate::replica::Answer;
+use crate::replica::{Answer, Fate};
 
 impl World {
     /// Every event since `from`, once and in order; or the word that they are gone.
@@ -55,9 +55,7 @@ impl World {
         if let Some(panic) = crate::panics::take() {
             return Err(format!("a panic: {panic}"));
         }
-        if let Some(violation) = self.applied.lock().unwrap_or_else(PoisonError::into_inner).violation.take() {
-            return Err(violation);
-        }
+        self.look_at_results()?;
         if let Some(handle) = self.leader().and_then(|id| self.replicas.get(&id)?.handle()) {
             let states = handle.version().state.job_states();
             self.unfinished = states.iter().filter(|(state, _)| !state.is_finished()).map(|(_, n)| n).sum();
@@ -76,10 +74,12 @@ impl World {
                 self.failed.remove(&replica.id);
                 continue;
             };
-            if replica.disk.is_healthy() {
+            let removed = replica.fate == Fate::Leaves && failure.contains("was removed");
+            if replica.disk.is_healthy() && !replica.disk.is_damaged() && !removed {
                 return Err(format!("replica {} went down although its disk is well: {failure}", replica.id));
             }
             if self.failed.insert(replica.id) {
+                self.counts.noticed += u64::from(replica.disk.is_damaged());
                 self.trace.line(format_args!("replica {} stopped by itself: {failure}", replica.id));
             }
         }
@@ -98,11 +98,23 @@ impl World {
         Ok(())
     }
 
+    /// What was accepted since the last look must be what really happened.
+    fn look_at_results(&mut self) -> Result<(), Violation> {
+        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(violation) = applied.violation.take() {
+            return Err(violation);
+        }
+        std::mem::take(&mut applied.news).iter().try_for_each(|attempt| self.physical.check(attempt))
+    }
+
     /// Whether everything has come to an end: clients and jobs are done, and all replicas agree. `Some` says
     /// what has not.
     pub(crate) fn drained(&mut self) -> Result<Option<String>, Violation> {
         if !self.clients.iter().all(Client::is_idle) {
             return Ok(Some("clients still wait for answers".into()));
+        }
+        if !self.errands.is_empty() {
+            return Ok(Some("operators still change the membership".into()));
         }
         let mut digests = BTreeMap::new();
         for replica in self.replicas.values() {
@@ -119,7 +131,16 @@ impl World {
             return Ok(Some(format!("replicas are at different indexes: {:?}", digests.keys())));
         };
         self.compare(&state)?;
-        Ok(None)
+        Ok(self.archives_differ())
+    }
+
+    /// Whether replicas keep different records of finished jobs; some may still have to be written.
+    fn archives_differ(&self) -> Option<String> {
+        let mut sound = self.replicas.values().filter(|replica| !replica.disk.is_damaged());
+        let first = sound.next()?;
+        let archive = first.disk.archive();
+        let other = sound.find(|other| other.disk.archive() != archive)?;
+        Some(format!("the archives of the replicas {} and {} differ", first.id, other.id))
     }
 
     /// All replicas are at the same index, `state` is of one of them.
@@ -133,10 +154,41 @@ impl World {
                 return Err(format!("replica {} has another digest at index {}", replica.id, state.index()));
             }
         }
+        self.compare_results(state)?;
+        self.compare_members()?;
         let unknown = self.history.accepted().iter().find(|(_, job)| !state.knows_job(**job));
         match unknown {
             Some((key, job)) => Err(format!("job {job} of key {key} was accepted, and nobody knows it")),
             None => Ok(()),
         }
+    }
+
+    /// As many accepted results as the jobs say.
+    fn compare_results(&self, state: &State) -> Result<(), Violation> {
+        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        for job in state.jobs() {
+            let (id, succeeded) = (job.id(), job.header.counts.succeeded);
+            let accepted = applied.results(id);
+            if accepted != succeeded {
+                return Err(format!(
+                    "job {id} says that {succeeded} tasks succeeded, and {accepted} results were accepted"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The members are those whom the operators left.
+    fn compare_members(&self) -> Result<(), Violation> {
+        let there: BTreeSet<ReplicaId> = self.replicas.keys().copied().collect();
+        for replica in self.replicas.values() {
+            let Some(handle) = replica.handle() else { continue };
+            let voters: BTreeSet<ReplicaId> =
+                handle.status().members.iter().filter(|member| member.voter).map(|member| member.id).collect();
+            if voters != there {
+                return Err(format!("replica {} says that {voters:?} vote, and {there:?} are there", replica.id));
+            }
+        }
+        Ok(())
     }
 }

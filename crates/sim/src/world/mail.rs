@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
+use quorate_types::status::JobState;
 use quorate_types::{JobId, LogIndex, ReplicaId};
 use quorate_worker::host::Registration;
 
 use super::{CLIENTS_HOST, FAREWELL_PAUSE, UNFINISHED_PER_WORKER, WATCH_PAUSE, World};
 use crate::client::Send;
 use crate::history::Violation;
+use crate::keyed::{Answered, Call, Verb};
 use crate::network::Host;
 use crate::replica::Answer;
 
@@ -31,7 +33,10 @@ pub(super) enum Sender {
     Client(usize),
     /// The farewell at this position.
     Watchdog(usize),
-    Operator,
+    /// For the errand of this number.
+    Operator(u64),
+    /// Whoever lets jobs go on in the end.
+    Resumer,
     /// It has seen the events before this index.
     Watcher {
         from: LogIndex,
@@ -48,6 +53,14 @@ pub(super) struct Farewell {
 }
 
 impl World {
+    /// Sends a request on its way, unless there is none.
+    pub(super) fn send(&mut self, from: Host, to: ReplicaId, send: Send) {
+        let travel = self.replicas.get(&to).and_then(|replica| self.network.travel(from, replica.host));
+        if let Some(travel) = travel {
+            self.mail.requests.insert((self.now + travel, send.number), (to, send));
+        }
+    }
+
     pub(super) fn say_farewells(&mut self) {
         let ids: Vec<ReplicaId> = self.replicas.keys().copied().collect();
         for (at, farewell) in self.farewells.iter_mut().enumerate() {
@@ -62,7 +75,8 @@ impl World {
             self.mail.next_request += 1;
             let number = self.mail.next_request;
             self.mail.senders.insert(number, Sender::Watchdog(at));
-            if let Some(travel) = self.network.travel(farewell.host, to.0 as Host) {
+            let travel = self.replicas.get(&to).and_then(|replica| self.network.travel(farewell.host, replica.host));
+            if let Some(travel) = travel {
                 self.mail.requests.insert((self.now + travel, number), (to, Send { request, number }));
             }
         }
@@ -91,12 +105,20 @@ impl World {
 
     /// Lets jobs that clients paused go on.
     pub(crate) fn resume_jobs(&mut self) {
-        let jobs: Vec<JobId> = self.history.accepted().values().copied().collect();
-        let Some(to) = self.leader() else { return };
+        let Some((to, handle)) = self.leader().and_then(|id| Some((id, self.replicas.get(&id)?.handle()?))) else {
+            return;
+        };
+        let state = handle.version().state.clone();
+        let paused = |job: &JobId| state.job(*job).is_some_and(|job| job.header.state == JobState::Paused);
+        let jobs: Vec<JobId> = self.history.accepted().values().copied().filter(paused).collect();
         for job in jobs {
+            if let Some(ticket) = self.history.jobs.begin_on(job) {
+                let call = Call::Edit { verb: Verb::Resume, answer: Answered::Unknown };
+                self.history.jobs.leave_open(ticket, call);
+            }
             self.mail.next_request += 1;
             let number = self.mail.next_request;
-            self.mail.senders.insert(number, Sender::Operator);
+            self.mail.senders.insert(number, Sender::Resumer);
             let request = post(&format!("/v1/jobs/{job}/resume"), String::new());
             self.mail.requests.insert((self.now, number), (to, Send { request, number }));
         }
@@ -107,14 +129,15 @@ impl World {
         let submits = self.busy && room;
         let ids: Vec<ReplicaId> = self.replicas.keys().copied().collect();
         for (at, client) in self.clients.iter_mut().enumerate() {
-            let (history, mail) = (&self.history, &mut self.mail);
+            let (history, mail) = (&mut self.history, &mut self.mail);
             let Some(send) = client.on_time(self.now, history, &mut self.counts, &mut mail.next_request, submits)
             else {
                 continue;
             };
             let Some(to) = self.chance.pick(&ids).copied() else { continue };
             mail.senders.insert(send.number, Sender::Client(at));
-            if let Some(travel) = self.network.travel(CLIENTS_HOST, to.0 as Host) {
+            let travel = self.replicas.get(&to).and_then(|replica| self.network.travel(CLIENTS_HOST, replica.host));
+            if let Some(travel) = travel {
                 mail.requests.insert((self.now + travel, send.number), (to, send));
             }
         }
@@ -127,7 +150,9 @@ impl World {
             let key = (*at, *number);
             let Some((to, send)) = self.mail.requests.remove(&key) else { break };
             // A connection that nobody takes: the client waits in vain.
-            self.replica(to).request(send.number, send.request);
+            if let Some(replica) = self.replicas.get(&to) {
+                replica.request(send.number, send.request);
+            }
         }
     }
 
@@ -158,7 +183,8 @@ impl World {
                     self.farewells[at].until = Duration::ZERO;
                 }
                 Sender::Watcher { from } => self.check_events(from, &answer)?,
-                Sender::Watchdog(_) | Sender::Operator => {}
+                Sender::Operator(errand) => self.on_operator_answer(errand, key.1, &answer),
+                Sender::Watchdog(_) | Sender::Resumer => {}
             }
         }
         Ok(())

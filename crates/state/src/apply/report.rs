@@ -51,6 +51,9 @@ impl Change<'_> {
         self.mark_running(now);
         self.move_element(task, index, TaskState::Running);
         self.emit(EventType::TaskRunning, task, index, None);
+        if is_planted(Bug::NeedsOnlyStarted) {
+            self.release_dependents(task);
+        }
     }
 
     fn on_progress(&mut self, report: &Report, millis: u16, message: &str) {

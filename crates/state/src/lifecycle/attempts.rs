@@ -7,7 +7,7 @@ use quorate_types::job::OnFailure;
 use quorate_types::limits::RESULT_BYTES_MAX as RESULT_BYTES_EACH_MAX;
 use quorate_types::session::{AttemptKey, Finished, Stream};
 use quorate_types::status::{AttemptState, Ending, TaskState};
-use quorate_types::{Resources, Span, TaskIndex, Timestamp};
+use quorate_types::{Bug, Resources, Span, TaskIndex, Timestamp, is_planted};
 
 use super::Change;
 use crate::archive;
@@ -135,10 +135,13 @@ impl Change<'_> {
         }
     }
 
-    fn release_dependents(&mut self, task: u32) {
+    pub(crate) fn release_dependents(&mut self, task: u32) {
         let plan = self.job.plan.clone();
         for dependent in &plan.dependents[task as usize] {
             let Some(found) = self.job.task_mut(*dependent) else { continue };
+            if is_planted(Bug::NeedsOnlyStarted) && found.head.open_needs == 0 {
+                continue;
+            }
             found.head.open_needs -= 1;
             if found.head.open_needs == 0 && !found.head.fresh_cancelled {
                 self.open_task(*dependent);

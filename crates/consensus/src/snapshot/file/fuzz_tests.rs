@@ -5,6 +5,7 @@ use std::fs;
 
 use super::*;
 use crate::codec::fuzz_tests::is_sound;
+use crate::disk::HostFiles;
 use crate::fuzz::{Fuzz, Rng, Verdict, damage};
 use crate::fuzz_history::{histories, replay};
 
@@ -25,7 +26,7 @@ fn files(path: &Path) -> Vec<Vec<u8>> {
     let mut files = Vec::new();
     for entries in histories() {
         for len in 1..=entries.len() {
-            write(path, &meta(3, len as u64), &replay(&entries[..len]).0).unwrap();
+            write(&HostFiles, path, &meta(3, len as u64), &replay(&entries[..len]).0).unwrap();
             files.push(fs::read(path).unwrap());
         }
     }
@@ -49,7 +50,7 @@ pub(crate) fn is_header_or_trailer(kind: Kind, record: &[u8]) -> bool {
 /// Reads a file of these bytes. An error must name the file.
 fn read_bytes(path: &Path, bytes: &[u8]) -> Option<(SnapshotMeta, State)> {
     fs::write(path, bytes).unwrap();
-    let found = read(path);
+    let found = read(&HostFiles, path);
     let name = path.display().to_string();
     found.inspect_err(|error| assert!(error.to_string().contains(&name), "{error}")).ok()
 }

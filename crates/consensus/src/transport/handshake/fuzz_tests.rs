@@ -16,7 +16,7 @@ const ACCEPTOR: ReplicaId = ReplicaId(2);
 const CLUSTER: u64 = 9;
 const STORAGE: u64 = 1 << 60;
 
-fn local(id: ReplicaId) -> Local {
+pub(super) fn local(id: ReplicaId) -> Local {
     Local {
         id,
         network: Arc::new(crate::Tcp),
@@ -27,6 +27,7 @@ fn local(id: ReplicaId) -> Local {
         fatal: Fatal::new(),
         limits: Limits::default(),
         estranged: Mutex::new(BTreeSet::new()),
+        met: Mutex::default(),
     }
 }
 
@@ -43,8 +44,15 @@ fn hello(purpose: Purpose) -> Vec<u8> {
 /// What a dialler says.
 fn visits() -> Vec<Vec<u8>> {
     let proceed = framed(&Verdict::Proceed);
-    let purposes =
-        [Purpose::Append, Purpose::Heartbeat, Purpose::Snapshot, Purpose::Vote, Purpose::Propose, Purpose::Call];
+    let purposes = [
+        Purpose::Append,
+        Purpose::Heartbeat,
+        Purpose::Snapshot,
+        Purpose::Vote,
+        Purpose::Propose,
+        Purpose::Call,
+        Purpose::Vigil,
+    ];
     purposes.map(|purpose| [hello(purpose), proceed.clone()].concat()).to_vec()
 }
 

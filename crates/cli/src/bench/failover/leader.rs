@@ -1,22 +1,23 @@
-//! The longest gap in writes when the leader is killed with -9, under writers that retry.
+//! The leader dies: the longest gap in writes, under writers that retry.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use nix::sys::signal::Signal;
 use quorate_client::{Client, Options};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::report::{Latencies, Report};
-use super::{Bench, rounded};
-use crate::cluster_process::ProcessCluster;
+use crate::args::Death;
+use crate::bench::Bench;
+use crate::cluster_process::{Process, ProcessCluster};
 
 const WRITERS_DEFAULT: u32 = 8;
-/// Writers write before the first kill and after each restart for so long.
+/// Writers write before each death and after it for so long.
 const STEADY: Duration = Duration::from_secs(1);
-/// After a kill, a cluster that takes no writes for so long is broken.
+/// After a death, a cluster that takes no writes for so long is broken.
 const RECOVER_WITHIN: Duration = Duration::from_secs(30);
 /// A replica that is so many entries behind has caught up: writing goes on.
 const BEHIND_MAX: u64 = 200;
@@ -25,44 +26,40 @@ const POLL: Duration = Duration::from_millis(20);
 /// When writes were accepted, in order.
 type Accepted = Arc<Mutex<Vec<Instant>>>;
 
-pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
-    let writers = bench.args.connections.unwrap_or(WRITERS_DEFAULT);
-    let mut cluster = bench.cluster("failover").await?;
+pub(super) fn writers(bench: &Bench) -> u32 {
+    bench.args.connections.unwrap_or(WRITERS_DEFAULT)
+}
+
+pub(super) async fn run(
+    bench: &Bench,
+    death: Death,
+    rounds: u32,
+    say: &impl Fn(&str),
+) -> anyhow::Result<Vec<Duration>> {
+    let mut cluster = bench.cluster(death.as_str()).await?;
     let accepted = Accepted::default();
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    for nth in 0..writers {
+    for nth in 0..writers(bench) {
         tasks.spawn(write(cluster.client()?, nth, accepted.clone(), stop.clone()));
     }
     let mut gaps = Vec::new();
-    for kill in 1..=bench.args.kills {
+    for round in 1..=rounds {
         tokio::time::sleep(STEADY).await;
-        let gap = kill_once(&mut cluster, &accepted).await?;
-        say(&format!("kill {kill}: {:.0} ms without a write", gap.as_secs_f64() * 1000.0));
+        let gap = once(&mut cluster, death, &accepted).await?;
+        say(&format!("{} {round}: {:.0} ms without a write", death.as_str(), gap.as_secs_f64() * 1000.0));
         gaps.push(gap);
     }
     stop.cancel();
-    let mut written = 0;
     while let Some(result) = tasks.join_next().await {
-        written += result??;
+        result??;
     }
     cluster.stop().await;
-    report(&gaps, writers, written)
-}
-
-fn report(gaps: &[Duration], writers: u32, written: u64) -> anyhow::Result<Report> {
-    let mut latencies = Latencies::new()?;
-    gaps.iter().for_each(|gap| latencies.record(*gap));
-    let runs: Vec<f64> = gaps.iter().map(|gap| rounded(gap.as_secs_f64() * 1000.0)).collect();
-    Ok(Report::new("failover", "ms", &runs)
-        .latency(&latencies)
-        .detail("kills", gaps.len())
-        .detail("writers", writers)
-        .detail("accepted", written))
+    Ok(gaps)
 }
 
 /// Writes one job after the other. The client's retries are the user's: an error ends the measurement.
-async fn write(client: Client, nth: u32, accepted: Accepted, stop: CancellationToken) -> anyhow::Result<u64> {
+async fn write(client: Client, nth: u32, accepted: Accepted, stop: CancellationToken) -> anyhow::Result<()> {
     let mut number = 0;
     while !stop.is_cancelled() {
         let job = json!({"name": "bench", "command": ["echo", format!("{nth}-{number}")]});
@@ -70,25 +67,46 @@ async fn write(client: Client, nth: u32, accepted: Accepted, stop: CancellationT
         accepted.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
         number += 1;
     }
-    Ok(number)
+    Ok(())
 }
 
-/// Kills the leader, measures the gap, and brings the replica back.
-async fn kill_once(cluster: &mut ProcessCluster, accepted: &Accepted) -> anyhow::Result<Duration> {
+/// Makes the leader die, measures the gap, and brings the replica back.
+async fn once(cluster: &mut ProcessCluster, death: Death, accepted: &Accepted) -> anyhow::Result<Duration> {
     let at = cluster.leader().await?;
+    let survivor = cluster.client_of((at + 1) % cluster.replicas.len())?;
     // What was accepted before is of no interest any more, and a long run's list would only grow.
     accepted.lock().unwrap_or_else(PoisonError::into_inner).clear();
     wait_for_write_after(accepted, Instant::now()).await?;
     let before = Instant::now();
-    cluster.replicas[at].process.kill()?;
-    wait_for_other_leader(cluster, at).await?;
+    let process = &mut cluster.replicas[at].process;
+    match death {
+        Death::Kill => process.kill()?,
+        Death::Stop => process.signal(Signal::SIGSTOP)?,
+        Death::Graceful => process.signal(Signal::SIGTERM)?,
+        Death::Agent | Death::Host => bail!("{} is no death of a leader", death.as_str()),
+    }
+    wait_for_other_leader(&survivor, cluster.replicas[at].id).await?;
     wait_for_write_after(accepted, Instant::now()).await?;
     tokio::time::sleep(STEADY).await;
     let gap = longest_gap(accepted, before);
-    cluster.replicas[at].process.start()?;
+    if death == Death::Stop {
+        cluster.replicas[at].process.signal(Signal::SIGCONT)?;
+    } else {
+        wait_for_end(&mut cluster.replicas[at].process).await?;
+        cluster.replicas[at].process.start()?;
+    }
     cluster.wait_replica_ready(at).await?;
     wait_caught_up(cluster, at).await?;
     Ok(gap)
+}
+
+async fn wait_for_end(process: &mut Process) -> anyhow::Result<()> {
+    let deadline = Instant::now() + RECOVER_WITHIN;
+    while process.pid().is_some() && process.exited().is_none() {
+        ensure!(Instant::now() < deadline, "{} did not end within {RECOVER_WITHIN:?}", process.name());
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
 }
 
 async fn wait_for_write_after(accepted: &Accepted, after: Instant) -> anyhow::Result<()> {
@@ -100,17 +118,14 @@ async fn wait_for_write_after(accepted: &Accepted, after: Instant) -> anyhow::Re
     Ok(())
 }
 
-async fn wait_for_other_leader(cluster: &ProcessCluster, dead: usize) -> anyhow::Result<()> {
+/// Asks a survivor: the dead one may hold the line for long.
+async fn wait_for_other_leader(survivor: &Client, dead: u64) -> anyhow::Result<()> {
     let deadline = Instant::now() + RECOVER_WITHIN;
-    loop {
-        if cluster.leader().await? != dead {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            bail!("no other replica led within {RECOVER_WITHIN:?}");
-        }
+    while survivor.cluster_stale().await?.leader.is_none_or(|leader| leader.0 == dead) {
+        ensure!(Instant::now() < deadline, "no other replica led within {RECOVER_WITHIN:?}");
         tokio::time::sleep(POLL).await;
     }
+    Ok(())
 }
 
 /// The longest time between two accepted writes around and after `kill`.

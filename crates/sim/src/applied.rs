@@ -1,0 +1,90 @@
+//! What replicas applied at each index: the first to apply it says what it must be.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use quorate_state::outcome::{Applied as Step, Event};
+use quorate_types::event::EventType;
+use quorate_types::{AttemptNumber, JobId, LogIndex, Name, ReplicaId, TaskIndex};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use crate::history::Violation;
+
+pub(crate) type Applied = Arc<Mutex<AppliedLog>>;
+
+/// One attempt of one element of a task.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Attempt {
+    pub(crate) job: JobId,
+    pub(crate) task: Name,
+    pub(crate) index: TaskIndex,
+    pub(crate) number: AttemptNumber,
+}
+
+#[derive(Default)]
+pub(crate) struct AppliedLog {
+    hashes: BTreeMap<LogIndex, u64>,
+    /// How many events each index has.
+    pub(crate) events: BTreeMap<LogIndex, u64>,
+    /// Stands for everything that was applied.
+    pub(crate) digest: Xxh3,
+    /// The result that counts, of each element that succeeded.
+    results: BTreeMap<JobId, BTreeMap<(Name, TaskIndex), AttemptNumber>>,
+    /// Successes that were accepted since the last look: somebody must have exited with 0.
+    pub(crate) news: Vec<Attempt>,
+    pub(crate) violation: Option<Violation>,
+}
+
+impl AppliedLog {
+    pub(crate) fn note(&mut self, replica: ReplicaId, applied: &Step) {
+        let text = format!("{:?} {:?} {:?}", applied.time, applied.outcomes, applied.events);
+        let (index, hash) = (applied.index, xxh3_64(text.as_bytes()));
+        if let Some(first) = self.hashes.get(&index) {
+            if *first != hash && self.violation.is_none() {
+                self.violation = Some(format!("replica {replica} applied something else at index {index}"));
+            }
+            return;
+        }
+        self.hashes.insert(index, hash);
+        self.events.insert(index, applied.events.len() as u64);
+        self.digest.update(&index.0.to_le_bytes());
+        self.digest.update(&hash.to_le_bytes());
+        for event in &applied.events {
+            if let Err(violation) = self.on_event(event) {
+                self.violation.get_or_insert(violation);
+            }
+        }
+    }
+
+    /// One accepted result for each element, until its job is run again.
+    fn on_event(&mut self, event: &Event) -> Result<(), Violation> {
+        let Some(job) = event.job else { return Ok(()) };
+        match (event.kind, &event.task, event.index, event.attempt) {
+            (EventType::JobRetried, ..) => {
+                self.results.remove(&job);
+            }
+            (EventType::TaskSucceeded, Some(task), Some(index), Some(number)) => {
+                let results = self.results.entry(job).or_default();
+                if let Some(before) = results.insert((task.clone(), index), number) {
+                    return Err(format!(
+                        "{task}[{index}] of job {job} has two accepted results, of the attempts {before} and {number}"
+                    ));
+                }
+                self.news.push(Attempt { job, task: task.clone(), index, number });
+            }
+            (EventType::TaskAssigned | EventType::TaskPending, Some(task), Some(index), _)
+                if event.count.is_none()
+                    && self.results.get(&job).is_some_and(|results| results.contains_key(&(task.clone(), index))) =>
+            {
+                return Err(format!("{task}[{index}] of job {job} has succeeded and is to run again"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// How many elements of a job have an accepted result.
+    pub(crate) fn results(&self, job: JobId) -> u64 {
+        self.results.get(&job).map_or(0, |results| results.len() as u64)
+    }
+}

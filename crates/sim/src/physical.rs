@@ -1,0 +1,139 @@
+//! What really runs, on all workers, and what really came of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_types::session::AttemptKey;
+use quorate_types::{JobId, Name, TaskIndex};
+
+use crate::applied::Attempt;
+use crate::history::Violation;
+
+/// One element of a task: what may run only once at a time.
+type Element = (JobId, u32, TaskIndex);
+
+/// What a simulated process is told: `run MILLISECONDS EXIT_CODE TASK NEED:COUNT,...`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Program {
+    pub(crate) millis: u64,
+    pub(crate) code: i32,
+    pub(crate) task: String,
+    /// Tasks of which so many elements must have succeeded before.
+    pub(crate) needs: Vec<(String, u32)>,
+}
+
+impl Program {
+    pub(crate) fn to_argv(&self) -> Vec<String> {
+        let needs: Vec<String> = self.needs.iter().map(|(task, count)| format!("{task}:{count}")).collect();
+        vec!["run".into(), self.millis.to_string(), self.code.to_string(), self.task.clone(), needs.join(",")]
+    }
+
+    pub(crate) fn of(argv: &[String]) -> Self {
+        let text = |at: usize| argv.get(at).map(String::as_str).unwrap_or_default();
+        let need = |text: &str| {
+            let (task, count) = text.split_once(':')?;
+            Some((task.to_owned(), count.parse().ok()?))
+        };
+        Self {
+            millis: text(1).parse().unwrap_or_default(),
+            code: text(2).parse().unwrap_or_default(),
+            task: text(3).to_owned(),
+            needs: text(4).split(',').filter_map(need).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Physical {
+    running: BTreeMap<Element, (String, AttemptKey)>,
+    pub(crate) started: u64,
+    /// Processes that exited with 0, by themselves.
+    succeeded: BTreeSet<Attempt>,
+    /// Which elements of which tasks have succeeded at least once.
+    done: BTreeMap<(JobId, String), BTreeSet<TaskIndex>>,
+}
+
+impl Physical {
+    pub(crate) fn start(&mut self, worker: &str, key: AttemptKey, program: &Program) -> Result<(), Violation> {
+        self.started += 1;
+        for (need, count) in &program.needs {
+            let done = self.done.get(&(key.job, need.clone())).map_or(0, BTreeSet::len);
+            if done < *count as usize {
+                return Err(format!(
+                    "{key:?}, of task {}, starts on {worker} although only {done} of {count} of what it needs, {need}, \
+                     have succeeded",
+                    program.task
+                ));
+            }
+        }
+        match self.running.insert(element(&key), (worker.to_owned(), key)) {
+            None => Ok(()),
+            Some((other, before)) => Err(format!("{key:?} starts on {worker} while {before:?} runs on {other}")),
+        }
+    }
+
+    pub(crate) fn end(&mut self, key: &AttemptKey) {
+        self.running.remove(&element(key));
+    }
+
+    /// A process exited with 0.
+    pub(crate) fn succeed(&mut self, key: &AttemptKey, task: &str) {
+        self.done.entry((key.job, task.to_owned())).or_default().insert(key.index);
+        self.succeeded.extend(attempt(key, task));
+    }
+
+    /// An accepted success must be of a process that exited with 0.
+    pub(crate) fn check(&self, accepted: &Attempt) -> Result<(), Violation> {
+        if self.succeeded.contains(accepted) {
+            return Ok(());
+        }
+        Err(format!("{accepted:?} counts as a success, and no such process has exited with 0"))
+    }
+}
+
+fn element(key: &AttemptKey) -> Element {
+    (key.job, key.task, key.index)
+}
+
+fn attempt(key: &AttemptKey, task: &str) -> Option<Attempt> {
+    Some(Attempt { job: key.job, task: Name::new(task).ok()?, index: key.index, number: key.attempt })
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_types::{AttemptNumber, Fence};
+
+    use super::*;
+
+    fn key(task: u32, index: u32) -> AttemptKey {
+        AttemptKey { job: JobId(3), task, index: TaskIndex(index), attempt: AttemptNumber(1), fence: Fence(9) }
+    }
+
+    #[test]
+    fn a_program_survives_its_argv() {
+        let needs = vec![("a".to_owned(), 2), ("b".to_owned(), 1)];
+        let program = Program { millis: 12, code: 1, task: "c".into(), needs };
+        assert_eq!(Program::of(&program.to_argv()), program);
+    }
+
+    #[test]
+    fn nothing_starts_before_what_it_needs() {
+        let mut physical = Physical::default();
+        let after = Program { task: "after".into(), needs: vec![("first".into(), 2)], ..Program::default() };
+        physical.start("w", key(1, 0), &after).unwrap_err();
+        physical.succeed(&key(0, 0), "first");
+        physical.succeed(&key(0, 0), "first");
+        physical.start("w", key(1, 0), &after).unwrap_err();
+        physical.succeed(&key(0, 1), "first");
+        physical.start("w", key(1, 0), &after).unwrap();
+        physical.start("v", key(1, 0), &after).unwrap_err();
+    }
+
+    #[test]
+    fn a_success_is_of_a_process_that_succeeded() {
+        let mut physical = Physical::default();
+        let accepted = attempt(&key(0, 0), "first").unwrap();
+        physical.check(&accepted).unwrap_err();
+        physical.succeed(&key(0, 0), "first");
+        physical.check(&accepted).unwrap();
+    }
+}
