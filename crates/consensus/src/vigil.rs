@@ -3,7 +3,7 @@
 //! When a process dies, its host closes its connections and refuses new ones. A follower that sees both, one
 //! after the other, gives up the leader's lease on its own vote and asks for an election at once. It asks
 //! with pre-votes: replicas that have not seen the same still honour the lease and refuse, so one replica's
-//! broken route disturbs nobody.
+//! broken route deposes nobody.
 //!
 //! Nothing rests on the evidence being true (a firewall may refuse connections to a leader that is alive).
 //! Raft's elections are safe at any time; reads are confirmed by a quorum; and a leader that was deposed
@@ -28,7 +28,7 @@ use crate::transport::handshake::{HandshakeError, Purpose};
 use crate::transport::wire::{self, Frames, Numbered, Request};
 use crate::type_config::Raft;
 
-/// Keeps the connection from being forgotten on its way, and finds out if it was.
+/// Keeps the connection from being forgotten on its way.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Before the leader is dialled again: this short right after a connection ended, doubled each time.
 const DIAL_PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -81,14 +81,18 @@ impl Vigil {
         loop {
             match dial(self.local.clone(), leader.clone()).await {
                 Ok(frames) => {
+                    let begun = Instant::now();
                     hold(frames).await;
-                    (ended, pause) = (true, DIAL_PAUSE_MIN);
-                    continue;
+                    ended = true;
+                    if begun.elapsed() > DIAL_PAUSE_MAX {
+                        pause = DIAL_PAUSE_MIN;
+                    }
                 }
                 Err(HandshakeError::Io(error)) if ended && error.kind() == io::ErrorKind::ConnectionRefused => return,
                 // A dying process may still take a connection, to break it at once.
-                Err(_) => tokio::time::sleep(pause).await,
+                Err(_) => {}
             }
+            tokio::time::sleep(pause).await;
             pause = DIAL_PAUSE_MAX.min(pause * 2);
         }
     }
@@ -105,14 +109,14 @@ impl Vigil {
             return;
         }
         let turn = turn.and_then(|turn| u32::try_from(turn).ok()).map(|turn| Instant::now() + TURN * turn);
+        // A handover to the dead: all that is left of it is that the lease on this replica's vote ends, for as long
+        // as that vote stands.
+        let handover = TransferLeaderRequest::new(vote, dead.0, None);
+        if self.raft.handle_transfer_leader(handover).await.is_err() {
+            return;
+        }
         for _ in 0..ASKS_MAX {
             if self.raft.metrics().borrow_watched().vote != vote {
-                return;
-            }
-            // A handover to the dead: all that is left of it is that the lease on this replica's vote ends. Each
-            // time again, since words of the leader that were under way renew it.
-            let handover = TransferLeaderRequest::new(vote, dead.0, None);
-            if self.raft.handle_transfer_leader(handover).await.is_err() {
                 return;
             }
             let asks = turn.is_some_and(|turn| turn <= Instant::now());

@@ -36,7 +36,8 @@ impl RaftRuntime {
 
 impl Drop for RaftRuntime {
     fn drop(&mut self) {
-        // Waiting for its threads is not allowed here, and not needed: whoever drops it has shut raft down.
+        // Waiting for its threads is not allowed here, and not needed: raft has been shut down before, unless the
+        // replica did not even start.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

@@ -56,7 +56,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let handle = handle.with_context(|| format!("start replica {} on {}", config.id, config.data.display()))?;
     info!(replica = config.id, http = %advertise.http, peer = %advertise.peer, "replica started");
 
-    let stop = shutdown.child_token();
+    // Not a child of `shutdown`: clients and workers are served until leadership is somewhere else.
+    let stop = CancellationToken::new();
     let settings = Settings {
         advertise: advertise.clone(),
         token: config.token.clone(),
