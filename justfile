@@ -32,7 +32,7 @@ fix:
 
 # The whole cluster in virtual time: seeds from SEED on, until one fails.
 sim SEED="1" *ARGS:
-    cargo run --release -- sim --seed {{SEED}} --seeds 0 --shrink {{ARGS}}
+    MIMALLOC_PURGE_DELAY=-1 cargo run --release -- sim --seed {{SEED}} --seeds 0 --shrink {{ARGS}}
 
 # A cluster on this machine that survives the death of its leader.
 demo:
@@ -42,7 +42,7 @@ demo:
 dev *ARGS:
     cargo run --release -- dev {{ARGS}}
 
-# Measures this build: submit, noop, process, latency, failover or memory.
+# Measures this build: submit, noop, process, latency, failover, memory or soak.
 bench SCENARIO *ARGS:
     cargo run --release -- bench {{SCENARIO}} {{ARGS}}
 

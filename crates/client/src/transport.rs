@@ -20,6 +20,13 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 const QUOTE_CHARS_MAX: usize = 200;
 const INDEX_HEADER: &str = "quorate-index";
 
+/// A replica that has not answered for so long, once a connection must stand, is asked whether it lives; and again
+/// from time to time.
+const PROBE_AFTER: Duration = Duration::from_millis(250);
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// It says so without looking at anything; but the way may be long, and full of what is being sent.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How a [`Client`] behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -243,7 +250,7 @@ impl Client {
         loop {
             let at = self.inner.servers.current();
             let server = self.inner.servers.display(at);
-            let failure = match self.attempt(at, request, self.try_timeout(request, retry)).await {
+            let failure = match self.attempt_watching(at, request, self.try_timeout(request, retry)).await {
                 Ok(response) => return Ok(Opened { server, at, response }),
                 Err(failure) => failure,
             };
@@ -271,6 +278,34 @@ impl Client {
     fn try_timeout(&self, request: &Request, retry: &Retry) -> Duration {
         let options = &self.inner.options;
         request.wait + options.try_timeout.min(retry.remaining(Instant::now())).max(options.connect_timeout)
+    }
+
+    /// A try that ends early if the replica turns out to be stopped or cut off, and another one may be asked instead.
+    async fn attempt_watching(&self, at: usize, request: &Request, timeout: Duration) -> Result<Response, Failure> {
+        let attempt = self.attempt(at, request, timeout);
+        if request.safety == Safety::Once || self.inner.servers.len() == 1 {
+            return attempt.await;
+        }
+        tokio::select! {
+            response = attempt => response,
+            () = self.silence_of(at) => Err(Failure::Broken("it does not even say that it lives".into())),
+        }
+    }
+
+    /// Returns when a replica does not say that it lives. One that is merely slow does: asking another one would
+    /// only be more work for a cluster that has much already.
+    async fn silence_of(&self, at: usize) {
+        let mut url = self.inner.servers.url(at).clone();
+        url.set_path(&format!("{}/livez", url.path().trim_end_matches('/')));
+        let mut pause = self.inner.options.connect_timeout + PROBE_AFTER;
+        loop {
+            tokio::time::sleep(pause).await;
+            let probe = self.inner.http.get(url.clone()).send();
+            if tokio::time::timeout(PROBE_TIMEOUT, probe).await.is_err() {
+                return;
+            }
+            pause = PROBE_EVERY;
+        }
     }
 
     async fn attempt(&self, at: usize, request: &Request, timeout: Duration) -> Result<Response, Failure> {

@@ -13,8 +13,7 @@ use quorate_types::LogIndex;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::machine::Published;
-use crate::transport::wire;
-use crate::type_config::Raft;
+use crate::type_config::{LogId, Metrics, Raft};
 
 /// What is asked of raft when it is in trouble must not wait for it.
 const RAFT_WAIT: Duration = Duration::from_millis(50);
@@ -47,11 +46,6 @@ impl Tracker {
             self.pending.get_or_insert(heard);
         }
     }
-
-    fn on_lease(&mut self, now: Instant) {
-        self.complete_at = Some(now);
-        self.pending = None;
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -80,34 +74,32 @@ impl Freshness {
 
     /// How long ago this replica had applied all that was committed; none: never since it started.
     pub(crate) async fn staleness(&self) -> Option<Duration> {
-        if self.holds_quorum_lease() {
-            return Some(Duration::ZERO);
-        }
         self.look().await;
         let tracker = self.tracker.lock().unwrap_or_else(PoisonError::into_inner);
         tracker.complete_at.map(|at| at.elapsed())
     }
 
-    /// Whether this replica leads, and a quorum acknowledged that so recently that no other replica can
-    /// lead yet.
+    /// Whether this replica leads, and a quorum acknowledged that within the lease. Another one may lead all the
+    /// same, after a handover or a false alarm; but it has not led for longer than that.
     pub(crate) fn holds_quorum_lease(&self) -> bool {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let alone = metrics.membership_config.voter_ids().eq([metrics.id]);
-        let acked = metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < self.lease);
-        metrics.state == ServerState::Leader && (acked || alone)
+        quorum_acked(&self.raft.metrics().borrow_watched()).is_some_and(|at| at.elapsed() < self.lease)
     }
 
     async fn look(&self) {
-        let leads = self.holds_quorum_lease();
-        let heard = if leads { None } else { self.heard().await };
+        let leads = self.raft.metrics().borrow_watched().state == ServerState::Leader;
+        let heard = if leads { self.own() } else { self.heard().await };
         let applied = self.published.version().index;
-        let mut tracker = self.tracker.lock().unwrap_or_else(PoisonError::into_inner);
-        match heard {
-            Some(heard) => tracker.on_heard(heard, applied),
-            None if leads => tracker.on_lease(Instant::now()),
-            None => {}
+        if let Some(heard) = heard {
+            self.tracker.lock().unwrap_or_else(PoisonError::into_inner).on_heard(heard, applied);
         }
+    }
+
+    /// What this replica knows as the leader, as of its last quorum.
+    fn own(&self) -> Option<Heard> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let committed = of_term(metrics.local_committed, metrics.current_term)?;
+        Some(Heard { at: quorum_acked(&metrics)?, committed })
     }
 
     /// The last word of the leader that this replica follows.
@@ -117,7 +109,7 @@ impl Freshness {
             let vote = state.vote_ref();
             // A vote that is not committed is a candidate's; and nobody hears from itself.
             let follows = vote.committed && vote.leader_id.voted_for != me;
-            let committed = wire::index_of(state.cluster_committed().copied())?;
+            let committed = of_term(state.cluster_committed().copied(), vote.leader_id.term)?;
             let ago = state.vote_last_modified().filter(|_| follows)?.elapsed();
             Some(Heard { at: Instant::now().checked_sub(ago)?, committed })
         });
@@ -125,9 +117,28 @@ impl Freshness {
     }
 }
 
+/// When a quorum followed this replica for the last time; none if it does not lead.
+fn quorum_acked(metrics: &Metrics) -> Option<Instant> {
+    let alone = metrics.membership_config.voter_ids().eq([metrics.id]);
+    let ago = if alone { Some(Duration::ZERO) } else { metrics.last_quorum_acked.map(|acked| acked.elapsed()) };
+    Instant::now().checked_sub(ago.filter(|_| metrics.state == ServerState::Leader)?)
+}
+
+/// A leader knows all that was committed before it only once something of its own term is.
+fn of_term(committed: Option<LogId>, term: u64) -> Option<LogIndex> {
+    committed.filter(|committed| committed.leader_id.term == term).map(|committed| LogIndex(committed.index))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leader_that_has_committed_nothing_of_its_own_may_lack_something() {
+        assert_eq!(of_term(Some(LogId::new_term_index(2, 7)), 2), Some(LogIndex(7)));
+        assert_eq!(of_term(Some(LogId::new_term_index(2, 7)), 3), None);
+        assert_eq!(of_term(None, 3), None);
+    }
 
     /// What is heard at a second, and how far the state is then; and from which second it is complete.
     #[test]
@@ -152,7 +163,5 @@ mod tests {
             tracker.on_heard(Heard { at: at(second), committed: LogIndex(committed) }, LogIndex(applied));
             assert_eq!(tracker.complete_at, complete.map(at), "after second {second}");
         }
-        tracker.on_lease(start + Duration::from_secs(9));
-        assert_eq!((tracker.complete_at, tracker.pending), (Some(start + Duration::from_secs(9)), None));
     }
 }

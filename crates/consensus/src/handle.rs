@@ -1,5 +1,6 @@
 //! The crate's surface: a handle to a running replica.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ pub(crate) struct Running {
     pub(crate) archive: Archive,
     pub(crate) writer: Writer,
     pub(crate) leaders: Arc<Leaders>,
+    pub(crate) watching: Arc<AtomicBool>,
     pub(crate) clock: Arc<LeaderClock>,
     pub(crate) fatal: Fatal,
     pub(crate) stop: CancellationToken,
@@ -104,6 +106,8 @@ pub struct Status {
     pub snapshot: LogIndex,
     /// On the leader: how long ago a quorum acknowledged it.
     pub quorum_ack_ms: Option<u64>,
+    /// On a follower: it holds a connection to the leader, and would see its process end at once.
+    pub watches_leader: bool,
     pub members: Vec<MemberStatus>,
 }
 
@@ -175,14 +179,14 @@ impl Handle {
         self.0.leaders.leadership.subscribe()
     }
 
-    /// How long ago this replica had applied all that was committed, as far as its leader had told it. A
-    /// leader alone, or with its quorum behind it, has that now. `None`: never since it started.
+    /// How long ago this replica had applied all that was committed, as far as its leader had told it, or its
+    /// quorum if it leads. `None`: never since it started.
     pub async fn staleness(&self) -> Option<Duration> {
         self.0.freshness.staleness().await
     }
 
-    /// Whether this replica leads, and a quorum acknowledged that so recently that no other replica
-    /// can lead yet.
+    /// Whether this replica leads, and a quorum acknowledged that within the lease. Another one may lead already,
+    /// after a handover or a false alarm, but not for longer than that.
     pub fn holds_quorum_lease(&self) -> bool {
         self.0.freshness.holds_quorum_lease()
     }
@@ -344,6 +348,7 @@ impl Running {
             applied: self.published.version().index,
             snapshot: wire::index_of(metrics.snapshot).unwrap_or_default(),
             quorum_ack_ms: metrics.last_quorum_acked.map(|acked| Span::from(acked.elapsed()).0),
+            watches_leader: self.watching.load(Ordering::Relaxed),
             members: metrics.membership_config.nodes().map(member).collect(),
         }
     }

@@ -19,6 +19,8 @@ pub trait Simulation {
     fn wall_clock(&self) -> Timestamp;
     /// How long the next piece of blocking work takes: a read, a sync, a snapshot.
     fn work_takes(&self) -> Duration;
+    /// How long something lies between one task and the next.
+    fn hand_off_takes(&self) -> Duration;
 }
 
 thread_local! {
@@ -50,6 +52,16 @@ pub(crate) fn wall_clock() -> Timestamp {
 /// How long blocking work is to take here; `None` where it takes the time that it takes.
 pub(crate) fn work_takes() -> Option<Duration> {
     simulated(|host| host.work_takes())
+}
+
+/// Before one task takes up what another one has left for it: nothing, except where a simulation wants to see what
+/// comes of another order. A runtime alone would always choose the same.
+pub(crate) async fn hand_off() {
+    if let Some(time) = simulated(|host| host.hand_off_takes())
+        && !time.is_zero()
+    {
+        tokio::time::sleep(time).await;
+    }
 }
 
 /// Does work that blocks, where it holds nobody up.

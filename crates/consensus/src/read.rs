@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::ReadError;
+use crate::host;
 use crate::leadership::Route;
 use crate::machine::Published;
 use crate::options::Version;
@@ -97,7 +98,9 @@ impl ReadsTask {
             while let Ok(next) = self.queue.try_recv() {
                 waiting.push(next);
             }
+            host::hand_off().await;
             let index = self.ask_until_answered(&mut waiting).await;
+            host::hand_off().await;
             for reply in waiting {
                 // Whoever asked may have stopped waiting.
                 let _ = index.map(|index| reply.send(index));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -237,6 +237,8 @@ struct Services {
     reads: Reads,
     membership: Membership,
     calls: Arc<OnceLock<CallHandler>>,
+    /// Whether this replica would see the leader's process end.
+    watching: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Copy)]
@@ -269,8 +271,8 @@ impl Services {
         let fenced = FencedWriter { raft: raft.clone(), clock: clock.clone(), published: published.clone(), limits };
         let one_at_a_time = Arc::new(Semaphore::new(1));
         let membership = Membership { id, raft: raft.clone(), links, routes, published, timing, limits, one_at_a_time };
-        let (fenced, calls) = (Arc::new(fenced), Arc::default());
-        Self { raft, leaders, clock, freshness, batcher, proposer, fenced, reads, membership, calls }
+        let (fenced, calls, watching) = (Arc::new(fenced), Arc::default(), Arc::default());
+        Self { raft, leaders, clock, freshness, batcher, proposer, fenced, reads, membership, calls, watching }
     }
 
     /// Names, snapshots, and an eye on raft.
@@ -284,8 +286,8 @@ impl Services {
             leadership: self.leaders.leadership.subscribe(),
         };
         tasks.spawn(naming.run());
-        let routes = self.leaders.routes.subscribe();
-        tasks.spawn(Vigil { local: peers.local.clone(), raft: self.raft.clone(), routes }.run());
+        let (routes, watching) = (self.leaders.routes.subscribe(), self.watching.clone());
+        tasks.spawn(Vigil { local: peers.local.clone(), raft: self.raft.clone(), routes, watching }.run());
         tasks.spawn(take_due_snapshots(self.raft.clone(), peers.local.published.clone()));
         tasks.spawn(watch_raft(self.raft.clone(), storage.fatal.clone()));
     }
@@ -319,6 +321,7 @@ impl Services {
             archive: storage.archive,
             writer: storage.writer,
             leaders: self.leaders,
+            watching: self.watching,
             clock: self.clock,
             fatal: storage.fatal,
             stop: tasks.stop,
@@ -363,17 +366,11 @@ async fn take_due_snapshots(raft: Raft, published: Published) {
 
 /// Reports when raft stops of itself.
 async fn watch_raft(raft: Raft, fatal: Fatal) {
-    let mut metrics = raft.metrics();
-    let running = |state: &Result<(), openraft::errors::Fatal<_>>| match state {
-        Ok(()) | Err(openraft::errors::Fatal::Stopped) => None,
-        Err(error) => Some(error.to_string()),
-    };
-    loop {
-        if let Some(error) = running(&metrics.borrow_and_update().running_state) {
-            return fatal.report(FatalError::Raft(error));
-        }
-        if metrics.changed().await.is_err() {
-            return;
-        }
+    // These change seldom, and end with raft; by then the others, which change all the time, say why.
+    let mut server = raft.server_metrics();
+    while server.changed().await.is_ok() {}
+    match &raft.metrics().borrow_watched().running_state {
+        Ok(()) | Err(openraft::errors::Fatal::Stopped) => {}
+        Err(error) => fatal.report(FatalError::Raft(error.to_string())),
     }
 }

@@ -12,6 +12,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -19,7 +20,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::TransferLeaderRequest;
 use quorate_types::ReplicaId;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, timeout};
 
 use crate::leadership::Route;
 use crate::transport::Local;
@@ -28,7 +29,7 @@ use crate::transport::handshake::{HandshakeError, Purpose};
 use crate::transport::wire::{self, Frames, Numbered, Request};
 use crate::type_config::Raft;
 
-/// Keeps the connection from being forgotten on its way.
+/// After so long without a word, and once more until the answer: a connection that broke unnoticed is made anew.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Before the leader is dialled again: this short right after a connection ended, doubled each time.
 const DIAL_PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -45,6 +46,8 @@ pub(crate) struct Vigil {
     pub(crate) local: Arc<Local>,
     pub(crate) raft: Raft,
     pub(crate) routes: watch::Receiver<Route>,
+    /// Whether a connection to the leader stands.
+    pub(crate) watching: Arc<AtomicBool>,
 }
 
 impl Vigil {
@@ -82,7 +85,9 @@ impl Vigil {
             match dial(self.local.clone(), leader.clone()).await {
                 Ok(frames) => {
                     let begun = Instant::now();
+                    let watching = Watching::begin(&self.watching);
                     hold(frames).await;
+                    drop(watching);
                     ended = true;
                     if begun.elapsed() > DIAL_PAUSE_MAX {
                         pause = DIAL_PAUSE_MIN;
@@ -128,18 +133,31 @@ impl Vigil {
     }
 }
 
-/// Returns when the connection has ended.
+/// Says that a connection stands, for as long as it lives.
+struct Watching<'a>(&'a AtomicBool);
+
+impl<'a> Watching<'a> {
+    fn begin(watching: &'a AtomicBool) -> Self {
+        watching.store(true, Ordering::Relaxed);
+        Self(watching)
+    }
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Returns when the connection has ended, or a ping has no answer.
 async fn hold(mut frames: Frames) {
-    let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let Ok(ping) = wire::encode(&Numbered { id: 0, message: Request::Ping }) else { return };
+    let mut pinged = false;
     loop {
-        let goes_on = tokio::select! {
-            frame = frames.next() => matches!(frame, Some(Ok(_))),
-            _ = pings.tick() => frames.send(ping.clone()).await.is_ok(),
-        };
-        if !goes_on {
-            return;
+        match timeout(PING_INTERVAL, frames.next()).await {
+            Ok(Some(Ok(_))) => pinged = false,
+            Err(_) if !pinged && frames.send(ping.clone()).await.is_ok() => pinged = true,
+            Ok(_) | Err(_) => return,
         }
     }
 }

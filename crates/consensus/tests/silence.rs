@@ -125,14 +125,29 @@ fn a_dead_leader_is_not_waited_for() {
         leader
     };
     let leader = runtime.block_on(leading(&cluster));
-    // The vigils' connections stand once the followers have followed for a moment: they are dialled at once.
-    runtime.block_on(async { tokio::time::sleep(Duration::from_millis(500)).await });
+    let watched = || cluster.0.iter().filter(|(replica, _)| replica.handle().status().watches_leader).count() == 2;
+    runtime.block_on(eventually("both followers watch the leader", watched));
     let killed = Instant::now();
     cluster.kill(leader);
     runtime.block_on(leading(&cluster));
     let waited = killed.elapsed();
     assert!(waited < election_min / 2, "it was waited for: {waited:?}");
     cluster.shutdown();
+}
+
+/// A replica that hears heartbeats comes below this again and again.
+const FRESH: Duration = Duration::from_millis(300);
+
+async fn staleness_comes_to(handle: &Handle, wanted: impl Fn(Duration) -> bool) {
+    let deadline = Instant::now() + harness::PATIENCE;
+    loop {
+        let stale = handle.staleness().await;
+        if stale.is_some_and(&wanted) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{stale:?} stale");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[test]
@@ -147,10 +162,11 @@ fn staleness_grows_while_apply_is_stuck() {
         let (leading, follower) = (cluster.0[leader].0.handle(), replica.handle());
         let committed = leading.propose(submit(10)).await.unwrap();
         follower.wait_applied(committed.index, harness::PATIENCE).await.unwrap();
-        assert_eq!(leading.staleness().await, Some(Duration::ZERO));
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let fresh = follower.staleness().await.unwrap();
-        assert!(fresh < Duration::from_millis(300), "idle and in order, and {fresh:?} stale");
+        // Idle and in order, they hear of each other with every heartbeat.
+        let idle = Instant::now();
+        for handle in [leading, follower] {
+            staleness_comes_to(handle, |stale| stale < FRESH && idle.elapsed() > FRESH * 2).await;
+        }
 
         // Each entry takes long now, while heartbeats come in as ever.
         replica.seen.pause_ms.store(100, std::sync::atomic::Ordering::SeqCst);
@@ -158,14 +174,11 @@ fn staleness_grows_while_apply_is_stuck() {
         for _ in 0..8 {
             last = leading.propose(submit(10)).await.unwrap();
         }
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        staleness_comes_to(follower, |stale| stale > FRESH).await;
         assert!(follower.version().index < last.index, "it is not behind: this shows nothing");
-        let stale = follower.staleness().await.unwrap();
-        assert!(stale > Duration::from_millis(250), "it is behind, and {stale:?} stale");
         follower.wait_applied(last.index, harness::PATIENCE).await.unwrap();
         replica.seen.pause_ms.store(0, std::sync::atomic::Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(follower.staleness().await.unwrap() < Duration::from_millis(300));
+        staleness_comes_to(follower, |stale| stale < FRESH).await;
     });
     cluster.shutdown();
 }

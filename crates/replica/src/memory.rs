@@ -36,7 +36,11 @@ impl Budget {
     /// Four fifths of what there is; the rest is the kernel's, for its buffers and the files in its cache.
     pub(crate) fn of_host() -> Self {
         let least = [control_group_limit(), machine_memory()].into_iter().flatten().min();
-        Self((least.unwrap_or(MACHINE_DEFAULT) / 5 * 4).max(BUDGET_MIN))
+        let budget = Self(least.unwrap_or(MACHINE_DEFAULT) / 5 * 4);
+        if budget.0 < BUDGET_MIN {
+            tracing::warn!(budget_mib = budget.0 >> 20, "there is little memory here: few jobs will be taken");
+        }
+        budget
     }
 
     /// What one queue or cache may take that needs no more than `most`.

@@ -49,6 +49,7 @@ pub(crate) fn heartbeats_relayed(acknowledged: usize, refused: usize) {
 pub(crate) fn observe(state: &State, status: &Status, (connections, sessions): (usize, usize), events: usize) {
     gauge!("quorate_raft_term").set(status.term as f64);
     gauge!("quorate_raft_is_leader").set(if status.leader == Some(status.id) { 1.0 } else { 0.0 });
+    gauge!("quorate_raft_watches_leader").set(if status.watches_leader { 1.0 } else { 0.0 });
     gauge!("quorate_applied_index").set(state.index().0 as f64);
     let jobs = state.job_states();
     for job_state in JobState::ALL {

@@ -1,12 +1,13 @@
 //! What replicas applied at each index: the first to apply it says what it must be.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex};
 
 use quorate_state::outcome::{Applied as Step, Event};
 use quorate_types::event::EventType;
 use quorate_types::{AttemptNumber, JobId, LogIndex, Name, ReplicaId, TaskIndex};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::history::Violation;
 
@@ -35,10 +36,22 @@ pub(crate) struct AppliedLog {
     pub(crate) violation: Option<Violation>,
 }
 
+/// Takes text in, and keeps nothing of it.
+struct Hashing(Xxh3);
+
+impl fmt::Write for Hashing {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
+
 impl AppliedLog {
     pub(crate) fn note(&mut self, replica: ReplicaId, applied: &Step) {
-        let text = format!("{:?} {:?} {:?}", applied.time, applied.outcomes, applied.events);
-        let (index, hash) = (applied.index, xxh3_64(text.as_bytes()));
+        let mut hasher = Hashing(Xxh3::new());
+        // Hashing can't fail.
+        let _ = write!(hasher, "{:?} {:?} {:?}", applied.time, applied.outcomes, applied.events);
+        let (index, hash) = (applied.index, hasher.0.digest());
         if let Some(first) = self.hashes.get(&index) {
             if *first != hash && self.violation.is_none() {
                 self.violation = Some(format!("replica {replica} applied something else at index {index}"));

@@ -28,9 +28,18 @@ const THINK_MAX: Duration = Duration::from_millis(900);
 #[derive(Clone, Debug)]
 enum What {
     Submit { key: String, body: String },
-    Read { job: JobId, stale: bool },
+    Read { job: JobId, how: Reading },
     Edit { job: JobId, verb: Verb },
     Reassign { job: JobId, task: &'static str },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Reading {
+    Linearizable,
+    /// As it is, but not older than this index, which somebody was told.
+    Stale {
+        min_index: LogIndex,
+    },
 }
 
 #[derive(Debug)]
@@ -117,6 +126,16 @@ impl Client {
         Some(Send { request: operation.what.request(), number: *next_request })
     }
 
+    /// What the client has just sent, once more. Nobody waits for its answer, and it may take effect at any time.
+    pub(crate) fn double(&self, history: &mut History, next_request: &mut u64) -> Option<(Send, Option<String>)> {
+        let what = &self.operation.as_ref()?.what;
+        let ticket = what.begin(history);
+        what.leave_open(ticket, history);
+        *next_request += 1;
+        let key = if let What::Submit { key, .. } = what { Some(key.clone()) } else { None };
+        Some((Send { request: what.request(), number: *next_request }, key))
+    }
+
     fn choose(&mut self, history: &History) -> What {
         // Mostly a recent one: that is where something goes on.
         let recent = self.mine.len().saturating_sub(RECENT);
@@ -127,8 +146,11 @@ impl Client {
             self.chance.pick(among).copied()
         };
         match (self.chance.below(100), job) {
-            (40..75, Some(job)) => What::Read { job, stale: false },
-            (75..82, Some(job)) => What::Read { job, stale: true },
+            (40..75, Some(job)) => What::Read { job, how: Reading::Linearizable },
+            (75..82, Some(job)) => {
+                let min_index = if self.chance.permille(500) { history.newest() } else { LogIndex(0) };
+                What::Read { job, how: Reading::Stale { min_index } }
+            }
             (82..86, Some(job)) => What::Edit { job, verb: Verb::Cancel },
             (86..91, Some(job)) => What::Edit { job, verb: Verb::Pause },
             (91..94, Some(job)) => What::Edit { job, verb: Verb::Resume },
@@ -213,6 +235,14 @@ impl Client {
         Ok(())
     }
 
+    /// The answer to a doubled submission: it must be about the same job.
+    pub(crate) fn on_doubled(key: &str, answer: &Answer, history: &mut History) -> Result<(), Violation> {
+        match serde_json::from_slice::<Submitted>(&answer.body) {
+            Ok(submitted) if answer.status.is_success() => history.on_accepted(key, submitted.id, submitted.index),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// What the answer says, for the history of the job.
     fn judge(
         &mut self,
@@ -231,12 +261,15 @@ impl Client {
                 let made = Made { job: submitted.id, existing: answer.status == StatusCode::OK };
                 Ok(Some(Call::Submit { made: Some(made) }))
             }
-            What::Read { stale: true, .. } => {
+            What::Read { how: Reading::Stale { min_index }, .. } => {
                 counts.reads += 1;
                 let says = answer.headers.contains_key("quorate-staleness-ms");
-                if says { Ok(None) } else { Err(format!("a stale read does not say how stale: {}", told())) }
+                if says && index_of(answer).is_some_and(|index| index >= *min_index) {
+                    return Ok(None);
+                }
+                Err(format!("a stale read is older than was asked for, or does not say how stale: {}", told()))
             }
-            What::Read { job, stale: false } => {
+            What::Read { job, how: Reading::Linearizable } => {
                 counts.reads += 1;
                 let found = match answer.status {
                     StatusCode::NOT_FOUND => None,
@@ -276,15 +309,7 @@ impl Client {
 impl Operation {
     /// The request that was under way may still take effect.
     fn leave_open(&mut self, history: &mut History) {
-        let Some(ticket) = self.ticket.take() else { return };
-        match self.what {
-            What::Submit { .. } => history.jobs.leave_open(ticket, Call::Submit { made: None }),
-            What::Edit { verb, .. } => {
-                history.jobs.leave_open(ticket, Call::Edit { verb, answer: Answered::Unknown });
-            }
-            // Whatever it would have seen, it changes nothing.
-            What::Read { .. } | What::Reassign { .. } => {}
-        }
+        self.what.leave_open(self.ticket.take(), history);
     }
 }
 
@@ -314,8 +339,21 @@ impl What {
     fn begin(&self, history: &mut History) -> Option<Ticket> {
         match self {
             Self::Submit { key, .. } => Some(history.jobs.begin(key)),
-            Self::Read { job, stale: false } | Self::Edit { job, .. } => history.jobs.begin_on(*job),
+            Self::Read { job, how: Reading::Linearizable } | Self::Edit { job, .. } => history.jobs.begin_on(*job),
             Self::Read { .. } | Self::Reassign { .. } => None,
+        }
+    }
+
+    /// Nobody knows whether and when it takes effect.
+    fn leave_open(&self, ticket: Option<Ticket>, history: &mut History) {
+        let Some(ticket) = ticket else { return };
+        match self {
+            Self::Submit { .. } => history.jobs.leave_open(ticket, Call::Submit { made: None }),
+            Self::Edit { verb, .. } => {
+                history.jobs.leave_open(ticket, Call::Edit { verb: *verb, answer: Answered::Unknown });
+            }
+            // Whatever it would have seen, it changes nothing.
+            Self::Read { .. } | Self::Reassign { .. } => {}
         }
     }
 
@@ -323,8 +361,10 @@ impl What {
         let post = |job: &JobId, verb: &str| (Method::POST, format!("/v1/jobs/{job}/{verb}"));
         let (method, path) = match self {
             Self::Submit { .. } => (Method::POST, "/v1/jobs".to_owned()),
-            Self::Read { job, stale: false } => (Method::GET, format!("/v1/jobs/{job}")),
-            Self::Read { job, stale: true } => (Method::GET, format!("/v1/jobs/{job}?consistency=stale")),
+            Self::Read { job, how: Reading::Linearizable } => (Method::GET, format!("/v1/jobs/{job}")),
+            Self::Read { job, how: Reading::Stale { min_index } } => {
+                (Method::GET, format!("/v1/jobs/{job}?consistency=stale&min_index={min_index}"))
+            }
             Self::Edit { job, verb } => post(job, verb.path()),
             Self::Reassign { job, task } => post(job, &format!("tasks/{task}/0/reassign")),
         };

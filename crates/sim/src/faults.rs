@@ -24,6 +24,8 @@ const LASTS_MIN: Duration = Duration::from_millis(200);
 const LASTS_MAX: Duration = Duration::from_secs(9);
 /// A replica that has stopped by itself is started again after this.
 const REPAIR: Duration = Duration::from_secs(2);
+/// How many requests come twice while some do.
+const DOUBLES_PERMILLE: u32 = 300;
 const DAY_MILLIS: usize = 24 * 3600 * 1000;
 
 /// What ends a fault.
@@ -32,6 +34,8 @@ enum Heal {
     Start(ReplicaId),
     Resume(ReplicaId),
     Mend(Host, Host),
+    /// Requests come once again.
+    Once,
     FastDisk(ReplicaId),
     RightClock(ReplicaId),
     Repair(ReplicaId),
@@ -132,6 +136,13 @@ impl Faults {
             Fault::Isolate | Fault::IsolateLeader | Fault::IsolateFromPeers => self.isolate(world, fault),
             Fault::OneWay | Fault::Bridge => self.divide(world, fault),
             Fault::Loss | Fault::SlowLink => self.disturb(world, fault),
+            Fault::Reject => self.reject(world),
+            Fault::Duplicate => {
+                world.trace.line(format_args!("{fault}: what clients send"));
+                world.doubles_permille = DOUBLES_PERMILLE;
+                self.later(world, Heal::Once);
+                Some(())
+            }
             Fault::WallClock => self.turn_clock(world),
             Fault::SlowDisk | Fault::SyncFails | Fault::DiskFull => self.spoil_disk(world, fault),
             Fault::Transfer => {
@@ -204,6 +215,23 @@ impl Faults {
             world.network.slow_down(from, to, slow);
         }
         self.later(world, Heal::Mend(from, to));
+        Some(())
+    }
+
+    /// At least one of the others believes that the leader's process has ended.
+    fn reject(&mut self, world: &mut World) -> Option<()> {
+        let leader = world.leader()?;
+        let to = world.replica(leader).host;
+        let mut others: Vec<Host> = world.replicas.values().map(|r| r.host).filter(|host| *host != to).collect();
+        let spared = self.chance.below(others.len() + 1);
+        if others.len() > 1 && spared < others.len() {
+            others.remove(spared);
+        }
+        world.trace.line(format_args!("{}: {others:?} by the leader {leader}", Fault::Reject));
+        for from in others {
+            world.network.reject(from, to);
+            self.later(world, Heal::Mend(from, to));
+        }
         Some(())
     }
 
@@ -300,6 +328,7 @@ impl Faults {
                 }
             }
             Heal::Mend(from, to) => world.network.mend(from, to),
+            Heal::Once => world.doubles_permille = 0,
             Heal::FastDisk(id) => {
                 if let Some(node) = node_of(world, id) {
                     node.machine.set_slow_disk(Duration::ZERO);

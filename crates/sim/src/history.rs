@@ -37,6 +37,11 @@ impl History {
         &self.accepted
     }
 
+    /// The newest index that anybody was told.
+    pub(crate) fn newest(&self) -> LogIndex {
+        self.newest
+    }
+
     /// The jobs that were accepted last.
     pub(crate) fn newest_jobs(&self, many: usize) -> Vec<JobId> {
         self.keys.keys().rev().take(many).copied().collect()

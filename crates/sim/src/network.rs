@@ -48,6 +48,8 @@ struct Inner {
     links: BTreeMap<(Host, Host), Link>,
     /// Without power: they say nothing, and answer nothing.
     dark: BTreeSet<Host>,
+    /// To whom something has happened since this was asked for.
+    stirred: BTreeSet<Host>,
     delivered: u64,
 }
 
@@ -63,6 +65,8 @@ struct Door {
 #[derive(Clone, Copy, Debug, Default)]
 struct Link {
     cut: bool,
+    /// A firewall answers in the other's name that nobody is there.
+    rejects: bool,
     /// On top of the usual delay.
     slow: Duration,
     loss_permille: u32,
@@ -103,6 +107,7 @@ impl Network {
             arrivals: BTreeSet::new(),
             links: BTreeMap::new(),
             dark: BTreeSet::new(),
+            stirred: BTreeSet::new(),
             delivered: 0,
         })))
     }
@@ -115,6 +120,11 @@ impl Network {
     pub(crate) fn advance(&self, now: Duration) {
         let wakers = self.inner().advance(now);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The hosts whose processes have something to do since the last time.
+    pub(crate) fn take_stirred(&self) -> BTreeSet<Host> {
+        std::mem::take(&mut self.inner().stirred)
     }
 
     /// When the next chunk arrives anywhere.
@@ -137,6 +147,22 @@ impl Network {
 
     pub(crate) fn lose(&self, from: Host, to: Host, loss_permille: u32) {
         self.inner().links.entry((from, to)).or_default().loss_permille = loss_permille;
+    }
+
+    /// What `from` sends to `to` is rejected from now on, and its connections there are reset.
+    pub(crate) fn reject(&self, from: Host, to: Host) {
+        let mut inner = self.inner();
+        inner.links.entry((from, to)).or_default().rejects = true;
+        let Inner { pipes, stirred, .. } = &mut *inner;
+        let mut wakers = Vec::new();
+        for pipe in pipes.values_mut().filter(|pipe| [(from, to), (to, from)].contains(&(pipe.from, pipe.to))) {
+            (pipe.ended, pipe.broken) = (true, true);
+            wakers.extend(pipe.wake_writer(stirred));
+            wakers.extend(pipe.reader.take());
+        }
+        stirred.extend([from, to]);
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Mends the way from one host to another.
@@ -175,11 +201,11 @@ impl Network {
                 pipe.broken = true;
             }
         }
-        let Inner { pipes, dark, .. } = &mut *inner;
+        let Inner { pipes, dark, stirred, .. } = &mut *inner;
         let mut writers = Vec::new();
         for pipe in pipes.values_mut().filter(|pipe| pipe.to == host) {
             pipe.reader_gone = !dark.contains(&host);
-            writers.extend(pipe.writer.take());
+            writers.extend(pipe.wake_writer(stirred));
         }
         drop(inner);
         writers.into_iter().for_each(Waker::wake);
@@ -200,19 +226,24 @@ impl Network {
 
     /// Connects `from` to whoever listens at `address`.
     pub(crate) async fn connect(&self, from: Host, address: &str) -> io::Result<Connection> {
-        let (out, back, to) = {
+        let (out, back, to, rejected) = {
             let mut inner = self.inner();
             let to = inner.homes.get(address).copied().ok_or(io::ErrorKind::AddrNotAvailable)?;
-            (inner.travel(from, to), inner.travel(to, from), to)
+            let rejected = inner.links.get(&(from, to)).is_some_and(|link| link.rejects);
+            (inner.travel(from, to), inner.travel(to, from), to, rejected)
         };
         let (Some(out), Some(back)) = (out, back) else { return std::future::pending().await };
         tokio::time::sleep(out + back).await;
+        if rejected {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         let mut inner = self.inner();
         let (ours, theirs) = inner.pair(self, from, to);
         match inner.listeners.get_mut(address) {
             Some(door) if door.host == to => {
                 door.waiting.push_back((theirs, format!("host-{from}")));
                 let waker = door.waker.take();
+                inner.stirred.insert(to);
                 drop(inner);
                 waker.into_iter().for_each(Waker::wake);
                 Ok(ours)
@@ -239,6 +270,7 @@ impl Inner {
                 continue;
             }
             self.delivered += 1;
+            self.stirred.insert(to);
             let Some(pipe) = self.pipes.get_mut(&id) else { continue };
             wakers.extend(pipe.deliver(now));
             if let Some((next, _)) = pipe.chunks.front() {
@@ -307,6 +339,13 @@ impl Pipe {
             self.arrived.extend_from_slice(&chunk);
         }
         self.reader.take()
+    }
+
+    /// The writer may go on, or see that nobody reads any more.
+    fn wake_writer(&mut self, stirred: &mut BTreeSet<Host>) -> Option<Waker> {
+        let writer = self.writer.take()?;
+        stirred.insert(self.from);
+        Some(writer)
     }
 
     /// Neither end will ask for it again.

@@ -10,10 +10,11 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use quorate_consensus::{Addresses, Handle, Limits, Observer, Options, Start, Timing, Version};
+use quorate_consensus::{Addresses, Handle, Leadership, Limits, Observer, Options, Start, Timing, Version};
 use quorate_replica::{Feed, Node as Works, Settings};
 use quorate_state::outcome as state;
 use quorate_types::{ReplicaId, Span, Timestamp};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -40,6 +41,7 @@ type Answers = Arc<Mutex<BTreeMap<u64, Answer>>>;
 #[derive(Clone)]
 struct Running {
     handle: Handle,
+    leadership: watch::Receiver<Leadership>,
     router: Router,
 }
 
@@ -157,11 +159,9 @@ impl Replica {
     /// Has the leader make another replica the leader.
     pub(crate) fn hand_over(&self) {
         if let (Some(node), Some(handle)) = (&self.node, self.handle()) {
-            node.enter(|runtime| {
-                runtime.spawn(async move {
-                    // Whether it works does not matter here.
-                    let _ = handle.transfer_leader(None).await;
-                });
+            node.spawn(async move {
+                // Whether it works does not matter here.
+                let _ = handle.transfer_leader(None).await;
             });
         }
     }
@@ -188,7 +188,7 @@ impl Replica {
             workers: self.network.listen(self.host, &Self::worker_address(self.host)),
             started: self.started.clone(),
         });
-        node.enter(|runtime| runtime.spawn(run));
+        node.spawn(run);
         self.node = Some(node);
     }
 
@@ -260,7 +260,8 @@ impl Replica {
 
     /// In which term the process leads, if it does.
     pub(crate) fn leads(&self) -> Option<u64> {
-        let leadership = *self.handle()?.leadership().borrow();
+        let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        let leadership = *started.as_ref()?.as_ref().ok()?.leadership.borrow();
         leadership.local.then_some(leadership.term)
     }
 
@@ -273,14 +274,12 @@ impl Replica {
     pub(crate) fn request(&self, number: u64, request: Request<Body>) -> bool {
         let (Some(node), Some(running)) = (&self.node, self.running()) else { return false };
         let (answers, damaged) = (self.answers.clone(), self.disk.is_damaged());
-        node.enter(|runtime| {
-            runtime.spawn(async move {
-                let Ok(response) = running.router.oneshot(request).await;
-                let (parts, body) = response.into_parts();
-                let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-                let answer = Answer { status: parts.status, headers: parts.headers, body, damaged };
-                answers.lock().unwrap_or_else(PoisonError::into_inner).insert(number, answer);
-            });
+        node.spawn(async move {
+            let Ok(response) = running.router.oneshot(request).await;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let answer = Answer { status: parts.status, headers: parts.headers, body, damaged };
+            answers.lock().unwrap_or_else(PoisonError::into_inner).insert(number, answer);
         });
         true
     }
@@ -290,9 +289,10 @@ impl Replica {
         std::mem::take(&mut self.answers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn advance(&mut self, time: Duration) {
+    /// Lets time pass; whether something `happened` to the process.
+    pub(crate) fn advance(&mut self, time: Duration, happened: bool) {
         if let Some(node) = &mut self.node {
-            node.advance(time);
+            node.advance(time, happened);
         }
     }
 }
@@ -316,7 +316,7 @@ async fn run(process: Process) {
     };
     let stop = CancellationToken::new();
     let works = Works::start(&handle, &feed, settings, None, &stop);
-    put(Ok(Running { handle: handle.clone(), router: works.router() }));
+    put(Ok(Running { handle: handle.clone(), leadership: handle.leadership(), router: works.router() }));
     tokio::select! {
         fatal = handle.fatal() => {
             stop.cancel();

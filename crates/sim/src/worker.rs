@@ -132,12 +132,10 @@ impl Worker {
             limits: Limits::default(),
         };
         host::simulate(Some(self.machine.clone()));
-        node.enter(|runtime| {
-            runtime.spawn(async move {
-                if let Err(error) = quorate_worker::run(options, CancellationToken::new()).await {
-                    tracing::warn!(%error, "the simulated worker ended");
-                }
-            });
+        node.spawn(async move {
+            if let Err(error) = quorate_worker::run(options, CancellationToken::new()).await {
+                tracing::warn!(%error, "the simulated worker ended");
+            }
         });
         host::simulate(None);
         self.agent = Some(node);
@@ -201,13 +199,18 @@ impl Worker {
         self.watchdogs.iter().any(|watchdog| watchdog.paused)
     }
 
-    /// Lets time pass. Returns the farewells of watchdogs that have ended.
-    pub(crate) fn advance(&mut self, time: Duration, physical: &mut Physical) -> Result<Vec<Registration>, Violation> {
+    /// Lets time pass; whether something `happened` to the agent. Returns the farewells of watchdogs that have ended.
+    pub(crate) fn advance(
+        &mut self,
+        time: Duration,
+        happened: bool,
+        physical: &mut Physical,
+    ) -> Result<Vec<Registration>, Violation> {
         let own = crate::node::drifted(time, self.drift_ppm);
         self.machine.boottime.set(self.machine.boottime.get() + own);
         host::simulate(Some(self.machine.clone()));
         if let Some(agent) = &mut self.agent {
-            agent.advance(time);
+            agent.advance(time, happened);
         }
         host::simulate(None);
         if self.machine.kills.replace(0) > 0 {

@@ -36,9 +36,9 @@ const UNFINISHED_PER_WORKER: u64 = 8;
 /// When the world began, in milliseconds since 1970.
 const WALL_CLOCK_START: u64 = 1_750_000_000_000;
 const DRIFT_PPM_MAX: usize = 2_000;
-/// How often events are asked for, and how often a state is checked as a whole.
+/// How often events are asked for, and how often the state of one replica is checked as a whole.
 const WATCH_PAUSE: Duration = Duration::from_secs(2);
-const CHECK_PAUSE: Duration = Duration::from_secs(10);
+const CHECK_PAUSE: Duration = Duration::from_secs(20);
 /// How long a watchdog goes on telling the cluster, and how long it waits between tries.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(10);
 const FAREWELL_PAUSE: Duration = Duration::from_millis(50);
@@ -72,11 +72,15 @@ pub(crate) struct World {
     pub(crate) complaint: Option<Violation>,
     /// Whether clients begin new things.
     pub(crate) busy: bool,
-    /// Jobs of the cluster that have not ended, as of the last look.
+    /// How many of their requests come twice.
+    pub(crate) doubles_permille: u32,
+    /// Jobs of the cluster that have not ended, as of this index.
     unfinished: u64,
+    counted: LogIndex,
     watched: LogIndex,
     next_watch: Duration,
     next_check: Duration,
+    checks: usize,
     /// What operators are about to do.
     pub(crate) errands: BTreeMap<u64, Errand>,
     made_errands: u64,
@@ -135,10 +139,13 @@ impl World {
             failed: BTreeSet::new(),
             complaint: None,
             busy: true,
+            doubles_permille: 0,
             unfinished: 0,
+            counted: LogIndex(0),
             watched: LogIndex(1),
             next_watch: Duration::ZERO,
             next_check: Duration::ZERO,
+            checks: 0,
             errands: BTreeMap::new(),
             made_errands: 0,
             newest_id: ReplicaId(plan.replicas),
@@ -198,10 +205,11 @@ impl World {
         self.trace.set_now(self.now);
         self.network.advance(self.now);
         self.deliver_requests();
+        let mut stirred = self.network.take_stirred();
         for replica in self.replicas.values_mut() {
-            replica.advance(step);
+            replica.advance(step, stirred.remove(&replica.host));
         }
-        self.advance_workers(step)?;
+        self.advance_workers(step, &stirred)?;
         self.operate();
         self.say_farewells();
         self.watch_events();
@@ -220,9 +228,9 @@ impl World {
         next.map_or(STEP_MAX, |at| at.saturating_sub(self.now)).clamp(STEP_MIN, STEP_MAX)
     }
 
-    fn advance_workers(&mut self, step: Duration) -> Result<(), Violation> {
+    fn advance_workers(&mut self, step: Duration, stirred: &BTreeSet<Host>) -> Result<(), Violation> {
         for worker in self.workers.values_mut() {
-            for registration in worker.advance(step, &mut self.physical)? {
+            for registration in worker.advance(step, stirred.contains(&worker.host), &mut self.physical)? {
                 let (host, until) = (worker.host, self.now + FAREWELL_PATIENCE);
                 self.farewells.push(Farewell { host, registration, tries: 0, next: self.now, until });
             }

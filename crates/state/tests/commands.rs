@@ -172,6 +172,23 @@ fn pause_requeues_without_a_retry_and_resume_goes_on() {
 }
 
 #[test]
+fn a_paused_job_that_is_being_cancelled_is_neither_paused_nor_resumed() {
+    let mut cluster = Cluster::default();
+    let job = cluster.submit(r#"{"command":["x"]}"#);
+    let epoch = cluster.ready_worker("w", 1);
+    let key = cluster.assign(job, 0, 0, epoch).unwrap();
+    cluster.report("w", epoch, key, Happening::Started);
+    assert_eq!(cluster.apply(Command::Pause { job }), Outcome::Done);
+    assert_eq!(cluster.apply(Command::Pause { job }), Outcome::Done, "pause is idempotent");
+    assert_eq!(cluster.apply(Command::Cancel { job }), Outcome::Done);
+    for command in [Command::Pause { job }, Command::Resume { job }] {
+        assert_eq!(cluster.apply(command), Outcome::Rejected(Rejection::Cancelling(job)));
+    }
+    cluster.finish("w", epoch, key, Ending::Stopped);
+    assert_eq!(cluster.state.job(job).unwrap().header.state, JobState::Cancelled);
+}
+
+#[test]
 fn a_lost_worker_gives_its_tasks_back() {
     let mut cluster = Cluster::default();
     let job = cluster.submit(r#"{"command":["x"]}"#);

@@ -105,7 +105,6 @@ impl Fault for FarBehind {
                 pumps.spawn(pump(apis[number % apis.len()].clone(), number));
             }
             wait_until("the follower to be far behind", PUMPED_WITHIN, || async {
-                tokio::time::sleep(Duration::from_millis(200)).await;
                 (index(scene).await >= until).then_some(())
             })
             .await;

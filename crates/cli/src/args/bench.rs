@@ -12,16 +12,16 @@ pub(crate) struct BenchArgs {
     /// How often to measure; the median counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) runs: u32,
-    /// submit, memory: connections, spread over the replicas. failover: writers (default 8).
+    /// submit, memory, soak: connections, spread over the replicas. failover: writers (default 8).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) connections: Option<u32>,
-    /// submit: how long one run takes.
+    /// submit, soak: how long one run takes.
     #[arg(long, default_value = "5s")]
     pub(crate) duration: Span,
     /// noop, process: tasks of one run (default 100,000 and 5,000). latency: jobs (default 1,000).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) tasks: Option<u32>,
-    /// noop, process: tasks that the worker runs at once (default 512 and 64).
+    /// noop, process, soak: tasks that the worker runs at once (default 512, process 64).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) slots: Option<u32>,
     /// failover: how often each death is died; a host is cut off five times at most.
@@ -49,6 +49,8 @@ pub(crate) enum Scenario {
     Failover,
     /// A replica's memory with a million waiting tasks and with 100,000 jobs.
     Memory,
+    /// Jobs that are submitted, placed and finished, for as long as wanted: elections and memory meanwhile.
+    Soak,
 }
 
 impl Scenario {
@@ -60,6 +62,7 @@ impl Scenario {
             Self::Latency => "latency",
             Self::Failover => "failover",
             Self::Memory => "memory",
+            Self::Soak => "soak",
         }
     }
 }

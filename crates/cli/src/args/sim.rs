@@ -1,15 +1,22 @@
 //! `sim`.
 
 use clap::Args;
+use quorate_types::Span;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SimArgs {
     /// Where chance begins: the same seed is the same run.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// How many seeds to run, one after the other from `--seed` on; 0 goes on until one fails.
+    /// How many seeds to run, from `--seed` on; 0 goes on until one fails.
     #[arg(long, default_value_t = 1)]
     pub(crate) seeds: u64,
+    /// How many of them run at once, each on a thread of its own.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: u16,
+    /// No seed is begun after this long.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) within: Option<Span>,
     /// How long faults are made in each run, in simulated minutes.
     #[arg(long, default_value_t = 5.0, value_parser = minutes)]
     pub(crate) minutes: f64,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -69,19 +69,7 @@ async fn settled_mib(cluster: &ProcessCluster) -> anyhow::Result<f64> {
         tokio::time::sleep(POLL).await;
     }
     tokio::time::sleep(SETTLE).await;
-    let mut largest: f64 = 0.0;
-    for replica in &cluster.replicas {
-        let pid = replica.process.pid().context("a replica is not running")?;
-        largest = largest.max(resident_mib(pid)?);
-    }
-    Ok(rounded(largest))
-}
-
-fn resident_mib(pid: u32) -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).context("read a replica's status")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: f64 = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok()).context("find VmRSS")?;
-    Ok(kib / 1024.0)
+    Ok(rounded(cluster.largest_resident_mib()?))
 }
 
 async fn submit_many(cluster: &ProcessCluster, connections: u32) -> anyhow::Result<()> {
@@ -115,12 +103,4 @@ async fn submit_until_none(address: SocketAddr, left: Arc<AtomicU32>) -> anyhow:
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_process_has_resident_memory() {
-        assert!(super::resident_mib(std::process::id()).unwrap() > 1.0);
-    }
 }

@@ -10,6 +10,7 @@ mod memory;
 mod noop;
 mod process;
 mod report;
+mod soak;
 mod spawn;
 mod submit;
 
@@ -35,6 +36,7 @@ pub(crate) async fn run(args: &BenchArgs, say: &impl Fn(&str)) -> anyhow::Result
         Scenario::Latency => latency::run(&bench, say).await,
         Scenario::Failover => failover::run(&bench, say).await,
         Scenario::Memory => memory::run(&bench, say).await,
+        Scenario::Soak => soak::run(&bench, say).await,
     }
 }
 

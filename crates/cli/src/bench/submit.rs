@@ -10,8 +10,8 @@ use super::report::{Latencies, Report};
 use super::{Bench, rounded};
 use crate::cluster_process::ProcessCluster;
 
-const CONNECTIONS_DEFAULT: u32 = 64;
-const WARM_UP: Duration = Duration::from_secs(2);
+pub(super) const CONNECTIONS_DEFAULT: u32 = 64;
+pub(super) const WARM_UP: Duration = Duration::from_secs(2);
 /// After an answer that asks for patience, or a broken connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -20,10 +20,10 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     let duration = bench.args.duration.as_duration();
     let mut cluster = bench.cluster("submit").await?;
     say(&format!("{connections} connections to {} replicas; warming up", cluster.replicas.len()));
-    measure(&cluster, connections, WARM_UP).await?;
+    measure(&cluster, connections, WARM_UP, job).await?;
     let (mut runs, mut all) = (Vec::new(), Tally::new()?);
     for run in 1..=bench.args.runs {
-        let tally = measure(&cluster, connections, duration).await?;
+        let tally = measure(&cluster, connections, duration, job).await?;
         runs.push(tally.accepted as f64 / tally.took.as_secs_f64());
         say(&format!("run {run}: {:.0} jobs/s, p99 {:.2} ms", runs[runs.len() - 1], tally.latencies.quantile_ms(0.99)));
         all.add(&tally)?;
@@ -41,19 +41,19 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
 
 /// What one or many connections brought.
 #[derive(Debug)]
-struct Tally {
-    accepted: u64,
-    refused: u64,
-    took: Duration,
-    latencies: Latencies,
+pub(super) struct Tally {
+    pub(super) accepted: u64,
+    pub(super) refused: u64,
+    pub(super) took: Duration,
+    pub(super) latencies: Latencies,
 }
 
 impl Tally {
-    fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         Ok(Self { accepted: 0, refused: 0, took: Duration::ZERO, latencies: Latencies::new()? })
     }
 
-    fn add(&mut self, other: &Self) -> anyhow::Result<()> {
+    pub(super) fn add(&mut self, other: &Self) -> anyhow::Result<()> {
         self.accepted += other.accepted;
         self.refused += other.refused;
         self.took = self.took.max(other.took);
@@ -61,12 +61,23 @@ impl Tally {
     }
 }
 
-async fn measure(cluster: &ProcessCluster, connections: u32, duration: Duration) -> anyhow::Result<Tally> {
+/// Distinct jobs, as users' are: the nth connection's job of this number.
+fn job(nth: usize, number: u64) -> String {
+    format!(r#"{{"name":"bench","command":["echo","{nth}-{number}"]}}"#)
+}
+
+/// Has each connection submit one job after the other, made by `job`, for so long.
+pub(super) async fn measure(
+    cluster: &ProcessCluster,
+    connections: u32,
+    duration: Duration,
+    job: fn(usize, u64) -> String,
+) -> anyhow::Result<Tally> {
     let until = Instant::now() + duration;
     let mut writers = JoinSet::new();
     for nth in 0..connections as usize {
         let address = cluster.replicas[nth % cluster.replicas.len()].http;
-        writers.spawn(write_until(address, nth, until));
+        writers.spawn(write_until(address, until, move |number| job(nth, number)));
     }
     let mut all = Tally::new()?;
     while let Some(tally) = writers.join_next().await {
@@ -75,15 +86,12 @@ async fn measure(cluster: &ProcessCluster, connections: u32, duration: Duration)
     Ok(all)
 }
 
-async fn write_until(address: SocketAddr, nth: usize, until: Instant) -> anyhow::Result<Tally> {
+async fn write_until(address: SocketAddr, until: Instant, job: impl Fn(u64) -> String) -> anyhow::Result<Tally> {
     let mut tally = Tally::new()?;
     let mut connection = Connection::open(address).await?;
     let started = Instant::now();
     while Instant::now() < until {
-        // Distinct jobs, as users' are.
-        let number = tally.accepted;
-        let body = format!(r#"{{"name":"bench","command":["echo","{nth}-{number}"]}}"#);
-        let request = post(address, "/v1/jobs", &body);
+        let request = post(address, "/v1/jobs", &job(tally.accepted));
         let sent = Instant::now();
         match connection.send(&request).await {
             Ok(reply) if reply.status == 201 => {

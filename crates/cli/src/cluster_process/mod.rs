@@ -131,6 +131,14 @@ impl ProcessCluster {
         Ok(Client::new(&[self.replicas[at].url()], self.layout.token.as_deref())?)
     }
 
+    /// The resident memory of the largest replica.
+    pub(crate) fn largest_resident_mib(&self) -> anyhow::Result<f64> {
+        self.replicas.iter().try_fold(0.0, |largest: f64, replica| {
+            let pid = replica.process.pid().context("a replica is not running")?;
+            Ok(largest.max(resident_mib(pid)?))
+        })
+    }
+
     pub(crate) fn urls(&self) -> Vec<String> {
         self.replicas.iter().map(Replica::url).collect()
     }
@@ -266,6 +274,13 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
+fn resident_mib(pid: u32) -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).context("read a replica's status")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: f64 = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok()).context("find VmRSS")?;
+    Ok(kib / 1024.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,5 +301,10 @@ mod tests {
     fn everywhere_is_reached_at_loopback() {
         assert_eq!(reachable("0.0.0.0:7".parse().unwrap()).to_string(), "127.0.0.1:7");
         assert_eq!(reachable("10.1.1.1:7".parse().unwrap()).to_string(), "10.1.1.1:7");
+    }
+
+    #[test]
+    fn a_process_has_resident_memory() {
+        assert!(resident_mib(std::process::id()).unwrap() > 1.0);
     }
 }

@@ -1,5 +1,9 @@
 //! `quorate sim`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use quorate_sim::{Failure as Found, Kind, Options, Report, is_reproducible, run as simulate, shrink};
@@ -13,26 +17,23 @@ pub(super) fn run(args: &SimArgs, format: Format) -> Result<(), Failure> {
     if !is_reproducible() {
         output::note("this build was made without --cfg tokio_unstable: a seed is not the same run again");
     }
-    let last = args.seed.saturating_add(args.seeds.saturating_sub(1));
-    let last = if args.seeds == 0 { u64::MAX } else { last };
-    for seed in args.seed..=last {
-        let options = Options {
-            seed,
-            trouble: Duration::from_secs_f64(args.minutes * 60.0),
-            replicas: args.replicas,
-            workers: args.workers,
-            ..Options::default()
-        };
-        let started = Instant::now();
-        match simulate(&options) {
-            Ok(report) => say(&report, None, started.elapsed(), format)?,
+    let (mut ran, mut inconclusive) = (0, 0);
+    let mut seeds = Seeds::begin(args)?;
+    while let Some((options, took, result)) = seeds.next() {
+        ran += 1;
+        match result {
+            Ok(report) => say(&report, None, took, format)?,
             Err(failure) => {
-                say(&failure.report, Some(&failure), started.elapsed(), format)?;
+                say(&failure.report, Some(&failure), took, format)?;
                 match failure.kind {
-                    // The next seed may show more.
-                    Kind::Inconclusive => output::note(failure.to_string()),
+                    // Other seeds may show more.
+                    Kind::Inconclusive => {
+                        inconclusive += 1;
+                        output::note(failure.to_string());
+                    }
                     Kind::Setup => return Err(Failure::Other(anyhow::anyhow!(failure.what))),
                     Kind::Violated | Kind::Stuck => {
+                        seeds.finish()?;
                         tell(&options, *failure, args.shrink);
                         return Err(Failure::Code(JOB_FAILED));
                     }
@@ -40,7 +41,67 @@ pub(super) fn run(args: &SimArgs, format: Format) -> Result<(), Failure> {
             }
         }
     }
+    seeds.finish()?;
+    output::note(format!("{ran} seeds broke no promise; {inconclusive} of them showed too little"));
     Ok(())
+}
+
+type Ran = (Options, Duration, Result<Report, Box<Found>>);
+
+/// Seeds that are being run.
+struct Seeds {
+    results: mpsc::Receiver<Ran>,
+    jobs: Vec<thread::JoinHandle<()>>,
+}
+
+impl Seeds {
+    fn begin(args: &SimArgs) -> anyhow::Result<Self> {
+        let last = if args.seeds == 0 { u64::MAX } else { args.seed.saturating_add(args.seeds - 1) };
+        let until = args.within.map(|within| Instant::now() + within.as_duration());
+        let next = Arc::new(AtomicU64::new(args.seed));
+        let (told, results) = mpsc::sync_channel(0);
+        let mut jobs = Vec::new();
+        for job in 1..=args.jobs {
+            let (args, next, told) = (args.clone(), next.clone(), told.clone());
+            let run = move || {
+                while until.is_none_or(|until| Instant::now() < until) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !(args.seed..=last).contains(&seed) || told.send(simulate_seed(&args, seed)).is_err() {
+                        break;
+                    }
+                }
+            };
+            // A panic of a simulated process names its thread.
+            jobs.push(thread::Builder::new().name(format!("sim-{job}")).spawn(run)?);
+        }
+        Ok(Self { results, jobs })
+    }
+
+    fn next(&mut self) -> Option<Ran> {
+        self.results.recv().ok()
+    }
+
+    /// Begins no further ones, and waits for those that run.
+    fn finish(self) -> anyhow::Result<()> {
+        drop(self.results);
+        for job in self.jobs {
+            job.join().map_err(|_| anyhow::anyhow!("the simulation itself failed"))?;
+        }
+        Ok(())
+    }
+}
+
+fn simulate_seed(args: &SimArgs, seed: u64) -> Ran {
+    let options = Options {
+        seed,
+        trouble: Duration::from_secs_f64(args.minutes * 60.0),
+        replicas: args.replicas,
+        workers: args.workers,
+        ..Options::default()
+    };
+    let started = Instant::now();
+    let result = simulate(&options);
+    (options, started.elapsed(), result)
 }
 
 fn say(report: &Report, failure: Option<&Found>, took: Duration, format: Format) -> Result<(), Failure> {

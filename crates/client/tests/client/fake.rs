@@ -10,6 +10,10 @@ use tokio::net::{TcpListener, TcpStream};
 pub(crate) enum Step {
     /// Status, extra headers, body.
     Answer(u16, &'static str, String),
+    /// Takes the request and says nothing for ever, as a stopped process.
+    Silent,
+    /// Answers once it was asked whether it lives, and has said so.
+    Slow(String),
     /// Reads the request and closes the connection without an answer.
     Hang,
     /// Begins a chunked answer with these bytes and breaks it off.
@@ -35,14 +39,24 @@ impl Fake {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = requests.clone();
         let server = tokio::spawn(async move {
-            let mut at = 0;
+            let (mut at, mut silent) = (0, Vec::new());
             loop {
                 let (mut socket, _) = listener.accept().await.unwrap();
                 let Some(request) = read_request(&mut socket).await else { continue };
                 seen.lock().unwrap().push(request);
                 let step = steps[at.min(steps.len() - 1)].clone();
                 at += 1;
-                answer(&mut socket, step).await;
+                match step {
+                    Step::Silent => silent.push(socket),
+                    Step::Slow(body) => {
+                        let (mut probe, _) = listener.accept().await.unwrap();
+                        let asked = read_request(&mut probe).await;
+                        seen.lock().unwrap().extend(asked);
+                        answer(&mut probe, ok("")).await;
+                        answer(&mut socket, ok(&body)).await;
+                    }
+                    step => answer(&mut socket, step).await,
+                }
             }
         });
         Self { url, requests, server }
@@ -90,7 +104,7 @@ async fn read_request(socket: &mut TcpStream) -> Option<String> {
 
 async fn answer(socket: &mut TcpStream, step: Step) {
     let text = match step {
-        Step::Hang => return,
+        Step::Hang | Step::Silent | Step::Slow(_) => return,
         Step::Answer(status, headers, body) => {
             let length = body.len();
             format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}")

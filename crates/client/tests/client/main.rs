@@ -45,6 +45,27 @@ async fn a_dead_replica_is_passed_over_and_the_live_one_remembered() {
     assert_eq!(header(&live.requests()[0], "authorization").as_deref(), Some("Bearer secret"));
 }
 
+/// The patience of these clients ends before the timeout of one try.
+#[tokio::test]
+async fn a_stopped_replica_is_left_soon() {
+    let (stopped, live) = (Fake::start(vec![Step::Silent]).await, Fake::start(vec![ok(SUBMITTED)]).await);
+    let client = client(&[&stopped.url, &live.url]);
+    client.submit(&serde_json::json!({"command": ["true"]}), None).await.unwrap();
+    assert_eq!(client.server(), live.url);
+    let keys = [&stopped, &live].map(|fake| header(&fake.requests()[0], "idempotency-key").unwrap());
+    assert_eq!(keys[0], keys[1]);
+    assert!(stopped.requests()[1].starts_with("GET /livez "), "{:?}", stopped.requests());
+}
+
+#[tokio::test]
+async fn a_slow_replica_is_waited_for() {
+    let slow = Fake::start(vec![Step::Slow(SUBMITTED.into())]).await;
+    let other = Fake::start(vec![ok(SUBMITTED)]).await;
+    let client = client(&[&slow.url, &other.url]);
+    client.submit(&serde_json::json!({"command": ["true"]}), None).await.unwrap();
+    assert_eq!((slow.requests().len(), other.requests().len()), (2, 0));
+}
+
 #[tokio::test]
 async fn nothing_alive_is_unreachable_and_names_the_causes() {
     let client = client(&[&dead_url().await, &dead_url().await]);

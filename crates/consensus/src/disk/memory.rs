@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::{ControlFlow, Range};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, Visit};
 
@@ -11,7 +11,11 @@ type Trees = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 /// Trees in memory. Clones share them, as two openings of one folder do.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryDisk(Arc<Mutex<Inner>>);
+pub struct MemoryDisk {
+    inner: Arc<Mutex<Inner>>,
+    /// While this is set, no tree goes.
+    drops_wait: Arc<(Mutex<bool>, Condvar)>,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -30,7 +34,8 @@ impl MemoryDisk {
     /// What is left after the power went: a new disk with only what was synced.
     pub fn after_power_cut(&self) -> Self {
         let durable = self.inner().durable.clone();
-        Self(Arc::new(Mutex::new(Inner { visible: durable.clone(), durable, ..Inner::default() })))
+        let inner = Inner { visible: durable.clone(), durable, ..Inner::default() };
+        Self { inner: Arc::new(Mutex::new(inner)), drops_wait: Arc::default() }
     }
 
     /// How often [`Disk::sync`] was called.
@@ -44,7 +49,14 @@ impl MemoryDisk {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes every [`Disk::drop_tree`] wait, or lets them go on.
+    pub fn set_drops_wait(&self, wait: bool) {
+        let (waits, changed) = &*self.drops_wait;
+        *waits.lock().unwrap_or_else(PoisonError::into_inner) = wait;
+        changed.notify_all();
     }
 }
 
@@ -91,6 +103,9 @@ impl Disk for MemoryDisk {
     }
 
     fn drop_tree(&self, tree: &str) -> io::Result<()> {
+        let (waits, changed) = &*self.drops_wait;
+        let waits = waits.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(changed.wait_while(waits, |wait| *wait).unwrap_or_else(PoisonError::into_inner));
         self.inner().visible.remove(tree);
         Ok(())
     }

@@ -4,7 +4,8 @@
 //! [`sled`] is what runs; [`memory`] forgets what was not synced, as a power cut does, and takes the
 //! place of the disk in tests and in the simulation.
 //!
-//! Contract: all writes come from one thread, in order. What was written before a [`Disk::sync`] that
+//! Contract: all writes come from one thread, in order; only [`Disk::drop_tree`] may come from another one, at any
+//! time, for a tree that nobody writes to any more. What was written before a [`Disk::sync`] that
 //! returned `Ok` survives power loss; of what came after it, some prefix does. After an error nothing is
 //! known, and nobody may write again.
 

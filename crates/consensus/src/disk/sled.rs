@@ -30,8 +30,16 @@ pub(crate) struct SledDisk {
     /// Our own handle of the database file: what is synced after each of sled's flushes.
     file: File,
     folder: PathBuf,
-    trees: RwLock<HashMap<String, sled::Tree>>,
+    trees: RwLock<HashMap<String, Handle>>,
     syncs: AtomicU64,
+}
+
+/// A tree that is known.
+#[derive(Clone)]
+enum Handle {
+    There(sled::Tree),
+    /// It is being dropped.
+    Leaving,
 }
 
 impl std::fmt::Debug for SledDisk {
@@ -67,34 +75,37 @@ impl SledDisk {
         Ok(disk)
     }
 
-    fn cached(&self, name: &str) -> Option<sled::Tree> {
+    fn known(&self, name: &str) -> Option<Handle> {
         self.trees.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// A tree to write to; made if there is none.
     fn tree(&self, name: &str) -> io::Result<sled::Tree> {
-        match self.cached(name) {
-            Some(tree) => Ok(tree),
+        match self.known(name) {
+            Some(Handle::There(tree)) => Ok(tree),
+            Some(Handle::Leaving) => Err(io::Error::other(format!("the tree {name} is being dropped"))),
             None => self.open_tree(&mut self.trees.write().unwrap_or_else(PoisonError::into_inner), name),
         }
     }
 
-    /// A tree to read. A reader that is late must not make a purged one again; so whoever opens or drops
-    /// trees keeps the others out.
+    /// A tree to read. A reader that is late must not make a purged one again; so whoever opens a tree keeps the
+    /// others out, and one that is being dropped is not there.
     fn existing_tree(&self, name: &str) -> io::Result<Option<sled::Tree>> {
-        if let Some(tree) = self.cached(name) {
-            return Ok(Some(tree));
-        }
-        let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
-        match self.db.tree_names().iter().any(|present| present == name.as_bytes()) {
+        let mut trees = match self.known(name) {
+            Some(Handle::There(tree)) => return Ok(Some(tree)),
+            Some(Handle::Leaving) => return Ok(None),
+            None => self.trees.write().unwrap_or_else(PoisonError::into_inner),
+        };
+        let leaving = matches!(trees.get(name), Some(Handle::Leaving));
+        match !leaving && self.db.tree_names().iter().any(|present| present == name.as_bytes()) {
             true => self.open_tree(&mut trees, name).map(Some),
             false => Ok(None),
         }
     }
 
-    fn open_tree(&self, trees: &mut HashMap<String, sled::Tree>, name: &str) -> io::Result<sled::Tree> {
+    fn open_tree(&self, trees: &mut HashMap<String, Handle>, name: &str) -> io::Result<sled::Tree> {
         let tree = self.db.open_tree(name).map_err(|e| self.error(e))?;
-        trees.insert(name.to_owned(), tree.clone());
+        trees.insert(name.to_owned(), Handle::There(tree.clone()));
         Ok(tree)
     }
 
@@ -209,9 +220,11 @@ impl Disk for SledDisk {
     }
 
     fn drop_tree(&self, tree: &str) -> io::Result<()> {
-        let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
-        trees.remove(tree);
+        let trees = || self.trees.write().unwrap_or_else(PoisonError::into_inner);
+        trees().insert(tree.to_owned(), Handle::Leaving);
+        // This takes long: whoever uses other trees must not wait for it.
         self.db.drop_tree(tree).map_err(|e| self.error(e))?;
+        trees().remove(tree);
         Ok(())
     }
 

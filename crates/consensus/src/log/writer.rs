@@ -1,6 +1,8 @@
 //! The one thread that writes to the database, and its group commit: take all that is queued, insert it,
 //! sync once, and only then say so.
 //!
+//! Trees of purged entries are dropped beside it, which is no write that anybody relies on.
+//!
 //! After an error nothing is written any more: what the disk holds is unknown, and a second try could
 //! make an entry look durable that is not.
 
@@ -46,7 +48,7 @@ pub(crate) enum Write {
         first: u64,
         done: Done,
     },
-    /// Remember `purged` and drop the trees that lie wholly before it.
+    /// Remember `purged`, and drop the trees that lie wholly before it in the background.
     Purge {
         index: u64,
         purged: Vec<u8>,
@@ -150,17 +152,21 @@ impl WriterThread {
     pub(crate) fn spawn(self, queue_max: usize) -> io::Result<(Writer, oneshot::Receiver<()>)> {
         let (sender, queue) = mpsc::channel(queue_max);
         let (end, ended) = oneshot::channel();
-        let write = async move {
-            self.run(queue).await;
-            // Nobody may be waiting for it.
-            let _ = end.send(());
-        };
+        // Nobody may be waiting for the word.
         if host::work_takes().is_some() {
             // A simulation has one thread for everything.
-            tokio::spawn(write);
+            tokio::spawn(async move {
+                self.run(queue).await;
+                let _ = end.send(());
+            });
         } else {
             let alone = tokio::runtime::Builder::new_current_thread().build()?;
-            thread::Builder::new().name("quorate-writer".into()).spawn(move || alone.block_on(write))?;
+            thread::Builder::new().name("quorate-writer".into()).spawn(move || {
+                alone.block_on(self.run(queue));
+                // This waits for trees that are being dropped. What has not begun is left to the next purge.
+                drop(alone);
+                let _ = end.send(());
+            })?;
         }
         Ok((Writer(sender), ended))
     }
@@ -265,10 +271,27 @@ impl WriterThread {
         layout::remove_from(&*self.disk, first)
     }
 
+    /// First the position, then the trees: a crash in between leaves too much, never too little.
     fn purge(&self, index: u64, purged: &[u8]) -> io::Result<()> {
-        // First the position, then the trees: a crash in between leaves too much, never too little.
         self.disk.insert(META, layout::PURGED_KEY, purged)?;
-        layout::trees_upto(&*self.disk, index)?.iter().try_for_each(|tree| self.disk.drop_tree(tree))
+        let trees = layout::trees_upto(&*self.disk, index)?;
+        if !trees.is_empty() {
+            // sled reads each page of a tree that goes: nothing may wait for that, raft least of all.
+            let (disk, fatal) = (self.disk.clone(), self.fatal.clone());
+            let sweep = move || {
+                if let Err(error) = trees.iter().try_for_each(|tree| disk.drop_tree(tree)) {
+                    fatal.report(FatalError::Storage(error.to_string()));
+                }
+            };
+            match host::work_takes() {
+                Some(time) => drop(tokio::spawn(async move {
+                    tokio::time::sleep(time).await;
+                    sweep();
+                })),
+                None => drop(tokio::task::spawn_blocking(sweep)),
+            }
+        }
+        Ok(())
     }
 
     fn sync(&mut self, group: &Group) -> io::Result<()> {

@@ -54,7 +54,7 @@ impl Backlog {
 
     /// Whether this would come too late.
     pub(super) fn refuses<T>(&self, command: &Command, queue: &mpsc::Sender<T>, room: &Semaphore) -> bool {
-        matches!(command, Command::Submit(_)) && self.refuses_jobs(queue, room)
+        is_new_job(command) && self.refuses_jobs(queue, room)
     }
 
     pub(super) fn refuses_jobs<T>(&self, queue: &mpsc::Sender<T>, room: &Semaphore) -> bool {
@@ -66,6 +66,11 @@ impl Backlog {
             && (queue.max_capacity() - queue.capacity() >= self.commands
                 || self.bytes_max - room.available_permits() >= self.bytes)
     }
+}
+
+/// What is refused first. Everything else has to do with jobs that were taken: they must be able to end.
+pub(super) fn is_new_job(command: &Command) -> bool {
+    matches!(command, Command::Submit(_))
 }
 
 #[cfg(test)]

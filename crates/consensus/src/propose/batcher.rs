@@ -18,10 +18,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Encoded;
-use super::backlog::Backlog;
+use super::backlog::{Backlog, is_new_job};
 use crate::clock::LeaderClock;
 use crate::codec;
 use crate::error::ProposeError;
+use crate::host;
 use crate::leadership::Leadership;
 use crate::machine::Published;
 use crate::options::Limits;
@@ -37,7 +38,7 @@ pub(crate) struct Batcher {
     admission: Admission,
 }
 
-/// Whether new jobs are taken. Everything else is: what is under way must be able to end.
+/// Whether new jobs are taken.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Admission {
     closed: Arc<AtomicBool>,
@@ -49,7 +50,7 @@ impl Admission {
     }
 
     pub(crate) fn refuses(&self, command: &Command) -> bool {
-        matches!(command, Command::Submit(_)) && self.is_closed()
+        is_new_job(command) && self.is_closed()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -144,6 +145,7 @@ impl BatcherTask {
         loop {
             let Ok(place) = self.in_flight.clone().acquire_owned().await else { return };
             let Some(first) = self.queue.recv().await else { return };
+            host::hand_off().await;
             self.backlog.note(first.since);
             // Whoever asked has stopped waiting.
             if first.reply.is_closed() {

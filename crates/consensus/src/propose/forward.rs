@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Encoded;
 use super::backlog::Backlog;
+use crate::host;
 use crate::leadership::Route;
 use crate::options::Limits;
 use crate::transport::dial::Destination;
@@ -99,6 +100,7 @@ impl ForwarderTask {
                     None => return,
                 },
             };
+            host::hand_off().await;
             // Whoever asked has stopped waiting.
             if first.reply.is_closed() {
                 continue;

@@ -25,6 +25,8 @@ const QUEUE_MAX: usize = 1024;
 /// After a failed dial, requests fail at once for a while: this long at first, doubled each time.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(200);
+/// A link that is not used says so as often: the peer closes connections of which it hears nothing.
+const IDLE_PING: Duration = Duration::from_secs(15);
 /// How often a link that waits for answers looks whether its peer is alive.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -107,6 +109,7 @@ struct Session {
     waiting: BTreeMap<u64, Reply>,
     next_id: u64,
     heard: Instant,
+    sent: Instant,
 }
 
 impl LinkTask {
@@ -123,7 +126,8 @@ impl LinkTask {
                 Ok(frames) => {
                     (self.failures, self.retry_at) = (0, None);
                     let waiting = BTreeMap::new();
-                    let mut session = Session { frames, waiting, next_id: 0, heard: Instant::now() };
+                    let mut session =
+                        Session { frames, waiting, next_id: 0, heard: Instant::now(), sent: Instant::now() };
                     session.run(&mut self.queue, request, reply).await;
                     session.fail();
                 }
@@ -172,8 +176,9 @@ impl Session {
     async fn send(&mut self, message: Request, reply: Option<Reply>) -> ControlFlow<()> {
         let id = self.next_id;
         self.next_id += 1;
+        self.sent = Instant::now();
         if self.waiting.is_empty() {
-            self.heard = Instant::now();
+            self.heard = self.sent;
         }
         if let Some(reply) = reply {
             self.waiting.insert(id, reply);
@@ -197,10 +202,10 @@ impl Session {
     }
 
     async fn on_check(&mut self) -> ControlFlow<()> {
-        if self.waiting.is_empty() {
+        if self.waiting.is_empty() && self.sent.elapsed() < IDLE_PING {
             return ControlFlow::Continue(());
         }
-        if self.heard.elapsed() > SILENCE_MAX {
+        if !self.waiting.is_empty() && self.heard.elapsed() > SILENCE_MAX {
             return ControlFlow::Break(());
         }
         self.send(Request::Ping, None).await

@@ -101,12 +101,13 @@ impl Local {
     }
 
     /// A young cluster may have acknowledged writes before all its folders are recorded: one that was wiped
-    /// meanwhile is told by those who have met it before.
+    /// meanwhile is told by those who have met it before, unless all of them were restarted too.
     fn check_met(&self, peer: ReplicaId, storage: u64) -> Result<(), Refusal> {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         if self.published.membership.borrow().get_node(&peer.0).is_none() {
+            met.remove(&peer);
             return Ok(());
         }
-        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         if *met.entry(peer).or_insert(storage) == storage { Ok(()) } else { Err(Refusal::OtherStorage) }
     }
 

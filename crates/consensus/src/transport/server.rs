@@ -20,6 +20,7 @@ use super::net::{Connection, Listener};
 use super::wire::{self, Frames, Numbered, Request, Response};
 use super::{Local, SILENCE_MAX, append, snapshot};
 use crate::archive::Archive;
+use crate::host;
 use crate::membership::Membership;
 use crate::propose::Batcher;
 use crate::snapshot::Snapshots;
@@ -28,6 +29,9 @@ use crate::type_config::Raft;
 /// Answers calls of other replicas.
 pub type CallHandler = Arc<dyn Fn(ReplicaId, Bytes) -> BoxFuture<'static, Bytes> + Send + Sync>;
 
+/// A peer of which nothing is heard for so long is gone, and its place is free; the peers say something four
+/// times as often.
+const IDLE_MAX: Duration = Duration::from_secs(60);
 /// After the listener failed (out of file descriptors, most likely).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -125,7 +129,7 @@ impl Server {
         let mut under_way = FuturesUnordered::new();
         loop {
             let response = tokio::select! {
-                frame = source.next() => match frame {
+                frame = timeout(IDLE_MAX, source.next()) => match frame.map_err(|_| io::ErrorKind::TimedOut)? {
                     Some(frame) => {
                         let request: Numbered<Request> = wire::decode(&frame?)?;
                         // One that was removed while its connection stood may not know: nobody sends it the log
@@ -157,6 +161,10 @@ impl Server {
 
     /// None when raft has stopped.
     async fn respond(&self, visitor: Visitor, request: Request) -> Option<Response> {
+        // Proposals stay in their order.
+        if !matches!(request, Request::Propose(_)) {
+            host::hand_off().await;
+        }
         Some(match request {
             Request::Ping => Response::Pong,
             Request::Vote(request) => Response::Vote(self.raft.vote(request).await.ok()?),

@@ -15,7 +15,7 @@ use quorate_types::api::Submitted;
 use quorate_types::problem::Code;
 use serde::Serialize;
 use tokio::sync::{Mutex, OwnedSemaphorePermit};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::error::{ApiError, ApiResult};
 use super::{App, Room, body, jobs};
@@ -29,13 +29,16 @@ enum Line {
     Refused { error: quorate_types::Problem },
 }
 
+/// Whose turn it is among the lines of a stream, and when it may try: not right after a refusal.
+type Turn = Mutex<Instant>;
+
 /// Submits line by line; each line is a submission of its own, idempotent by its own key.
 pub(crate) fn submit(app: App, content: Body) -> Response {
     let lines = stream::unfold(Lines::new(app.room.clone(), content), |mut lines| async move {
         let line = lines.next().await?;
         Some((line, lines))
     });
-    let turn = Arc::new(Mutex::new(()));
+    let turn = Arc::new(Turn::new(Instant::now()));
     let answers = lines
         .map(move |line| {
             let (app, turn) = (app.clone(), turn.clone());
@@ -45,7 +48,7 @@ pub(crate) fn submit(app: App, content: Body) -> Response {
     (StatusCode::OK, [(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(answers)).into_response()
 }
 
-async fn answer(app: &App, turn: &Mutex<()>, line: ApiResult<Bytes>) -> Bytes {
+async fn answer(app: &App, turn: &Turn, line: ApiResult<Bytes>) -> Bytes {
     let submitted = match line {
         Ok(line) => match body::reserve(&app.room, line.len()) {
             Ok(_room) => submit_line(app, turn, &line).await,
@@ -62,31 +65,39 @@ async fn answer(app: &App, turn: &Mutex<()>, line: ApiResult<Bytes>) -> Bytes {
     bytes.into()
 }
 
-async fn submit_line(app: &App, turn: &Mutex<()>, line: &[u8]) -> ApiResult<(Submitted, bool)> {
+/// One line at a time makes sure of its place in the queue; the ones after it wait for that, and so they are
+/// queued in their order. A line that comes when there is too much to do tries again in its turn.
+async fn submit_line(app: &App, turn: &Turn, line: &[u8]) -> ApiResult<(Submitted, bool)> {
     let deadline = Instant::now() + BULK_WAIT;
-    let mut refused = None;
+    let mut not_before = turn.lock().await;
     loop {
-        let turn = turn.lock().await;
-        if let Some(error) = refused.take() {
-            if Instant::now() >= deadline {
-                return Err(error);
-            }
-            sleep(BULK_PAUSE).await;
-        }
+        sleep_until(*not_before).await;
         let mut attempt = Box::pin(jobs::submit_one(app, line, None));
         let submitted = match attempt.as_mut().now_or_never() {
             Some(submitted) => submitted,
-            // It is queued: now the next line may try.
             None => {
-                drop(turn);
-                attempt.await
+                // It is queued: now the next line may try.
+                drop(not_before);
+                let submitted = attempt.await;
+                if !is_too_much(&submitted) {
+                    return submitted;
+                }
+                not_before = turn.lock().await;
+                submitted
             }
         };
-        match submitted {
-            Err(error) if error.0.code == Code::Overloaded => refused = Some(error),
-            Ok(_) | Err(_) => return submitted,
+        if !is_too_much(&submitted) {
+            return submitted;
+        }
+        *not_before = Instant::now() + BULK_PAUSE;
+        if Instant::now() >= deadline {
+            return submitted;
         }
     }
+}
+
+fn is_too_much(submitted: &ApiResult<(Submitted, bool)>) -> bool {
+    submitted.as_ref().is_err_and(|error| error.0.code == Code::Overloaded)
 }
 
 /// Splits a body into lines; empty ones are passed over. After an error nothing more comes.

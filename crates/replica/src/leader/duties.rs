@@ -9,6 +9,13 @@ use quorate_types::Timestamp;
 use super::liveness::{Liveness, Moment};
 use crate::limits::DUTIES_PER_BATCH;
 
+/// The workers that are to be given up now.
+pub(crate) fn expired(now: Moment, state: &State, liveness: &mut Liveness) -> Vec<Command> {
+    liveness.on_state(now, state);
+    let expired = liveness.expired(now).take(DUTIES_PER_BATCH);
+    expired.map(|(worker, epoch)| Command::Expire { worker: worker.clone(), epoch }).collect()
+}
+
 #[derive(Debug)]
 pub(crate) struct Duties {
     memory: Memory,
@@ -21,18 +28,9 @@ impl Duties {
         Self { memory: Memory::new(seed), bounds: Bounds::default() }
     }
 
-    /// The commands that are due; none if there is nothing to do.
-    pub(crate) fn decide(
-        &mut self,
-        now: Moment,
-        time: Timestamp,
-        state: &State,
-        liveness: &mut Liveness,
-    ) -> Vec<Command> {
-        liveness.on_state(now, state);
-        let expired = liveness.expired(now).take(DUTIES_PER_BATCH);
-        let mut commands: Vec<Command> =
-            expired.map(|(worker, epoch)| Command::Expire { worker: worker.clone(), epoch }).collect();
+    /// The commands that are due, the expiry of these workers first; none if there is nothing to do.
+    pub(crate) fn decide(&mut self, time: Timestamp, state: &State, expired: Vec<Command>) -> Vec<Command> {
+        let mut commands = expired;
         if state.next_timer().is_some_and(|due| due <= time) {
             commands.push(Command::Advance);
         }

@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quorate_consensus::{Handle, ProposeError, Version};
+use quorate_state::command::Command;
 use quorate_types::{Bug, Epoch, Name, Timestamp, is_planted};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::duties::Duties;
+use super::duties::{self, Duties};
 use super::liveness::{Liveness, Moment};
 use crate::telemetry;
 
@@ -53,8 +54,9 @@ impl Leader {
         if !self.handle.leadership().borrow().local && !is_planted(Bug::DeposedLeaderAcknowledges) {
             return vec![false; heartbeats.len()];
         }
-        let now = self.now();
+        // The time is taken with the books in hand: who was given up while this waited for them is not renewed.
         let mut liveness = self.liveness();
+        let now = self.now();
         liveness.on_state(now, &self.handle.version().state);
         let noted: Vec<bool> =
             heartbeats.iter().map(|(name, epoch)| liveness.on_heartbeat(now, name, *epoch)).collect();
@@ -123,8 +125,10 @@ impl Leader {
         }
     }
 
-    fn decide(&self, duties: &mut Duties, version: &Version) -> Vec<quorate_state::command::Command> {
-        duties.decide(self.now(), self.handle.leader_time(), &version.state, &mut self.liveness())
+    fn decide(&self, duties: &mut Duties, version: &Version) -> Vec<Command> {
+        // Heartbeats wait for the books, and with them raft's threads: a placement round must not hold them.
+        let expired = duties::expired(self.now(), &version.state, &mut self.liveness());
+        duties.decide(self.handle.leader_time(), &version.state, expired)
     }
 
     /// Waits until something may be due.

@@ -28,6 +28,10 @@ pub enum Fault {
     /// Messages between two hosts are lost and sent again.
     Loss,
     SlowLink,
+    /// Firewalls reject what other replicas send to the leader: to them it looks like a process that ended.
+    Reject,
+    /// Requests of clients come twice, as from a proxy that sends again what it has no answer to.
+    Duplicate,
     /// A wall clock jumps, forward or back, by up to a day.
     WallClock,
     SlowDisk,
@@ -58,7 +62,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Kill,
         Self::KillLeader,
         Self::PowerCut,
@@ -72,6 +76,8 @@ impl Fault {
         Self::Bridge,
         Self::Loss,
         Self::SlowLink,
+        Self::Reject,
+        Self::Duplicate,
         Self::WallClock,
         Self::SlowDisk,
         Self::SyncFails,

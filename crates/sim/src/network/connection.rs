@@ -27,7 +27,8 @@ impl fmt::Debug for Connection {
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.network.inner();
-        let Some(pipe) = inner.pipes.get_mut(&self.reads) else { return Poll::Ready(Ok(())) };
+        let Inner { pipes, stirred, .. } = &mut *inner;
+        let Some(pipe) = pipes.get_mut(&self.reads) else { return Poll::Ready(Ok(())) };
         if pipe.arrived.is_empty() {
             if pipe.ended {
                 return Poll::Ready(Ok(()));
@@ -39,7 +40,7 @@ impl AsyncRead for Connection {
         buffer.put_slice(&pipe.arrived[..n]);
         pipe.arrived.advance(n);
         pipe.in_flight -= n;
-        let writer = pipe.writer.take();
+        let writer = pipe.wake_writer(stirred);
         drop(inner);
         writer.into_iter().for_each(Waker::wake);
         Poll::Ready(Ok(()))
@@ -82,11 +83,11 @@ impl Drop for Connection {
         if !silenced {
             inner.send(self.writes, Bytes::new());
         }
-        let Inner { pipes, dark, .. } = &mut *inner;
+        let Inner { pipes, dark, stirred, .. } = &mut *inner;
         let writer = pipes.get_mut(&self.reads).and_then(|pipe| {
             // A machine without power tells nobody that it is gone.
             pipe.reader_gone = !dark.contains(&pipe.to);
-            pipe.writer.take()
+            pipe.wake_writer(stirred)
         });
         drop(inner);
         writer.into_iter().for_each(Waker::wake);

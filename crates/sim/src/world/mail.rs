@@ -11,11 +11,14 @@ use quorate_types::{JobId, LogIndex, ReplicaId};
 use quorate_worker::host::Registration;
 
 use super::{CLIENTS_HOST, FAREWELL_PAUSE, UNFINISHED_PER_WORKER, WATCH_PAUSE, World};
-use crate::client::Send;
+use crate::client::{Client, Send};
 use crate::history::Violation;
 use crate::keyed::{Answered, Call, Verb};
 use crate::network::Host;
 use crate::replica::Answer;
+
+/// A request that comes twice comes the second time within this.
+const DOUBLES_WITHIN: Duration = Duration::from_secs(2);
 
 /// Requests and answers on their way between clients and replicas.
 #[derive(Default)]
@@ -28,9 +31,11 @@ pub(super) struct Mail {
 }
 
 /// Who waits for an answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Sender {
     Client(usize),
+    /// A client's request that came twice; a submission has a key.
+    Double(Option<String>),
     /// The farewell at this position.
     Watchdog(usize),
     /// For the errand of this number.
@@ -62,11 +67,11 @@ impl World {
     }
 
     pub(super) fn say_farewells(&mut self) {
-        let ids: Vec<ReplicaId> = self.replicas.keys().copied().collect();
         for (at, farewell) in self.farewells.iter_mut().enumerate() {
             if self.now < farewell.next || self.now >= farewell.until {
                 continue;
             }
+            let ids: Vec<ReplicaId> = self.replicas.keys().copied().collect();
             farewell.next = self.now + FAREWELL_PAUSE;
             let to = ids[farewell.tries % ids.len()];
             farewell.tries += 1;
@@ -127,15 +132,23 @@ impl World {
     pub(super) fn let_clients_act(&mut self) {
         let room = self.unfinished < UNFINISHED_PER_WORKER * self.workers.len() as u64;
         let submits = self.busy && room;
-        let ids: Vec<ReplicaId> = self.replicas.keys().copied().collect();
         for (at, client) in self.clients.iter_mut().enumerate() {
             let (history, mail) = (&mut self.history, &mut self.mail);
             let Some(send) = client.on_time(self.now, history, &mut self.counts, &mut mail.next_request, submits)
             else {
                 continue;
             };
+            let ids: Vec<ReplicaId> = self.replicas.keys().copied().collect();
             let Some(to) = self.chance.pick(&ids).copied() else { continue };
             mail.senders.insert(send.number, Sender::Client(at));
+            if self.chance.permille(self.doubles_permille)
+                && let Some((double, key)) = client.double(history, &mut mail.next_request)
+                && let Some(to) = self.chance.pick(&ids).copied()
+            {
+                mail.senders.insert(double.number, Sender::Double(key));
+                let late = self.now + self.chance.between(Duration::ZERO, DOUBLES_WITHIN);
+                mail.requests.insert((late, double.number), (to, double));
+            }
             let travel = self.replicas.get(&to).and_then(|replica| self.network.travel(CLIENTS_HOST, replica.host));
             if let Some(travel) = travel {
                 mail.requests.insert((self.now + travel, send.number), (to, send));
@@ -179,6 +192,8 @@ impl World {
                     let (history, counts) = (&mut self.history, &mut self.counts);
                     self.clients[client].on_answer(self.now, key.1, &answer, history, counts)?;
                 }
+                Sender::Double(Some(key)) => Client::on_doubled(&key, &answer, &mut self.history)?,
+                Sender::Double(None) => {}
                 Sender::Watchdog(at) if matches!(answer.status.as_u16(), 200..=299 | 404 | 409 | 422) => {
                     self.farewells[at].until = Duration::ZERO;
                 }

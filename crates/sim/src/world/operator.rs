@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
 use quorate_consensus::Start;
 use quorate_types::ReplicaId;
 
@@ -71,6 +71,7 @@ impl World {
     pub(crate) fn replace(&mut self, old: ReplicaId) {
         let host = self.replica(old).host;
         self.replica(old).give_up();
+        self.forget_joining(old);
         let id = self.fresh_id();
         let (start, add, remove) = (Step::Start { id, host }, Step::Add { id, host }, Step::Remove(old));
         let steps = match self.chance.below(3) {
@@ -80,6 +81,19 @@ impl World {
         };
         self.trace.line(format_args!("replica {old} is given up, replica {id} takes its place: {steps:?}"));
         self.go(&steps);
+    }
+
+    /// Nobody goes on adding a replica whose machine is gone.
+    fn forget_joining(&mut self, gone: ReplicaId) {
+        for errand in self.errands.values_mut() {
+            let steps = errand.steps.len();
+            errand.steps.retain(|step| !matches!(step, Step::Add { id, .. } if *id == gone));
+            if errand.steps.len() < steps {
+                errand.asked = None;
+                errand.next = self.now;
+            }
+        }
+        self.errands.retain(|_, errand| !errand.steps.is_empty());
     }
 
     pub(crate) fn grow(&mut self) {
@@ -176,7 +190,9 @@ impl World {
             return;
         };
         errand.asked = None;
-        if answer.status.is_success() {
+        // Whoever never became a member need not be removed.
+        let is_none = answer.status == StatusCode::NOT_FOUND && matches!(errand.steps.front(), Some(Step::Remove(_)));
+        if answer.status.is_success() || is_none {
             return self.step_is_done(number);
         }
         let pause = self.chance.between(Duration::ZERO, PAUSE_MAX);

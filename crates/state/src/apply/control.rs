@@ -31,7 +31,7 @@ impl State {
         self.control(id, out, |change| {
             let header = &mut change.job.header;
             match header.state {
-                JobState::Paused => Ok(Outcome::Done),
+                JobState::Paused if !header.cancelling => Ok(Outcome::Done),
                 JobState::Pending | JobState::Running if !header.cancelling => {
                     header.paused = true;
                     header.state = JobState::Paused;

@@ -1,5 +1,6 @@
 //! What one attempt gets, how it ends, and what it leaves.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use quorate_types::Span;
@@ -28,6 +29,11 @@ async fn session(replica: &mut Replica) -> Session {
     let session = replica.welcomed(7, 10_000).await;
     session.assign(1, Default::default());
     session
+}
+
+/// Where the first attempt of job 1 runs.
+fn first_folder(worker: &Worker) -> PathBuf {
+    worker.data.path().canonicalize().unwrap().join("attempts/1-0-0-1-1")
 }
 
 fn endings() {
@@ -68,8 +74,9 @@ fn environment_and_files() {
         session.change(2, work([1], task));
         let end = session.finished(1).await;
         let out = String::from_utf8(end.stdout_tail).unwrap();
-        let folder = worker.data.path().canonicalize().unwrap().join("attempts/1-0-0-1-1");
-        let folder = folder.display();
+        let folder = first_folder(&worker);
+        let sub = folder.join("work").join("sub/dir");
+        let (folder, sub) = (folder.display(), sub.display());
         assert_eq!((end.ending, end.result.as_deref()), (Ending::Exited(0), Some("42")));
         assert_eq!(end.stderr_tail, b"e\n");
         assert!(out.starts_with("from stdin\n"), "{out}");
@@ -84,7 +91,7 @@ fn environment_and_files() {
             "QUORATE_NAMESPACE=default".into(),
             format!("QUORATE_RESULT={folder}/result"),
             format!("QUORATE_PROGRESS={folder}/progress"),
-            format!("{folder}/work/sub/dir"),
+            sub.to_string(),
         ] {
             assert!(out.lines().any(|found| found == line), "{line} is not in {out}");
         }
@@ -202,7 +209,7 @@ fn escaped_processes_die_with_their_attempt() {
             session.run(3, 1, &script);
             session.started(1).await;
             wait_until("escapees", || alive(&escaped) >= 2);
-            std::fs::write(worker.data.path().join("attempts/1-0-0-1-1/work/ok"), "").unwrap();
+            std::fs::write(first_folder(&worker).join("work").join("ok"), "").unwrap();
             assert_eq!(session.finished(1).await.ending, Ending::Exited(0));
             assert_eq!(alive(&escaped), 0, "the end was told before it was there");
             assert_eq!(alive(&neighbour), 1, "the neighbour was hit");
@@ -225,7 +232,7 @@ fn output_is_read_while_it_grows() {
         assert_eq!((piece.offset, piece.bytes.as_slice(), piece.end), (0, &b"one"[..], false));
         let nothing = session.output(1, From::Offset(3), 50).await.unwrap();
         assert_eq!((nothing.offset, nothing.bytes.len(), nothing.end), (3, 0, false));
-        std::fs::write(worker.data.path().join("attempts/1-0-0-1-1/work/go"), "").unwrap();
+        std::fs::write(first_folder(&worker).join("work").join("go"), "").unwrap();
         let piece = session.output(1, From::Offset(3), 10_000).await.unwrap();
         assert_eq!((piece.offset, piece.bytes.as_slice()), (3, &b"two"[..]));
         assert_eq!(session.finished(1).await.stdout_tail, b"onetwo");
