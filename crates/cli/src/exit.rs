@@ -100,6 +100,10 @@ fn client_code(error: &Error) -> u8 {
 
 fn client_hint(error: &Error) -> Option<&'static str> {
     match error {
+        Error::Unreachable { perhaps_done: true, .. } => Some(
+            "it was sent and not answered: if it was to change something, look whether that was done before you repeat \
+             it; `quorate cluster status` shows which replicas are up",
+        ),
         Error::Unreachable { .. } => {
             Some("`quorate dev` starts a cluster here; --server URL[,URL] or QUORATE_SERVER names another one")
         }

@@ -14,9 +14,9 @@ pub enum Error {
     InvalidToken,
     #[error("the HTTP client could not be set up")]
     Setup(#[source] reqwest::Error),
-    /// No replica could even be connected to.
+    /// No replica answered. `perhaps_done`: one had taken the request.
     #[error("no replica answered for {:.1} s: {}", .waited.as_secs_f64(), list(.refusals))]
-    Unreachable { waited: Duration, refusals: Vec<Refusal> },
+    Unreachable { waited: Duration, refusals: Vec<Refusal>, perhaps_done: bool },
     /// The cluster answered with an error.
     #[error("{0}")]
     Problem(Box<Problem>),

@@ -164,7 +164,8 @@ impl Retry {
         let waited = now.duration_since(self.started);
         let limit = if self.ever_connected { self.patience.total } else { self.patience.unreachable };
         if waited + pause > limit {
-            return Next::GiveUp(Error::Unreachable { waited, refusals: std::mem::take(&mut self.refusals) });
+            let (refusals, perhaps_done) = (std::mem::take(&mut self.refusals), self.uncertain);
+            return Next::GiveUp(Error::Unreachable { waited, refusals, perhaps_done });
         }
         self.failed_this_round = 0;
         self.pause = (self.pause * 2).min(PAUSE_MAX);

@@ -100,6 +100,10 @@ pub enum MembershipError {
     NotAVoter(ReplicaId),
     #[error("replica {0} is the last voter")]
     LastVoter(ReplicaId),
+    #[error(
+        "without replica {0} the cluster would have no majority of voters that answer; mend or remove the others first"
+    )]
+    NoMajorityWithout(ReplicaId),
     #[error("replica {0} is still catching up; ask again")]
     CatchingUp(ReplicaId),
     #[error("another change of the membership is under way; ask again")]

@@ -24,7 +24,7 @@ use crate::host;
 use crate::leadership::{Leaders, Leadership};
 use crate::log::Writer;
 use crate::machine::Published;
-use crate::membership::Membership;
+use crate::membership::{Membership, is_heard};
 use crate::options::{Addresses, Timing, Version};
 use crate::propose::{Committed, FencedWriter, Proposer};
 use crate::read::Reads;
@@ -322,14 +322,12 @@ impl Running {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
         let member = |(id, addresses): (&u64, &Addresses)| {
-            let heard = metrics.heartbeat.as_ref().and_then(|heard| *heard.get(id)?);
-            let recently = heard.is_some_and(|heard| heard.elapsed() < self.timing.election_max);
             let matched = metrics.replication.as_ref().and_then(|matched| *matched.get(id)?);
             MemberStatus {
                 id: ReplicaId(*id),
                 addresses: addresses.clone(),
                 voter: voters.contains(id),
-                healthy: recently || (*id == metrics.id && metrics.state == ServerState::Leader),
+                healthy: is_heard(&metrics, *id, self.timing.election_max),
                 matched: wire::index_of(matched),
             }
         };

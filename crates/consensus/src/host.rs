@@ -56,7 +56,7 @@ pub(crate) fn work_takes() -> Option<Duration> {
 
 /// Before one task takes up what another one has left for it: nothing, except where a simulation wants to see what
 /// comes of another order. A runtime alone would always choose the same.
-pub(crate) async fn hand_off() {
+pub async fn hand_off() {
     if let Some(time) = simulated(|host| host.hand_off_takes())
         && !time.is_zero()
     {

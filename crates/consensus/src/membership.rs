@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::ChangeMembers;
+use openraft::Instant as _;
 use openraft::ServerState;
 use openraft::async_runtime::watch::{RecvError, WatchReceiver};
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
@@ -146,18 +147,30 @@ impl Membership {
     }
 
     async fn remove(&self, id: ReplicaId) -> Result<(), ChangeRefused> {
-        let members = self.leading()?.membership_config;
+        let metrics = self.leading()?;
+        let members = metrics.membership_config.clone();
         let voters: Vec<u64> = members.voter_ids().collect();
         let change = match members.get_node(&id.0) {
             None if self.was_member(id) => return Ok(()),
             None => return Err(because(MembershipError::NotAMember(id))),
             Some(_) if voters == [id.0] => return Err(because(MembershipError::LastVoter(id))),
+            // Begun, such a change could neither be finished nor taken back.
+            Some(_) if voters.contains(&id.0) && !self.has_majority_without(&metrics, id) => {
+                return Err(because(MembershipError::NoMajorityWithout(id)));
+            }
             Some(_) if voters.contains(&id.0) => ChangeMembers::RemoveVoters([id.0].into()),
             Some(_) => ChangeMembers::RemoveNodes([id.0].into()),
         };
         self.raft.change_membership(change, false).await.map_err(refused)?;
         tracing::info!(replica = %id, "removed");
         Ok(())
+    }
+
+    /// Whether most of the other voters were heard from within the election timeout.
+    fn has_majority_without(&self, metrics: &Metrics, id: ReplicaId) -> bool {
+        let others = || metrics.membership_config.voter_ids().filter(|voter| *voter != id.0);
+        let answering = others().filter(|voter| is_heard(metrics, *voter, self.timing.election_max)).count();
+        answering > others().count() / 2
     }
 
     async fn transfer(&self, to: Option<ReplicaId>) -> Result<ReplicaId, ChangeRefused> {
@@ -192,6 +205,13 @@ fn is_settled_voter(metrics: &Metrics, id: ReplicaId) -> bool {
         [voters] => committed && voters.contains(&id.0),
         _ => false,
     }
+}
+
+/// Whether the leader, whose metrics these are, has heard of a member within this time.
+pub(crate) fn is_heard(metrics: &Metrics, id: u64, within: Duration) -> bool {
+    let heard = metrics.heartbeat.as_ref().and_then(|heard| *heard.get(&id)?);
+    let recently = heard.is_some_and(|heard| heard.elapsed() < within);
+    recently || (id == metrics.id && metrics.state == ServerState::Leader)
 }
 
 fn is_close(metrics: &Metrics, id: ReplicaId) -> bool {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use harness::{Cluster, eventually, job_of, small_limits, submit};
-use quorate_consensus::{FatalError, MembershipError, ProposeError, Role, StartError};
+use quorate_consensus::{FatalError, MembershipError, ProposeError, Role, StartError, Status};
 use quorate_state::command::Command;
 use quorate_types::ReplicaId;
 
@@ -233,6 +233,29 @@ async fn replicas_come_and_go() {
     cluster.restart(old).await;
     let fatal = tokio::time::timeout(harness::PATIENCE, cluster.handle(old).fatal()).await.unwrap();
     assert_eq!(fatal, FatalError::Removed(id));
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_that_would_end_the_cluster_is_refused() {
+    let mut cluster = Cluster::start_with(3, small_limits()).await;
+    let leader = cluster.leader().await;
+    let followers: Vec<usize> = (0..3).filter(|at| *at != leader).collect();
+    let (dead, living) = (followers[0], followers[1]);
+    let ids = [dead, living].map(|at| cluster.handle(at).id());
+    cluster.replicas[dead].shutdown().await;
+    let noticed = async {
+        let is_healthy = |status: Status| status.members.iter().any(|member| member.id == ids[0] && member.healthy);
+        while is_healthy(cluster.handle(leader).status()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(harness::PATIENCE, noticed).await.expect("the dead one is called healthy");
+    let refused = cluster.handle(leader).remove_replica(ids[1]).await;
+    assert_eq!(refused, Err(MembershipError::NoMajorityWithout(ids[1])));
+    cluster.handle(living).propose(submit(10)).await.unwrap();
+    cluster.handle(living).remove_replica(ids[0]).await.unwrap();
+    cluster.handle(living).propose(submit(10)).await.unwrap();
     cluster.shutdown().await;
 }
 

@@ -93,6 +93,10 @@ impl Config {
         ensure!(self.id > 0, "a replica needs --id, a number from 1");
         ensure!(self.cluster.is_none() || self.join.is_none(), "give --cluster or --join, not both");
         ensure!(self.output_tail_bytes as usize <= OUTPUT_TAIL_BYTES_MAX, "output_tail_bytes is above 1 MiB");
+        ensure!((10..=10_000).contains(&self.heartbeat.0), "heartbeat must be from 10 ms to 10 s");
+        ensure!(self.election_max.0 <= 120_000, "election_max is above 2 min");
+        ensure!(self.lease_ttl.0 <= 3_600_000, "lease_ttl is above 1 h");
+        ensure!(self.snapshot_entries > 0, "snapshot_entries must be 1 or more");
         // A worker stops a fifth of the TTL early. That must cover how long a leader that was just deposed may
         // believe in its quorum's lease, which is half of election_max.
         ensure!(
@@ -201,6 +205,20 @@ mod tests {
         assert!(Config { insecure: true, ..open }.checked().is_ok());
         let peer = Config { peer: "0.0.0.0:0".into(), token: Some("t".into()), ..config() };
         assert!(peer.checked().is_err(), "the client token does not guard the peer port");
+    }
+
+    #[test]
+    fn times_that_make_no_sense_are_refused() {
+        let refused = |config: Config| config.checked().unwrap_err().to_string();
+        assert!(refused(Config { heartbeat: Span(0), ..config() }).starts_with("heartbeat"));
+        assert!(
+            refused(Config { heartbeat: Span(20_000), election_min: Span(90_000), ..config() })
+                .starts_with("heartbeat")
+        );
+        let slow = Config { election_max: Span(200_000), lease_ttl: Span(900_000), ..config() };
+        assert!(refused(slow).starts_with("election_max"));
+        assert!(refused(Config { lease_ttl: Span(4_000_000), ..config() }).starts_with("lease_ttl"));
+        assert!(refused(Config { snapshot_entries: 0, ..config() }).starts_with("snapshot_entries"));
     }
 
     #[test]

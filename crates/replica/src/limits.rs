@@ -40,6 +40,8 @@ pub(crate) const READ_WAIT: Duration = Duration::from_secs(5);
 /// Items of a page: default and most.
 pub(crate) const PAGE_DEFAULT: usize = 100;
 pub(crate) const PAGE_MAX: usize = 1_000;
+/// What the texts of a page of tasks come to, more or less: the one that goes beyond is the last.
+pub(crate) const PAGE_BYTES_MAX: usize = 1 << 20;
 /// How much one page of jobs looks at before it gives what it found and a cursor. An archived job is read
 /// from disk and costs as much as some in memory.
 pub(crate) const SCAN_COST_MAX: usize = 20_000;

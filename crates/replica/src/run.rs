@@ -1,9 +1,11 @@
 //! The life of a replica process: start, serve, shut down.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use nix::sys::socket::{Backlog, listen};
 use quorate_consensus::{Addresses, Handle, Limits, Options};
 use quorate_types::{Problem, ReplicaId};
 use tokio::net::TcpListener;
@@ -30,10 +32,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// If the configuration is refused, the folder can't be opened, or storage failed while it ran.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let config = config.checked()?;
-    let http = TcpListener::bind(&config.http).await.with_context(|| format!("listen for HTTP on {}", config.http))?;
+    let http = listen_on(&config.http).await.with_context(|| format!("listen for HTTP on {}", config.http))?;
     let budget = config.memory_budget()?;
     let raft = RaftRuntime::start().context("start the threads of raft")?;
-    let peer = raft.run(TcpListener::bind(config.peer.clone())).await;
+    let peer = config.peer.clone();
+    let peer = raft.run(async move { listen_on(&peer).await }).await;
     let peer = peer.with_context(|| format!("listen for peers on {}", config.peer))?;
     let advertise = Addresses {
         http: advertised(config.advertise_http.as_deref(), &config.http, &http)?,
@@ -93,6 +96,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         std::mem::forget(handle);
     }
     ended
+}
+
+/// With the longest queue that the kernel allows: of a crowd that comes at once nobody should have to knock again,
+/// which takes a second and more, or wait for an answer to a connection that was never there.
+async fn listen_on(address: &str) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await?;
+    listen(&listener, Backlog::MAXCONN)?;
+    Ok(listener)
 }
 
 /// The address that others use: as configured, with the port that was really bound.

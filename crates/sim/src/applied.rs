@@ -13,6 +13,10 @@ use crate::history::Violation;
 
 pub(crate) type Applied = Arc<Mutex<AppliedLog>>;
 
+/// How the reason begins if a task could not be started. Nothing is wrong with the programs of a simulation, nor with
+/// what they need; and a worker that is not allowed to start anything any more must not blame the task.
+const NOT_STARTED: &str = "could not be started";
+
 /// One attempt of one element of a task.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Attempt {
@@ -72,6 +76,9 @@ impl AppliedLog {
     /// One accepted result for each element, until its job is run again.
     fn on_event(&mut self, event: &Event) -> Result<(), Violation> {
         let Some(job) = event.job else { return Ok(()) };
+        if let Some(reason) = event.reason.as_ref().filter(|reason| reason.starts_with(NOT_STARTED)) {
+            return Err(format!("a task of job {job}: {reason}"));
+        }
         match (event.kind, &event.task, event.index, event.attempt) {
             (EventType::JobRetried, ..) => {
                 self.results.remove(&job);

@@ -79,11 +79,10 @@ impl Simulation for Machine {
 
     fn hand_off_takes(&self) -> Duration {
         let mut inner = self.inner.borrow_mut();
-        if !inner.chance.permille(HAND_OFFS_PERMILLE) {
-            return Duration::ZERO;
+        let takes = hand_off_takes(&mut inner.chance);
+        if !takes.is_zero() {
+            inner.work_ends.insert(Instant::now() + takes);
         }
-        let takes = inner.chance.between(Duration::ZERO, HAND_OFF_MAX);
-        inner.work_ends.insert(Instant::now() + takes);
         takes
     }
 }
@@ -170,6 +169,11 @@ impl Drop for Node {
         drop(self.runtime.take());
         host::simulate(None);
     }
+}
+
+/// How long something lies between one task and the next: seldom at all.
+pub(crate) fn hand_off_takes(chance: &mut Chance) -> Duration {
+    if chance.permille(HAND_OFFS_PERMILLE) { chance.between(Duration::ZERO, HAND_OFF_MAX) } else { Duration::ZERO }
 }
 
 pub(crate) fn drifted(time: Duration, ppm: i64) -> Duration {

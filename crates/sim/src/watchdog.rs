@@ -110,8 +110,8 @@ impl SimWatchdog {
             return Ok(Stage::Works);
         }
         self.unsent.extend(ended);
-        self.on_time(now);
         self.take_orders(now, physical)?;
+        self.on_time(now);
         if self.processes.is_empty() {
             let rounds = std::mem::take(&mut self.rounds);
             self.unsent.extend(rounds.into_iter().map(|round| Event::AllEnded { round }));
@@ -215,7 +215,8 @@ impl SimWatchdog {
 
     fn spawn(&mut self, spawn: &Spawn, now: Boottime, physical: &mut Physical) -> Result<(), Violation> {
         let key = spawn.key;
-        if self.lapsed || self.deadline.is_some_and(|deadline| deadline <= now) {
+        self.on_time(now);
+        if self.lapsed {
             self.unsent.push_back(Event::NotStarted { key, detail: "the worker's lease is over".into() });
             return Ok(());
         }

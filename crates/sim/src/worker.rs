@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chance::Chance;
 use crate::history::Violation;
 use crate::network::{Host, Network};
-use crate::node::Node;
+use crate::node::{Node, hand_off_takes};
 use crate::physical::Physical;
 use crate::watchdog::{SimWatchdog, Stage};
 
@@ -43,6 +43,10 @@ impl Simulation for Machine {
 
     fn random(&self) -> u64 {
         self.chance.borrow_mut().number()
+    }
+
+    fn hand_off_takes(&self) -> Duration {
+        hand_off_takes(&mut self.chance.borrow_mut())
     }
 
     fn connect(&self, server: &str) -> BoxFuture<'static, io::Result<Box<dyn Connection>>> {

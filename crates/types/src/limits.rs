@@ -26,6 +26,8 @@ pub const LABELS_MAX: usize = 64;
 pub const LABEL_VALUE_BYTES_MAX: usize = 256;
 /// Bytes of an idempotency key.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// Bytes of the place and of the words of one complaint about a request, some of which come from the request.
+pub const FIELD_ERROR_BYTES_MAX: usize = 512;
 /// Kinds of resources besides cpu and memory.
 pub const RESOURCE_KINDS_MAX: usize = 16;
 /// The largest amount of a resource in its inner unit: keeps every sum far from overflow.

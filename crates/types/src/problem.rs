@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::limits::FIELD_ERROR_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 macro_rules! codes {
@@ -57,6 +58,14 @@ impl fmt::Display for Code {
     }
 }
 
+fn cut(mut text: String) -> String {
+    if text.len() > FIELD_ERROR_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(FIELD_ERROR_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}
+
 /// What is wrong with one place of a request; `pointer` is a JSON pointer (RFC 6901).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldError {
@@ -65,8 +74,9 @@ pub struct FieldError {
 }
 
 impl FieldError {
+    /// What of it comes from the request may be long: pointer and detail are cut at [`FIELD_ERROR_BYTES_MAX`].
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), detail: detail.into() }
+        Self { pointer: cut(pointer.into()), detail: cut(detail.into()) }
     }
 }
 
@@ -106,5 +116,20 @@ impl Problem {
             None => code.title().to_owned(),
         };
         Self { errors, ..Self::new(code, detail) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_repeated_of_a_request_is_cut() {
+        let long = "ä".repeat(FIELD_ERROR_BYTES_MAX);
+        let problem = Problem::with_errors(Code::InvalidJob, vec![FieldError::new(format!("/{long}"), long)]);
+        let error = &problem.errors[0];
+        assert!(error.pointer.len() <= FIELD_ERROR_BYTES_MAX + 3 && error.pointer.ends_with('…'), "{}", error.pointer);
+        assert!(error.detail.len() <= FIELD_ERROR_BYTES_MAX + 3, "{}", error.detail);
+        assert!(problem.detail.len() <= 2 * FIELD_ERROR_BYTES_MAX + 8, "{}", problem.detail);
     }
 }

@@ -32,11 +32,11 @@ mod health;
 mod leave;
 mod registration;
 
-/// How often sizes of outputs, silence of the session and health of the watchdog are looked at, and the
-/// lease, should a timer be late: timers don't count the time that the host sleeps.
+/// How often silence of the session and health of the watchdog are looked at, and the lease, should a timer be late:
+/// timers don't count the time that the host sleeps.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Progress is looked at, and reported, once in so many looks.
-const LOOKS_PER_PROGRESS: u64 = 4;
+/// The files of running attempts are looked at once in so many looks: sizes of outputs, and progress, which is reported.
+const LOOKS_PER_OBSERVATION: u64 = 4;
 /// Old folders are looked for once in so many looks.
 const LOOKS_PER_PRUNE: u64 = 40;
 /// Events of one source that are taken in a row before the others have their turn.
@@ -133,6 +133,7 @@ impl Agent {
         self.connect().await?;
         while !self.has_left() {
             let input = self.next_input(shutdown, &mut looks).await;
+            host::hand_off().await;
             self.on_input(input).await?;
             let now = Boottime::now();
             if self.lease.is_over(now) {
@@ -193,10 +194,12 @@ impl Agent {
             self.reconnect("the replica is silent");
         }
         self.look_after_watchdog();
-        let keys: Vec<_> = self.table.running().collect();
-        if !keys.is_empty() && !self.observing {
-            self.observing = true;
-            self.disk.submit(Job::Observe { keys, progress: self.looks.is_multiple_of(LOOKS_PER_PROGRESS) });
+        if self.looks.is_multiple_of(LOOKS_PER_OBSERVATION) && !self.observing {
+            let keys: Vec<_> = self.table.running().collect();
+            self.observing = !keys.is_empty();
+            if self.observing {
+                self.disk.submit(Job::Observe { keys });
+            }
         }
         if self.looks.is_multiple_of(LOOKS_PER_PRUNE) {
             self.disk.submit(Job::Prune);

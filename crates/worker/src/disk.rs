@@ -23,7 +23,7 @@ pub(crate) enum Job {
     Collect { key: AttemptKey },
     Discard { key: AttemptKey },
     RecordGroup { key: AttemptKey, pid: i32 },
-    Observe { keys: Vec<AttemptKey>, progress: bool },
+    Observe { keys: Vec<AttemptKey> },
     Prune,
 }
 
@@ -38,8 +38,8 @@ pub(crate) enum Done {
 #[derive(Debug)]
 enum Jobs {
     Threads(Sender<Job>),
-    /// The caller: a simulation has one thread for everything.
-    Here(Arc<Spool>, mpsc::UnboundedSender<Done>),
+    /// A simulation has one thread for everything.
+    Task(mpsc::UnboundedSender<Job>),
 }
 
 /// Both queues are bounded by the attempts of the table, which has at most one job waiting for each.
@@ -53,7 +53,15 @@ impl Disk {
     pub(crate) fn start(spool: &Arc<Spool>) -> Result<Self, WorkerError> {
         let (done_sender, done) = mpsc::unbounded_channel();
         if host::is_simulated() {
-            return Ok(Self { jobs: Jobs::Here(Arc::clone(spool), done_sender), done });
+            let (jobs, mut queue) = mpsc::unbounded_channel();
+            let spool = Arc::clone(spool);
+            tokio::spawn(async move {
+                while let Some(job) = queue.recv().await {
+                    host::hand_off().await;
+                    carry_out(&spool, job).map(|result| done_sender.send(result));
+                }
+            });
+            return Ok(Self { jobs: Jobs::Task(jobs), done });
         }
         let (jobs, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
@@ -68,9 +76,9 @@ impl Disk {
 
     pub(crate) fn submit(&self, job: Job) {
         match &self.jobs {
-            // The threads end only when this sender is gone.
+            // Both end only when this sender is gone.
             Jobs::Threads(jobs) => drop(jobs.send(job)),
-            Jobs::Here(spool, done) => drop(carry_out(spool, job).map(|result| done.send(result))),
+            Jobs::Task(jobs) => drop(jobs.send(job)),
         }
     }
 }
@@ -97,7 +105,7 @@ fn carry_out(spool: &Spool, job: Job) -> Option<Done> {
             Some(Done::Prepared { key, outcome })
         }
         Job::Collect { key } => Some(Done::Collected { key, leftover: spool.collect(key) }),
-        Job::Observe { keys, progress } => Some(Done::Observed(spool.observe(&keys, progress))),
+        Job::Observe { keys } => Some(Done::Observed(spool.observe(&keys))),
         Job::Discard { key } => {
             spool.discard(key);
             None

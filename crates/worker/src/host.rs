@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,6 +35,8 @@ pub trait Simulation {
     /// Nanoseconds since the machine started.
     fn boottime(&self) -> u64;
     fn random(&self) -> u64;
+    /// How long something lies between one task and the next.
+    fn hand_off_takes(&self) -> Duration;
     fn connect(&self, server: &str) -> BoxFuture<'static, io::Result<Box<dyn Connection>>>;
     fn start_watchdog(&self) -> Watchdog;
     /// Kills the watchdog, and with it everything that it has started.
@@ -64,6 +67,16 @@ pub(crate) fn boottime() -> Boottime {
 
 pub(crate) fn random() -> io::Result<u64> {
     simulated(|host| host.random()).map_or_else(sys::random, Ok)
+}
+
+/// Before one task takes up what another one has left for it: nothing, except where a simulation wants to see what
+/// comes of another order.
+pub(crate) async fn hand_off() {
+    if let Some(time) = simulated(|host| host.hand_off_takes())
+        && !time.is_zero()
+    {
+        tokio::time::sleep(time).await;
+    }
 }
 
 /// Does work that blocks, where it holds nobody up.

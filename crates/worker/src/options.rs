@@ -26,7 +26,7 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Bytes of stdout and stderr of one attempt together; more ends it. A task that writes more has run
-    /// wild, and should write files of its own if not. Checked four times a second.
+    /// wild, and should write files of its own if not. Checked once a second.
     pub output_bytes: u64,
     /// Bytes of the folders of finished attempts, for all of them; the oldest go first.
     pub spool_bytes: u64,

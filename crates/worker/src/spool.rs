@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, DirBuilder, File};
+use std::io::ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
@@ -161,11 +162,14 @@ impl Spool {
     fn fill(&self, key: AttemptKey, definition: &Definition, path: &str) -> io::Result<Spawn> {
         let spec = &definition.spec;
         let work = format!("{path}/{WORK}");
-        if let Some(attempts) = Path::new(path).parent() {
-            // Somebody may have tidied up.
-            fs::create_dir_all(attempts)?;
+        match folder(Path::new(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Somebody has tidied up.
+                fs::create_dir_all(&self.root)?;
+                folder(Path::new(path))?;
+            }
+            made => made?,
         }
-        folder(Path::new(path))?;
         folder(Path::new(&work))?;
         let working_dir = match spec.working_dir.as_deref() {
             None => work,
@@ -231,12 +235,12 @@ impl Spool {
         }
     }
 
-    /// Looks at attempts that run: their output's size, and their progress if `progress` says so.
-    pub(crate) fn observe(&self, keys: &[AttemptKey], progress: bool) -> Vec<Observation> {
+    /// Looks at attempts that run: their output's size, and their progress.
+    pub(crate) fn observe(&self, keys: &[AttemptKey]) -> Vec<Observation> {
         let look = |key: &AttemptKey| {
             let entry = self.entry(key)?;
             let over_limit = entry.output_bytes() > self.output_bytes_max;
-            let progress = progress.then(|| lock(&entry.progress).read_change()).flatten();
+            let progress = lock(&entry.progress).read_change();
             (over_limit || progress.is_some()).then_some(Observation { key: *key, over_limit, progress })
         };
         keys.iter().filter_map(look).collect()
@@ -315,10 +319,53 @@ fn report_failure(path: &Path) {
     }
 }
 
+/// Removes a folder with all that is in it, however deep a task has nested it: folders in folders are moved up
+/// first, so that neither the stack nor a path grows with their depth. Links are removed, not followed.
 fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_dir() => return fs::remove_file(path),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let mut moved = 0_u64;
+    loop {
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true => folders.push(entry.path()),
+                false => fs::remove_file(entry.path())?,
+            }
+        }
+        if folders.is_empty() {
+            return fs::remove_dir(path);
+        }
+        for folder in folders {
+            for entry in fs::read_dir(&folder)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    moved = move_up(&entry.path(), path, moved)?;
+                } else {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+            fs::remove_dir(&folder)?;
+        }
+    }
+}
+
+/// Moves a folder to `top`, under a name that is free; the first number after `from` that is. Gives that number.
+fn move_up(folder: &Path, top: &Path, from: u64) -> io::Result<u64> {
+    let mut number = from;
+    loop {
+        number += 1;
+        let target = top.join(format!(".removing-{number}"));
+        // A folder that is there and empty would be replaced, which is as good.
+        match fs::rename(folder, target) {
+            Err(error) if matches!(error.kind(), DirectoryNotEmpty | AlreadyExists | NotADirectory) => {}
+            renamed => return renamed.map(|()| number),
+        }
     }
 }
 

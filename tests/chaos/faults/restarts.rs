@@ -56,7 +56,7 @@ pub(crate) struct FarBehind {
 /// Entries that are kept behind a snapshot and that are purged at once, the distance of snapshots, and some more.
 const MISSED: u64 = 10_000 + 4_096 + 2 * SNAPSHOT_ENTRIES_MANY + 1_000;
 const PUMPS: usize = 6;
-const PUMPED_WITHIN: Duration = Duration::from_secs(180);
+const PUMPED_WITHIN: Duration = Duration::from_secs(400);
 
 impl FarBehind {
     pub(crate) fn new() -> Self {

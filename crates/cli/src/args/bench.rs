@@ -12,16 +12,18 @@ pub(crate) struct BenchArgs {
     /// How often to measure; the median counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) runs: u32,
-    /// submit, memory, soak: connections, spread over the replicas. failover: writers (default 8).
+    /// submit, reads, memory, soak: connections, spread over the replicas (default 64). bulk: streams (default 6).
+    /// failover: writers (default 8).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) connections: Option<u32>,
-    /// submit, soak: how long one run takes.
+    /// submit, reads, soak: how long one run takes.
     #[arg(long, default_value = "5s")]
     pub(crate) duration: Span,
-    /// noop, process: tasks of one run (default 100,000 and 5,000). latency: jobs (default 1,000).
+    /// noop, process: tasks of one run (default 100,000 and 5,000). array, restart: tasks of the job (default a million).
+    /// latency, bulk: jobs of one run (default 1,000 and 200,000).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) tasks: Option<u32>,
-    /// noop, process, soak: tasks that the worker runs at once (default 512, process 64).
+    /// noop, process, dag, soak: tasks that the worker runs at once (default 512, process 64).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) slots: Option<u32>,
     /// failover: how often each death is died; a host is cut off five times at most.
@@ -39,14 +41,24 @@ pub(crate) struct BenchArgs {
 pub(crate) enum Scenario {
     /// Single-job submissions a second over HTTP.
     Submit,
+    /// Distinct jobs a second through NDJSON.
+    Bulk,
+    /// How long until a job of a million array tasks is accepted.
+    Array,
     /// Array tasks a second, end to end, with a worker that executes nothing.
     Noop,
     /// Processes a second, beside the machine's own limit.
     Process,
     /// One job at a time: to accepted, started and result.
     Latency,
+    /// A chain of a thousand tasks and a random graph of ten thousand, with a worker that executes nothing.
+    Dag,
+    /// Reads of jobs a second, linearizable and stale.
+    Reads,
     /// The longest gap in writes when the leader dies, and how long a task is not running when its worker does.
     Failover,
+    /// How long a killed replica takes until it is ready again, with a million tasks that wait.
+    Restart,
     /// A replica's memory with a million waiting tasks and with 100,000 jobs.
     Memory,
     /// Jobs that are submitted, placed and finished, for as long as wanted: elections and memory meanwhile.
@@ -57,10 +69,15 @@ impl Scenario {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Submit => "submit",
+            Self::Bulk => "bulk",
+            Self::Array => "array",
             Self::Noop => "noop",
             Self::Process => "process",
             Self::Latency => "latency",
+            Self::Dag => "dag",
+            Self::Reads => "reads",
             Self::Failover => "failover",
+            Self::Restart => "restart",
             Self::Memory => "memory",
             Self::Soak => "soak",
         }

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -24,11 +24,32 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
 }
 
+/// The lines of a streamed answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lines {
+    pub(super) all: u64,
+    /// Those that begin as wanted.
+    pub(super) good: u64,
+}
+
 /// A `POST` of JSON, ready to be written.
 pub(super) fn post(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
+    post_as("application/json", address, path, body)
+}
+
+/// A `POST` of lines of JSON.
+pub(super) fn post_lines(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
+    post_as("application/x-ndjson", address, path, body)
+}
+
+fn post_as(kind: &str, address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+    format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}")
         .into_bytes()
+}
+
+pub(super) fn get(address: SocketAddr, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").into_bytes()
 }
 
 impl Connection {
@@ -53,6 +74,85 @@ impl Connection {
             }
         }
     }
+
+    /// Sends a request while it reads the answer, which comes in chunks; counts its lines and those that begin so.
+    pub(super) async fn stream(&mut self, request: &[u8], good: &[u8]) -> anyhow::Result<Lines> {
+        let (mut from, mut to) = self.socket.split();
+        let mut answer = Chunks::default();
+        let send = async { to.write_all(request).await.context("send a request") };
+        let receive = async {
+            let mut lines = Lines::default();
+            let mut text = Vec::new();
+            loop {
+                let ended = answer.take(&mut self.buffer, &mut text)?;
+                while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                    lines.all += 1;
+                    lines.good += u64::from(text.starts_with(good));
+                    text.drain(..=end);
+                }
+                if ended {
+                    return Ok(lines);
+                }
+                if from.read_buf(&mut self.buffer).await.context("read an answer")? == 0 {
+                    bail!("the replica closed the connection");
+                }
+            }
+        };
+        let ((), lines) = tokio::try_join!(send, receive)?;
+        Ok(lines)
+    }
+}
+
+/// How far a chunked answer has come (RFC 9112, section 7.1).
+#[derive(Debug, Default)]
+struct Chunks {
+    /// The head has been read; it said 200.
+    begun: bool,
+    /// So much of the present chunk is to come.
+    left: usize,
+}
+
+impl Chunks {
+    /// Moves what is whole from `bytes` to `text`. Whether that was all of the answer.
+    fn take(&mut self, bytes: &mut Vec<u8>, text: &mut Vec<u8>) -> anyhow::Result<bool> {
+        let mut used = 0;
+        let ended = loop {
+            let rest = &bytes[used..];
+            if self.left > 0 {
+                let part = rest.len().min(self.left);
+                text.extend_from_slice(&rest[..part]);
+                self.left -= part;
+                used += part;
+                if self.left > 0 {
+                    break false;
+                }
+                continue;
+            }
+            let end: &[u8] = if self.begun { b"\r\n" } else { b"\r\n\r\n" };
+            let Some(at) = rest.windows(end.len()).position(|window| window == end) else { break false };
+            let line = std::str::from_utf8(&rest[..at]).context("an answer's head")?;
+            // An empty line follows the last chunk.
+            let last = self.begun && line == "0";
+            let needed = at + end.len() + if last { 2 } else { 0 };
+            if rest.len() < needed {
+                break false;
+            }
+            used += needed;
+            if last {
+                break true;
+            }
+            if !self.begun {
+                ensure!(line.starts_with("HTTP/1.1 200 "), "an answer begins with {:?}", line.lines().next());
+                self.begun = true;
+            } else if !line.is_empty() {
+                // An empty line ends the chunk before.
+                self.left =
+                    usize::from_str_radix(line, 16).with_context(|| format!("the size of a chunk: {line:?}"))?;
+            }
+        };
+        bytes.drain(..used);
+        Ok(ended)
+    }
 }
 
 /// The first answer in `bytes` and its length, once it is complete.
@@ -76,6 +176,19 @@ fn parse(bytes: &[u8]) -> anyhow::Result<Option<(Reply, usize)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_are_put_together() {
+        let answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"id\"\r\nc\r\n:1}\n{\"error\"}\r\n1\r\n\n\r\n0\r\n\r\n";
+        for cut in 1..answer.len() {
+            let (mut chunks, mut text) = (Chunks::default(), Vec::new());
+            let mut bytes = answer[..cut].to_vec();
+            assert!(!chunks.take(&mut bytes, &mut text).unwrap(), "cut at {cut}");
+            bytes.extend_from_slice(&answer[cut..]);
+            assert!(chunks.take(&mut bytes, &mut text).unwrap(), "cut at {cut}");
+            assert_eq!(text, b"{\"id\":1}\n{\"error\"}\n", "cut at {cut}");
+        }
+    }
 
     #[test]
     fn answers_are_cut_at_their_length() {

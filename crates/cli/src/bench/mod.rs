@@ -3,13 +3,18 @@
 //! One file for each scenario; `report` is what comes out, `load` the lean HTTP client that leaves the
 //! machine to the cluster.
 
+mod array;
+mod bulk;
+mod dag;
 mod failover;
 mod latency;
 mod load;
 mod memory;
 mod noop;
 mod process;
+mod reads;
 mod report;
+mod restart;
 mod soak;
 mod spawn;
 mod submit;
@@ -31,10 +36,15 @@ pub(crate) async fn run(args: &BenchArgs, say: &impl Fn(&str)) -> anyhow::Result
     let bench = Bench::new(args)?;
     match args.scenario {
         Scenario::Submit => submit::run(&bench, say).await,
+        Scenario::Bulk => bulk::run(&bench, say).await,
+        Scenario::Array => array::run(&bench, say).await,
         Scenario::Noop => noop::run(&bench, say).await,
         Scenario::Process => process::run(&bench, say).await,
         Scenario::Latency => latency::run(&bench, say).await,
+        Scenario::Dag => dag::run(&bench, say).await,
+        Scenario::Reads => reads::run(&bench, say).await,
         Scenario::Failover => failover::run(&bench, say).await,
+        Scenario::Restart => restart::run(&bench, say).await,
         Scenario::Memory => memory::run(&bench, say).await,
         Scenario::Soak => soak::run(&bench, say).await,
     }

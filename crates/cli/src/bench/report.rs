@@ -83,6 +83,10 @@ impl Latencies {
         Ok(self.0.add(&other.0)?)
     }
 
+    pub(super) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     pub(super) fn quantile_ms(&self, quantile: f64) -> f64 {
         rounded(self.0.value_at_quantile(quantile) as f64 / 1000.0)
     }

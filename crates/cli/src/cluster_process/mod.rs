@@ -8,7 +8,7 @@ mod process;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -83,6 +83,10 @@ impl ProcessCluster {
         for folder in ["logs", "data"] {
             let path = layout.dir.join(folder);
             std::fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        }
+        // Whoever answers there would be taken for a replica of this cluster.
+        for http in &layout.http {
+            drop(TcpListener::bind(http).with_context(|| format!("listen on {http}"))?);
         }
         let peers = peers(&layout)?;
         let mut cluster = Self { layout, executable, replicas: Vec::new(), workers: Vec::new() };

@@ -26,8 +26,15 @@ const OUTPUT_GRACE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure> {
     // Before the submission: from then on Ctrl-C means to cancel.
-    let interrupts = Interrupts::listen()?;
-    let submitted = context.client.submit(&job(&args), None).await?;
+    let mut interrupts = Interrupts::listen()?;
+    let job = job(&args);
+    let submitted = tokio::select! {
+        submitted = context.client.submit(&job, None) => submitted?,
+        () = interrupts.next() => {
+            output::note("interrupted before the cluster answered: the job may have been submitted; `quorate job list` tells");
+            return Err(Failure::Code(INTERRUPTED));
+        }
+    };
     if args.detach {
         return match context.format {
             Format::Json => output::json::print(&submitted),

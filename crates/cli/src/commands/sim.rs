@@ -42,6 +42,9 @@ pub(super) fn run(args: &SimArgs, format: Format) -> Result<(), Failure> {
         }
     }
     seeds.finish()?;
+    if ran == 0 {
+        return Err(Failure::Other(anyhow::anyhow!("no seed was run: --within leaves no time for one")));
+    }
     output::note(format!("{ran} seeds broke no promise; {inconclusive} of them showed too little"));
     Ok(())
 }

@@ -256,4 +256,21 @@ mod tests {
         disk.scan("log.1", crate::disk::ALL_KEYS, &mut |_, _| panic!("there is nothing")).unwrap();
         assert_eq!(disk.trees().unwrap(), before);
     }
+
+    #[test]
+    fn a_tree_that_is_being_dropped_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = SledDisk::open(dir.path(), 8 << 20).unwrap();
+        disk.insert("log.1", b"key", b"value").unwrap();
+        disk.trees.write().unwrap().insert("log.1".into(), Handle::Leaving);
+        assert_eq!(disk.get("log.1", b"key").unwrap(), None);
+        assert_eq!(disk.last_key("log.1").unwrap(), None);
+        disk.remove("log.1", b"key").unwrap();
+        let refused = disk.insert("log.1", b"key", b"newer").unwrap_err().to_string();
+        assert!(refused.contains("log.1 is being dropped"), "{refused}");
+        disk.drop_tree("log.1").unwrap();
+        disk.insert("log.1", b"other", b"value").unwrap();
+        assert_eq!(disk.get("log.1", b"key").unwrap(), None, "it is a new tree");
+        assert_eq!(disk.get("log.1", b"other").unwrap().as_deref(), Some(&b"value"[..]));
+    }
 }

@@ -17,6 +17,9 @@ use crate::type_config::{LogId, SnapshotMeta, StoredMembership};
 
 /// A block of records is closed when it is this large.
 const BLOCK_BYTES_SOFT: usize = 256 << 10;
+/// So many bytes are synced at a time. On ext4 a sync of the log also waits for what was written to other new files
+/// and not synced yet; it must not find a whole snapshot there.
+const SYNC_BYTES: usize = 1 << 20;
 /// A larger block is damage: no record comes near this.
 const BLOCK_BYTES_MAX: u32 = 16 << 20;
 
@@ -64,7 +67,8 @@ impl Header {
 
 /// Writes a whole snapshot and syncs the file. Blocks.
 pub(crate) fn write(files: &dyn Files, path: &Path, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
-    let mut writer = Writer { file: BufWriter::with_capacity(BLOCK_BYTES_SOFT, files.create(path)?) };
+    let file = BufWriter::with_capacity(BLOCK_BYTES_SOFT, files.create(path)?);
+    let mut writer = Writer { file, unsynced: 0 };
     writer.block(HEADER, &encode(Kind::SnapshotHeader, &Header::of(meta))?)?;
     let (mut records, mut block) = (0, Vec::with_capacity(BLOCK_BYTES_SOFT));
     for record in state.snapshot_records() {
@@ -89,6 +93,7 @@ fn encode<T: Serialize>(kind: Kind, value: &T) -> io::Result<Vec<u8>> {
 
 struct Writer {
     file: BufWriter<Box<dyn OpenFile>>,
+    unsynced: usize,
 }
 
 impl Writer {
@@ -98,7 +103,14 @@ impl Writer {
         self.file.write_all(&len.to_le_bytes())?;
         self.file.write_all(&checksum(kind, payload).to_le_bytes())?;
         self.file.write_all(&[kind])?;
-        self.file.write_all(payload)
+        self.file.write_all(payload)?;
+        self.unsynced += payload.len();
+        if self.unsynced >= SYNC_BYTES {
+            self.unsynced = 0;
+            self.file.flush()?;
+            self.file.get_ref().sync()?;
+        }
+        Ok(())
     }
 }
 

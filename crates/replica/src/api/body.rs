@@ -122,6 +122,14 @@ pub(crate) async fn optional<T: DeserializeOwned + Default>(room: &Room, body: B
     if body.bytes.is_empty() { Ok(T::default()) } else { Ok(parse::<Object<T>>(&body.bytes, Code::InvalidJson)?.0) }
 }
 
+/// The body of a request that has nothing to say: empty, or an object without fields.
+pub(crate) async fn nothing(room: &Room, body: Body) -> ApiResult<()> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    optional::<Nothing>(room, body).await.map(|Nothing {}| ())
+}
+
 fn complaint(error: &serde_path_to_error::Error<serde_json::Error>, shape: Code) -> ApiError {
     if !error.inner().is_data() {
         return syntax(error.inner());
@@ -194,6 +202,17 @@ mod tests {
         assert_eq!(weigh(State(room.clone()), answer(ANSWER_BYTES_SMALL)).await.status(), 200, "a small one");
         drop(held);
         assert_eq!(room.available_permits(), ANSWER_BYTES_SMALL >> 9);
+    }
+
+    #[tokio::test]
+    async fn who_has_nothing_to_say_says_nothing_else() {
+        let room = Room::new(None);
+        for fine in ["", "{}", " {} "] {
+            nothing(&room, Body::from(fine)).await.unwrap();
+        }
+        for bad in ["{\"dry_run\":true}", "{", "[]", "null", "1"] {
+            assert_eq!(nothing(&room, Body::from(bad)).await.unwrap_err().0.code, Code::InvalidJson, "{bad}");
+        }
     }
 
     #[test]

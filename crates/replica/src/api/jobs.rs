@@ -213,19 +213,26 @@ impl App {
             () = tokio::time::sleep(wait) => self.handle.version(),
             () = self.shutdown.cancelled() => return view,
         };
-        View { version, ..view }
+        let staleness_ms = match view.staleness_ms {
+            Some(_) => Some(self.staleness_ms().await),
+            None => None,
+        };
+        View { version, staleness_ms }
     }
 }
 
-pub(crate) async fn cancel(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {
+pub(crate) async fn cancel(State(app): State<App>, Path(id): Path<String>, content: Body) -> ApiResult<Response> {
+    body::nothing(&app.room, content).await?;
     app.write(Command::Cancel { job: job_id(&id)? }).await
 }
 
-pub(crate) async fn pause(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {
+pub(crate) async fn pause(State(app): State<App>, Path(id): Path<String>, content: Body) -> ApiResult<Response> {
+    body::nothing(&app.room, content).await?;
     app.write(Command::Pause { job: job_id(&id)? }).await
 }
 
-pub(crate) async fn resume(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {
+pub(crate) async fn resume(State(app): State<App>, Path(id): Path<String>, content: Body) -> ApiResult<Response> {
+    body::nothing(&app.room, content).await?;
     app.write(Command::Resume { job: job_id(&id)? }).await
 }
 

@@ -64,8 +64,13 @@ impl App {
         };
         let staleness_ms = match consistency {
             Consistency::Linearizable => None,
-            Consistency::Stale => Some(self.handle.staleness().await.map_or(u64::MAX, |age| age.as_millis() as u64)),
+            Consistency::Stale => Some(self.staleness_ms().await),
         };
         Ok(View { version, staleness_ms })
+    }
+
+    /// How long ago this replica certainly was up to date; as long as can be if it can't tell.
+    pub(crate) async fn staleness_ms(&self) -> u64 {
+        self.handle.staleness().await.map_or(u64::MAX, |age| age.as_millis() as u64)
     }
 }

@@ -8,7 +8,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -28,10 +28,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until shutdown, then lets the requests under way finish.
 pub(crate) async fn serve(app: App, listener: TcpListener, shutdown: CancellationToken) {
-    // Of a crowd that comes at once nobody should have to knock again: the kernel makes that a second and more.
-    if let Err(error) = listen(&listener, Backlog::MAXCONN) {
-        warn!(%error, "lengthen the queue of new connections");
-    }
     let router = router::router(app.clone());
     let connections = TaskTracker::new();
     loop {

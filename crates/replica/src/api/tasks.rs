@@ -1,6 +1,7 @@
 //! Tasks of a job, element by element.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::response::Response;
@@ -14,11 +15,11 @@ use quorate_types::api::{Page, TaskView};
 use quorate_types::status::TaskState;
 use quorate_types::{JobId, JobSpec, Name, TaskIndex};
 
-use super::App;
 use super::error::{ApiError, ApiResult};
 use super::jobs::answer;
 use super::query::{Query, job_id};
-use crate::limits::ELEMENTS_LOOKED_AT_MAX;
+use super::{App, body};
+use crate::limits::{ELEMENTS_LOOKED_AT_MAX, PAGE_BYTES_MAX};
 
 /// A place in a job's elements: by task, then by index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +42,8 @@ struct Filling {
     limit: usize,
     /// How many more elements may be looked at.
     looks: usize,
+    /// What the texts of the items come to.
+    bytes: usize,
     next: Option<Place>,
 }
 
@@ -48,10 +51,15 @@ impl Filling {
     /// Whether there is room; else notes where to go on.
     fn has_room(&mut self, at: Place) -> bool {
         self.looks = self.looks.saturating_sub(1);
-        if self.items.len() >= self.limit || self.looks == 0 {
+        if self.items.len() >= self.limit || self.looks == 0 || self.bytes >= PAGE_BYTES_MAX {
             self.next = Some(at);
         }
         self.next.is_none()
+    }
+
+    fn push(&mut self, item: TaskView) {
+        self.bytes += weight(&item);
+        self.items.push(item);
     }
 
     fn page(self) -> Page<TaskView> {
@@ -64,7 +72,8 @@ pub(crate) async fn list(State(app): State<App>, Path(id): Path<String>, uri: Ur
     let query = Query::of(&uri, &["state", "limit", "cursor"])?;
     let (id, wanted) = (job_id(&id)?, query.get::<TaskState>("state")?);
     let from: Place = query.get("cursor")?.unwrap_or_default();
-    let mut filling = Filling { items: Vec::new(), limit: query.limit()?, looks: ELEMENTS_LOOKED_AT_MAX, next: None };
+    let mut filling =
+        Filling { items: Vec::new(), limit: query.limit()?, looks: ELEMENTS_LOOKED_AT_MAX, bytes: 0, next: None };
     let view = app.view(&query).await?;
     match view.version.state.job(id) {
         Some(job) => fill_from_memory(&mut filling, job, from, wanted),
@@ -74,6 +83,12 @@ pub(crate) async fn list(State(app): State<App>, Path(id): Path<String>, uri: Ur
         }
     }
     Ok(answer(&view, Json(filling.page())))
+}
+
+/// Its long texts.
+fn weight(item: &TaskView) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    text(&item.result) + text(&item.reason)
 }
 
 fn fill_from_memory(filling: &mut Filling, job: &Job, from: Place, wanted: Option<TaskState>) {
@@ -89,7 +104,7 @@ fn fill_from_memory(filling: &mut Filling, job: &Job, from: Place, wanted: Optio
             if wanted.is_some_and(|state| task.state_of(index) != Some(state)) {
                 continue;
             }
-            filling.items.push(match task.element(index) {
+            filling.push(match task.element(index) {
                 Some(element) => view::element(&spec.name, index, element),
                 None => view::untouched(&spec.name, index, &task.head),
             });
@@ -120,7 +135,7 @@ async fn fill_from_archive(
                 if wanted.is_some_and(|state| shown.state != state) {
                     continue;
                 }
-                filling.items.push(shown);
+                filling.push(shown);
             }
             index = end;
         }
@@ -167,7 +182,37 @@ pub(crate) async fn show(State(app): State<App>, Path(path): TaskPath, uri: Uri)
     Ok(answer(&view, Json(shown)))
 }
 
-pub(crate) async fn reassign(State(app): State<App>, Path(path): TaskPath) -> ApiResult<Response> {
+pub(crate) async fn reassign(State(app): State<App>, Path(path): TaskPath, content: Body) -> ApiResult<Response> {
+    body::nothing(&app.room, content).await?;
     let (job, task, index) = address(&path)?;
     app.write(Command::Reassign { job, task, index }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_long_results_is_short() {
+        let item = || TaskView {
+            task: Name::new("main").unwrap(),
+            index: TaskIndex(0),
+            state: TaskState::Succeeded,
+            attempt: quorate_types::AttemptNumber(1),
+            worker: None,
+            exit_code: Some(0),
+            reason: None,
+            result: Some("x".repeat(64 << 10)),
+            progress: None,
+            started_at: None,
+            finished_at: None,
+            attempts: Vec::new(),
+        };
+        let mut filling = Filling { items: Vec::new(), limit: 1_000, looks: 10_000, bytes: 0, next: None };
+        while filling.has_room(Place { task: 0, index: filling.items.len() as u32 }) {
+            filling.push(item());
+        }
+        let page = filling.page();
+        assert_eq!((page.items.len(), page.next_cursor.as_deref()), (16, Some("0.16")));
+    }
 }

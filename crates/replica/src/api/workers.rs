@@ -46,11 +46,13 @@ fn worker_name(text: &str) -> ApiResult<Name> {
     Name::new(text).map_err(|_| no_such(text))
 }
 
-pub(crate) async fn drain(State(app): State<App>, Path(name): Path<String>) -> ApiResult<Response> {
+pub(crate) async fn drain(State(app): State<App>, Path(name): Path<String>, content: Body) -> ApiResult<Response> {
+    body::nothing(&app.room, content).await?;
     app.write(Command::Drain { worker: worker_name(&name)? }).await
 }
 
-pub(crate) async fn undrain(State(app): State<App>, Path(name): Path<String>) -> ApiResult<Response> {
+pub(crate) async fn undrain(State(app): State<App>, Path(name): Path<String>, content: Body) -> ApiResult<Response> {
+    body::nothing(&app.room, content).await?;
     app.write(Command::Undrain { worker: worker_name(&name)? }).await
 }
 

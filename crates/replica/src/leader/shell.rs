@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use quorate_consensus::host::hand_off;
 use quorate_consensus::{Handle, ProposeError, Version};
 use quorate_state::command::Command;
 use quorate_types::{Bug, Epoch, Name, Timestamp, is_planted};
@@ -114,6 +115,7 @@ impl Leader {
                 continue;
             }
             debug!(term, index = %version.index, commands = commands.len(), "proposing duties");
+            hand_off().await;
             match self.handle.propose_as_leader(term, commands).await {
                 Ok(outcomes) => outcomes.iter().for_each(telemetry::duty_done),
                 Err(ProposeError::Overloaded) => tokio::time::sleep(PAUSE).await,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use futures_util::{Sink, Stream, StreamExt};
+use quorate_consensus::host::hand_off;
 use quorate_consensus::{Committed as Proposed, Handle, ProposeError, Version};
 use quorate_state::command::{Command, Registration};
 use quorate_state::outcome::Outcome;
@@ -122,6 +123,7 @@ async fn session(
         open.attach(&version);
         loop {
             let messages = open.next(stream, &mut asked).await?;
+            hand_off().await;
             send(sink, &messages).await?;
         }
     }

@@ -77,3 +77,30 @@ fn folders_are_kept_for_a_time_and_a_number() {
     spool.collect(key(1));
     assert!(spool.entry(&key(1)).is_none());
 }
+
+#[test]
+fn folders_go_however_deep_they_are_and_links_are_not_followed() {
+    use nix::fcntl::{OFlag, open, openat};
+    use nix::sys::stat::{Mode, mkdirat};
+    const DEPTH: usize = 30_000;
+    let (data, spool) = spool(|_| {});
+    let elsewhere = data.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("kept"), "kept").unwrap();
+    let folder = prepared(&spool, 1);
+    let mut nested = open(&folder.join(WORK), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+    for _ in 0..DEPTH {
+        mkdirat(&nested, "d", Mode::S_IRWXU).unwrap();
+        nested = openat(&nested, "d", OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+    }
+    fs::create_dir_all(folder.join("work/a/b")).unwrap();
+    fs::write(folder.join("work/a/b/file"), "x").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, folder.join("work/link")).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, folder.join("work/a/link")).unwrap();
+    spool.discard(key(1));
+    assert!(!folder.exists());
+    std::os::unix::fs::symlink(&elsewhere, &folder).unwrap();
+    remove(&folder).unwrap();
+    assert!(fs::symlink_metadata(&folder).is_err());
+    assert_eq!(fs::read_to_string(elsewhere.join("kept")).unwrap(), "kept");
+}

@@ -94,7 +94,13 @@ impl Watchdog {
             mount_proc()?;
         }
         let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
-        let mut watchdog = Self {
+        let mut watchdog = Self::new(socket, signals, timer);
+        watchdog.tell(&Event::Ready);
+        Ok(watchdog)
+    }
+
+    fn new(socket: UnixStream, signals: SignalFd, timer: TimerFd) -> Self {
+        Self {
             socket,
             signals,
             timer,
@@ -108,9 +114,7 @@ impl Watchdog {
             rounds: Vec::new(),
             registration: None,
             leave: None,
-        };
-        watchdog.tell(&Event::Ready);
-        Ok(watchdog)
+        }
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -121,12 +125,13 @@ impl Watchdog {
                 break;
             }
             self.wait(more)?;
+            // Orders first: a later deadline may be among them, if this process had to wait for its turn.
+            more = self.take_orders();
             self.on_time(Boottime::now());
             for event in self.family.reap(Boottime::now()) {
                 self.tell(&event);
             }
             self.confirm_rounds();
-            more = self.take_orders();
         }
         if let (Some(Leave::WithFarewell), Some(registration)) = (self.leave, &self.registration) {
             farewell::say(registration);
@@ -179,15 +184,15 @@ impl Watchdog {
             let _ = self.timer.unset();
         }
         self.family.on_time(now);
+        self.check_deadline(now);
+    }
+
+    fn check_deadline(&mut self, now: Boottime) {
         if let Some(deadline) = self.deadline.filter(|deadline| !self.lapsed && *deadline <= now) {
             self.lapsed = true;
             self.family.kill_all();
             self.tell(&Event::Lapsed { deadline });
         }
-    }
-
-    fn is_past_deadline(&self, now: Boottime) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     /// Reads and carries out some orders. Whether more of them are there already.
@@ -249,7 +254,9 @@ impl Watchdog {
     fn spawn(&mut self, order: &Spawn) {
         let key = order.key;
         let now = Boottime::now();
-        let outcome = if self.lapsed || self.is_past_deadline(now) {
+        // The agent must hear first that the lease is over: else the attempt would seem to have failed by itself.
+        self.check_deadline(now);
+        let outcome = if self.lapsed {
             Err("the worker's lease is over".to_owned())
         } else if self.family.knows(&key) {
             Err("it runs already".to_owned())
@@ -306,4 +313,42 @@ fn mount_proc() -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), flags, NONE)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was kept waiting, and finds its deadline past before it has looked at the time: the attempt is not to
+    /// blame, and the agent must know that before it hears of it.
+    #[test]
+    fn a_lapse_is_told_before_what_it_prevents() {
+        let (mut agent, socket) = UnixStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let signals = SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_NONBLOCK).unwrap();
+        let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK).unwrap();
+        let mut watchdog = Watchdog::new(socket, signals, timer);
+        let key = crate::table::tests::key(1);
+        let spawn = Spawn {
+            key,
+            argv: vec!["/bin/true".into()],
+            env: vec![],
+            working_dir: "/".into(),
+            stdin: None,
+            stdout: "/dev/null".into(),
+            stderr: "/dev/null".into(),
+        };
+        let mut orders = Vec::new();
+        for order in [Order::Deadline(Boottime(1)), Order::Spawn(Box::new(spawn))] {
+            wire::encode(&order, &mut orders).unwrap();
+        }
+        agent.write_all(&orders).unwrap();
+        watchdog.take_orders();
+        let mut told = Inbox::default();
+        told.push(&watchdog.outgoing);
+        assert_eq!(told.pop::<Event>().unwrap(), Some(Event::Lapsed { deadline: Boottime(1) }));
+        assert!(matches!(told.pop::<Event>().unwrap(), Some(Event::NotStarted { key: told, .. }) if told == key));
+        watchdog.on_time(Boottime::now());
+        assert_eq!(told.pop::<Event>().unwrap(), None, "it is told once");
+    }
 }

@@ -1,0 +1,69 @@
+//! Distinct jobs a second through NDJSON: requests of many lines, answers read while they are still being sent.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::ensure;
+use tokio::task::JoinSet;
+
+use super::Bench;
+use super::load::{Connection, post_lines};
+use super::report::{Report, rounded};
+use crate::cluster_process::ProcessCluster;
+
+const JOBS_DEFAULT: u32 = 200_000;
+const CONNECTIONS_DEFAULT: u32 = 6;
+/// Jobs of one request.
+const LINES_PER_REQUEST: u32 = 10_000;
+/// A tenth of a run warms up.
+const WARM_UP_PART: u32 = 10;
+
+pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
+    let connections = bench.args.connections.unwrap_or(CONNECTIONS_DEFAULT);
+    let jobs = bench.args.tasks.unwrap_or(JOBS_DEFAULT);
+    let mut runs = Vec::new();
+    for run in 1..=bench.args.runs {
+        // A cluster for each run: a million jobs that wait would be another thing to measure.
+        let mut cluster = bench.cluster(&format!("bulk-{run}")).await?;
+        measure(&cluster, connections, (jobs / WARM_UP_PART).max(connections)).await?;
+        let rate = measure(&cluster, connections, jobs).await?;
+        say(&format!("run {run}: {rate:.0} jobs/s"));
+        runs.push(rounded(rate));
+        cluster.stop().await;
+    }
+    Ok(Report::new("bulk", "jobs/s", &runs)
+        .detail("connections", connections)
+        .detail("jobs_per_run", jobs)
+        .detail("lines_per_request", LINES_PER_REQUEST))
+}
+
+/// Jobs a second, from the first byte sent to the last line of the last answer.
+async fn measure(cluster: &ProcessCluster, connections: u32, jobs: u32) -> anyhow::Result<f64> {
+    let mut writers = JoinSet::new();
+    let started = Instant::now();
+    for nth in 0..connections {
+        let address = cluster.replicas[nth as usize % cluster.replicas.len()].http;
+        let share = jobs / connections + u32::from(nth < jobs % connections);
+        writers.spawn(write(address, nth, share));
+    }
+    while let Some(written) = writers.join_next().await {
+        written??;
+    }
+    Ok(f64::from(jobs) / started.elapsed().as_secs_f64())
+}
+
+async fn write(address: SocketAddr, nth: u32, jobs: u32) -> anyhow::Result<()> {
+    let mut connection = Connection::open(address).await?;
+    for first in (0..jobs).step_by(LINES_PER_REQUEST as usize) {
+        let count = (jobs - first).min(LINES_PER_REQUEST);
+        let mut lines = String::new();
+        for number in first..first + count {
+            writeln!(lines, r#"{{"name":"bench","command":["echo","{nth}-{number}"]}}"#)?;
+        }
+        let answers = connection.stream(&post_lines(address, "/v1/jobs", &lines), br#"{"id":"#).await?;
+        ensure!(answers.all == u64::from(count), "{count} lines were answered with {}", answers.all);
+        ensure!(answers.good == answers.all, "{} of {count} jobs were refused", answers.all - answers.good);
+    }
+    Ok(())
+}
