@@ -89,7 +89,7 @@ impl Default for Config {
 
 impl Config {
     /// Refuses what can't work or isn't safe, and reads the token files.
-    pub(crate) fn checked(mut self) -> anyhow::Result<Self> {
+    pub fn checked(mut self) -> anyhow::Result<Self> {
         ensure!(self.id > 0, "a replica needs --id, a number from 1");
         ensure!(self.cluster.is_none() || self.join.is_none(), "give --cluster or --join, not both");
         ensure!(self.output_tail_bytes as usize <= OUTPUT_TAIL_BYTES_MAX, "output_tail_bytes is above 1 MiB");

@@ -31,6 +31,7 @@ pub(super) fn run(args: &ServeArgs, client: &ClientArgs) -> Result<(), Failure> 
     if config.id == 0 {
         return Err(Failure::Usage("a replica needs --id N, a number from 1 that no other replica has".into()));
     }
+    config.clone().checked().map_err(|error| Failure::Usage(format!("{error:#}")))?;
     start_logging(Some(&args.process));
     block_on(async {
         let shutdown = shutdown_token(&args.process)?;

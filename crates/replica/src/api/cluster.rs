@@ -59,19 +59,24 @@ pub(crate) async fn show(State(app): State<App>, uri: Uri) -> ApiResult<Response
         return Ok(answer(&stale, Json(view(&app.handle))));
     }
     let seen = app.view(&query).await?;
+    Ok(answer(&seen, Json(known(&app).await?)))
+}
+
+/// What the leader knows, or this replica while there is none.
+async fn known(app: &App) -> ApiResult<ClusterView> {
     let leader = app.handle.leadership().borrow().leader;
-    let shown = match leader {
-        Some(leader) if leader != app.handle.id() => {
-            let reply = app.handle.call(leader, encode(&Call::Cluster)).await?;
-            match decode(&reply) {
-                Ok(Answer::Cluster(shown)) => *shown,
-                // It has just stopped leading: what is known here will do.
-                Ok(Answer::Heartbeats(_) | Answer::Refused) | Err(_) => view(&app.handle),
-            }
-        }
-        _ => view(&app.handle),
-    };
-    Ok(answer(&seen, Json(shown)))
+    let Some(leader) = leader.filter(|leader| *leader != app.handle.id()) else { return Ok(view(&app.handle)) };
+    let reply = app.handle.call(leader, encode(&Call::Cluster)).await?;
+    Ok(match decode(&reply) {
+        Ok(Answer::Cluster(shown)) => *shown,
+        // It has just stopped leading: what is known here will do.
+        Ok(Answer::Heartbeats(_) | Answer::Refused) | Err(_) => view(&app.handle),
+    })
+}
+
+/// After a change that is done: a leader that can't be asked is no reason to say that it failed.
+async fn known_after(app: &App) -> ClusterView {
+    known(app).await.unwrap_or_else(|_| view(&app.handle))
 }
 
 /// The digest of this replica's own state; with `consistency=stale` of exactly what it has applied.
@@ -93,7 +98,7 @@ pub(crate) async fn add(State(app): State<App>, content: Body) -> ApiResult<Resp
         return Err(ApiError::bad_parameter("body", "id must be 1 or more, http and peer HOST:PORT"));
     }
     app.handle.add_replica(new.id, Addresses { http: new.http, peer: new.peer }).await?;
-    Ok((StatusCode::CREATED, Json(view(&app.handle))).into_response())
+    Ok((StatusCode::CREATED, Json(known_after(&app).await)).into_response())
 }
 
 /// Whether somebody may be reached there: an address that can't be one would be a learner for good.
@@ -107,7 +112,7 @@ fn is_host_and_port(address: &str) -> bool {
 pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {
     let id: ReplicaId = id.parse().map_err(|_| ApiError::not_found(format!("there is no replica {id:?}")))?;
     app.handle.remove_replica(id).await?;
-    Ok(Json(view(&app.handle)).into_response())
+    Ok(Json(known_after(&app).await).into_response())
 }
 
 pub(crate) async fn transfer_leader(State(app): State<App>, content: Body) -> ApiResult<Response> {
