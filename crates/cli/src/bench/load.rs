@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn chunks_are_put_together() {
-        let answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"id\"\r\nc\r\n:1}\n{\"error\"}\r\n1\r\n\n\r\n0\r\n\r\n";
+        let answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"id\"\r\nd\r\n:1}\n{\"error\"}\r\n1\r\n\n\r\n0\r\n\r\n";
         for cut in 1..answer.len() {
             let (mut chunks, mut text) = (Chunks::default(), Vec::new());
             let mut bytes = answer[..cut].to_vec();
