@@ -121,8 +121,11 @@ impl Worker {
         self.agent.is_some()
     }
 
-    /// Starts the agent.
-    pub(crate) fn start(&mut self, wall_clock: Timestamp) {
+    /// Starts the agent. Before it asks for anything, the real one ends what an earlier one has left.
+    pub(crate) fn start(&mut self, wall_clock: Timestamp, physical: &mut Physical) {
+        for mut watchdog in std::mem::take(&mut self.watchdogs) {
+            watchdog.kill(physical);
+        }
         self.starts += 1;
         let node = Node::new(self.seed, u64::from(self.host) * 1_000_000 + self.starts, wall_clock, self.drift_ppm);
         let options = Options {

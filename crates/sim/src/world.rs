@@ -182,7 +182,8 @@ impl World {
     pub(crate) fn start_worker(&mut self, name: &str) {
         let wall_clock = self.wall_clock();
         self.trace.line(format_args!("worker {name} starts"));
-        self.worker(name).0.start(wall_clock);
+        let (worker, physical) = self.worker(name);
+        worker.start(wall_clock, physical);
     }
 
     pub(crate) fn leader(&self) -> Option<ReplicaId> {
