@@ -42,7 +42,7 @@ demo:
 dev *ARGS:
     cargo run --release -- dev {{ARGS}}
 
-# Measures this build: submit, noop, process, latency, failover, memory or soak.
+# Measures this build; `quorate bench --help` lists the scenarios.
 bench SCENARIO *ARGS:
     cargo run --release -- bench {{SCENARIO}} {{ARGS}}
 

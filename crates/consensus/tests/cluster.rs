@@ -244,13 +244,8 @@ async fn a_removal_that_would_end_the_cluster_is_refused() {
     let (dead, living) = (followers[0], followers[1]);
     let ids = [dead, living].map(|at| cluster.handle(at).id());
     cluster.replicas[dead].shutdown().await;
-    let noticed = async {
-        let is_healthy = |status: Status| status.members.iter().any(|member| member.id == ids[0] && member.healthy);
-        while is_healthy(cluster.handle(leader).status()) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(harness::PATIENCE, noticed).await.expect("the dead one is called healthy");
+    let is_healthy = |status: Status| status.members.iter().any(|member| member.id == ids[0] && member.healthy);
+    eventually("the dead one is noticed", || !is_healthy(cluster.handle(leader).status())).await;
     let refused = cluster.handle(leader).remove_replica(ids[1]).await;
     assert_eq!(refused, Err(MembershipError::NoMajorityWithout(ids[1])));
     cluster.handle(living).propose(submit(10)).await.unwrap();

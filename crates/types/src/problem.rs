@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::limits::FIELD_ERROR_BYTES_MAX;
 use serde::{Deserialize, Serialize};
+
+use crate::limits::FIELD_ERROR_BYTES_MAX;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $status:literal, $retryable:literal, $title:literal;)+) => {
