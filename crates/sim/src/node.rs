@@ -15,7 +15,7 @@ use crate::chance::Chance;
 /// What blocking work takes at most, in the usual case; a sync of a good disk, say.
 const WORK_USUAL: Duration = Duration::from_millis(2);
 /// How far a machine may be behind the world as long as nothing happens to it.
-const LAG_MAX: Duration = Duration::from_millis(10);
+const LAG_MAX: Duration = Duration::from_millis(20);
 /// Once in a while a task gets to what was left for it only after this.
 const HAND_OFF_MAX: Duration = Duration::from_millis(20);
 const HAND_OFFS_PERMILLE: u32 = 50;

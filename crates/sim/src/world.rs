@@ -265,7 +265,7 @@ fn folder() -> std::io::Result<TempDir> {
 /// Small ones, so that snapshots and purges happen often.
 fn limits(chance: &mut Chance) -> Limits {
     Limits {
-        snapshot_entries: 50 + chance.below(350) as u64,
+        snapshot_entries: 80 + chance.below(420) as u64,
         entries_behind_snapshot: chance.below(60) as u64,
         purge_batch: 1 + chance.below(32) as u64,
         cached_entries: 16 + chance.below(512),
