@@ -26,7 +26,7 @@ use crate::log::Writer;
 use crate::machine::Published;
 use crate::membership::{Membership, is_heard};
 use crate::options::{Addresses, Timing, Version};
-use crate::propose::{Committed, FencedWriter, Proposer};
+use crate::propose::{Committed, FencedWriter, Planner, Proposer};
 use crate::read::Reads;
 use crate::transport::dial::Destination;
 use crate::transport::handshake::Purpose;
@@ -57,6 +57,7 @@ pub(crate) struct Running {
     pub(crate) membership: Membership,
     pub(crate) links: Links,
     pub(crate) calls: Arc<OnceLock<CallHandler>>,
+    pub(crate) planner: Arc<OnceLock<Planner>>,
     pub(crate) archive: Archive,
     pub(crate) writer: Writer,
     pub(crate) leaders: Arc<Leaders>,
@@ -228,6 +229,13 @@ impl Handle {
     pub fn on_call(&self, handler: CallHandler) {
         if self.0.calls.set(handler).is_err() {
             tracing::warn!(replica = %self.0.id, "a handler of calls is set already");
+        }
+    }
+
+    /// Sets what the leader adds to entries; the first one stays. It is called on raft's threads, and must be quick.
+    pub fn plan_with(&self, planner: Planner) {
+        if self.0.planner.set(planner).is_err() {
+            tracing::warn!(replica = %self.0.id, "a planner is set already");
         }
     }
 

@@ -54,7 +54,7 @@ pub use crate::error::{ArchiveError, CallError, FatalError, MembershipError, Pro
 pub use crate::handle::{Handle, MemberStatus, Role, Status};
 pub use crate::leadership::Leadership;
 pub use crate::options::{Addresses, Limits, Observer, Options, Start, Timing, Version};
-pub use crate::propose::Committed;
+pub use crate::propose::{Committed, Planner};
 pub use crate::start::{start, start_on};
 pub use crate::transport::net::{Connection, Listener, Network, Tcp};
 pub use crate::transport::server::CallHandler;

@@ -150,7 +150,7 @@ impl Default for Limits {
             entry_commands_max: 1024,
             entry_bytes_soft: 1 << 20,
             command_bytes_max: 8 << 20,
-            entries_in_flight: 4,
+            entries_in_flight: 2,
             queued_proposals: 16_384,
             queued_proposal_bytes: 64 << 20,
             peer_frame_bytes_max: 32 << 20,

@@ -27,7 +27,7 @@ use crate::machine::{Machine, MachineParts, Published};
 use crate::membership::Membership;
 use crate::naming::Naming;
 use crate::options::{Limits, Options, Start, Timing};
-use crate::propose::{Batcher, FencedWriter, Forwarder, Origins, Proposer};
+use crate::propose::{Batcher, FencedWriter, Forwarder, Origins, Planner, Proposer};
 use crate::read::{Reads, ReadsTask};
 use crate::snapshot::Snapshots;
 use crate::storage::{Folder, Storage};
@@ -237,6 +237,7 @@ struct Services {
     reads: Reads,
     membership: Membership,
     calls: Arc<OnceLock<CallHandler>>,
+    planner: Arc<OnceLock<Planner>>,
     /// Whether this replica would see the leader's process end.
     watching: Arc<AtomicBool>,
 }
@@ -258,7 +259,15 @@ impl Services {
         tasks.spawn(freshness.clone().follow(timing.heartbeat));
 
         let clock = Arc::<LeaderClock>::default();
-        let (batcher, batcher_task) = Batcher::new(raft.clone(), clock.clone(), published.clone(), limits);
+        let fenced = FencedWriter {
+            raft: raft.clone(),
+            clock: clock.clone(),
+            published: published.clone(),
+            limits,
+            places: Arc::new(Semaphore::new(limits.entries_in_flight)),
+        };
+        let planner = Arc::<OnceLock<Planner>>::default();
+        let (batcher, batcher_task) = Batcher::new(fenced.clone(), planner.clone());
         tasks.spawn(batcher_task.run());
         let proposer = start_proposer(options, peers, tasks, &leaders, &batcher, own.incarnation);
         let (id, links, routes) = (options.id, peers.links.clone(), leaders.routes.subscribe());
@@ -268,11 +277,10 @@ impl Services {
         tasks.spawn(reads_task.run());
 
         let (raft, published) = (raft.clone(), published.clone());
-        let fenced = FencedWriter { raft: raft.clone(), clock: clock.clone(), published: published.clone(), limits };
         let one_at_a_time = Arc::new(Semaphore::new(1));
         let membership = Membership { id, raft: raft.clone(), links, routes, published, timing, limits, one_at_a_time };
         let (fenced, calls, watching) = (Arc::new(fenced), Arc::default(), Arc::default());
-        Self { raft, leaders, clock, freshness, batcher, proposer, fenced, reads, membership, calls, watching }
+        Self { raft, leaders, clock, freshness, batcher, proposer, fenced, reads, membership, calls, planner, watching }
     }
 
     /// Names, snapshots, and an eye on raft.
@@ -318,6 +326,7 @@ impl Services {
             membership: self.membership,
             links: peers.links,
             calls: self.calls,
+            planner: self.planner,
             archive: storage.archive,
             writer: storage.writer,
             leaders: self.leaders,

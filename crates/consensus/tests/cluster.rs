@@ -53,6 +53,44 @@ async fn concurrent_proposals_share_entries() {
     cluster.shutdown().await;
 }
 
+/// What the planner adds shares the entry, is asked for with the state that the entry will find, and disturbs
+/// nobody's outcome.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_leader_plans_shares_the_entry() {
+    let cluster = Cluster::start(3).await;
+    for handle in cluster.running() {
+        handle.plan_with(Arc::new(|version, entry| {
+            let jobs = entry.proposals.iter().filter(|one| matches!(one.command, Command::Submit(_))).count() as u64;
+            let known = version.state.http_of(ReplicaId(99)).map_or(0, |text| text.parse().unwrap());
+            let http = (known + jobs).to_string();
+            if jobs == 0 { Vec::new() } else { vec![Command::AnnounceReplica { replica: ReplicaId(99), http }] }
+        }));
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for at in 0..300 {
+        let handle = cluster.handle(at % 3).clone();
+        tasks.spawn(async move {
+            let committed = handle.propose(submit(50)).await.unwrap();
+            let version = handle.wait_applied(committed.index, harness::PATIENCE).await.unwrap();
+            assert!(version.state.http_of(ReplicaId(99)).is_some(), "it came later than the entry");
+            job_of(&committed.outcome)
+        });
+    }
+    let mut jobs = std::collections::BTreeSet::new();
+    while let Some(done) = tasks.join_next().await {
+        jobs.insert(done.unwrap());
+    }
+    assert_eq!(jobs.len(), 300);
+    cluster.converge().await;
+    let version = cluster.handle(0).read_barrier().await.unwrap();
+    assert_eq!(
+        version.state.http_of(ReplicaId(99)),
+        Some("300"),
+        "an entry was planned on an old state, or not at all"
+    );
+    cluster.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_sent_in_a_row_through_any_replica_is_applied_in_a_row() {
     let cluster = Cluster::start(3).await;

@@ -4,10 +4,12 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use quorate_placement::{Bounds, Memory, round};
+use quorate_placement::{Bounds, Memory, ahead, round};
 use quorate_state::State;
 use quorate_state::command::{Command, Entry, PlacementOrder, Policy, Proposal, QueueOrder, Registration};
 use quorate_types::job::JobRequest;
+use quorate_types::session::{AttemptKey, Finished, Happening, Report};
+use quorate_types::status::Ending;
 use quorate_types::{LogIndex, Name, ReplicaId, Timestamp};
 
 struct View(State);
@@ -171,4 +173,54 @@ fn plans_hold_when_applied() {
         let mut view = three(placement).job(&array(7, "1.5")).job(&array(20, "0.3")).job(&array(1, "0"));
         view.apply_plan();
     }
+}
+
+/// What the next entry makes possible is decided before it is applied, as a round after it would decide.
+#[test]
+fn a_plan_ahead_is_the_plan_of_a_round_later() {
+    let spec = |json: &str| {
+        let request: JobRequest = serde_json::from_str(json).unwrap();
+        Command::Submit(Arc::new(request.validate().unwrap()))
+    };
+    let entry = |command| Entry { time: Timestamp(0), proposals: vec![Proposal { origin: None, command }] };
+    let plan_ahead = |view: &View, entry: &Entry| {
+        let next = LogIndex(view.0.index().0 + 1);
+        ahead(&view.0, next, entry, &mut Memory::new(7), Bounds::default()).map(|plan| plan.assignments)
+    };
+    let mut view = three(PlacementOrder::BestFit);
+    let submission = spec(&array(4, "2"));
+    let planned = plan_ahead(&view, &entry(submission.clone())).unwrap();
+    view.apply(submission);
+    assert_eq!(planned, round(&view.0, &mut Memory::new(7), Bounds::default()).assignments);
+    assert_eq!(planned.len(), 4);
+
+    // Others wait: a new job has its turn when a round looks at all of them.
+    assert_eq!(plan_ahead(&view, &entry(spec(&array(1, "1")))), None);
+    let nobody = View::new(QueueOrder::Fifo, PlacementOrder::BestFit);
+    assert_eq!(plan_ahead(&nobody, &entry(spec(&array(1, "1")))), None, "there is no worker");
+
+    // An end gives room to what waits; a start gives none.
+    view.apply(Command::Assign { items: planned.clone() });
+    view.apply(spec(&array(20, "2")));
+    let room = round(&view.0, &mut Memory::new(7), Bounds::default()).assignments;
+    view.apply(Command::Assign { items: room });
+    let first = planned[0];
+    let worker = view.0.worker_of(first.epoch).unwrap();
+    let live = worker.attempts.iter().find(|(at, _)| (at.job, at.index) == (first.job, first.index)).unwrap().1;
+    let key =
+        AttemptKey { job: first.job, task: first.task, index: first.index, attempt: first.attempt, fence: live.fence };
+    let report = |what| {
+        let reports = vec![Report { key, what }];
+        entry(Command::Report { worker: worker.name.clone(), epoch: first.epoch, reports })
+    };
+    assert_eq!(plan_ahead(&view, &report(Happening::Started)), None);
+    let finished = Finished {
+        ending: Ending::Exited(0),
+        ran: quorate_types::Span(1),
+        result: None,
+        stdout_tail: vec![],
+        stderr_tail: vec![],
+    };
+    let next = plan_ahead(&view, &report(Happening::Finished(Box::new(finished)))).unwrap();
+    assert_eq!(next.iter().map(|item| item.epoch).collect::<Vec<_>>(), [first.epoch]);
 }

@@ -56,6 +56,7 @@ impl Node {
     ) -> Self {
         let leader = Leader::new(handle.clone());
         answer_calls(handle, &leader);
+        plan_ahead(handle, &leader);
         let sessions = Host {
             handle: handle.clone(),
             registry: feed.registry.clone(),
@@ -68,7 +69,7 @@ impl Node {
             tokio::spawn(leader.run(stop.clone())),
             tokio::spawn(announce(handle.clone(), settings.advertise, stop.clone())),
         ];
-        let app = App {
+        let app = App::new(api::Parts {
             handle: handle.clone(),
             history: feed.history.clone(),
             registry: feed.registry.clone(),
@@ -79,7 +80,7 @@ impl Node {
             peers: api::peer_client(),
             shutdown: stop.clone(),
             room: api::Room::new(settings.memory_budget),
-        };
+        });
         Self { app, background }
     }
 
@@ -112,6 +113,14 @@ fn answer_calls(handle: &Handle, leader: &Arc<Leader>) {
     handle.on_call(Arc::new(move |_from, request| {
         let leader = leader.upgrade();
         Box::pin(async move { encode(&leader.map_or(Answer::Refused, |leader| answer(&leader, &request))) })
+    }));
+}
+
+/// What an entry makes possible shares it.
+fn plan_ahead(handle: &Handle, leader: &Arc<Leader>) {
+    let leader = Arc::downgrade(leader);
+    handle.plan_with(Arc::new(move |version, entry| {
+        leader.upgrade().map_or_else(Vec::new, |leader| leader.plan_ahead(version, entry))
     }));
 }
 

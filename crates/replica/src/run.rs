@@ -9,6 +9,7 @@ use nix::sys::socket::{Backlog, listen};
 use quorate_consensus::{Addresses, Handle, Limits, Options};
 use quorate_types::{Problem, ReplicaId};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -69,7 +70,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         memory_budget: Some(budget),
     };
     let memory = tokio::spawn(memory::watch(budget, handle.clone()));
-    let node = Node::start(&handle, &feed, settings, telemetry::install(), &stop);
+    let metrics = telemetry::install();
+    let upkeep = metrics.clone().map(|metrics| tokio::spawn(telemetry::keep_up(metrics)));
+    let node = Node::start(&handle, &feed, settings, metrics, &stop);
     let joining = join(handle.clone(), config.clone(), advertise, stop.clone());
     let server = tokio::spawn(api::serve(node.app(), http, stop.clone()));
     let ended = tokio::select! {
@@ -89,6 +92,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     }
     node.abort();
     memory.abort();
+    upkeep.inspect(JoinHandle::abort);
     handle.shutdown().await;
     if ended.is_err() {
         // Dropped, the database would write and sync once more, and panic if that failed. A disk that has failed is

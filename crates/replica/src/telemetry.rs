@@ -13,6 +13,9 @@ use quorate_types::status::{JobState, WorkerState};
 /// Seconds; from a loopback read to a long poll.
 const LATENCY_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
+/// A busy replica records some ten thousand values a second, of eight bytes each.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
 /// Installs the recorder of this process; `None` if there is one already (several replicas in one test).
 pub(crate) fn install() -> Option<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
@@ -21,6 +24,16 @@ pub(crate) fn install() -> Option<PrometheusHandle> {
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).ok().map(|()| handle)
+}
+
+/// Sums up what the histograms were told since the last time: until then each value takes its place in memory,
+/// also where nobody ever scrapes.
+pub(crate) async fn keep_up(metrics: PrometheusHandle) {
+    let mut due = tokio::time::interval(UPKEEP_EVERY);
+    loop {
+        due.tick().await;
+        metrics.run_upkeep();
+    }
 }
 
 pub(crate) fn request_done(route: &str, method: &str, status: u16, took: Duration) {

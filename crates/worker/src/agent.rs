@@ -99,11 +99,13 @@ impl Agent {
                 if !host::is_simulated() {
                     leftovers::end_all(&dir);
                 }
-                Spool::open(&dir, name, &limits).map(|spool| (Arc::new(spool), leftovers::read_instance(&dir)))
+                Spool::open(&dir, name, &limits).map(|spool| (spool, leftovers::read_instance(&dir)))
             };
             host::blocking(prepare).await??
         };
         let keeper = start_keeper(&options, &data_dir).await?;
+        // Without a namespace each attempt's group is recorded in its folder.
+        let spool = Arc::new(if keeper.namespaced { spool.with_spares() } else { spool });
         let limits = &options.limits;
         Ok(Self {
             table: Table::new(Bounds { attempts: limits.attempts, grace: limits.grace }),

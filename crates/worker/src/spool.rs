@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use quorate_types::Name;
 use quorate_types::job::TaskSpec;
 use quorate_types::limits::{OUTPUT_TAIL_BYTES_DEFAULT, OUTPUT_TAIL_BYTES_MAX, RESULT_BYTES_MAX};
 use quorate_types::session::{AttemptKey, Definition, Stream};
+use quorate_types::{JobId, Name};
 use tokio::sync::Notify;
 
 use crate::error::WorkerError;
@@ -26,8 +26,10 @@ use crate::table::Leftover;
 use crate::watchdog::wire::Spawn;
 
 use self::removal::remove;
+use self::spares::Spares;
 
 mod removal;
+mod spares;
 #[cfg(test)]
 mod tests;
 
@@ -96,6 +98,8 @@ pub(crate) struct Spool {
     time: Duration,
     tail_bytes: AtomicU32,
     entries: Mutex<Entries>,
+    /// None: folders are not passed on.
+    spares: Option<Mutex<Spares>>,
 }
 
 /// What a look at a running attempt showed.
@@ -122,7 +126,14 @@ impl Spool {
             time: limits.spool_time,
             tail_bytes: AtomicU32::new(OUTPUT_TAIL_BYTES_DEFAULT as u32),
             entries: Mutex::default(),
+            spares: None,
         })
+    }
+
+    /// Passes on folders in which nothing was left. Only where nothing else is written into them: records of
+    /// process groups, say.
+    pub(crate) fn with_spares(self) -> Self {
+        Self { spares: Some(Mutex::default()), ..self }
     }
 
     /// How much of each output goes into the report of an end.
@@ -164,15 +175,15 @@ impl Spool {
     fn fill(&self, key: AttemptKey, definition: &Definition, path: &str) -> io::Result<Spawn> {
         let spec = &definition.spec;
         let work = format!("{path}/{WORK}");
-        match folder(Path::new(path)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Somebody has tidied up.
-                fs::create_dir_all(&self.root)?;
-                folder(Path::new(path))?;
+        let spare = self.spares.as_ref().and_then(|spares| lock(spares).take(key.job));
+        match spare.map(|spare| fs::rename(&spare, path).map_err(|_| spare)) {
+            Some(Ok(())) => {}
+            Some(Err(spare)) => {
+                report_failure(&spare);
+                self.make(path, &work)?;
             }
-            made => made?,
+            None => self.make(path, &work)?,
         }
-        folder(Path::new(&work))?;
         let working_dir = match spec.working_dir.as_deref() {
             None => work,
             Some(dir) if dir.starts_with('/') => dir.to_owned(),
@@ -191,6 +202,18 @@ impl Spool {
             stdout: format!("{path}/stdout"),
             stderr: format!("{path}/stderr"),
         })
+    }
+
+    fn make(&self, path: &str, work: &str) -> io::Result<()> {
+        match folder(Path::new(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Somebody has tidied up.
+                fs::create_dir_all(&self.root)?;
+                folder(Path::new(path))?;
+            }
+            made => made?,
+        }
+        folder(Path::new(work))
     }
 
     /// The task's own variables, which can't pose as ours, and ours.
@@ -223,9 +246,22 @@ impl Spool {
         let stdout_tail = read_tail(&entry.output(Stream::Stdout), tail_bytes).unwrap_or_default();
         let stderr_tail = read_tail(&entry.output(Stream::Stderr), tail_bytes).unwrap_or_default();
         let bytes = tidy(&entry);
+        if entry.left_nothing() {
+            self.pass_on(key.job, &entry);
+        }
         finish(&entry);
         self.keep(key, bytes);
         Leftover { result, stdout_tail, stderr_tail }
+    }
+
+    /// Keeps the folder for the next attempt, or removes it.
+    fn pass_on(&self, job: JobId, entry: &Entry) {
+        let folder = entry.folder.clone();
+        let unused = match &self.spares {
+            Some(spares) => lock(spares).put(job, folder),
+            None => Some(folder),
+        };
+        unused.iter().for_each(|folder| report_failure(folder));
     }
 
     /// Removes the folder of an attempt that nobody will ask for.
@@ -297,22 +333,19 @@ fn finish(entry: &Entry) {
     entry.ending.notify_waiters();
 }
 
-/// Removes what nobody will ask for, and everything if the attempt left nothing. Returns the bytes kept.
+/// Removes what nobody will ask for, and notes if nothing is left. Returns the bytes kept.
 fn tidy(entry: &Entry) -> u64 {
     for file in [STDIN, RESULT, PROGRESS] {
         let _ = fs::remove_file(entry.folder.join(file));
     }
-    let work = entry.folder.join(WORK);
-    let empty = fs::remove_dir(&work).is_ok();
-    let bytes = entry.output_bytes();
-    if !empty {
-        return bytes + tree_bytes(&work);
-    }
-    if bytes == 0 {
+    let (work, output) = (entry.folder.join(WORK), entry.output_bytes());
+    let empty = fs::read_dir(&work).map_or(true, |mut found| found.next().is_none());
+    if empty && output == 0 {
         entry.bare.store(true, Ordering::Release);
-        report_failure(&entry.folder);
+    } else if empty {
+        let _ = fs::remove_dir(&work);
     }
-    bytes
+    if empty { output } else { output + tree_bytes(&work) }
 }
 
 fn report_failure(path: &Path) {

@@ -3,8 +3,8 @@
 //! Nothing lingers: a single proposal on an idle leader goes out at once. While as many entries as may
 //! be are on their way to the disks, the next one fills.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, BytesMut};
 use futures_util::future;
@@ -25,7 +25,7 @@ use crate::error::ProposeError;
 use crate::host;
 use crate::leadership::Leadership;
 use crate::machine::Published;
-use crate::options::Limits;
+use crate::options::{Limits, Version};
 use crate::transport::wire::Answer;
 use crate::type_config::{Callback, Commands, Raft, TypeConfig};
 
@@ -70,25 +70,24 @@ struct Queued {
 pub(crate) struct BatcherTask {
     queue: mpsc::Receiver<Queued>,
     backlog: Backlog,
-    raft: Raft,
-    clock: Arc<LeaderClock>,
-    published: Published,
-    limits: Limits,
-    in_flight: Arc<Semaphore>,
+    writer: FencedWriter,
+    planner: Arc<OnceLock<Planner>>,
 }
 
+/// Says what the leader itself adds to an entry that is about to be logged, from the version that everything
+/// before the entry has made.
+pub type Planner = Arc<dyn Fn(&Version, &Entry) -> Vec<Command> + Send + Sync>;
+
+/// Who has one may write an entry, and keeps it until the entry was applied.
+pub(crate) type Places = Arc<Semaphore>;
+
 impl Batcher {
-    pub(crate) fn new(
-        raft: Raft,
-        clock: Arc<LeaderClock>,
-        published: Published,
-        limits: Limits,
-    ) -> (Self, BatcherTask) {
+    pub(crate) fn new(writer: FencedWriter, planner: Arc<OnceLock<Planner>>) -> (Self, BatcherTask) {
+        let limits = writer.limits;
         let (sender, queue) = mpsc::channel(limits.queued_proposals);
         let room = Arc::new(Semaphore::new(limits.queued_proposal_bytes));
-        let in_flight = Arc::new(Semaphore::new(limits.entries_in_flight));
         let backlog = Backlog::new(&limits);
-        let task = BatcherTask { queue, backlog: backlog.clone(), raft, clock, published, limits, in_flight };
+        let task = BatcherTask { queue, backlog: backlog.clone(), writer, planner };
         (Self { queue: sender, room, backlog, admission: Admission::default() }, task)
     }
 
@@ -143,8 +142,9 @@ async fn wait(queued: Result<oneshot::Receiver<Answer>, Answer>) -> Answer {
 impl BatcherTask {
     pub(crate) async fn run(mut self) {
         loop {
-            let Ok(place) = self.in_flight.clone().acquire_owned().await else { return };
             let Some(first) = self.queue.recv().await else { return };
+            // Not before there is something to write: the leader's own writes need a place too.
+            let Ok(place) = self.writer.places.clone().acquire_owned().await else { return };
             host::hand_off().await;
             self.backlog.note(first.since);
             // Whoever asked has stopped waiting.
@@ -160,7 +160,8 @@ impl BatcherTask {
     fn collect(&mut self, first: Queued) -> Vec<Queued> {
         let mut bytes = first.bytes.len();
         let mut batch = vec![first];
-        while batch.len() < self.limits.entry_commands_max && bytes < self.limits.entry_bytes_soft {
+        let limits = self.writer.limits;
+        while batch.len() < limits.entry_commands_max && bytes < limits.entry_bytes_soft {
             match self.queue.try_recv() {
                 Ok(next) if next.reply.is_closed() => {}
                 Ok(next) => {
@@ -174,38 +175,38 @@ impl BatcherTask {
     }
 
     async fn write(&self, batch: Vec<Queued>, place: OwnedSemaphorePermit) {
-        let Some(time) = time(&self.raft, &self.clock, &self.published).await else {
+        let Some(time) = self.writer.time().await else {
             return batch.into_iter().for_each(|queued| drop(queued.reply.send(Answer::NotLeader)));
         };
-        let Ok(bytes) = encode(time, batch.iter().map(|queued| &queued.bytes[..])) else { return };
+        let mut encoded: Vec<_> = batch.iter().map(|queued| queued.bytes.clone()).collect();
         let (proposals, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|q| (q.proposal, q.reply)).unzip();
-        let commands = Commands::new(Entry { time, proposals }, bytes.freeze());
+        let mut entry = Entry { time, proposals };
+        for added in self.plan(&entry) {
+            // What can't be encoded is left to the leader's next round.
+            let Ok(Encoded { proposal, bytes }) = Encoded::new(Proposal { origin: None, command: added }) else {
+                break;
+            };
+            entry.proposals.push(proposal);
+            encoded.push(bytes);
+        }
+        let Ok(bytes) = encode(time, encoded.iter().map(|one| &one[..])) else { return };
+        let commands = Commands::new(entry, bytes.freeze());
         let respond = Callback::new(move |result: ClientWriteResult<TypeConfig>| {
             drop(place);
             answer(result, replies);
         });
         // If raft has stopped, the callback is dropped, and with it the replies: their outcome is unknown.
-        let _ = self.raft.client_write_ff(commands, Some(respond)).await;
+        let _ = self.writer.raft.client_write_ff(commands, Some(respond)).await;
     }
-}
 
-/// The leader's time, once its state is complete: what it is yet to apply may know a later one. None if
-/// this replica does not lead. Read before the entry has a place in the log; the state takes the largest
-/// it saw.
-async fn time(raft: &Raft, clock: &LeaderClock, published: &Published) -> Option<Timestamp> {
-    let mut metrics = raft.metrics();
-    loop {
-        {
-            let metrics = metrics.borrow_and_update();
-            let leadership = Leadership::of(&metrics);
-            if leadership.local {
-                return Some(clock.now(leadership.term, published.version().state.now()));
-            }
-            if leadership.leader.is_none_or(|leader| leader.0 != metrics.id) {
-                return None;
-            }
+    /// What the leader adds. Asked only while no other entry is under way: only then it is known what the entry
+    /// will find.
+    fn plan(&self, entry: &Entry) -> Vec<Command> {
+        let alone = self.writer.places.available_permits() + 1 == self.writer.limits.entries_in_flight;
+        match self.planner.get() {
+            Some(planner) if alone => planner(&self.writer.published.version(), entry),
+            Some(_) | None => Vec::new(),
         }
-        metrics.changed().await.ok()?;
     }
 }
 
@@ -248,16 +249,37 @@ fn refusal(error: &ClientWriteError<TypeConfig>) -> Answer {
     }
 }
 
-/// The leader's own writes, fenced by its term.
-#[derive(Debug)]
+/// The leader's way into the log; its own writes are fenced by its term.
+#[derive(Clone, Debug)]
 pub(crate) struct FencedWriter {
     pub(crate) raft: Raft,
     pub(crate) clock: Arc<LeaderClock>,
     pub(crate) published: Published,
     pub(crate) limits: Limits,
+    pub(crate) places: Places,
 }
 
 impl FencedWriter {
+    /// The leader's time, once its state is complete: what it is yet to apply may know a later one. None if
+    /// this replica does not lead. Read before the entry has a place in the log; the state takes the largest
+    /// it saw.
+    async fn time(&self) -> Option<Timestamp> {
+        let mut metrics = self.raft.metrics();
+        loop {
+            {
+                let metrics = metrics.borrow_and_update();
+                let leadership = Leadership::of(&metrics);
+                if leadership.local {
+                    return Some(self.clock.now(leadership.term, self.published.version().state.now()));
+                }
+                if leadership.leader.is_none_or(|leader| leader.0 != metrics.id) {
+                    return None;
+                }
+            }
+            metrics.changed().await.ok()?;
+        }
+    }
+
     /// Writes commands as one entry, or as several if they are many, if this replica leads in `term`.
     pub(crate) async fn write(&self, term: u64, commands: Vec<Command>) -> Result<Vec<Outcome>, ProposeError> {
         let mut outcomes = Vec::with_capacity(commands.len());
@@ -299,11 +321,15 @@ impl FencedWriter {
         proposals: Vec<Proposal>,
         encoded: Vec<Vec<u8>>,
     ) -> Result<Vec<Outcome>, ProposeError> {
-        let time = time(&self.raft, &self.clock, &self.published).await.ok_or(ProposeError::NotLeader)?;
+        let place = self.places.clone().acquire_owned().await.map_err(|_| ProposeError::ShuttingDown)?;
+        let time = self.time().await.ok_or(ProposeError::NotLeader)?;
         let bytes = encode(time, encoded.iter().map(|one| &one[..])).map_err(|_| ProposeError::TooLarge)?;
         let commands = Commands::new(Entry { time, proposals }, bytes.freeze());
         let (reply, result) = oneshot::channel();
-        let respond = Callback::new(move |result: ClientWriteResult<TypeConfig>| drop(reply.send(result)));
+        let respond = Callback::new(move |result: ClientWriteResult<TypeConfig>| {
+            drop(place);
+            drop(reply.send(result));
+        });
         let written = self.raft.write(commands).with_leader(term).responder(respond).await;
         written.map_err(|_| ProposeError::ShuttingDown)?;
         match result.await {

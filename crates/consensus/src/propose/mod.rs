@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+pub use self::batcher::Planner;
 pub(crate) use self::batcher::{Batcher, FencedWriter};
 pub(crate) use self::forward::Forwarder;
 pub(crate) use self::origin::Origins;

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -77,7 +76,7 @@ async fn collect(room: &Room, mut body: Body) -> ApiResult<Received> {
 }
 
 /// A large answer takes room until its client has it: who reads slowly, or nothing at all, fills no memory.
-pub(crate) async fn weigh(State(room): State<Arc<Semaphore>>, response: Response) -> Response {
+pub(crate) async fn weigh(room: Arc<Semaphore>, response: Response) -> Response {
     let bytes = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let Some(bytes) = bytes.filter(|bytes| *bytes > ANSWER_BYTES_SMALL) else { return response };
     let Some(held) = kib(bytes).and_then(|kib| room.try_acquire_many_owned(kib).ok()) else {
@@ -195,11 +194,11 @@ mod tests {
     async fn a_large_answer_takes_room_until_it_is_taken() {
         let room = Arc::new(Semaphore::new(ANSWER_BYTES_SMALL >> 9));
         let answer = |bytes: usize| Body::from("x".repeat(bytes)).into_response();
-        let large = weigh(State(room.clone()), answer(ANSWER_BYTES_SMALL + 1024)).await;
+        let large = weigh(room.clone(), answer(ANSWER_BYTES_SMALL + 1024)).await;
         assert_eq!(large.status(), 200);
         let held = large.into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(weigh(State(room.clone()), answer(ANSWER_BYTES_SMALL + 1024)).await.status(), 429);
-        assert_eq!(weigh(State(room.clone()), answer(ANSWER_BYTES_SMALL)).await.status(), 200, "a small one");
+        assert_eq!(weigh(room.clone(), answer(ANSWER_BYTES_SMALL + 1024)).await.status(), 429);
+        assert_eq!(weigh(room.clone(), answer(ANSWER_BYTES_SMALL)).await.status(), 200, "a small one");
         drop(held);
         assert_eq!(room.available_permits(), ANSWER_BYTES_SMALL >> 9);
     }

@@ -1,6 +1,5 @@
 //! What happens to every request: a span, a token check, a bound on how many, and marks on the answer.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -8,11 +7,10 @@ use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use quorate_types::problem::Code;
-use tokio::sync::Semaphore;
 use tracing::Instrument;
 
-use super::App;
-use super::error::ApiError;
+use super::error::{ApiError, ApiResult};
+use super::{App, body};
 use crate::telemetry;
 
 /// How old a stale answer may be. Errors carry it too: a stale 404 says nothing without it.
@@ -21,13 +19,14 @@ const STALENESS: &str = "quorate-staleness-ms";
 const OPEN: [&str; 3] = ["/livez", "/readyz", "/openapi.json"];
 
 /// A request's way through: traced, counted, and its answer marked with who gave it.
-pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn around(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = method_label(request.method());
     let span = tracing::debug_span!("request", replica = %app.handle.id(), %method, path = request.uri().path());
     let stale = request.uri().query().is_some_and(|query| query.contains("consistency=stale"));
-    let mut response = next.run(request).instrument(span).await;
+    let response = admit(&app, request, next).instrument(span).await;
+    let mut response = as_problem(body::weigh(app.room.answers.clone(), response).await);
     mark(&app, &mut response);
     if stale && !response.headers().contains_key(STALENESS) {
         let age = app.handle.staleness().await.map_or(u64::MAX, |age| age.as_millis() as u64);
@@ -61,12 +60,25 @@ pub(crate) fn mark(app: &App, response: &mut Response) {
     }
 }
 
-/// Lets only so many requests work at once.
-pub(crate) async fn bound(State(room): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    match room.try_acquire() {
-        Ok(_permit) => next.run(request).await,
-        Err(_) => ApiError::new(Code::Overloaded, "too many requests are under way here").into_response(),
+/// Lets only so many requests work at once, and only those with the token.
+async fn admit(app: &App, request: Request, next: Next) -> Response {
+    let Ok(_permit) = app.room.requests.try_acquire() else {
+        return ApiError::new(Code::Overloaded, "too many requests are under way here").into_response();
+    };
+    match authenticate(app, &request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
     }
+}
+
+/// The framework's own refusals (a path that is no UTF-8, say) become problems too.
+fn as_problem(response: Response) -> Response {
+    let is_text =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
+    if response.status() == 400 && is_text {
+        return ApiError::new(Code::InvalidJson, "the path or a header can't be read").into_response();
+    }
+    response
 }
 
 /// Writes take no parameters: a misspelt one must not be passed over.
@@ -79,18 +91,18 @@ pub(crate) async fn refuse_query_of_writes(request: Request, next: Next) -> Resp
 }
 
 /// Checks the bearer token.
-pub(crate) async fn authenticate(State(app): State<App>, request: Request, next: Next) -> Response {
-    let Some(token) = &app.token else { return next.run(request).await };
+fn authenticate(app: &App, request: &Request) -> ApiResult<()> {
+    let Some(token) = &app.token else { return Ok(()) };
     if OPEN.contains(&request.uri().path()) {
-        return next.run(request).await;
+        return Ok(());
     }
     let given = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     let bearer = given.and_then(|value| value.split_at_checked(b"Bearer ".len()));
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer ")).map(|(_, token)| token);
     match bearer {
-        Some(bearer) if same(bearer, token.as_bytes()) => next.run(request).await,
-        Some(_) => ApiError::new(Code::Unauthenticated, "the token is not this cluster's").into_response(),
-        None => ApiError::new(Code::Unauthenticated, "send the header Authorization: Bearer TOKEN").into_response(),
+        Some(bearer) if same(bearer, token.as_bytes()) => Ok(()),
+        Some(_) => Err(ApiError::new(Code::Unauthenticated, "the token is not this cluster's")),
+        None => Err(ApiError::new(Code::Unauthenticated, "send the header Authorization: Bearer TOKEN")),
     }
 }
 

@@ -38,14 +38,31 @@ pub(crate) use router::router;
 pub(crate) use server::serve;
 
 use crate::events::History;
-use crate::limits::{ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX, SESSIONS_MAX};
+use crate::limits::{ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX, REQUESTS_MAX, SESSIONS_MAX};
 use crate::memory::Budget;
 use crate::sessions::{Host, Registry};
 use crate::waiters::Waiters;
 
-/// What the routes work with.
+/// What the routes work with. Clones are cheap, as each request makes several, and speak of the same.
 #[derive(Clone, Debug)]
-pub(crate) struct App {
+pub(crate) struct App(Arc<Parts>);
+
+impl App {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Parts {
     pub(crate) handle: Handle,
     pub(crate) history: Arc<History>,
     pub(crate) registry: Arc<Registry>,
@@ -66,6 +83,8 @@ pub(crate) struct Room {
     pub(crate) bodies: Arc<Semaphore>,
     /// Bytes of large answers, in KiB.
     pub(crate) answers: Arc<Semaphore>,
+    /// Requests that are worked on.
+    pub(crate) requests: Arc<Semaphore>,
     pub(crate) digests: Arc<Semaphore>,
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) sessions: Arc<Semaphore>,
@@ -87,7 +106,8 @@ impl Room {
         let answers = Arc::new(Semaphore::new(part(ANSWERS_BYTES_MAX) >> 10));
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let sessions = Arc::new(Semaphore::new(SESSIONS_MAX));
-        Self { bodies, answers, digests: Arc::new(Semaphore::new(DIGESTS_MAX)), connections, sessions }
+        let (requests, digests) = (Arc::new(Semaphore::new(REQUESTS_MAX)), Arc::new(Semaphore::new(DIGESTS_MAX)));
+        Self { bodies, answers, requests, digests, connections, sessions }
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) async fn upgrade(State(app): State<App>, mut request: Request) -> Api
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => sessions::serve(app.sessions, TokioIo::new(upgraded)).await,
+            Ok(upgraded) => sessions::serve(app.sessions.clone(), TokioIo::new(upgraded)).await,
             Err(error) => tracing::debug!(%error, "a worker's connection was not upgraded"),
         }
         drop(place);

@@ -1,10 +1,10 @@
 //! What the leader proposes next, decided from a version of the state. One batch at a time: the next
 //! decision sees what this one did.
 
-use quorate_placement::{Bounds, Memory, round};
+use quorate_placement::{Bounds, Memory, Plan, ahead, round};
 use quorate_state::State;
-use quorate_state::command::Command;
-use quorate_types::Timestamp;
+use quorate_state::command::{Command, Entry};
+use quorate_types::{LogIndex, Timestamp};
 
 use super::liveness::{Liveness, Moment};
 use crate::limits::DUTIES_PER_BATCH;
@@ -34,10 +34,18 @@ impl Duties {
         if state.next_timer().is_some_and(|due| due <= time) {
             commands.push(Command::Advance);
         }
-        let plan = round(state, &mut self.memory, self.bounds);
-        if !plan.assignments.is_empty() {
-            commands.push(Command::Assign { items: plan.assignments });
-        }
+        commands.extend(assign(round(state, &mut self.memory, self.bounds)));
         commands
     }
+
+    /// What is placed together with `entry`, the next of the log after `state`; none if nobody looked.
+    pub(crate) fn plan_ahead(&mut self, state: &State, entry: &Entry) -> Option<Vec<Command>> {
+        let next = LogIndex(state.index().0 + 1);
+        let plan = ahead(state, next, entry, &mut self.memory, self.bounds)?;
+        Some(assign(plan).into_iter().collect())
+    }
+}
+
+fn assign(plan: Plan) -> Option<Command> {
+    (!plan.assignments.is_empty()).then_some(Command::Assign { items: plan.assignments })
 }

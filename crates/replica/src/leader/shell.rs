@@ -1,11 +1,11 @@
 //! The leader's clockwork: waits for a change, a timer or an expiry, and proposes what is due.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use quorate_consensus::host::hand_off;
 use quorate_consensus::{Handle, ProposeError, Version};
-use quorate_state::command::Command;
+use quorate_state::command::{Command, Entry};
 use quorate_types::{Bug, Epoch, Name, Timestamp, is_planted};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,12 +29,41 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Leader {
     handle: Handle,
     liveness: Mutex<Liveness>,
+    rounds: Mutex<Rounds>,
     started: Instant,
+}
+
+/// Rounds of placement, one after the other.
+#[derive(Debug)]
+struct Rounds {
+    duties: Duties,
+    /// When the next may begin.
+    rested: Instant,
+}
+
+impl Rounds {
+    fn new(seed: u64) -> Self {
+        Self { duties: Duties::new(seed), rested: Instant::now() }
+    }
+
+    /// Notes a round that began at `started`.
+    fn done(&mut self, started: Instant) {
+        let took = started.elapsed();
+        telemetry::round_done(took);
+        if took >= ROUND_QUICK {
+            self.rested = started + took * 2;
+        }
+    }
 }
 
 impl Leader {
     pub(crate) fn new(handle: Handle) -> Arc<Self> {
-        Arc::new(Self { handle, liveness: Mutex::default(), started: Instant::now() })
+        Arc::new(Self {
+            handle,
+            liveness: Mutex::default(),
+            rounds: Mutex::new(Rounds::new(0)),
+            started: Instant::now(),
+        })
     }
 
     pub(crate) fn handle(&self) -> &Handle {
@@ -95,21 +124,15 @@ impl Leader {
     async fn lead(&self, term: u64) {
         info!(replica = %self.handle.id(), term, "leading");
         self.liveness().on_lead();
-        let mut duties = Duties::new(term.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        *self.rounds() = Rounds::new(term.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut versions = self.handle.watch();
-        let mut rested = Instant::now();
         loop {
+            let rested = self.rounds().rested;
             if rested > Instant::now() {
                 tokio::time::sleep_until(rested).await;
             }
             let version = versions.borrow_and_update().clone();
-            let started = Instant::now();
-            let commands = self.decide(&mut duties, &version);
-            let took = started.elapsed();
-            telemetry::round_done(took);
-            if took >= ROUND_QUICK {
-                rested = started + took * 2;
-            }
+            let commands = self.decide(&version);
             if commands.is_empty() {
                 self.rest(&mut versions, &version).await;
                 continue;
@@ -127,10 +150,37 @@ impl Leader {
         }
     }
 
-    fn decide(&self, duties: &mut Duties, version: &Version) -> Vec<Command> {
+    fn rounds(&self) -> std::sync::MutexGuard<'_, Rounds> {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is placed together with `entry`, the next of the log after `version`. Raft's threads ask: they don't
+    /// wait for a round that is under way, nor hold one while rounds take long.
+    pub(crate) fn plan_ahead(&self, version: &Version, entry: &Entry) -> Vec<Command> {
+        let mut rounds = match self.rounds.try_lock() {
+            Ok(rounds) => rounds,
+            Err(TryLockError::Poisoned(rounds)) => rounds.into_inner(),
+            Err(TryLockError::WouldBlock) => return Vec::new(),
+        };
+        let started = Instant::now();
+        if rounds.rested > started {
+            return Vec::new();
+        }
+        let planned = rounds.duties.plan_ahead(&version.state, entry);
+        if planned.is_some() {
+            rounds.done(started);
+        }
+        planned.unwrap_or_default()
+    }
+
+    fn decide(&self, version: &Version) -> Vec<Command> {
         // Heartbeats wait for the books, and with them raft's threads: a placement round must not hold them.
         let expired = duties::expired(self.now(), &version.state, &mut self.liveness());
-        duties.decide(self.handle.leader_time(), &version.state, expired)
+        let mut rounds = self.rounds();
+        let started = Instant::now();
+        let commands = rounds.duties.decide(self.handle.leader_time(), &version.state, expired);
+        rounds.done(started);
+        commands
     }
 
     /// Waits until something may be due.

@@ -51,6 +51,30 @@ fn what_left_nothing_has_no_folder_and_what_is_discarded_is_gone() {
 }
 
 #[test]
+fn a_folder_without_leftovers_serves_the_next_attempt_of_its_job() {
+    let (data, spool) = spool(|_| {});
+    let spool = spool.with_spares();
+    let first = prepared(&spool, 1);
+    for output in ["stdout", "stderr"] {
+        fs::write(first.join(output), "").unwrap();
+    }
+    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&first).unwrap());
+    assert_eq!(spool.collect(key(1)), Leftover::default());
+    let second = prepared(&spool, 2);
+    assert!(!first.exists() && spool.entry(&key(1)).unwrap().left_nothing());
+    assert_eq!(std::os::unix::fs::MetadataExt::ino(&fs::metadata(&second).unwrap()), inode);
+    fs::write(second.join("stdout"), "mine").unwrap();
+    assert_eq!(spool.collect(key(2)).stdout_tail, b"mine");
+    // What holds an output is nobody else's; one that somebody has removed is made anew.
+    let third = prepared(&spool, 3);
+    assert!(second.join("stdout").exists());
+    spool.collect(key(3));
+    fs::remove_dir_all(&third).unwrap();
+    assert!(prepared(&spool, 4).join("work").is_dir());
+    assert_eq!(fs::read_dir(data.path().join(ATTEMPTS)).unwrap().count(), 2);
+}
+
+#[test]
 fn files_in_the_working_folder_are_kept_and_count() {
     let (_data, spool) = spool(|limits| limits.spool_bytes = 1_500);
     for n in [1, 2] {
