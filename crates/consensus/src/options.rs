@@ -98,8 +98,8 @@ pub struct Limits {
     pub entry_bytes_soft: usize,
     /// The largest single command; with `entry_bytes_soft` it must stay below `peer_frame_bytes_max`.
     pub command_bytes_max: usize,
-    /// Entries between proposal and apply. More would only make smaller entries: while these few are on
-    /// their way to the disks, the next one fills.
+    /// Entries between proposal and apply. More would only make smaller entries, while these few are on their way
+    /// to the disks, the next one fills; and the leader plans ahead only for an entry that is under way alone.
     pub entries_in_flight: usize,
     /// Proposals that wait for an entry, here and to be forwarded: about a second of a busy leader's work.
     pub queued_proposals: usize,

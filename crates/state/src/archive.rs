@@ -78,16 +78,16 @@ pub(crate) fn put_job(job: &Job, cluster: &mut Cluster, out: &mut Applied) {
     let tasks = job.tasks.values().map(|task| task.head).collect();
     let record = JobRecord { header: job.header.clone(), spec: job.spec.clone(), tasks };
     put(ArchiveKey::Job(id), encode(&record), cluster, out);
-    for (at, task) in &job.tasks {
+    for (at, task) in job.tasks.iter() {
         let mut block: Vec<(u32, &Element)> = Vec::new();
         for (index, element) in &task.elements {
             if block.first().is_some_and(|(first, _)| block_of(*first) != block_of(*index)) {
-                put_block(id, *at, &block, cluster, out);
+                put_block(id, at, &block, cluster, out);
                 block.clear();
             }
             block.push((*index, element));
         }
-        put_block(id, *at, &block, cluster, out);
+        put_block(id, at, &block, cluster, out);
     }
 }
 

@@ -3,7 +3,7 @@
 //! An array of a million elements must not cost a million records while they wait. Elements from
 //! [`Task::fresh`] on have never been touched, and nothing distinguishes them: one number stands for all.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use imbl::{OrdMap, OrdSet};
 use quorate_types::api::TaskCounts;
@@ -15,6 +15,8 @@ use quorate_types::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::tasks::Tasks;
+
 #[derive(Clone, Debug)]
 pub struct Job {
     pub header: Header,
@@ -22,7 +24,7 @@ pub struct Job {
     /// Derived from the specification.
     pub(crate) plan: Arc<Plan>,
     /// By position in the specification.
-    pub(crate) tasks: OrdMap<u32, Arc<Task>>,
+    pub(crate) tasks: Tasks,
 }
 
 /// What a job is besides its specification and tasks.
@@ -49,15 +51,35 @@ pub struct Header {
     pub result_bytes: u64,
 }
 
-/// The dependencies by position. Derived, and shared by all versions of a job.
+/// The dependencies by position. Derived, and shared by all versions of a job; by all jobs without any.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    pub(crate) needs: Vec<u32>,
-    pub(crate) dependents: Vec<Vec<u32>>,
+    /// Empty if no task needs another.
+    needs: Vec<u32>,
+    dependents: Vec<Vec<u32>>,
 }
 
+static INDEPENDENT: LazyLock<Arc<Plan>> = LazyLock::new(Arc::default);
+
 impl Plan {
-    pub(crate) fn new(spec: &JobSpec) -> Self {
+    pub(crate) fn of(spec: &JobSpec) -> Arc<Self> {
+        match spec.tasks.iter().all(|task| task.needs.is_empty()) {
+            true => INDEPENDENT.clone(),
+            false => Arc::new(Self::new(spec)),
+        }
+    }
+
+    /// How many tasks it needs.
+    pub(crate) fn needs(&self, task: u32) -> u32 {
+        self.needs.get(task as usize).copied().unwrap_or(0)
+    }
+
+    /// The tasks that need it.
+    pub(crate) fn dependents(&self, task: u32) -> &[u32] {
+        self.dependents.get(task as usize).map_or(&[], Vec::as_slice)
+    }
+
+    fn new(spec: &JobSpec) -> Self {
         let positions: std::collections::BTreeMap<&str, usize> =
             spec.tasks.iter().enumerate().map(|(at, task)| (task.name.as_str(), at)).collect();
         let mut plan = Self { needs: vec![0; spec.tasks.len()], dependents: vec![Vec::new(); spec.tasks.len()] };
@@ -153,15 +175,15 @@ impl From<&AttemptKey> for ElementKey {
 
 impl Job {
     pub(crate) fn new(id: JobId, spec: Arc<JobSpec>, spec_bytes: u64, at: LogIndex, now: Timestamp) -> Self {
-        let plan = Arc::new(Plan::new(&spec));
+        let plan = Plan::of(&spec);
         let mut counts = TaskCounts::default();
-        let mut tasks = OrdMap::new();
-        for ((at, task), needs) in (0u32..).zip(&spec.tasks).zip(&plan.needs) {
-            let head = TaskHead { open_needs: *needs, count: task.count, ..TaskHead::default() };
+        let fresh = (0..).zip(&spec.tasks).map(|(at, task)| {
+            let head = TaskHead { open_needs: plan.needs(at), count: task.count, ..TaskHead::default() };
             counts.total += u64::from(task.count);
             *counts.of(head.fresh_state()) += u64::from(task.count);
-            tasks.insert(at, Arc::new(Task { head, ..Task::default() }));
-        }
+            Task { head, ..Task::default() }
+        });
+        let tasks = fresh.collect();
         let header = Header {
             id,
             state: JobState::Pending,
@@ -185,7 +207,7 @@ impl Job {
     }
 
     pub fn task(&self, at: u32) -> Option<&Task> {
-        self.tasks.get(&at).map(Arc::as_ref)
+        self.tasks.get(at).map(Arc::as_ref)
     }
 
     pub fn task_spec(&self, at: u32) -> Option<&TaskSpec> {
@@ -194,7 +216,7 @@ impl Job {
 
     /// The tasks with their specifications, by position.
     pub fn tasks(&self) -> impl Iterator<Item = (u32, &Task, &TaskSpec)> {
-        self.tasks.iter().zip(&self.spec.tasks).map(|((at, task), spec)| (*at, task.as_ref(), spec))
+        self.tasks.iter().zip(&self.spec.tasks).map(|((at, task), spec)| (at, task.as_ref(), spec))
     }
 
     /// Whether tasks of this job may be placed.
@@ -203,7 +225,7 @@ impl Job {
     }
 
     pub(crate) fn task_mut(&mut self, at: u32) -> Option<&mut Task> {
-        self.tasks.get_mut(&at).map(Arc::make_mut)
+        self.tasks.get_mut(at)
     }
 }
 

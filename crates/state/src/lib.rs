@@ -23,6 +23,7 @@ pub mod outcome;
 pub mod queue;
 pub mod snapshot;
 mod state;
+mod tasks;
 mod timers;
 pub mod view;
 pub mod worker;

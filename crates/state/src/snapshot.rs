@@ -192,8 +192,8 @@ fn job_records(job: &Job) -> impl Iterator<Item = Inner> + '_ {
     let id = job.id();
     let plan: Arc<Plan> = job.plan.clone();
     let tasks = job.tasks.iter().flat_map(move |(at, task)| {
-        let initial = TaskHead { open_needs: plan.needs[*at as usize], count: task.head.count, ..TaskHead::default() };
-        let head = (task.head != initial).then(|| Inner::Task(id, *at, task.head));
+        let initial = TaskHead { open_needs: plan.needs(at), count: task.head.count, ..TaskHead::default() };
+        let head = (task.head != initial).then(|| Inner::Task(id, at, task.head));
         let mut elements = task.elements.iter();
         let blocks = std::iter::from_fn(move || {
             let (mut block, mut bytes) = (Vec::new(), 0);
@@ -202,7 +202,7 @@ fn job_records(job: &Job) -> impl Iterator<Item = Inner> + '_ {
                 bytes += element.weight();
                 block.push((*index, element.clone()));
             }
-            (!block.is_empty()).then(|| Inner::Elements(id, *at, block))
+            (!block.is_empty()).then(|| Inner::Elements(id, at, block))
         });
         head.into_iter().chain(blocks)
     });

@@ -3,7 +3,8 @@
 //! Layout: `session` (the connection), `lease` and `table` with `outbox` (the deciders: no clock, no IO),
 //! `agent` (the shell around them), `keeper` (the agent's side of the watchdog), `watchdog` (the process),
 //! `spool`, `disk`, `output` and `progress` (folders of attempts), `leftovers` (what an earlier worker on the
-//! same folder left), `sys` (the only unsafe code), `host` (what a simulation replaces).
+//! same folder left), `sys` (the only unsafe code), `host` (what a simulation replaces), `stand_in` (a worker that
+//! runs nothing, for measurements).
 //!
 //! Invariants:
 //! - Nothing runs past the lease. The agent ends it, and the watchdog does so by itself should the agent be
@@ -39,6 +40,7 @@ mod output;
 mod progress;
 mod session;
 mod spool;
+mod stand_in;
 mod sys;
 mod table;
 pub mod watchdog;
@@ -47,3 +49,4 @@ pub use agent::run;
 pub use capacity::detect_capacity;
 pub use error::WorkerError;
 pub use options::{Limits, Options};
+pub use stand_in::stand_in;

@@ -13,17 +13,19 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) runs: u32,
     /// submit, reads, memory, soak: connections, spread over the replicas (default 64). bulk: streams (default 6).
-    /// failover: writers (default 8).
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    /// failover: writers (default 8). events: subscribers (default 1,000). idle, workers: workers (default 1,000 and
+    /// 10,000).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub(crate) connections: Option<u32>,
-    /// submit, reads, soak: how long one run takes.
+    /// submit, reads, soak, idle, workers: how long one run takes.
     #[arg(long, default_value = "5s")]
     pub(crate) duration: Span,
     /// noop, process: tasks of one run (default 100,000 and 5,000). array, restart: tasks of the job (default a million).
-    /// latency, bulk: jobs of one run (default 1,000 and 200,000).
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// latency, bulk, catchup: jobs of one run (default 1,000 and 200,000). events: tasks for one subscriber (default
+    /// 100,000).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) tasks: Option<u32>,
-    /// noop, process, dag, soak: tasks that the worker runs at once (default 512, process 64).
+    /// noop, process, dag, events, soak: tasks that the worker runs at once (default 512, process 64).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) slots: Option<u32>,
     /// failover: how often each death is died; a host is cut off five times at most.
@@ -55,10 +57,18 @@ pub(crate) enum Scenario {
     Dag,
     /// Reads of jobs a second, linearizable and stale.
     Reads,
+    /// Events delivered a second, to one subscriber and to a thousand.
+    Events,
     /// The longest gap in writes when the leader dies, and how long a task is not running when its worker does.
     Failover,
     /// How long a killed replica takes until it is ready again, with a million tasks that wait.
     Restart,
+    /// How long a follower takes to apply what was submitted while it was away.
+    Catchup,
+    /// Processor time and writes of a cluster that does nothing, with 1,000 workers connected.
+    Idle,
+    /// The same with 10,000 workers.
+    Workers,
     /// A replica's memory with a million waiting tasks and with 100,000 jobs.
     Memory,
     /// Jobs that are submitted, placed and finished, for as long as wanted: elections and memory meanwhile.
@@ -77,7 +87,11 @@ impl Scenario {
             Self::Dag => "dag",
             Self::Reads => "reads",
             Self::Failover => "failover",
+            Self::Events => "events",
             Self::Restart => "restart",
+            Self::Catchup => "catchup",
+            Self::Idle => "idle",
+            Self::Workers => "workers",
             Self::Memory => "memory",
             Self::Soak => "soak",
         }

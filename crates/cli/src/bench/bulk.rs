@@ -40,17 +40,23 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
 
 /// Jobs a second, from the first byte sent to the last line of the last answer.
 async fn measure(cluster: &ProcessCluster, connections: u32, jobs: u32) -> anyhow::Result<f64> {
-    let mut writers = JoinSet::new();
     let started = Instant::now();
-    for nth in 0..connections {
-        let address = cluster.replicas[nth as usize % cluster.replicas.len()].http;
+    let replicas: Vec<usize> = (0..connections as usize).map(|nth| nth % cluster.replicas.len()).collect();
+    submit_through(cluster, &replicas, jobs).await?;
+    Ok(f64::from(jobs) / started.elapsed().as_secs_f64())
+}
+
+/// Submits so many jobs over one connection to each of these replicas.
+pub(super) async fn submit_through(cluster: &ProcessCluster, replicas: &[usize], jobs: u32) -> anyhow::Result<()> {
+    let (mut writers, connections) = (JoinSet::new(), replicas.len() as u32);
+    for (nth, replica) in (0..).zip(replicas) {
         let share = jobs / connections + u32::from(nth < jobs % connections);
-        writers.spawn(write(address, nth, share));
+        writers.spawn(write(cluster.replicas[*replica].http, nth, share));
     }
     while let Some(written) = writers.join_next().await {
         written??;
     }
-    Ok(f64::from(jobs) / started.elapsed().as_secs_f64())
+    Ok(())
 }
 
 async fn write(address: SocketAddr, nth: u32, jobs: u32) -> anyhow::Result<()> {

@@ -48,6 +48,10 @@ fn post_as(kind: &str, address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
+pub(super) fn get_lines(address: SocketAddr, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: application/x-ndjson\r\n\r\n").into_bytes()
+}
+
 pub(super) fn get(address: SocketAddr, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").into_bytes()
 }
@@ -77,30 +81,57 @@ impl Connection {
 
     /// Sends a request while it reads the answer, which comes in chunks; counts its lines and those that begin so.
     pub(super) async fn stream(&mut self, request: &[u8], good: &[u8]) -> anyhow::Result<Lines> {
+        let mut lines = Lines::default();
+        self.follow(request, |line| {
+            lines.all += 1;
+            lines.good += u64::from(line.starts_with(good));
+            Next::Line
+        })
+        .await?;
+        Ok(lines)
+    }
+
+    /// Sends a request while it reads the answer, which comes in chunks, line by line until its end or until told to
+    /// stop; then the connection is of no more use.
+    pub(super) async fn follow(
+        &mut self,
+        request: &[u8],
+        mut on_line: impl FnMut(&[u8]) -> Next,
+    ) -> anyhow::Result<()> {
         let (mut from, mut to) = self.socket.split();
         let mut answer = Chunks::default();
         let send = async { to.write_all(request).await.context("send a request") };
         let receive = async {
-            let mut lines = Lines::default();
             let mut text = Vec::new();
             loop {
                 let ended = answer.take(&mut self.buffer, &mut text)?;
-                while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
-                    lines.all += 1;
-                    lines.good += u64::from(text.starts_with(good));
-                    text.drain(..=end);
+                let mut used = 0;
+                while let Some(length) = text[used..].iter().position(|byte| *byte == b'\n') {
+                    let line = &text[used..used + length];
+                    used += length + 1;
+                    if on_line(line) == Next::Stop {
+                        return Ok(());
+                    }
                 }
+                text.drain(..used);
                 if ended {
-                    return Ok(lines);
+                    return Ok(());
                 }
                 if from.read_buf(&mut self.buffer).await.context("read an answer")? == 0 {
                     bail!("the replica closed the connection");
                 }
             }
         };
-        let ((), lines) = tokio::try_join!(send, receive)?;
-        Ok(lines)
+        tokio::try_join!(send, receive)?;
+        Ok(())
     }
+}
+
+/// What a reader of lines wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Line,
+    Stop,
 }
 
 /// How far a chunked answer has come (RFC 9112, section 7.1).

@@ -5,7 +5,9 @@
 
 mod array;
 mod bulk;
+mod catchup;
 mod dag;
+mod events;
 mod failover;
 mod latency;
 mod load;
@@ -18,6 +20,7 @@ mod restart;
 mod soak;
 mod spawn;
 mod submit;
+mod workers;
 
 use std::path::PathBuf;
 
@@ -43,8 +46,12 @@ pub(crate) async fn run(args: &BenchArgs, say: &impl Fn(&str)) -> anyhow::Result
         Scenario::Latency => latency::run(&bench, say).await,
         Scenario::Dag => dag::run(&bench, say).await,
         Scenario::Reads => reads::run(&bench, say).await,
+        Scenario::Events => events::run(&bench, say).await,
         Scenario::Failover => failover::run(&bench, say).await,
         Scenario::Restart => restart::run(&bench, say).await,
+        Scenario::Catchup => catchup::run(&bench, say).await,
+        Scenario::Idle => workers::idle(&bench, say).await,
+        Scenario::Workers => workers::many(&bench, say).await,
         Scenario::Memory => memory::run(&bench, say).await,
         Scenario::Soak => soak::run(&bench, say).await,
     }

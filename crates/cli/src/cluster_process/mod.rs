@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use quorate_client::{Client, Options};
 use quorate_types::api::ClusterView;
 use quorate_types::status::WorkerState;
@@ -266,6 +267,14 @@ fn peers(layout: &Layout) -> anyhow::Result<BTreeMap<u64, SocketAddr>> {
     let peers = ids.zip(ports).map(|(id, port)| (id, SocketAddr::from(([127, 0, 0, 1], port)))).collect();
     std::fs::write(&path, serde_json::to_string(&peers)?).with_context(|| format!("write {}", path.display()))?;
     Ok(peers)
+}
+
+/// For thousands of connections of this process and of those that it starts from now on: as many open files as the
+/// system allows. Fewer show when they run out.
+pub(crate) fn raise_open_files() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
 }
 
 /// An address to connect to for one that is listened on.

@@ -47,22 +47,21 @@ fn reopen(job: &mut Job, scope: RetryScope) {
     let header = &mut job.header;
     (header.state, header.paused, header.cancelling) = (JobState::Pending, false, false);
     (header.started_at, header.finished_at, header.result_bytes) = (None, None, 0);
-    let positions: Vec<u32> = job.tasks.keys().copied().collect();
-    for at in &positions {
-        if let Some(task) = job.task_mut(*at) {
+    for at in 0..job.tasks.len() {
+        if let Some(task) = job.task_mut(at) {
             task.head.fresh_cancelled = false;
             let keep = |e: &Element| scope == RetryScope::NotSucceeded && e.state == TaskState::Succeeded;
             task.head.succeeded = task.elements.values().filter(|e| keep(e)).count() as u32;
         }
     }
     let done: Vec<bool> = job.tasks.values().map(|task| task.head.succeeded == task.head.count).collect();
-    let mut open_needs = job.plan.needs.clone();
-    for (dependents, _) in job.plan.dependents.iter().zip(&done).filter(|(_, done)| **done) {
-        dependents.iter().for_each(|dependent| open_needs[*dependent as usize] -= 1);
+    let mut open_needs: Vec<u32> = (0..job.tasks.len()).map(|at| job.plan.needs(at)).collect();
+    for (at, _) in (0..).zip(&done).filter(|(_, done)| **done) {
+        job.plan.dependents(at).iter().for_each(|dependent| open_needs[*dependent as usize] -= 1);
     }
     let mut counts = TaskCounts { total: job.header.counts.total, ..TaskCounts::default() };
-    for (at, open) in positions.iter().zip(open_needs) {
-        if let Some(task) = job.task_mut(*at) {
+    for (at, open) in (0..).zip(open_needs) {
+        if let Some(task) = job.task_mut(at) {
             task.head.open_needs = open;
             reopen_elements(task, scope, &mut counts);
         }

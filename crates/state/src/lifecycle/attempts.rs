@@ -137,7 +137,7 @@ impl Change<'_> {
 
     pub(crate) fn release_dependents(&mut self, task: u32) {
         let plan = self.job.plan.clone();
-        for dependent in &plan.dependents[task as usize] {
+        for dependent in plan.dependents(task) {
             let Some(found) = self.job.task_mut(*dependent) else { continue };
             if is_planted(Bug::NeedsOnlyStarted) && found.head.open_needs == 0 {
                 continue;

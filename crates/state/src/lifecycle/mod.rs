@@ -51,7 +51,7 @@ impl Change<'_> {
 
     /// Moves an element that has a record to another state; all sums and the queue follow.
     pub(crate) fn move_element(&mut self, task: u32, index: TaskIndex, to: TaskState) {
-        let Some(found) = self.job.tasks.get_mut(&task).map(Arc::make_mut) else { return };
+        let Some(found) = self.job.task_mut(task) else { return };
         let Some(element) = found.element_mut(index) else { return };
         let from = std::mem::replace(&mut element.state, to);
         match (from == TaskState::Pending, to == TaskState::Pending) {

@@ -54,11 +54,11 @@ impl Change<'_> {
     /// Cancels what can't run any more because `task` failed, directly or through others.
     pub(super) fn cancel_dependents(&mut self, task: u32) {
         let plan = self.job.plan.clone();
-        let mut open: Vec<u32> = plan.dependents[task as usize].clone();
+        let mut open: Vec<u32> = plan.dependents(task).to_vec();
         let mut seen: BTreeSet<u32> = open.iter().copied().collect();
         while let Some(dependent) = open.pop() {
             self.cancel_unstarted_of(dependent);
-            let next = plan.dependents[dependent as usize].iter().copied();
+            let next = plan.dependents(dependent).iter().copied();
             open.extend(next.filter(|task| seen.insert(*task)));
         }
     }

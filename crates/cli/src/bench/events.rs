@@ -1,0 +1,87 @@
+//! Events delivered a second, to one subscriber and to a thousand: each reads every event of an array that a worker
+//! without processes runs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use quorate_types::{JobId, LogIndex};
+use serde_json::json;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use super::load::{Connection, Next, get_lines};
+use super::report::{Report, median, rounded};
+use super::{Bench, noop};
+use crate::cluster_process::{ProcessCluster, raise_open_files};
+
+const SLOTS_DEFAULT: u32 = 512;
+/// Tasks of the array for one subscriber; each makes two events.
+const TASKS_ONE: u32 = 100_000;
+const SUBSCRIBERS: u32 = 1_000;
+const TASKS_MANY: u32 = 1_000;
+
+pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
+    raise_open_files();
+    let subscribers = bench.args.connections.unwrap_or(SUBSCRIBERS);
+    let mut cluster = bench.cluster_with_worker("events", bench.args.slots.unwrap_or(SLOTS_DEFAULT)).await?;
+    let (mut one, mut many) = (Vec::new(), Vec::new());
+    for run in 0..=bench.args.runs {
+        let alone = rate(&cluster, 1, bench.args.tasks.unwrap_or(TASKS_ONE)).await?;
+        let crowd = rate(&cluster, subscribers, TASKS_MANY).await?;
+        // The first warms up.
+        if run > 0 {
+            say(&format!("run {run}: {alone:.0} events/s to one, {crowd:.0} to {subscribers}"));
+            one.push(rounded(alone));
+            many.push(rounded(crowd));
+        }
+    }
+    cluster.stop().await;
+    Ok(Report::new("events", "events/s", &many)
+        .detail("subscribers", subscribers)
+        .detail("to_one_runs", one.clone())
+        .detail("to_one", median(&one)))
+}
+
+/// Events a second that reach somebody, from the submission until the last subscriber has read the last of them.
+async fn rate(cluster: &ProcessCluster, subscribers: u32, tasks: u32) -> anyhow::Result<f64> {
+    let client = cluster.client()?;
+    let from = LogIndex(client.cluster().await?.index.0 + 1);
+    let ready = Arc::new(Barrier::new(subscribers as usize + 1));
+    let (job, told) = tokio::sync::watch::channel(None::<JobId>);
+    let mut reading = JoinSet::new();
+    for nth in 0..subscribers as usize {
+        let address = cluster.replicas[nth % cluster.replicas.len()].http;
+        reading.spawn(read(address, from, ready.clone(), told.clone()));
+    }
+    ready.wait().await;
+    let started = Instant::now();
+    let submitted = client.submit(&noop::array("events", &json!({"driver": "noop"}), tasks), None).await?;
+    job.send_replace(Some(submitted.id));
+    let mut events = 0;
+    while let Some(read) = reading.join_next().await {
+        events += read??;
+    }
+    Ok(events as f64 / started.elapsed().as_secs_f64())
+}
+
+/// Reads until the job has succeeded; how many events that were.
+async fn read(
+    address: SocketAddr,
+    from: LogIndex,
+    ready: Arc<Barrier>,
+    mut job: tokio::sync::watch::Receiver<Option<JobId>>,
+) -> anyhow::Result<u64> {
+    let mut connection = Connection::open(address).await?;
+    ready.wait().await;
+    let submitted = job.wait_for(Option::is_some).await?.unwrap_or_default();
+    let last = format!(r#""type":"job.succeeded","job":{submitted}"#);
+    let (mut events, path) = (0, format!("/v1/events?from={from}"));
+    let on_line = |line: &[u8]| {
+        events += 1;
+        let ended = line.windows(last.len()).any(|window| window == last.as_bytes());
+        if ended { Next::Stop } else { Next::Line }
+    };
+    connection.follow(&get_lines(address, &path), on_line).await?;
+    Ok(events)
+}

@@ -1,0 +1,60 @@
+//! The tasks of a job by position. Most jobs have one: a map for it would be the largest part of the job.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::job::Task;
+
+#[derive(Clone, Debug)]
+pub(crate) enum Tasks {
+    One(Arc<Task>),
+    Many(OrdMap<u32, Arc<Task>>),
+}
+
+impl FromIterator<Task> for Tasks {
+    fn from_iter<I: IntoIterator<Item = Task>>(tasks: I) -> Self {
+        let mut tasks = tasks.into_iter().map(Arc::new).peekable();
+        match tasks.next() {
+            Some(first) if tasks.peek().is_none() => Self::One(first),
+            first => Self::Many((0_u32..).zip(first.into_iter().chain(tasks)).collect()),
+        }
+    }
+}
+
+impl Tasks {
+    pub(crate) fn get(&self, at: u32) -> Option<&Arc<Task>> {
+        match self {
+            Self::One(task) => (at == 0).then_some(task),
+            Self::Many(tasks) => tasks.get(&at),
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, at: u32) -> Option<&mut Task> {
+        let task = match self {
+            Self::One(task) => (at == 0).then_some(task),
+            Self::Many(tasks) => tasks.get_mut(&at),
+        };
+        task.map(Arc::make_mut)
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(tasks) => tasks.len() as u32,
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Arc<Task>)> {
+        let (one, many) = match self {
+            Self::One(task) => (Some(task), None),
+            Self::Many(tasks) => (None, Some(tasks)),
+        };
+        let many = many.into_iter().flatten().map(|(at, task)| (*at, task));
+        one.into_iter().map(|task| (0, task)).chain(many)
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.iter().map(|(_, task)| task)
+    }
+}
