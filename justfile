@@ -46,6 +46,11 @@ dev *ARGS:
 bench SCENARIO *ARGS:
     cargo run --release -- bench {{SCENARIO}} {{ARGS}}
 
+# This build and its peers in turn on this machine, with the ratios (see .ci/bench-peers for what it needs).
+bench-peers *ARGS:
+    cargo build --release
+    .ci/bench-peers {{ARGS}}
+
 # Every fault on real processes (as root), in random order for so many minutes; target/chaos-report.md tells.
 chaos MINUTES="30":
     QUORATE_CHAOS_MINUTES={{MINUTES}} cargo test --test chaos -- --nocapture

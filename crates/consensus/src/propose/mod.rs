@@ -1,10 +1,11 @@
 //! Proposals: from any replica into the leader's log, and the outcome back.
 //!
-//! `batcher` makes entries of many commands on the leader; `forward` carries commands there from other
-//! replicas; `origin` numbers them, so that one that is sent again is applied once.
+//! `batcher` makes entries of many commands on the leader, `fenced` writes those that are the leader's own; `forward`
+//! carries commands there from other replicas; `origin` numbers them, so that one that is sent again is applied once.
 
 mod backlog;
 mod batcher;
+mod fenced;
 mod forward;
 mod origin;
 
@@ -18,8 +19,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::batcher::Batcher;
 pub use self::batcher::Planner;
-pub(crate) use self::batcher::{Batcher, FencedWriter};
+pub(crate) use self::fenced::FencedWriter;
 pub(crate) use self::forward::Forwarder;
 pub(crate) use self::origin::Origins;
 use crate::codec;
