@@ -26,7 +26,7 @@ use crate::log::Writer;
 use crate::machine::Published;
 use crate::membership::{Membership, is_heard};
 use crate::options::{Addresses, Timing, Version};
-use crate::propose::{Committed, FencedWriter, Planner, Proposer};
+use crate::propose::{Committed, EntryWriter, Planner, Proposer};
 use crate::read::Reads;
 use crate::transport::dial::Destination;
 use crate::transport::handshake::Purpose;
@@ -52,7 +52,7 @@ pub(crate) struct Running {
     pub(crate) frame_bytes_max: usize,
     pub(crate) published: Published,
     pub(crate) proposer: Arc<Proposer>,
-    pub(crate) fenced: Arc<FencedWriter>,
+    pub(crate) fenced: Arc<EntryWriter>,
     pub(crate) reads: Reads,
     pub(crate) membership: Membership,
     pub(crate) links: Links,

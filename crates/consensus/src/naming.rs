@@ -14,7 +14,7 @@ use crate::identity::Identity;
 use crate::leadership::Leadership;
 use crate::log::Writer;
 use crate::options::Version;
-use crate::propose::{FencedWriter, Proposer};
+use crate::propose::{EntryWriter, Proposer};
 use crate::transport::Local;
 
 /// After a proposal that came to nothing.
@@ -25,7 +25,7 @@ pub(crate) struct Naming {
     pub(crate) identity: Identity,
     pub(crate) writer: Writer,
     pub(crate) proposer: Arc<Proposer>,
-    pub(crate) fenced: Arc<FencedWriter>,
+    pub(crate) fenced: Arc<EntryWriter>,
     pub(crate) leadership: tokio::sync::watch::Receiver<Leadership>,
 }
 

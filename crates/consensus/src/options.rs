@@ -101,6 +101,8 @@ pub struct Limits {
     /// Entries between proposal and apply. More would only make smaller entries, while these few are on their way
     /// to the disks, the next one fills; and the leader plans ahead only for an entry that is under way alone.
     pub entries_in_flight: usize,
+    /// Frames of proposals on their way from here to the leader.
+    pub forwards_in_flight: usize,
     /// Proposals that wait for an entry, here and to be forwarded: about a second of a busy leader's work.
     pub queued_proposals: usize,
     /// The same, in encoded bytes.
@@ -151,6 +153,7 @@ impl Default for Limits {
             entry_bytes_soft: 1 << 20,
             command_bytes_max: 8 << 20,
             entries_in_flight: 2,
+            forwards_in_flight: 4,
             queued_proposals: 16_384,
             queued_proposal_bytes: 64 << 20,
             peer_frame_bytes_max: 32 << 20,

@@ -27,7 +27,7 @@ use crate::machine::{Machine, MachineParts, Published};
 use crate::membership::Membership;
 use crate::naming::Naming;
 use crate::options::{Limits, Options, Start, Timing};
-use crate::propose::{Batcher, FencedWriter, Forwarder, Origins, Planner, Proposer};
+use crate::propose::{Batcher, EntryWriter, Forwarder, Origins, Planner, Proposer};
 use crate::read::{Reads, ReadsTask};
 use crate::snapshot::Snapshots;
 use crate::storage::{Folder, Storage};
@@ -233,7 +233,7 @@ struct Services {
     freshness: Freshness,
     batcher: Batcher,
     proposer: Arc<Proposer>,
-    fenced: Arc<FencedWriter>,
+    fenced: Arc<EntryWriter>,
     reads: Reads,
     membership: Membership,
     calls: Arc<OnceLock<CallHandler>>,
@@ -259,7 +259,7 @@ impl Services {
         tasks.spawn(freshness.clone().follow(timing.heartbeat));
 
         let clock = Arc::<LeaderClock>::default();
-        let fenced = FencedWriter {
+        let fenced = EntryWriter {
             raft: raft.clone(),
             clock: clock.clone(),
             published: published.clone(),

@@ -4,12 +4,16 @@
 mod harness;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use harness::{Cluster, eventually, job_of, small_limits, submit};
-use quorate_consensus::{FatalError, MembershipError, ProposeError, Role, StartError, Status};
-use quorate_state::command::Command;
+use quorate_consensus::{
+    FatalError, Limits, MembershipError, Planner, ProposeError, Role, StartError, Status, Version,
+};
+use quorate_state::command::{Command, Entry};
+use quorate_state::outcome::Outcome;
 use quorate_types::ReplicaId;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,14 +61,22 @@ async fn concurrent_proposals_share_entries() {
 /// nobody's outcome.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_leader_plans_shares_the_entry() {
-    let cluster = Cluster::start(3).await;
+    // With one place each entry is alone.
+    let cluster = Cluster::start_with(3, Limits { entries_in_flight: 1, ..Limits::default() }).await;
+    let heard = Arc::new(AtomicU64::new(0));
     for handle in cluster.running() {
-        handle.plan_with(Arc::new(|version, entry| {
+        let plan = Arc::new(|version: &Version, entry: &Entry| {
             let jobs = entry.proposals.iter().filter(|one| matches!(one.command, Command::Submit(_))).count() as u64;
             let known = version.state.http_of(ReplicaId(99)).map_or(0, |text| text.parse().unwrap());
             let http = (known + jobs).to_string();
             if jobs == 0 { Vec::new() } else { vec![Command::AnnounceReplica { replica: ReplicaId(99), http }] }
-        }));
+        });
+        let heard = heard.clone();
+        let done = Arc::new(move |outcomes: &[Outcome]| {
+            assert_eq!(outcomes, [Outcome::Done]);
+            heard.fetch_add(1, Ordering::SeqCst);
+        });
+        handle.plan_with(Planner { plan, done });
     }
     let mut tasks = tokio::task::JoinSet::new();
     for at in 0..300 {
@@ -88,6 +100,7 @@ async fn what_the_leader_plans_shares_the_entry() {
         Some("300"),
         "an entry was planned on an old state, or not at all"
     );
+    assert!((1..=300).contains(&heard.load(Ordering::SeqCst)), "nobody heard what came of it");
     cluster.shutdown().await;
 }
 

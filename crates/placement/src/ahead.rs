@@ -9,15 +9,22 @@ use quorate_types::session::{Happening, Report};
 
 use crate::round::{Bounds, Memory, Plan, round};
 
+/// Everything that is written waits meanwhile, so a plan ahead is small; what is left over is for the next round.
+const ASSIGNMENTS_MAX: usize = 256;
+const MISSES_MAX: usize = 8;
+/// Workers times assignments, each of which costs some ten nanoseconds: about a millisecond.
+const LOOKS_MAX: usize = 100_000;
+
 /// Decides what to start once `entry`, the next of the log, has been applied to `state`. None if the entry gives
-/// no reason to look.
-pub fn ahead(state: &State, index: LogIndex, entry: &Entry, memory: &mut Memory, bounds: Bounds) -> Option<Plan> {
-    if !is_promising(state, entry) {
+/// no reason to look, or if looking would take long.
+pub fn ahead(state: &State, index: LogIndex, entry: &Entry, memory: &mut Memory) -> Option<Plan> {
+    let assignments_max = ASSIGNMENTS_MAX.min(LOOKS_MAX / state.registrations().len().max(1));
+    if assignments_max == 0 || !is_promising(state, entry) {
         return None;
     }
     let mut then = state.clone();
     then.apply(index, entry);
-    Some(round(&then, memory, bounds))
+    Some(round(&then, memory, Bounds { assignments_max, misses_max: MISSES_MAX }))
 }
 
 /// Whether the entry may bring a task and a worker together.
@@ -27,7 +34,9 @@ fn is_promising(state: &State, entry: &Entry) -> bool {
         && entry.proposals.iter().any(|proposal| match &proposal.command {
             // Behind what waits already a new job has nothing to gain by haste.
             Command::Submit(_) | Command::Resume { .. } | Command::Retry { .. } => idle_queue,
-            Command::Report { reports, .. } => reports.iter().any(ends),
+            Command::Report { reports, .. } => {
+                reports.iter().any(|report| ends(report) && (!idle_queue || has_other_tasks(state, report)))
+            }
             Command::Cancel { .. }
             | Command::Pause { .. }
             | Command::Forget { .. }
@@ -46,6 +55,11 @@ fn is_promising(state: &State, entry: &Entry) -> bool {
             | Command::IdentifyReplica { .. }
             | Command::AnnounceReplica { .. } => false,
         })
+}
+
+/// Its end may set others of its job free.
+fn has_other_tasks(state: &State, report: &Report) -> bool {
+    state.job(report.key.job).is_some_and(|job| job.spec.tasks.len() > 1)
 }
 
 fn ends(report: &Report) -> bool {

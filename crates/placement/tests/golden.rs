@@ -185,7 +185,7 @@ fn a_plan_ahead_is_the_plan_of_a_round_later() {
     let entry = |command| Entry { time: Timestamp(0), proposals: vec![Proposal { origin: None, command }] };
     let plan_ahead = |view: &View, entry: &Entry| {
         let next = LogIndex(view.0.index().0 + 1);
-        ahead(&view.0, next, entry, &mut Memory::new(7), Bounds::default()).map(|plan| plan.assignments)
+        ahead(&view.0, next, entry, &mut Memory::new(7)).map(|plan| plan.assignments)
     };
     let mut view = three(PlacementOrder::BestFit);
     let submission = spec(&array(4, "2"));
@@ -223,4 +223,23 @@ fn a_plan_ahead_is_the_plan_of_a_round_later() {
     };
     let next = plan_ahead(&view, &report(Happening::Finished(Box::new(finished)))).unwrap();
     assert_eq!(next.iter().map(|item| item.epoch).collect::<Vec<_>>(), [first.epoch]);
+}
+
+/// Writes wait for a plan ahead: of many tasks and workers it takes only some, and with very many nobody looks.
+#[test]
+fn a_plan_ahead_is_small() {
+    let request: JobRequest = serde_json::from_str(&array(5_000, "1")).unwrap();
+    let command = Command::Submit(Arc::new(request.validate().unwrap()));
+    let entry = Entry { time: Timestamp(0), proposals: vec![Proposal { origin: None, command }] };
+    let planned = |workers: usize, cpu: u32| {
+        let mut view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit);
+        for nth in 0..workers {
+            view = view.worker(&format!("w{nth}"), &format!(r#"{{"cpu":{cpu}}}"#));
+        }
+        let next = LogIndex(view.0.index().0 + 1);
+        ahead(&view.0, next, &entry, &mut Memory::new(7)).map(|plan| (plan.assignments.len(), plan.more))
+    };
+    assert_eq!(planned(2, 5_000), Some((256, true)));
+    assert_eq!(planned(1_000, 8), Some((100, true)));
+    assert_eq!(planned(2, 3), Some((6, false)));
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
-use quorate_consensus::{Addresses, Handle};
-use quorate_state::command::Command;
+use quorate_consensus::{Addresses, Handle, Planner, Version};
+use quorate_state::command::{Command, Entry};
+use quorate_state::outcome::Outcome;
 use quorate_types::Span;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
@@ -19,6 +20,7 @@ use crate::feed::Feed;
 use crate::leader::Leader;
 use crate::memory::Budget;
 use crate::sessions::{self, Host, Relay};
+use crate::telemetry;
 
 /// Between tries to announce.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -119,9 +121,11 @@ fn answer_calls(handle: &Handle, leader: &Arc<Leader>) {
 /// What an entry makes possible shares it.
 fn plan_ahead(handle: &Handle, leader: &Arc<Leader>) {
     let leader = Arc::downgrade(leader);
-    handle.plan_with(Arc::new(move |version, entry| {
+    let plan = move |version: &Version, entry: &Entry| {
         leader.upgrade().map_or_else(Vec::new, |leader| leader.plan_ahead(version, entry))
-    }));
+    };
+    let done = |outcomes: &[Outcome]| outcomes.iter().for_each(telemetry::duty_done);
+    handle.plan_with(Planner { plan: Arc::new(plan), done: Arc::new(done) });
 }
 
 fn answer(leader: &Leader, request: &[u8]) -> Answer {

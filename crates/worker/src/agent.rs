@@ -104,8 +104,8 @@ impl Agent {
             host::blocking(prepare).await??
         };
         let keeper = start_keeper(&options, &data_dir).await?;
-        // Without a namespace each attempt's group is recorded in its folder.
-        let spool = Arc::new(if keeper.namespaced { spool.with_spares() } else { spool });
+        let spool = Arc::new(spool);
+        spool.pass_on_folders(keeper.namespaced);
         let limits = &options.limits;
         Ok(Self {
             table: Table::new(Bounds { attempts: limits.attempts, grace: limits.grace }),

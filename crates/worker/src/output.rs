@@ -109,6 +109,10 @@ fn read(entry: &Entry, request: Request) -> io::Result<Piece> {
         file.seek(SeekFrom::Start(offset))?;
         file.take(max).read_to_end(&mut bytes)?;
     }
+    if entry.left_nothing() {
+        // Then the file may be another attempt's by now, and what was read its.
+        return Ok(Piece { end: true, ..nothing_yet(request.read.from) });
+    }
     let end = ended && offset + bytes.len() as u64 >= len;
     Ok(Piece { offset, bytes, end })
 }

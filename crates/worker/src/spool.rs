@@ -101,8 +101,7 @@ pub(crate) struct Spool {
     time: Duration,
     tail_bytes: AtomicU32,
     entries: Mutex<Entries>,
-    /// None: folders are not passed on.
-    spares: Option<Mutex<Spares>>,
+    spares: Mutex<Spares>,
 }
 
 /// What a look at a running attempt showed.
@@ -129,14 +128,15 @@ impl Spool {
             time: limits.spool_time,
             tail_bytes: AtomicU32::new(OUTPUT_TAIL_BYTES_DEFAULT as u32),
             entries: Mutex::default(),
-            spares: None,
+            spares: Mutex::default(),
         })
     }
 
-    /// Passes on folders in which nothing was left. Only where nothing else is written into them: records of
-    /// process groups, say.
-    pub(crate) fn with_spares(self) -> Self {
-        Self { spares: Some(Mutex::default()), ..self }
+    /// Whether folders in which nothing was left are passed on. Only where all processes of an attempt have certainly
+    /// ended with it, and nothing else is written into them: records of process groups, say.
+    pub(crate) fn pass_on_folders(&self, pass_on: bool) {
+        let unused = lock(&self.spares).allow(pass_on);
+        unused.iter().for_each(|folder| report_failure(folder));
     }
 
     /// How much of each output goes into the report of an end.
@@ -178,7 +178,7 @@ impl Spool {
     fn fill(&self, key: AttemptKey, definition: &Definition, path: &str) -> io::Result<Spawn> {
         let spec = &definition.spec;
         let work = format!("{path}/{WORK}");
-        let spare = self.spares.as_ref().and_then(|spares| lock(spares).take(key.job));
+        let spare = lock(&self.spares).take(key.job);
         match spare.map(|spare| fs::rename(&spare, path).map_err(|_| spare)) {
             Some(Ok(())) => {}
             Some(Err(spare)) => {
@@ -260,10 +260,7 @@ impl Spool {
     /// Keeps the folder for the next attempt, or removes it.
     fn pass_on(&self, job: JobId, entry: &Entry) {
         let folder = entry.folder.clone();
-        let unused = match &self.spares {
-            Some(spares) => lock(spares).put(job, folder),
-            None => Some(folder),
-        };
+        let unused = if spares::is_as_made(&folder) { lock(&self.spares).put(job, folder) } else { Some(folder) };
         unused.iter().for_each(|folder| report_failure(folder));
     }
 

@@ -1,10 +1,11 @@
 //! Events delivered a second, to one subscriber and to a thousand: each reads every event of an array that a worker
-//! without processes runs.
+//! without processes runs. One subscriber gets them as fast as they happen; with a thousand, delivery is the limit.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use anyhow::{Context, ensure};
 use quorate_types::{JobId, LogIndex};
 use serde_json::json;
 use tokio::sync::Barrier;
@@ -20,6 +21,8 @@ const SLOTS_DEFAULT: u32 = 512;
 const TASKS_ONE: u32 = 100_000;
 const SUBSCRIBERS: u32 = 1_000;
 const TASKS_MANY: u32 = 1_000;
+/// The array runs for a second or two.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
     raise_open_files();
@@ -82,6 +85,9 @@ async fn read(
         let ended = line.windows(last.len()).any(|window| window == last.as_bytes());
         if ended { Next::Stop } else { Next::Line }
     };
-    connection.follow(&get_lines(address, &path), on_line).await?;
+    let request = get_lines(address, &path);
+    let read = tokio::time::timeout(PATIENCE, connection.follow(&request, on_line)).await;
+    let last = read.context("the job's end did not come")??;
+    ensure!(last == Next::Stop, "the stream ended before the job's end: its reader was too slow");
     Ok(events)
 }

@@ -92,12 +92,12 @@ impl Connection {
     }
 
     /// Sends a request while it reads the answer, which comes in chunks, line by line until its end or until told to
-    /// stop; then the connection is of no more use.
+    /// stop; then the connection is of no more use. Which of the two it was.
     pub(super) async fn follow(
         &mut self,
         request: &[u8],
         mut on_line: impl FnMut(&[u8]) -> Next,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Next> {
         let (mut from, mut to) = self.socket.split();
         let mut answer = Chunks::default();
         let send = async { to.write_all(request).await.context("send a request") };
@@ -110,20 +110,20 @@ impl Connection {
                     let line = &text[used..used + length];
                     used += length + 1;
                     if on_line(line) == Next::Stop {
-                        return Ok(());
+                        return Ok(Next::Stop);
                     }
                 }
                 text.drain(..used);
                 if ended {
-                    return Ok(());
+                    return Ok(Next::Line);
                 }
                 if from.read_buf(&mut self.buffer).await.context("read an answer")? == 0 {
                     bail!("the replica closed the connection");
                 }
             }
         };
-        tokio::try_join!(send, receive)?;
-        Ok(())
+        let ((), last) = tokio::try_join!(send, receive)?;
+        Ok(last)
     }
 }
 

@@ -39,8 +39,8 @@ async fn run(scenario: &'static str, count: usize, bench: &Bench, say: &impl Fn(
     tokio::time::sleep(SETTLE).await;
     let (mut runs, mut written, mut leaders) = (Vec::new(), 0, Vec::new());
     for run in 1..=bench.args.runs {
-        let before = usage(&cluster)?;
         let leader = cluster.leader().await?;
+        let before = usage(&cluster)?;
         let begun = Instant::now();
         tokio::select! {
             () = tokio::time::sleep(bench.args.duration.as_duration()) => {}
@@ -51,8 +51,9 @@ async fn run(scenario: &'static str, count: usize, bench: &Bench, say: &impl Fn(
         let percent = |usage: &Usage| rounded(usage.cpu.as_secs_f64() / seconds * 100.0);
         runs.push(spent.iter().map(percent).fold(0.0, f64::max));
         leaders.push(percent(&spent[leader]));
-        written = spent.iter().map(|usage| usage.written).max().unwrap_or(0).max(written);
-        say(&format!("run {run}: {:.2} % of a core, {written} bytes written", runs[runs.len() - 1]));
+        let of_run = spent.iter().map(|usage| usage.written).max().unwrap_or(0);
+        written = written.max(of_run);
+        say(&format!("run {run}: {:.2} % of a core, {of_run} bytes written", runs[runs.len() - 1]));
     }
     let term = cluster.client()?.cluster().await?.term;
     workers.abort_all();

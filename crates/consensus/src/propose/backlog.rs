@@ -33,12 +33,13 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    pub(super) fn new(limits: &Limits) -> Self {
+    /// Of a queue from which so many entries or frames may be under way.
+    pub(super) fn new(limits: &Limits, in_flight: usize) -> Self {
         Self {
             is_late: Arc::default(),
             refused: Arc::default(),
             commands: limits.entry_commands_max,
-            bytes: limits.entries_in_flight * limits.entry_bytes_soft,
+            bytes: in_flight * limits.entry_bytes_soft,
             bytes_max: limits.queued_proposal_bytes,
         }
     }
@@ -80,7 +81,8 @@ mod tests {
     #[tokio::test]
     async fn a_long_queue_refuses_while_it_is_late() {
         let limits = Limits { entry_commands_max: 2, ..Limits::default() };
-        let (backlog, room) = (Backlog::new(&limits), Semaphore::new(limits.queued_proposal_bytes));
+        let (backlog, room) =
+            (Backlog::new(&limits, limits.entries_in_flight), Semaphore::new(limits.queued_proposal_bytes));
         let (queue, _receiver) = mpsc::channel(8);
         let (job, other) = (Command::Submit(Arc::new(job())), Command::NameCluster { id: 1 });
         for _ in 0..4 {

@@ -3,6 +3,7 @@
 //! Nothing lingers: a single proposal on an idle leader goes out at once. While as many entries as may
 //! be are on their way to the disks, the next one fills.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -11,12 +12,13 @@ use futures_util::future;
 use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
 use quorate_state::command::{Command, Entry, Proposal};
+use quorate_state::outcome::Outcome;
 use quorate_types::{LogIndex, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::backlog::{Backlog, is_new_job};
-use super::{Encoded, FencedWriter};
+use super::{Encoded, EntryWriter};
 use crate::codec;
 use crate::host;
 use crate::options::Version;
@@ -64,20 +66,31 @@ struct Queued {
 pub(crate) struct BatcherTask {
     queue: mpsc::Receiver<Queued>,
     backlog: Backlog,
-    writer: FencedWriter,
+    writer: EntryWriter,
     planner: Arc<OnceLock<Planner>>,
 }
 
-/// Says what the leader itself adds to an entry that is about to be logged, from the version that everything
-/// before the entry has made.
-pub type Planner = Arc<dyn Fn(&Version, &Entry) -> Vec<Command> + Send + Sync>;
+/// What the leader itself adds to entries.
+#[derive(Clone)]
+pub struct Planner {
+    /// Says what to add to an entry that is about to be logged, from the newest version.
+    pub plan: Arc<dyn Fn(&Version, &Entry) -> Vec<Command> + Send + Sync>,
+    /// Hears what came of it.
+    pub done: Arc<dyn Fn(&[Outcome]) + Send + Sync>,
+}
+
+impl fmt::Debug for Planner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Planner")
+    }
+}
 
 impl Batcher {
-    pub(crate) fn new(writer: FencedWriter, planner: Arc<OnceLock<Planner>>) -> (Self, BatcherTask) {
+    pub(crate) fn new(writer: EntryWriter, planner: Arc<OnceLock<Planner>>) -> (Self, BatcherTask) {
         let limits = writer.limits;
         let (sender, queue) = mpsc::channel(limits.queued_proposals);
         let room = Arc::new(Semaphore::new(limits.queued_proposal_bytes));
-        let backlog = Backlog::new(&limits);
+        let backlog = Backlog::new(&limits, limits.entries_in_flight);
         let task = BatcherTask { queue, backlog: backlog.clone(), writer, planner };
         (Self { queue: sender, room, backlog, admission: Admission::default() }, task)
     }
@@ -182,20 +195,26 @@ impl BatcherTask {
         }
         let Ok(bytes) = encode(time, encoded.iter().map(|one| &one[..])) else { return };
         let commands = Commands::new(entry, bytes.freeze());
+        let planner = self.planner.get().cloned();
         let respond = Callback::new(move |result: ClientWriteResult<TypeConfig>| {
             drop(place);
+            if let (Ok(response), Some(planner)) = (&result, planner)
+                && let Some(added @ [_, ..]) = response.data.get(replies.len()..)
+            {
+                (planner.done)(added);
+            }
             answer(result, replies);
         });
         // If raft has stopped, the callback is dropped, and with it the replies: their outcome is unknown.
         let _ = self.writer.raft.client_write_ff(commands, Some(respond)).await;
     }
 
-    /// What the leader adds. Asked only while no other entry is under way: only then it is known what the entry
-    /// will find.
+    /// What the leader adds. Asked only while no other entry is under way: most likely the entry will then find what
+    /// the newest version shows. Where it does not, apply notices.
     fn plan(&self, entry: &Entry) -> Vec<Command> {
         let alone = self.writer.places.available_permits() + 1 == self.writer.limits.entries_in_flight;
         match self.planner.get() {
-            Some(planner) if alone => planner(&self.writer.published.version(), entry),
+            Some(planner) if alone => (planner.plan)(&self.writer.published.version(), entry),
             Some(_) | None => Vec::new(),
         }
     }

@@ -60,8 +60,8 @@ impl Forwarder {
     ) -> (Self, ForwarderTask) {
         let (sender, queue) = mpsc::channel(limits.queued_proposals);
         let room = Arc::new(Semaphore::new(limits.queued_proposal_bytes));
-        let in_flight = Arc::new(Semaphore::new(limits.entries_in_flight));
-        let backlog = Backlog::new(&limits);
+        let in_flight = Arc::new(Semaphore::new(limits.forwards_in_flight));
+        let backlog = Backlog::new(&limits, limits.forwards_in_flight);
         let task = ForwarderTask { queue, backlog: backlog.clone(), links, routes, limits, in_flight, tasks };
         (Self { queue: sender, room, backlog }, task)
     }

@@ -1,11 +1,11 @@
 //! Proposals: from any replica into the leader's log, and the outcome back.
 //!
-//! `batcher` makes entries of many commands on the leader, `fenced` writes those that are the leader's own; `forward`
+//! `batcher` makes entries of many commands on the leader, `entries` writes them, and those that are the leader's own; `forward`
 //! carries commands there from other replicas; `origin` numbers them, so that one that is sent again is applied once.
 
 mod backlog;
 mod batcher;
-mod fenced;
+mod entries;
 mod forward;
 mod origin;
 
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::batcher::Batcher;
 pub use self::batcher::Planner;
-pub(crate) use self::fenced::FencedWriter;
+pub(crate) use self::entries::EntryWriter;
 pub(crate) use self::forward::Forwarder;
 pub(crate) use self::origin::Origins;
 use crate::codec;

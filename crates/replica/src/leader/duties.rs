@@ -41,7 +41,7 @@ impl Duties {
     /// What is placed together with `entry`, the next of the log after `state`; none if nobody looked.
     pub(crate) fn plan_ahead(&mut self, state: &State, entry: &Entry) -> Option<Vec<Command>> {
         let next = LogIndex(state.index().0 + 1);
-        let plan = ahead(state, next, entry, &mut self.memory, self.bounds)?;
+        let plan = ahead(state, next, entry, &mut self.memory)?;
         Some(assign(plan).into_iter().collect())
     }
 }

@@ -39,18 +39,21 @@ struct Rounds {
     duties: Duties,
     /// When the next may begin.
     rested: Instant,
+    /// The last one took so long that nobody should have to wait for the next.
+    slow: bool,
 }
 
 impl Rounds {
     fn new(seed: u64) -> Self {
-        Self { duties: Duties::new(seed), rested: Instant::now() }
+        Self { duties: Duties::new(seed), rested: Instant::now(), slow: false }
     }
 
     /// Notes a round that began at `started`.
     fn done(&mut self, started: Instant) {
         let took = started.elapsed();
         telemetry::round_done(took);
-        if took >= ROUND_QUICK {
+        self.slow = took >= ROUND_QUICK;
+        if self.slow {
             self.rested = started + took * 2;
         }
     }
@@ -155,7 +158,7 @@ impl Leader {
     }
 
     /// What is placed together with `entry`, the next of the log after `version`. Raft's threads ask: they don't
-    /// wait for a round that is under way, nor hold one while rounds take long.
+    /// wait for a round that is under way, and hold none themselves while rounds take long.
     pub(crate) fn plan_ahead(&self, version: &Version, entry: &Entry) -> Vec<Command> {
         let mut rounds = match self.rounds.try_lock() {
             Ok(rounds) => rounds,
@@ -163,7 +166,7 @@ impl Leader {
             Err(TryLockError::WouldBlock) => return Vec::new(),
         };
         let started = Instant::now();
-        if rounds.rested > started {
+        if rounds.slow || rounds.rested > started {
             return Vec::new();
         }
         let planned = rounds.duties.plan_ahead(&version.state, entry);

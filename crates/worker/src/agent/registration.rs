@@ -266,6 +266,7 @@ impl Agent {
         self.link = Link::Idle;
         self.keeper.kill();
         let new = start_keeper(&self.options, &self.data_dir).await?;
+        self.spool.pass_on_folders(new.namespaced);
         let old = std::mem::replace(&mut self.keeper, new);
         let namespaced = old.namespaced;
         old.reap().await;

@@ -52,26 +52,39 @@ fn what_left_nothing_has_no_folder_and_what_is_discarded_is_gone() {
 
 #[test]
 fn a_folder_without_leftovers_serves_the_next_attempt_of_its_job() {
+    use std::os::unix::fs::MetadataExt;
     let (data, spool) = spool(|_| {});
-    let spool = spool.with_spares();
-    let first = prepared(&spool, 1);
-    for output in ["stdout", "stderr"] {
-        fs::write(first.join(output), "").unwrap();
-    }
-    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&first).unwrap());
-    assert_eq!(spool.collect(key(1)), Leftover::default());
-    let second = prepared(&spool, 2);
-    assert!(!first.exists() && spool.entry(&key(1)).unwrap().left_nothing());
-    assert_eq!(std::os::unix::fs::MetadataExt::ino(&fs::metadata(&second).unwrap()), inode);
+    spool.pass_on_folders(true);
+    let of = |index| AttemptKey { index: quorate_types::TaskIndex(index), ..key(1) };
+    let start = |key| {
+        spool.prepare(key, &definition(Driver::Process, None)).unwrap();
+        for output in ["stdout", "stderr"] {
+            fs::OpenOptions::new().append(true).create(true).open(spool.path(&key).join(output)).unwrap();
+        }
+        spool.path(&key)
+    };
+    let folders = || fs::read_dir(data.path().join(ATTEMPTS)).unwrap().count();
+    let first = start(of(1));
+    let inode = fs::metadata(&first).unwrap().ino();
+    assert_eq!(spool.collect(of(1)), Leftover::default());
+    let second = start(of(2));
+    assert!(!first.exists() && spool.entry(&of(1)).unwrap().left_nothing());
+    assert_eq!(fs::metadata(&second).unwrap().ino(), inode);
     fs::write(second.join("stdout"), "mine").unwrap();
-    assert_eq!(spool.collect(key(2)).stdout_tail, b"mine");
+    assert_eq!(spool.collect(of(2)).stdout_tail, b"mine");
     // What holds an output is nobody else's; one that somebody has removed is made anew.
-    let third = prepared(&spool, 3);
+    let third = start(of(3));
     assert!(second.join("stdout").exists());
-    spool.collect(key(3));
+    spool.collect(of(3));
     fs::remove_dir_all(&third).unwrap();
-    assert!(prepared(&spool, 4).join("work").is_dir());
-    assert_eq!(fs::read_dir(data.path().join(ATTEMPTS)).unwrap().count(), 2);
+    assert!(start(of(4)).join("work").is_dir());
+    spool.collect(of(4));
+    // Another job gets none of it, and where it is no longer allowed nobody does.
+    let other = start(key(2));
+    assert_eq!(folders(), 3);
+    spool.pass_on_folders(false);
+    assert_eq!(folders(), 2);
+    assert!(other.exists() && second.exists());
 }
 
 #[test]

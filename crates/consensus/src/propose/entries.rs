@@ -1,4 +1,4 @@
-//! The leader's way into the log: whoever writes an entry goes through here, or takes a place here.
+//! The leader's way into the log: who writes an entry takes a place here and has the leader's time from here.
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ use crate::type_config::{Callback, Commands, Raft, TypeConfig};
 /// Who has one may write an entry, and keeps it until the entry was applied.
 pub(crate) type Places = Arc<Semaphore>;
 
-/// The leader's way into the log; its own writes are fenced by its term.
+/// Writes entries as the leader. What is its own is fenced by its term.
 #[derive(Clone, Debug)]
-pub(crate) struct FencedWriter {
+pub(crate) struct EntryWriter {
     pub(crate) raft: Raft,
     pub(crate) clock: Arc<LeaderClock>,
     pub(crate) published: Published,
@@ -32,7 +32,7 @@ pub(crate) struct FencedWriter {
     pub(crate) places: Places,
 }
 
-impl FencedWriter {
+impl EntryWriter {
     /// The leader's time, once its state is complete: what it is yet to apply may know a later one. None if
     /// this replica does not lead. Read before the entry has a place in the log; the state takes the largest
     /// it saw.
