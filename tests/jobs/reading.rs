@@ -168,6 +168,38 @@ async fn reads_wait_page_filter_and_say_how_fresh_they_are() {
     cluster.finish();
 }
 
+/// On a leader that has nothing else to do, what can start at once shares the entry that made it possible.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_can_start_needs_no_commit_of_its_own() {
+    let _turn = turn().await;
+    let cluster = with_workers(&["w"]).await;
+    let api = cluster.any();
+    let chain = json!({"name": "chain", "tasks": [
+        {"name": "a", "driver": "noop"}, {"name": "b", "driver": "noop", "needs": ["a"]},
+    ]});
+    let at = |events: &[Event], kind: &str, task: Option<&str>| {
+        let found = events.iter().find(|event| event.kind == kind && event.task.as_deref() == task);
+        found.unwrap_or_else(|| panic!("no {kind} of {task:?}")).at.0
+    };
+    // Another entry may be under way at that moment, but hardly each time.
+    let (mut with_submission, mut with_result) = (0, 0);
+    for _ in 0..10 {
+        let job = api.submit(&chain).await;
+        api.ends_as(job, "succeeded").await;
+        let headers = [("accept", "application/x-ndjson")];
+        let path = format!("/v1/events?from=1&until=now&job={job}");
+        let answer = api.send(reqwest::Method::GET, &path, &headers, Vec::new()).await.unwrap().ok();
+        let events: Vec<Event> = answer.text().lines().map(Event::parse).collect();
+        with_submission += u32::from(at(&events, "task.assigned", Some("a")) == at(&events, "job.submitted", None));
+        with_result += u32::from(at(&events, "task.assigned", Some("b")) == at(&events, "task.succeeded", Some("a")));
+    }
+    assert!(with_submission > 0 && with_result > 0, "{with_submission} and {with_result} of 10");
+    let counted = cluster.at(cluster.leader().await).get("/metrics").await.ok().text();
+    let line = "quorate_assignments_total{result=\"accepted\"} 20";
+    assert!(counted.contains(line), "what shares an entry is counted too: {counted}");
+    cluster.finish();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_are_streamed_resumed_and_filtered_on_every_replica() {
     let _turn = turn().await;

@@ -116,7 +116,7 @@ impl Spool {
     /// Starts with an empty spool. Whatever an earlier worker left must have ended.
     pub(crate) fn open(data_dir: &Path, worker: Name, limits: &Limits) -> Result<Self, WorkerError> {
         let root = data_dir.join(ATTEMPTS);
-        remove(&root).map_err(WorkerError::file("remove old attempts in", &root))?;
+        remove_or_put_aside(&root, data_dir).map_err(WorkerError::file("remove old attempts in", &root))?;
         folder(&root).map_err(WorkerError::file("create folder", &root))?;
         let root = root.into_os_string().into_string().map_err(|root| WorkerError::FolderName(root.into()))?;
         Ok(Self {
@@ -260,7 +260,7 @@ impl Spool {
     /// Keeps the folder for the next attempt, or removes it.
     fn pass_on(&self, job: JobId, entry: &Entry) {
         let folder = entry.folder.clone();
-        let unused = if spares::is_as_made(&folder) { lock(&self.spares).put(job, folder) } else { Some(folder) };
+        let unused = if spares::renew(&folder) { lock(&self.spares).put(job, folder) } else { Some(folder) };
         unused.iter().for_each(|folder| report_failure(folder));
     }
 
@@ -321,6 +321,16 @@ impl Spool {
     fn entries(&self) -> MutexGuard<'_, Entries> {
         lock(&self.entries)
     }
+}
+
+/// A task may have left what can't be removed, an immutable file say. The worker starts all the same.
+fn remove_or_put_aside(root: &Path, data_dir: &Path) -> io::Result<()> {
+    let Err(error) = remove(root) else { return Ok(()) };
+    let aside = (1..).map(|number| data_dir.join(format!("unremovable-{number}"))).find(|path| !path.exists());
+    let aside = aside.unwrap_or_else(|| unreachable!("there is always a next number"));
+    fs::rename(root, &aside)?;
+    tracing::warn!(%error, aside = %aside.display(), "could not remove what earlier attempts left");
+    Ok(())
 }
 
 /// A panic elsewhere leaves these maps whole: nothing is half done while a lock is held.

@@ -256,6 +256,34 @@ pub(crate) fn signal_group(group: libc::pid_t, signal: c_int) -> bool {
     group > 1 && unsafe { libc::kill(-group, signal) } == 0
 }
 
+/// Whether a file or folder bears nothing that would outlive its contents: flags like "immutable", a mount, extended
+/// attributes (access control lists are such).
+pub(crate) fn is_unmarked(path: &CStr) -> bool {
+    const MARKS: c_int = libc::STATX_ATTR_IMMUTABLE
+        | libc::STATX_ATTR_APPEND
+        | libc::STATX_ATTR_NODUMP
+        | libc::STATX_ATTR_COMPRESSED
+        | libc::STATX_ATTR_MOUNT_ROOT;
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the path ends in null, and `found` has the size of what is written; zeroed it is a valid value even if
+    // nothing was. Without room for them the kernel only counts the bytes of the attributes' names.
+    unsafe {
+        let flags = libc::AT_SYMLINK_NOFOLLOW;
+        libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, libc::STATX_BASIC_STATS, found.as_mut_ptr()) == 0
+            && found.assume_init().stx_attributes & u64::from(MARKS.unsigned_abs()) == 0
+            && libc::llistxattr(path.as_ptr(), ptr::null_mut(), 0) == 0
+    }
+}
+
+/// Whether nobody else has the file open: the kernel grants a lease to write on no other condition.
+pub(crate) fn is_open_nowhere_else(file: &std::fs::File) -> bool {
+    let fd = std::os::fd::AsRawFd::as_raw_fd(file);
+    // SAFETY: plain calls on a descriptor that is open.
+    unsafe {
+        libc::fcntl(fd, libc::F_SETLEASE, libc::F_WRLCK) == 0 && libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) == 0
+    }
+}
+
 /// Takes over a descriptor that our parent has left for us.
 pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl on any number is harmless.

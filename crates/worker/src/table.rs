@@ -288,9 +288,10 @@ impl Table {
         self.outbox.push(Report { key, what: Happening::Started });
     }
 
-    pub(crate) fn on_not_started(&mut self, key: AttemptKey, detail: String) -> Action {
+    /// `why` tells whether it is the task's fault.
+    pub(crate) fn on_not_started(&mut self, key: AttemptKey, why: Ending) -> Action {
         if let Some(attempt) = self.attempts.get(&key) {
-            let ending = attempt.cause.clone().unwrap_or(Ending::NotStarted(detail));
+            let ending = attempt.cause.clone().unwrap_or(why);
             self.report_end(key, ending, Span(0), Leftover::default());
         }
         Action::Discard { key }

@@ -10,6 +10,9 @@ use crate::output::{self, json};
 use crate::runtime::Interrupts;
 
 pub(super) async fn run(args: BenchArgs, format: Format) -> Result<(), Failure> {
+    if args.duration.as_duration().is_zero() {
+        return Err(Failure::Usage("--duration must be longer than 0s".into()));
+    }
     let mut interrupts = Interrupts::listen()?;
     if cfg!(debug_assertions) {
         output::note("this is a debug build: its figures say little");

@@ -2,6 +2,7 @@
 
 use quorate_types::Span;
 use quorate_types::session::{AttemptKey, ToWorker};
+use quorate_types::status::Ending;
 use tokio::time::Instant;
 
 use super::registration::Link;
@@ -53,7 +54,12 @@ impl Agent {
             Event::Ready => {}
             Event::Spawned { key, pid } => self.on_spawned(key, pid),
             Event::NotStarted { key, detail } => {
-                let action = self.table.on_not_started(key, detail);
+                let action = self.table.on_not_started(key, Ending::NotStarted(detail));
+                self.carry_out([action]);
+            }
+            Event::Unable { key, detail } => {
+                tracing::warn!(job = %key.job, error = detail, "this worker can't start an attempt");
+                let action = self.table.on_not_started(key, Ending::Unable(detail));
                 self.carry_out([action]);
             }
             Event::Exited { key, status, ordered, ran_ms } => {

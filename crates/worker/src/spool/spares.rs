@@ -1,16 +1,22 @@
 //! Folders that attempts have left as they were made: the next attempt of the same job takes one over by a
-//! rename, where making and removing folders and files would be eight changes to the file system.
+//! rename. Making and removing folders and files would be eight changes to the file system, for which every sync on
+//! the same disk has to wait; this is three.
 //!
-//! Only within a job, so that nothing ever gets from one user's task into another's.
+//! Nothing of an attempt gets to the next one. The working folder is a new one each time. The outputs are the same
+//! files, but only if they are empty, bear no mark and are open nowhere: who could still write into them would write
+//! into another attempt's. And never from one job to another.
 
-use std::fs::{self, Metadata};
+use std::ffi::CString;
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use quorate_types::JobId;
 
 use super::WORK;
+use crate::sys;
 
 /// As many as a worker of this size ends at once, about; the others are removed.
 const SPARES_MAX: usize = 64;
@@ -45,39 +51,54 @@ impl Spares {
     }
 }
 
-/// Whether there is nothing in it but what the worker has put there: an empty working folder, and empty outputs
-/// under no second name; and whether the worker may still do with all of it what it could.
-pub(super) fn is_as_made(folder: &Path) -> bool {
-    look(folder).unwrap_or(false)
+/// Makes it a folder as the next attempt should find it. False if it holds anything but what the worker has put
+/// there, or if any of it is not as the worker has made it.
+pub(super) fn renew(folder: &Path) -> bool {
+    is_as_made(folder).unwrap_or(false) && renew_work(&folder.join(WORK)).is_ok()
 }
 
-fn look(folder: &Path) -> io::Result<bool> {
-    const PRIVATE: u32 = 0o700;
-    const OURS: u32 = 0o600;
+/// Fails if it holds anything.
+fn renew_work(work: &Path) -> io::Result<()> {
+    fs::remove_dir(work)?;
+    super::folder(work)
+}
+
+fn is_as_made(folder: &Path) -> io::Result<bool> {
+    const FOLDER: u32 = 0o700;
+    const OWNERS: u32 = 0o7600;
+    const FILE: u32 = 0o600;
     let own = nix::unistd::geteuid().as_raw();
-    let private =
-        |metadata: &Metadata| metadata.is_dir() && metadata.mode() & 0o7777 == PRIVATE && metadata.uid() == own;
-    let fresh = |metadata: &Metadata| {
-        let (plain, ours) = (metadata.is_file(), metadata.mode() & 0o7600 == OURS && metadata.uid() == own);
-        plain && ours && metadata.len() == 0 && metadata.nlink() == 1
+    let private = |at: &Metadata| at.is_dir() && at.mode() & 0o7777 == FOLDER && at.uid() == own;
+    let output = |at: &Metadata| {
+        let ours = at.is_file() && at.mode() & OWNERS == FILE && at.uid() == own;
+        ours && at.len() == 0 && at.nlink() == 1
     };
-    let mut working = false;
+    if !private(&fs::symlink_metadata(folder)?) || !is_unmarked(folder) {
+        return Ok(false);
+    }
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let metadata = entry.metadata()?;
+        let (path, metadata) = (entry.path(), entry.metadata()?);
         let fine = match entry.file_name().to_str() {
-            Some(WORK) => {
-                working = private(&metadata) && fs::read_dir(entry.path())?.next().is_none();
-                working
+            Some(WORK) => private(&metadata) && is_unmarked(&path),
+            Some("stdout" | "stderr") => {
+                output(&metadata) && is_unmarked(&path) && sys::is_open_nowhere_else(&open(&path)?)
             }
-            Some("stdout" | "stderr") => fresh(&metadata),
             Some(_) | None => false,
         };
         if !fine {
             return Ok(false);
         }
     }
-    Ok(working && private(&fs::symlink_metadata(folder)?))
+    Ok(true)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path)
+}
+
+fn is_unmarked(path: &Path) -> bool {
+    CString::new(path.as_os_str().as_bytes()).is_ok_and(|path| sys::is_unmarked(&path))
 }
 
 #[cfg(test)]
@@ -115,8 +136,9 @@ mod tests {
     #[test]
     fn what_a_task_has_changed_is_not_passed_on() {
         let dir = tempfile::tempdir().unwrap();
-        let changes: [fn(&Path); 9] = [
+        let changes: [fn(&Path); 10] = [
             |folder| fs::set_permissions(folder.join("stdout"), fs::Permissions::from_mode(0)).unwrap(),
+            |folder| fs::set_permissions(folder.join("stdout"), fs::Permissions::from_mode(0o4600)).unwrap(),
             |folder| fs::write(folder.join("extra"), "").unwrap(),
             |folder| fs::write(folder.join("stdout"), "x").unwrap(),
             |folder| fs::write(folder.join("work/.hidden"), "").unwrap(),
@@ -134,9 +156,38 @@ mod tests {
         ];
         for (n, change) in changes.into_iter().enumerate() {
             let folder = made(dir.path(), &n.to_string());
-            assert!(is_as_made(&folder));
+            assert!(renew(&folder));
             change(&folder);
-            assert!(!is_as_made(&folder), "change {n}");
+            assert!(!renew(&folder), "change {n}");
+        }
+    }
+
+    #[test]
+    fn who_still_has_it_open_writes_into_nobody_elses() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = made(dir.path(), "1");
+        let inode = |name: &str| fs::metadata(folder.join(name)).unwrap().ino();
+        let (work, stdout) = (File::open(folder.join(WORK)).unwrap(), inode("stdout"));
+        assert!(renew(&folder));
+        assert_eq!(inode("stdout"), stdout);
+        assert_eq!(work.metadata().unwrap().nlink(), 0, "the old working folder is gone");
+        let held = OpenOptions::new().append(true).open(folder.join("stdout")).unwrap();
+        assert!(!renew(&folder));
+        drop(held);
+        assert!(renew(&folder));
+    }
+
+    #[test]
+    fn attributes_are_not_passed_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = made(dir.path(), "1");
+        let marked = std::process::Command::new("python3")
+            .args(["-c", "import os, sys; os.setxattr(sys.argv[1], 'user.mark', b'x')"])
+            .arg(folder.join(WORK))
+            .output();
+        match marked {
+            Ok(ended) if ended.status.success() => assert!(!renew(&folder)),
+            Ok(_) | Err(_) => println!("skipped: needs python3 and extended attributes"),
         }
     }
 

@@ -215,7 +215,7 @@ fn what_cannot_start_says_why() {
     table.on_changed(LogIndex(1), work(&[1, 2], &[]));
     assert_eq!(table.on_prepared(key(1), Err("no space".into())), Some(Action::Discard { key: key(1) }));
     table.on_prepared(key(2), Ok(()));
-    assert_eq!(table.on_not_started(key(2), "ä".repeat(1000)), Action::Discard { key: key(2) });
+    assert_eq!(table.on_not_started(key(2), Ending::NotStarted("ä".repeat(1000))), Action::Discard { key: key(2) });
     let mut lost = work(&[3], &[]);
     lost.start[0].definition = 7;
     table.on_changed(LogIndex(2), lost);

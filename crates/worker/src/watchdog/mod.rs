@@ -21,6 +21,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use self::reap::Family;
+use self::spawn::Refusal;
 use self::wire::{Event, Inbox, Order, Registration, Spawn};
 use crate::clock::Boottime;
 use crate::sys;
@@ -257,9 +258,9 @@ impl Watchdog {
         // The agent must hear first that the lease is over: else the attempt would seem to have failed by itself.
         self.check_deadline(now);
         let outcome = if self.lapsed {
-            Err("the worker's lease is over".to_owned())
+            Err(Refusal::Task("the worker's lease is over".to_owned()))
         } else if self.family.knows(&key) {
-            Err("it runs already".to_owned())
+            Err(Refusal::Task("it runs already".to_owned()))
         } else {
             spawn::spawn(order, &self.inherited)
         };
@@ -268,7 +269,8 @@ impl Watchdog {
                 self.family.on_started(key, pid, now);
                 self.tell(&Event::Spawned { key, pid });
             }
-            Err(detail) => self.tell(&Event::NotStarted { key, detail }),
+            Err(Refusal::Task(detail)) => self.tell(&Event::NotStarted { key, detail }),
+            Err(Refusal::Worker(detail)) => self.tell(&Event::Unable { key, detail }),
         }
     }
 

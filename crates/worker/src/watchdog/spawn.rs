@@ -19,7 +19,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const SHELL: &str = "/bin/sh";
 
 /// The part of the environment that all attempts share.
-pub(crate) fn inherited() -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(super) fn inherited() -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut env: Vec<_> = std::env::vars_os()
         .filter(|(name, _)| name.to_str().is_some_and(|name| INHERITED.contains(&name)))
         .map(|(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec()))
@@ -30,11 +30,27 @@ pub(crate) fn inherited() -> Vec<(Vec<u8>, Vec<u8>)> {
     env
 }
 
-/// Starts it and returns its pid, or says in words why that can't be.
-pub(crate) fn spawn(order: &Spawn, inherited: &[(Vec<u8>, Vec<u8>)]) -> Result<libc::pid_t, String> {
-    let files = Files::open(order)?;
+/// Why a process could not be started, in words, and whose fault that is.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It would be the same anywhere.
+    Task(String),
+    /// This worker lacks something: room, memory, descriptors.
+    Worker(String),
+}
+
+impl From<String> for Refusal {
+    fn from(detail: String) -> Self {
+        Self::Task(detail)
+    }
+}
+
+/// Starts it and returns its pid.
+pub(super) fn spawn(order: &Spawn, inherited: &[(Vec<u8>, Vec<u8>)]) -> Result<libc::pid_t, Refusal> {
+    let files = Files::open(order).map_err(Refusal::Worker)?;
     let fds = [(files.stdin.as_raw_fd(), 0), (files.stdout.as_raw_fd(), 1), (files.stderr.as_raw_fd(), 2)];
-    let program = order.argv.first().filter(|program| !program.is_empty()).ok_or("the command is empty")?;
+    let program =
+        order.argv.first().filter(|program| !program.is_empty()).ok_or_else(|| "the command is empty".to_owned())?;
     let mut argv = strings(order.argv.iter().map(String::as_str))?;
     let envp = environment(order, inherited)?;
     let working_dir = string(&order.working_dir)?;
@@ -45,12 +61,15 @@ pub(crate) fn spawn(order: &Spawn, inherited: &[(Vec<u8>, Vec<u8>)]) -> Result<l
     };
     let mut outcome = launch(&programs, &argv);
     if matches!(&outcome, Err(e) if e.step == Step::Exec && e.source.raw_os_error() == Some(libc::ENOEXEC)) {
-        let script = programs.into_iter().find(is_file).ok_or("the script is gone")?;
+        let script = programs.into_iter().find(is_file).ok_or_else(|| "the script is gone".to_owned())?;
         programs = vec![string(SHELL)?];
         argv.splice(..1, [string(SHELL)?, script]);
         outcome = launch(&programs, &argv);
     }
-    outcome.map_err(|error| explain(&error, order))
+    outcome.map_err(|error| match error.step {
+        Step::Clone | Step::Setup => Refusal::Worker(explain(&error, order)),
+        Step::WorkingDir | Step::Exec => Refusal::Task(explain(&error, order)),
+    })
 }
 
 fn explain(error: &LaunchError, order: &Spawn) -> String {

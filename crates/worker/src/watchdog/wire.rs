@@ -99,6 +99,11 @@ pub enum Event {
     Pong {
         seq: u64,
     },
+    /// It was not started for want of something that the worker owes it.
+    Unable {
+        key: AttemptKey,
+        detail: String,
+    },
 }
 
 /// Appends one message to `buffer`.
