@@ -57,7 +57,7 @@ pub(crate) struct Running {
     pub(crate) membership: Membership,
     pub(crate) links: Links,
     pub(crate) calls: Arc<OnceLock<CallHandler>>,
-    pub(crate) planner: Arc<OnceLock<Planner>>,
+    pub(crate) planner: Arc<OnceLock<Arc<dyn Planner>>>,
     pub(crate) archive: Archive,
     pub(crate) writer: Writer,
     pub(crate) leaders: Arc<Leaders>,
@@ -232,8 +232,8 @@ impl Handle {
         }
     }
 
-    /// Sets what the leader adds to entries; the first one stays. It is called on raft's threads, and must be quick.
-    pub fn plan_with(&self, planner: Planner) {
+    /// Sets what the leader adds to entries; the first one stays.
+    pub fn plan_with(&self, planner: Arc<dyn Planner>) {
         if self.0.planner.set(planner).is_err() {
             tracing::warn!(replica = %self.0.id, "a planner is set already");
         }

@@ -237,7 +237,7 @@ struct Services {
     reads: Reads,
     membership: Membership,
     calls: Arc<OnceLock<CallHandler>>,
-    planner: Arc<OnceLock<Planner>>,
+    planner: Arc<OnceLock<Arc<dyn Planner>>>,
     /// Whether this replica would see the leader's process end.
     watching: Arc<AtomicBool>,
 }
@@ -266,7 +266,7 @@ impl Services {
             limits,
             places: Arc::new(Semaphore::new(limits.entries_in_flight)),
         };
-        let planner = Arc::<OnceLock<Planner>>::default();
+        let planner = Arc::<OnceLock<Arc<dyn Planner>>>::default();
         let (batcher, batcher_task) = Batcher::new(fenced.clone(), planner.clone());
         tasks.spawn(batcher_task.run());
         let proposer = start_proposer(options, peers, tasks, &leaders, &batcher, own.incarnation);

@@ -57,6 +57,26 @@ async fn concurrent_proposals_share_entries() {
     cluster.shutdown().await;
 }
 
+/// Adds to each entry how many jobs there are with those of the entry.
+#[derive(Debug)]
+struct Counting {
+    heard: Arc<AtomicU64>,
+}
+
+impl Planner for Counting {
+    fn plan(&self, version: &Version, entry: &Entry) -> Vec<Command> {
+        let jobs = entry.proposals.iter().filter(|one| matches!(one.command, Command::Submit(_))).count() as u64;
+        let known = version.state.http_of(ReplicaId(99)).map_or(0, |text| text.parse().unwrap());
+        let http = (known + jobs).to_string();
+        if jobs == 0 { Vec::new() } else { vec![Command::AnnounceReplica { replica: ReplicaId(99), http }] }
+    }
+
+    fn done(&self, outcomes: &[Outcome]) {
+        assert_eq!(outcomes, [Outcome::Done]);
+        self.heard.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 /// What the planner adds shares the entry, is asked for with the state that the entry will find, and disturbs
 /// nobody's outcome.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,18 +85,7 @@ async fn what_the_leader_plans_shares_the_entry() {
     let cluster = Cluster::start_with(3, Limits { entries_in_flight: 1, ..Limits::default() }).await;
     let heard = Arc::new(AtomicU64::new(0));
     for handle in cluster.running() {
-        let plan = Arc::new(|version: &Version, entry: &Entry| {
-            let jobs = entry.proposals.iter().filter(|one| matches!(one.command, Command::Submit(_))).count() as u64;
-            let known = version.state.http_of(ReplicaId(99)).map_or(0, |text| text.parse().unwrap());
-            let http = (known + jobs).to_string();
-            if jobs == 0 { Vec::new() } else { vec![Command::AnnounceReplica { replica: ReplicaId(99), http }] }
-        });
-        let heard = heard.clone();
-        let done = Arc::new(move |outcomes: &[Outcome]| {
-            assert_eq!(outcomes, [Outcome::Done]);
-            heard.fetch_add(1, Ordering::SeqCst);
-        });
-        handle.plan_with(Planner { plan, done });
+        handle.plan_with(Arc::new(Counting { heard: heard.clone() }));
     }
     let mut tasks = tokio::task::JoinSet::new();
     for at in 0..300 {

@@ -1,7 +1,7 @@
 //! What works in a replica on top of consensus, whatever brings it its connections: the leader's duties,
 //! the relay of heartbeats, the routes, the workers' sessions.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -58,7 +58,7 @@ impl Node {
     ) -> Self {
         let leader = Leader::new(handle.clone());
         answer_calls(handle, &leader);
-        plan_ahead(handle, &leader);
+        handle.plan_with(Arc::new(Ahead(Arc::downgrade(&leader))));
         let sessions = Host {
             handle: handle.clone(),
             registry: feed.registry.clone(),
@@ -119,13 +119,17 @@ fn answer_calls(handle: &Handle, leader: &Arc<Leader>) {
 }
 
 /// What an entry makes possible shares it.
-fn plan_ahead(handle: &Handle, leader: &Arc<Leader>) {
-    let leader = Arc::downgrade(leader);
-    let plan = move |version: &Version, entry: &Entry| {
-        leader.upgrade().map_or_else(Vec::new, |leader| leader.plan_ahead(version, entry))
-    };
-    let done = |outcomes: &[Outcome]| outcomes.iter().for_each(telemetry::duty_done);
-    handle.plan_with(Planner { plan: Arc::new(plan), done: Arc::new(done) });
+#[derive(Debug)]
+struct Ahead(Weak<Leader>);
+
+impl Planner for Ahead {
+    fn plan(&self, version: &Version, entry: &Entry) -> Vec<Command> {
+        self.0.upgrade().map_or_else(Vec::new, |leader| leader.plan_ahead(version, entry))
+    }
+
+    fn done(&self, outcomes: &[Outcome]) {
+        outcomes.iter().for_each(telemetry::duty_done);
+    }
 }
 
 fn answer(leader: &Leader, request: &[u8]) -> Answer {

@@ -67,26 +67,19 @@ pub(crate) struct BatcherTask {
     queue: mpsc::Receiver<Queued>,
     backlog: Backlog,
     writer: EntryWriter,
-    planner: Arc<OnceLock<Planner>>,
+    planner: Arc<OnceLock<Arc<dyn Planner>>>,
 }
 
-/// What the leader itself adds to entries.
-#[derive(Clone)]
-pub struct Planner {
-    /// Says what to add to an entry that is about to be logged, from the newest version.
-    pub plan: Arc<dyn Fn(&Version, &Entry) -> Vec<Command> + Send + Sync>,
-    /// Hears what came of it.
-    pub done: Arc<dyn Fn(&[Outcome]) + Send + Sync>,
-}
-
-impl fmt::Debug for Planner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Planner")
-    }
+/// What the leader itself adds to entries. Called on raft's threads: it must be quick.
+pub trait Planner: fmt::Debug + Send + Sync {
+    /// What to add to an entry that is about to be logged, from the newest version.
+    fn plan(&self, version: &Version, entry: &Entry) -> Vec<Command>;
+    /// What came of it.
+    fn done(&self, outcomes: &[Outcome]);
 }
 
 impl Batcher {
-    pub(crate) fn new(writer: EntryWriter, planner: Arc<OnceLock<Planner>>) -> (Self, BatcherTask) {
+    pub(crate) fn new(writer: EntryWriter, planner: Arc<OnceLock<Arc<dyn Planner>>>) -> (Self, BatcherTask) {
         let limits = writer.limits;
         let (sender, queue) = mpsc::channel(limits.queued_proposals);
         let room = Arc::new(Semaphore::new(limits.queued_proposal_bytes));
@@ -201,7 +194,7 @@ impl BatcherTask {
             if let (Ok(response), Some(planner)) = (&result, planner)
                 && let Some(added @ [_, ..]) = response.data.get(replies.len()..)
             {
-                (planner.done)(added);
+                planner.done(added);
             }
             answer(result, replies);
         });
@@ -214,7 +207,7 @@ impl BatcherTask {
     fn plan(&self, entry: &Entry) -> Vec<Command> {
         let alone = self.writer.places.available_permits() + 1 == self.writer.limits.entries_in_flight;
         match self.planner.get() {
-            Some(planner) if alone => (planner.plan)(&self.writer.published.version(), entry),
+            Some(planner) if alone => planner.plan(&self.writer.published.version(), entry),
             Some(_) | None => Vec::new(),
         }
     }

@@ -137,7 +137,7 @@ mod tests {
     fn what_a_task_has_changed_is_not_passed_on() {
         let dir = tempfile::tempdir().unwrap();
         let changes: [fn(&Path); 10] = [
-            |folder| fs::set_permissions(folder.join("stdout"), fs::Permissions::from_mode(0)).unwrap(),
+            |folder| fs::set_permissions(folder.join("stdout"), fs::Permissions::from_mode(0o000)).unwrap(),
             |folder| fs::set_permissions(folder.join("stdout"), fs::Permissions::from_mode(0o4600)).unwrap(),
             |folder| fs::write(folder.join("extra"), "").unwrap(),
             |folder| fs::write(folder.join("stdout"), "x").unwrap(),
@@ -187,7 +187,7 @@ mod tests {
             .output();
         match marked {
             Ok(ended) if ended.status.success() => assert!(!renew(&folder)),
-            Ok(_) | Err(_) => println!("skipped: needs python3 and extended attributes"),
+            Ok(_) | Err(_) => eprintln!("skipped: needs python3 and extended attributes"),
         }
     }
 
