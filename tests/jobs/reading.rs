@@ -194,9 +194,15 @@ async fn a_task_that_can_start_needs_no_commit_of_its_own() {
         with_result += u32::from(at(&events, "task.assigned", Some("b")) == at(&events, "task.succeeded", Some("a")));
     }
     assert!(with_submission > 0 && with_result > 0, "{with_submission} and {with_result} of 10");
-    let counted = cluster.at(cluster.leader().await).get("/metrics").await.ok().text();
-    let line = "quorate_assignments_total{result=\"accepted\"} 20";
-    assert!(counted.contains(line), "what shares an entry is counted too: {counted}");
+    // What shares an entry is counted too, by whoever led.
+    let mut counted = 0;
+    for api in cluster.apis() {
+        let metrics = api.get("/metrics").await.ok().text();
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix("quorate_assignments_total{result=\"accepted\"} "));
+        counted += line.map_or(0, |count| count.parse::<u32>().unwrap());
+    }
+    assert!(counted >= 20, "{counted} of 20 assignments were counted");
     cluster.finish();
 }
 
