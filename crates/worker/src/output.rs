@@ -116,3 +116,30 @@ fn read(entry: &Entry, request: Request) -> io::Result<Piece> {
     let end = ended && offset + bytes.len() as u64 >= len;
     Ok(Piece { offset, bytes, end })
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate_types::Name;
+    use quorate_types::job::Driver;
+
+    use super::*;
+    use crate::options::Limits;
+    use crate::table::tests::{definition, key};
+
+    /// A reader had the file of an attempt that left nothing open, or opened it late: what is in it by then is the
+    /// next attempt's.
+    #[test]
+    fn of_a_folder_that_was_passed_on_nothing_is_told() {
+        let data = tempfile::tempdir().unwrap();
+        let spool = Spool::open(data.path(), Name::new("w").unwrap(), &Limits::default()).unwrap();
+        spool.pass_on_folders(true);
+        spool.prepare(key(1), &definition(Driver::Process, None)).unwrap();
+        let (entry, stdout) = (spool.entry(&key(1)).unwrap(), spool.path(&key(1)).join("stdout"));
+        std::fs::write(&stdout, "").unwrap();
+        spool.collect(key(1));
+        std::fs::write(&stdout, "another's").unwrap();
+        let all = ReadOutput { from: From::Offset(0), max_bytes: 100, wait: quorate_types::Span(0) };
+        let request = Request { request: 1, key: key(1), stream: Stream::Stdout, read: all };
+        assert_eq!(read(&entry, request).unwrap(), Piece { offset: 0, bytes: vec![], end: true });
+    }
+}

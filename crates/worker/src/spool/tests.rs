@@ -141,3 +141,29 @@ fn folders_go_however_deep_they_are_and_links_are_not_followed() {
     assert!(fs::symlink_metadata(&folder).is_err());
     assert_eq!(fs::read_to_string(elsewhere.join("kept")).unwrap(), "kept");
 }
+
+#[test]
+fn what_can_not_be_removed_is_put_aside() {
+    let chattr = |flag: &str, path: &Path| {
+        let ended = std::process::Command::new("chattr").arg(flag).arg(path).output();
+        ended.is_ok_and(|ended| ended.status.success())
+    };
+    let (data, spool) = spool(|_| {});
+    let stuck = prepared(&spool, 1).join("work/stuck");
+    fs::write(&stuck, "x").unwrap();
+    if !chattr("+i", &stuck) {
+        eprintln!("skipped: needs root and chattr");
+        return;
+    }
+    let reopened = Spool::open(data.path(), Name::new("w1").unwrap(), &Limits::default());
+    // Folders in folders were moved up before the removal failed.
+    let mut found = vec![data.path().to_owned()];
+    while let Some(folder) = found.pop_if(|path| path.file_name() != stuck.file_name()) {
+        found.extend(fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()));
+    }
+    let left = found.pop().unwrap();
+    assert!(chattr("-i", &left));
+    assert!(reopened.is_ok(), "{reopened:?}");
+    assert!(left.starts_with(data.path().join("unremovable-1")), "{}", left.display());
+    assert_eq!(fs::read_dir(data.path().join(ATTEMPTS)).unwrap().count(), 0);
+}

@@ -319,19 +319,13 @@ fn mount_proc() -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use quorate_types::session::AttemptKey;
 
-    /// It was kept waiting, and finds its deadline past before it has looked at the time: the attempt is not to
-    /// blame, and the agent must know that before it hears of it.
-    #[test]
-    fn a_lapse_is_told_before_what_it_prevents() {
-        let (mut agent, socket) = UnixStream::pair().unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let signals = SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_NONBLOCK).unwrap();
-        let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK).unwrap();
-        let mut watchdog = Watchdog::new(socket, signals, timer);
-        let key = crate::table::tests::key(1);
-        let spawn = Spawn {
+    use super::*;
+    use crate::table::tests::key;
+
+    fn order(key: AttemptKey) -> Spawn {
+        Spawn {
             key,
             argv: vec!["/bin/true".into()],
             env: vec![],
@@ -339,18 +333,54 @@ mod tests {
             stdin: None,
             stdout: "/dev/null".into(),
             stderr: "/dev/null".into(),
-        };
-        let mut orders = Vec::new();
-        for order in [Order::Deadline(Boottime(1)), Order::Spawn(Box::new(spawn))] {
-            wire::encode(&order, &mut orders).unwrap();
         }
+    }
+
+    /// A watchdog that has taken these orders, and what it tells.
+    fn after(given: &[Order]) -> (Watchdog, Inbox) {
+        let (mut agent, socket) = UnixStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let signals = SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_NONBLOCK).unwrap();
+        let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK).unwrap();
+        let mut watchdog = Watchdog::new(socket, signals, timer);
+        let mut orders = Vec::new();
+        given.iter().for_each(|order| wire::encode(order, &mut orders).unwrap());
         agent.write_all(&orders).unwrap();
         watchdog.take_orders();
         let mut told = Inbox::default();
         told.push(&watchdog.outgoing);
+        (watchdog, told)
+    }
+
+    /// It was kept waiting, and finds its deadline past before it has looked at the time: the attempt is not to
+    /// blame, and the agent must know that before it hears of it.
+    #[test]
+    fn a_lapse_is_told_before_what_it_prevents() {
+        let key = key(1);
+        let (mut watchdog, mut told) = after(&[Order::Deadline(Boottime(1)), Order::Spawn(Box::new(order(key)))]);
         assert_eq!(told.pop::<Event>().unwrap(), Some(Event::Lapsed { deadline: Boottime(1) }));
         assert!(matches!(told.pop::<Event>().unwrap(), Some(Event::NotStarted { key: told, .. }) if told == key));
         watchdog.on_time(Boottime::now());
         assert_eq!(told.pop::<Event>().unwrap(), None, "it is told once");
+    }
+
+    #[test]
+    fn what_the_worker_lacks_is_not_the_tasks_fault() {
+        let cases = [
+            (Spawn { stdout: "/no/such/folder/stdout".into(), ..order(key(1)) }, true),
+            (Spawn { stderr: "/no/such/folder/stderr".into(), ..order(key(2)) }, true),
+            (Spawn { stdin: Some("/no/such/file".into()), ..order(key(3)) }, true),
+            (Spawn { argv: vec!["/no/such/program".into()], ..order(key(4)) }, false),
+            (Spawn { working_dir: "/no/such/folder".into(), ..order(key(5)) }, false),
+            (Spawn { argv: vec![], ..order(key(6)) }, false),
+        ];
+        for (spawn, workers) in cases {
+            let (_, mut told) = after(&[Order::Spawn(Box::new(spawn.clone()))]);
+            match told.pop::<Event>().unwrap() {
+                Some(Event::Unable { key, .. }) => assert!(workers && key == spawn.key, "{spawn:?}"),
+                Some(Event::NotStarted { key, .. }) => assert!(!workers && key == spawn.key, "{spawn:?}"),
+                other => panic!("{spawn:?}: {other:?}"),
+            }
+        }
     }
 }
