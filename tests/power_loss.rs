@@ -1,4 +1,4 @@
-//! The same as all_killed on file systems that lose everything that was not fsynced, as at a power failure.
+//! Power failures of all replicas, of a majority and of one, on file systems that lose everything that was not fsynced.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
@@ -32,7 +32,7 @@ impl Disks {
             run("mkfs.ext4", &["-qF", image.to_str().unwrap()])?;
             std::fs::create_dir_all(disks.mount_point(id)).map_err(|e| e.to_string())?;
         }
-        disks.mount(count)?;
+        (1..=count).try_for_each(|id| disks.mount(id))?;
         Ok(disks)
     }
 
@@ -44,12 +44,9 @@ impl Disks {
         self.folder.join(format!("r{id}"))
     }
 
-    fn mount(&self, count: u64) -> Result<(), String> {
-        for id in 1..=count {
-            let (image, at) = (self.image(id), self.mount_point(id));
-            run("mount", &["-o", "loop", image.to_str().unwrap(), at.to_str().unwrap()])?;
-        }
-        Ok(())
+    fn mount(&self, id: u64) -> Result<(), String> {
+        let (image, at) = (self.image(id), self.mount_point(id));
+        run("mount", &["-o", "loop", image.to_str().unwrap(), at.to_str().unwrap()])
     }
 
     /// Everything that was not fsynced is gone; until it is mounted again, every write fails.
@@ -57,11 +54,11 @@ impl Disks {
         sys::cut_power(&self.mount_point(id)).unwrap_or_else(|e| panic!("cut the power of disk {id}: {e}"));
     }
 
-    fn mount_again(&self, count: u64) {
-        for id in 1..=count {
-            run("umount", &[self.mount_point(id).to_str().unwrap()]).unwrap();
+    fn mount_again(&self, ids: &[u64]) {
+        for id in ids {
+            run("umount", &[self.mount_point(*id).to_str().unwrap()]).unwrap();
+            self.mount(*id).unwrap();
         }
-        self.mount(count).unwrap();
     }
 }
 
@@ -99,33 +96,42 @@ fn setup(dir: PathBuf) -> Setup {
     Setup { data: Some(dir), ..Setup::default() }
 }
 
-/// Load, and in the middle of it the power of all disks and processes goes. Returns what had been accepted.
-async fn power_failure(cluster: &mut Cluster, disks: &Disks, prefix: &str) -> Vec<Accepted> {
+const ALL: [u64; 3] = [1, 2, 3];
+
+/// Load, and in the middle of it the power of these disks and processes goes. Returns what had been accepted.
+async fn power_failure(cluster: &mut Cluster, disks: &Disks, prefix: &str, victims: &[u64]) -> Vec<Accepted> {
     let load = Load::start(&cluster.apis(), CLIENTS, prefix);
     load.reaches(JOBS_PER_ROUND).await;
-    for id in 1..=3 {
-        disks.cut_power(id);
+    for id in victims {
+        disks.cut_power(*id);
     }
     // Whoever still says yes now lies, and is found out.
     let cut = Instant::now();
     while cut.elapsed() < Duration::from_millis(300) {
         tokio::time::sleep(support::LOOK_EVERY).await;
     }
-    cluster.kill_all_at_once();
+    match victims.len() {
+        3 => cluster.kill_all_at_once(),
+        _ => victims.iter().for_each(|id| cluster.kill(*id)),
+    }
     let accepted = load.stop().await;
-    disks.mount_again(3);
+    disks.mount_again(victims);
     accepted
 }
 
-#[test]
-fn accepted_jobs_survive_a_power_failure_of_every_replica() {
-    with_disks("accepted_jobs_survive_a_power_failure_of_every_replica", |disks, dir| async move {
+/// Rounds of power failures of as many replicas, the leader among them.
+fn accepted_jobs_survive(name: &'static str, victims: usize) {
+    with_disks(name, move |disks, dir| async move {
         let mut cluster = Cluster::start(setup(dir)).await;
         // A replica whose disk fails says so and ends; that is what it should do.
         cluster.expected_errors = vec!["nput/output error", "os error 5", "can't go on"];
         let mut accepted = Vec::new();
         for round in 0..ROUNDS {
-            accepted.extend(power_failure(&mut cluster, &disks, &format!("round-{round}")).await);
+            let leader = cluster.leader().await;
+            let mut hit = ALL.to_vec();
+            hit.sort_by_key(|id| *id != leader);
+            hit.truncate(victims);
+            accepted.extend(power_failure(&mut cluster, &disks, &format!("round-{round}"), &hit).await);
             cluster.start_all();
             cluster.leader().await;
             let lost = lost(&cluster.any(), &accepted).await;
@@ -135,10 +141,25 @@ fn accepted_jobs_survive_a_power_failure_of_every_replica() {
             cluster.ready(id).await;
         }
         cluster.digests_agree().await;
-        note(&format!("{} accepted jobs survived {ROUNDS} power failures", accepted.len()));
+        note(&format!("{} accepted jobs survived {ROUNDS} power failures of {victims}", accepted.len()));
         cluster.finish();
         drop(disks);
     });
+}
+
+#[test]
+fn accepted_jobs_survive_a_power_failure_of_every_replica() {
+    accepted_jobs_survive("accepted_jobs_survive_a_power_failure_of_every_replica", 3);
+}
+
+#[test]
+fn accepted_jobs_survive_a_power_failure_of_a_majority() {
+    accepted_jobs_survive("accepted_jobs_survive_a_power_failure_of_a_majority", 2);
+}
+
+#[test]
+fn accepted_jobs_survive_a_power_failure_of_the_leader() {
+    accepted_jobs_survive("accepted_jobs_survive_a_power_failure_of_the_leader", 1);
 }
 
 /// The test above could also pass because the disks lose nothing. So here the same happens to replicas whose fsync and
@@ -155,7 +176,7 @@ fn without_fsync_the_same_power_failure_loses_jobs() {
         let wrapper = strace.iter().chain(&inject).map(Into::into).collect();
         let mut cluster = Cluster::start(Setup { wrapper, ..setup(dir) }).await;
         cluster.expected_errors = vec![""];
-        let accepted = power_failure(&mut cluster, &disks, "unsafe").await;
+        let accepted = power_failure(&mut cluster, &disks, "unsafe", &ALL).await;
         cluster.start_all();
         // They may lose jobs, or all they knew, or refuse to start; only to have everything would be wrong.
         let patience = Duration::from_secs(8);

@@ -70,9 +70,13 @@ pub(crate) const MATRIX: &[Row] = &[
     row("bridge partition", &[Need::Network], SHORT, || Box::new(links::Broken::bridge())),
     of_five(row("bridge partition of five", &[Need::Network], SHORT, || Box::new(links::Broken::bridge()))),
     at_workers(row("worker cut off", &[Need::Network], PAST_LEASE, || Box::new(links::Broken::worker()))),
+    at_workers(row("worker cut off from the leader", &[Need::Network], PAST_LEASE, || {
+        Box::new(links::Broken::worker_from_leader())
+    })),
     row("packet loss of 30 %", &[Need::Network], Duration::from_secs(3), || Box::new(links::Broken::lossy())),
     row("link of 200 ms", &[Need::Network, Need::LinkDelay], Duration::from_secs(3), || Box::new(links::Slow::new())),
     row("clock jumps", &[Need::Faketime], SHORT, || Box::new(clock::Jumping::new())),
+    at_workers(row("a worker's clock jumps", &[Need::Faketime], OVER, || Box::new(clock::WorkersJumping::new()))),
     row("disk full", &[Need::Disks], SHORT, || Box::new(disks::Full::new())),
     row("fsync error", &[Need::Strace], SHORT, || Box::new(disks::FsyncFails::new())),
     row("disk stalled", &[Need::Disks, Need::Fsfreeze], Duration::from_secs(3), || Box::new(disks::Stalled::new())),

@@ -1,4 +1,4 @@
-//! A wall clock that jumps by hours, there and back.
+//! Wall clocks that jump by hours, there and back: a replica's, as it leads and as it follows, and a worker's.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -38,6 +38,57 @@ impl Jumping {
         scene.cluster.kill(self.id);
         scene.cluster.replica(self.id).process.env = env;
         scene.cluster.restart(self.id).await;
+    }
+}
+
+/// The same for a worker, which counts its lease by another clock.
+#[derive(Debug)]
+pub(crate) struct WorkersJumping {
+    worker: &'static str,
+    file: PathBuf,
+    jumps: u64,
+}
+
+impl WorkersJumping {
+    pub(crate) fn new() -> Self {
+        Self { worker: "", file: PathBuf::new(), jumps: 0 }
+    }
+
+    /// Kills the agent, and starts it anew with this environment.
+    async fn start(&self, scene: &mut Scene, env: Vec<(String, String)>) {
+        let process = &mut scene.cluster.worker(self.worker).process;
+        process.kill();
+        process.env = env;
+        process.start();
+        scene.cluster.any().worker_is(self.worker, "ready").await;
+    }
+}
+
+impl Fault for WorkersJumping {
+    fn inject<'a>(&'a mut self, scene: &'a mut Scene) -> Step<'a, ()> {
+        Box::pin(async move {
+            self.worker = scene.busy_worker();
+            self.file = scene.cluster.dir.join(format!("clock-{}", self.worker));
+            std::fs::write(&self.file, "+0").unwrap();
+            self.start(scene, environment(&self.file)).await;
+            let process = &scene.cluster.workers[self.worker].process;
+            let (agent, said) = (process.pid(), process.log_text().len());
+            for shift in SHIFTS {
+                std::fs::write(&self.file, shift).unwrap();
+                tokio::time::sleep(REIGN).await;
+                let maps = std::fs::read_to_string(format!("/proc/{agent}/maps")).unwrap_or_default();
+                self.jumps += u64::from(maps.contains("libfaketime"));
+            }
+            let said = scene.cluster.workers[self.worker].process.log_since(said);
+            assert!(!said.contains("the lease ran out"), "the lease counts by the wall clock: {said}");
+        })
+    }
+
+    fn heal<'a>(&'a mut self, scene: &'a mut Scene) -> Step<'a, u64> {
+        Box::pin(async move {
+            self.start(scene, Vec::new()).await;
+            self.jumps
+        })
     }
 }
 

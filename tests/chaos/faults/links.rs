@@ -15,6 +15,7 @@ enum Which {
     LeaderDeaf,
     Bridge,
     Worker,
+    WorkerFromLeader,
     Lossy,
 }
 
@@ -48,6 +49,11 @@ impl Broken {
 
     pub(crate) fn worker() -> Self {
         Self { which: Which::Worker }
+    }
+
+    /// The leader's side only: it goes on through the others.
+    pub(crate) fn worker_from_leader() -> Self {
+        Self { which: Which::WorkerFromLeader }
     }
 
     pub(crate) fn lossy() -> Self {
@@ -84,6 +90,10 @@ impl Fault for Broken {
                     network.drop_packets(replica, worker);
                     network.drop_packets(worker, replica);
                 }),
+                Which::WorkerFromLeader => {
+                    network.drop_packets(&leader, worker);
+                    network.drop_packets(worker, &leader);
+                }
                 Which::Lossy => others.iter().for_each(|other| {
                     network.lose_packets(other, &leader, LOSS_PERCENT);
                     network.lose_packets(&leader, other, LOSS_PERCENT);
