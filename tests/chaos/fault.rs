@@ -19,11 +19,14 @@ pub(crate) trait Fault: Debug {
     fn heal<'a>(&'a mut self, scene: &'a mut Scene) -> Step<'a, u64>;
 }
 
-/// Where a fault hits; two faults in different places may happen at once.
+/// Where a fault hits; one of replicas and one of workers may happen at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Replicas,
+    /// Attempts are interrupted by it.
     Workers,
+    /// A replica and a worker, both of them well. It happens alone.
+    Between,
 }
 
 /// One row of the matrix.
@@ -52,6 +55,10 @@ const fn at_workers(row: Row) -> Row {
     Row { place: Place::Workers, ..row }
 }
 
+const fn between(row: Row) -> Row {
+    Row { place: Place::Between, ..row }
+}
+
 const fn of_five(row: Row) -> Row {
     Row { replicas: 5, ..row }
 }
@@ -70,8 +77,8 @@ pub(crate) const MATRIX: &[Row] = &[
     row("bridge partition", &[Need::Network], SHORT, || Box::new(links::Broken::bridge())),
     of_five(row("bridge partition of five", &[Need::Network], SHORT, || Box::new(links::Broken::bridge()))),
     at_workers(row("worker cut off", &[Need::Network], PAST_LEASE, || Box::new(links::Broken::worker()))),
-    at_workers(row("worker cut off from the leader", &[Need::Network], PAST_LEASE, || {
-        Box::new(links::Broken::worker_from_leader())
+    between(row("worker cut off from the leader", &[Need::Network], PAST_LEASE, || {
+        Box::new(links::CutFromLeader::new())
     })),
     row("packet loss of 30 %", &[Need::Network], Duration::from_secs(3), || Box::new(links::Broken::lossy())),
     row("link of 200 ms", &[Need::Network, Need::LinkDelay], Duration::from_secs(3), || Box::new(links::Slow::new())),

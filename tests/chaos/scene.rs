@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -144,6 +145,21 @@ impl Scene {
         .await
     }
 
+    /// Has the leadership handed over to it, if need be.
+    pub(crate) async fn make_leader(&self, id: u64) {
+        let body = json!({"to": id}).to_string().into_bytes();
+        wait_until(&format!("replica {id} to lead"), PATIENCE, || async {
+            let present = self.leader().await;
+            if present == id {
+                return Some(());
+            }
+            let headers = [("content-type", "application/json")];
+            let _ = self.at(present).send(Method::POST, "/v1/cluster/transfer-leader", &headers, body.clone()).await;
+            None
+        })
+        .await;
+    }
+
     /// Replicas that run and do not lead, in random order.
     pub(crate) async fn followers(&mut self) -> Vec<u64> {
         let leader = self.leader().await;
@@ -228,6 +244,13 @@ impl Scene {
     pub(crate) fn busy_worker(&self) -> &'static str {
         let processes = |name: &&str| self.cluster.workers[*name].attempts(None).len();
         WORKERS.into_iter().max_by_key(processes).unwrap()
+    }
+
+    /// The replica with which a worker's newest session is.
+    pub(crate) fn replica_of(&self, worker: &str) -> u64 {
+        let said = self.cluster.workers[worker].process.log_text();
+        let session = said.lines().rfind(|line| line.contains("session stands")).expect("a session");
+        self.cluster.alive().into_iter().find(|id| session.contains(&self.cluster.url(*id))).expect("its replica")
     }
 
     /// How many of these tasks had to run again.

@@ -1,16 +1,11 @@
 //! Wall clocks that jump by hours, there and back: a replica's, as it leads and as it follows, and a worker's.
 
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use reqwest::Method;
-use serde_json::json;
-
 use crate::fault::{Fault, Step};
 use crate::means::faketime;
 use crate::scene::Scene;
 use crate::support::process::path;
-use crate::support::{PATIENCE, wait_until};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// In seconds, both ways.
 const SHIFTS: [&str; 4] = ["+9000", "-9000", "+20000", "-300"];
@@ -118,20 +113,6 @@ async fn is_shifted(scene: &Scene, id: u64) -> bool {
     apart.min(SECONDS_PER_DAY - apart) > NOTABLE
 }
 
-async fn make_leader(scene: &Scene, id: u64) {
-    let body = json!({"to": id}).to_string().into_bytes();
-    wait_until(&format!("replica {id} to lead"), PATIENCE, || async {
-        let present = scene.leader().await;
-        if present == id {
-            return Some(());
-        }
-        let headers = [("content-type", "application/json")];
-        let _ = scene.at(present).send(Method::POST, "/v1/cluster/transfer-leader", &headers, body.clone()).await;
-        None
-    })
-    .await;
-}
-
 impl Fault for Jumping {
     fn inject<'a>(&'a mut self, scene: &'a mut Scene) -> Step<'a, ()> {
         Box::pin(async move {
@@ -143,8 +124,8 @@ impl Fault for Jumping {
                 std::fs::write(&self.file, shift).unwrap();
                 // A leader looks at the wall clock when it takes over.
                 let other = scene.cluster.ids().into_iter().find(|id| *id != self.id).unwrap();
-                make_leader(scene, other).await;
-                make_leader(scene, self.id).await;
+                scene.make_leader(other).await;
+                scene.make_leader(self.id).await;
                 tokio::time::sleep(REIGN).await;
                 self.jumps += u64::from(is_shifted(scene, self.id).await);
             }

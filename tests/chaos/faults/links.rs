@@ -15,7 +15,6 @@ enum Which {
     LeaderDeaf,
     Bridge,
     Worker,
-    WorkerFromLeader,
     Lossy,
 }
 
@@ -49,11 +48,6 @@ impl Broken {
 
     pub(crate) fn worker() -> Self {
         Self { which: Which::Worker }
-    }
-
-    /// The leader's side only: it goes on through the others.
-    pub(crate) fn worker_from_leader() -> Self {
-        Self { which: Which::WorkerFromLeader }
     }
 
     pub(crate) fn lossy() -> Self {
@@ -90,10 +84,6 @@ impl Fault for Broken {
                     network.drop_packets(replica, worker);
                     network.drop_packets(worker, replica);
                 }),
-                Which::WorkerFromLeader => {
-                    network.drop_packets(&leader, worker);
-                    network.drop_packets(worker, &leader);
-                }
                 Which::Lossy => others.iter().for_each(|other| {
                     network.lose_packets(other, &leader, LOSS_PERCENT);
                     network.lose_packets(&leader, other, LOSS_PERCENT);
@@ -104,6 +94,42 @@ impl Fault for Broken {
 
     fn heal<'a>(&'a mut self, scene: &'a mut Scene) -> Step<'a, u64> {
         Box::pin(async move { scene.network().heal() })
+    }
+}
+
+/// A worker loses the leader, with which its session is, and nobody else: it goes on through the others.
+#[derive(Debug)]
+pub(crate) struct CutFromLeader {
+    worker: &'static str,
+    /// How long the worker's log was before.
+    said: usize,
+}
+
+impl CutFromLeader {
+    pub(crate) fn new() -> Self {
+        Self { worker: "", said: 0 }
+    }
+}
+
+impl Fault for CutFromLeader {
+    fn inject<'a>(&'a mut self, scene: &'a mut Scene) -> Step<'a, ()> {
+        Box::pin(async move {
+            self.worker = scene.busy_worker();
+            let through = scene.replica_of(self.worker);
+            scene.make_leader(through).await;
+            self.said = scene.cluster.workers[self.worker].process.log_text().len();
+            let leader = scene.host_name(through);
+            scene.network().drop_packets(&leader, self.worker);
+            scene.network().drop_packets(self.worker, &leader);
+        })
+    }
+
+    fn heal<'a>(&'a mut self, scene: &'a mut Scene) -> Step<'a, u64> {
+        Box::pin(async move {
+            let said = scene.cluster.workers[self.worker].process.log_since(self.said);
+            assert!(said.contains("resumed=true"), "{} did not go on elsewhere: {said}", self.worker);
+            scene.network().heal()
+        })
     }
 }
 

@@ -6,6 +6,8 @@ use tokio::time::Instant;
 
 /// A replica that was not heard for two heartbeats is given up, though not before this.
 const SILENCE_MIN: Duration = Duration::from_millis(1500);
+/// Nor later than after this part of the lease, so that what is left suffices to reach another.
+const SILENCE_LEASE_PERCENT: u32 = 40;
 /// How often the watchdog is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// How long it may take to answer while nothing depends on it: the host may be very busy.
@@ -43,9 +45,9 @@ impl Health {
         Self { heard: now, silence_max: SILENCE_MIN, looked: now, ping: 0, unanswered: None, pinged: now }
     }
 
-    pub(super) fn on_session(&mut self, now: Instant, heartbeat_every: Duration) {
+    pub(super) fn on_session(&mut self, now: Instant, heartbeat_every: Duration, ttl: Duration) {
         self.heard = now;
-        self.silence_max = SILENCE_MIN.max(2 * heartbeat_every);
+        self.silence_max = SILENCE_MIN.max(2 * heartbeat_every).min(ttl * SILENCE_LEASE_PERCENT / 100);
     }
 
     pub(super) fn on_heard(&mut self, now: Instant) {
@@ -158,15 +160,19 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_may_be_silent_for_two_heartbeats() {
+    fn a_replica_may_be_silent_for_two_heartbeats_or_a_part_of_the_lease() {
         let start = Instant::now();
         let mut health = Health::new(start);
-        health.on_session(start, ms(1_000));
+        health.on_session(start, ms(1_000), ms(10_000));
         assert!(!health.is_session_silent(start + ms(2_000)));
         assert!(health.is_session_silent(start + ms(2_001)));
         health.on_heard(start + ms(2_000));
         assert!(!health.is_session_silent(start + ms(4_000)));
-        health.on_session(start, ms(100));
+        health.on_session(start, ms(600), ms(5_000));
         assert!(!health.is_session_silent(start + ms(1_500)));
+        assert!(health.is_session_silent(start + ms(1_501)));
+        health.on_session(start, ms(250), ms(2_000));
+        assert!(!health.is_session_silent(start + ms(800)));
+        assert!(health.is_session_silent(start + ms(801)));
     }
 }
