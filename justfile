@@ -51,6 +51,11 @@ bench-peers *ARGS:
     cargo build --release
     .ci/bench-peers {{ARGS}}
 
+# How figures change with ten and a hundred times the work, as plots in Markdown.
+growth *ARGS:
+    cargo build --release
+    .ci/growth {{ARGS}}
+
 # Every fault on real processes (as root), in random order for so many minutes; target/chaos-report.md tells.
 chaos MINUTES="30":
     QUORATE_CHAOS_MINUTES={{MINUTES}} cargo test --test chaos -- --nocapture

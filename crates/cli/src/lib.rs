@@ -25,8 +25,6 @@ mod wfcommons;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 /// The argument by which an executable knows that it is a worker's second process.
 pub const WATCHDOG: &str = "watchdog";
 
@@ -36,7 +34,7 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == WATCHDOG) {
         return quorate_worker::watchdog::main();
     }
-    match commands::dispatch(args::Cli::parse()) {
+    match commands::dispatch(args::Cli::of_this_process()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.explain();

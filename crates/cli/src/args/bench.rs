@@ -13,6 +13,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) runs: u32,
     /// submit, reads, memory, soak: connections, spread over the replicas (default 64). bulk: streams (default 6).
+    /// snapshot: writers (default 16).
     /// failover: writers (default 8). events: subscribers (default 1,000). idle, workers: workers (default 1,000 and
     /// 10,000).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20_000))]
@@ -20,7 +21,7 @@ pub(crate) struct BenchArgs {
     /// submit, reads, soak, idle, workers: how long one run takes.
     #[arg(long, default_value = "5s")]
     pub(crate) duration: Span,
-    /// noop, process: tasks of one run (default 100,000 and 5,000). array, restart: tasks of the job (default a million).
+    /// noop, process: tasks of one run (default 100,000 and 5,000); over a million, several arrays. array, restart: tasks of the job (default a million).
     /// latency, bulk, catchup: jobs of one run (default 1,000 and 200,000). events: tasks for one subscriber (default
     /// 100,000).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -71,11 +72,23 @@ pub(crate) enum Scenario {
     Workers,
     /// A replica's memory with a million waiting tasks and with 100,000 jobs.
     Memory,
+    /// How long writes take while replicas write snapshots of a million tasks; the 99.9th percentile.
+    Snapshot,
     /// Jobs that are submitted, placed and finished, for as long as wanted: elections and memory meanwhile.
     Soak,
 }
 
 impl Scenario {
+    /// What kills replicas, or looks at their processes, does so to a cluster of its own only.
+    pub(crate) const fn can_use_any_cluster(self) -> bool {
+        match self {
+            Self::Submit | Self::Bulk | Self::Array | Self::Noop | Self::Process | Self::Latency => true,
+            Self::Dag | Self::Reads | Self::Events | Self::Soak => true,
+            Self::Failover | Self::Restart | Self::Catchup | Self::Idle | Self::Workers | Self::Memory => false,
+            Self::Snapshot => false,
+        }
+    }
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Submit => "submit",
@@ -93,6 +106,7 @@ impl Scenario {
             Self::Idle => "idle",
             Self::Workers => "workers",
             Self::Memory => "memory",
+            Self::Snapshot => "snapshot",
             Self::Soak => "soak",
         }
     }

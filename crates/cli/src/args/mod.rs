@@ -6,9 +6,11 @@ mod job;
 mod serve;
 mod sim;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::{BenchArgs, Death, Scenario};
 pub(crate) use cluster::{ClusterCommand, WorkerCommand};
@@ -29,6 +31,20 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// Ends the process if its arguments make no sense.
+    pub(crate) fn of_this_process() -> Self {
+        Self::of(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn of(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(args)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        cli.client.is_server_named = matches.value_source("server") == Some(ValueSource::CommandLine);
+        Ok(cli)
+    }
+}
+
 /// Where the cluster is and how its answers are shown.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Client options")]
@@ -42,6 +58,9 @@ pub(crate) struct ClientArgs {
         value_name = "URL[,URL]"
     )]
     pub(crate) server: String,
+    /// Whether that was on the command line, and not in the environment or left to the default.
+    #[arg(skip)]
+    pub(crate) is_server_named: bool,
     /// The token that the cluster asks for.
     #[arg(long, global = true, env = "QUORATE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
@@ -98,12 +117,10 @@ pub(crate) enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace())
+        Cli::of(line.split_whitespace())
     }
 
     #[test]
@@ -139,12 +156,21 @@ mod tests {
             "quorate cluster remove 4",
             "quorate cluster transfer-leader",
             "quorate bench submit --runs 5 --connections 64 -o json",
+            "quorate bench submit --server http://a:1,http://b:2 --token t",
             "quorate sim --seed 7 --minutes 5",
             "quorate sim --seeds 0 --shrink -o json",
             "quorate completions bash",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }
+    }
+
+    #[test]
+    fn a_server_that_was_named_is_told_from_the_default() {
+        for line in ["quorate bench submit --server http://a:1", "quorate --server http://a:1 bench submit"] {
+            assert!(parse(line).unwrap().client.is_server_named, "{line}");
+        }
+        assert!(!parse("quorate bench submit").unwrap().client.is_server_named);
     }
 
     #[test]

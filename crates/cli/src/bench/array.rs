@@ -6,7 +6,6 @@ use anyhow::ensure;
 use quorate_types::JobId;
 use serde_json::{Value, json};
 
-use super::load::{Connection, post};
 use super::report::{Latencies, Report};
 use super::{Bench, noop};
 
@@ -16,15 +15,14 @@ const END_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
     let tasks = bench.args.tasks.unwrap_or(TASKS_DEFAULT);
-    let mut cluster = bench.cluster("array").await?;
-    let client = cluster.client()?;
-    let address = cluster.replicas[0].http;
+    let mut target = bench.target("array").await?;
+    let (client, door) = (target.client().clone(), target.door(0));
     let job = noop::array("array", &json!({"command": ["true"]}), tasks).to_string();
     let (mut runs, mut latencies) = (Vec::new(), Latencies::new()?);
-    let mut connection = Connection::open(address).await?;
+    let mut connection = door.open().await?;
     // The first one warms up.
     for run in 0..=bench.args.runs {
-        let request = post(address, "/v1/jobs", &job);
+        let request = door.post("/v1/jobs", &job);
         let sent = Instant::now();
         let reply = connection.send(&request).await?;
         let took = sent.elapsed();
@@ -38,6 +36,6 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
             say(&format!("run {run}: {:.2} ms", runs[runs.len() - 1]));
         }
     }
-    cluster.stop().await;
+    target.stop().await;
     Ok(Report::new("array", "ms", &runs).latency(&latencies).detail("tasks", tasks))
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use super::report::Report;
+use super::target::doors;
 use super::{Bench, bulk};
 
 const JOBS_DEFAULT: u32 = 200_000;
@@ -20,7 +21,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
         let follower = (leader + 1) % cluster.replicas.len();
         let before = cluster.client()?.cluster().await?.index;
         cluster.replicas[follower].process.kill()?;
-        bulk::submit_through(&cluster, &[leader], jobs).await?;
+        bulk::submit_through(vec![doors(&cluster)[leader].clone()], jobs).await?;
         let newest = cluster.client_of(leader)?.cluster().await?.index;
         entries = newest.0 - before.0;
         let started = Instant::now();

@@ -23,8 +23,8 @@ const WARM_UP_CHAIN: usize = 100;
 
 pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
     let slots = bench.args.slots.unwrap_or(SLOTS_DEFAULT);
-    let mut cluster = bench.cluster_with_worker("dag", slots).await?;
-    let client = cluster.client()?;
+    let mut target = bench.target_with_worker("dag", slots).await?;
+    let client = target.client().clone();
     seconds(&client, &chain(WARM_UP_CHAIN)).await?;
     let (mut links, mut rates) = (Vec::new(), Vec::new());
     for run in 1..=bench.args.runs {
@@ -33,7 +33,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
         let last = run as usize - 1;
         say(&format!("run {run}: {:.3} ms a link, {:.0} tasks/s of the graph", links[last], rates[last]));
     }
-    cluster.stop().await;
+    target.stop().await;
     Ok(Report::new("dag", "tasks/s", &rates)
         .detail("graph_tasks", GRAPH)
         .detail("needs_max", NEEDS_MAX)

@@ -1,7 +1,6 @@
 //! Events delivered a second, to one subscriber and to a thousand: each reads every event of an array that a worker
 //! without processes runs. One subscriber gets them as fast as they happen; with a thousand, delivery is the limit.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +10,11 @@ use serde_json::json;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use super::load::{Connection, Next, get_lines};
+use super::load::{Door, Next};
 use super::report::{Report, median, rounded};
+use super::target::Target;
 use super::{Bench, noop};
-use crate::cluster_process::{ProcessCluster, raise_open_files};
+use crate::cluster_process::raise_open_files;
 
 const SLOTS_DEFAULT: u32 = 512;
 /// Tasks of the array for one subscriber; each makes two events.
@@ -27,11 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
     raise_open_files();
     let subscribers = bench.args.connections.unwrap_or(SUBSCRIBERS);
-    let mut cluster = bench.cluster_with_worker("events", bench.args.slots.unwrap_or(SLOTS_DEFAULT)).await?;
+    let mut target = bench.target_with_worker("events", bench.args.slots.unwrap_or(SLOTS_DEFAULT)).await?;
     let (mut one, mut many) = (Vec::new(), Vec::new());
     for run in 0..=bench.args.runs {
-        let alone = rate(&cluster, 1, bench.args.tasks.unwrap_or(TASKS_ONE)).await?;
-        let crowd = rate(&cluster, subscribers, TASKS_MANY).await?;
+        let alone = rate(&target, 1, bench.args.tasks.unwrap_or(TASKS_ONE)).await?;
+        let crowd = rate(&target, subscribers, TASKS_MANY).await?;
         // The first warms up.
         if run > 0 {
             say(&format!("run {run}: {alone:.0} events/s to one, {crowd:.0} to {subscribers}"));
@@ -39,7 +39,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
             many.push(rounded(crowd));
         }
     }
-    cluster.stop().await;
+    target.stop().await;
     Ok(Report::new("events", "events/s", &many)
         .detail("subscribers", subscribers)
         .detail("to_one_runs", one.clone())
@@ -47,15 +47,14 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
 }
 
 /// Events a second that reach somebody, from the submission until the last subscriber has read the last of them.
-async fn rate(cluster: &ProcessCluster, subscribers: u32, tasks: u32) -> anyhow::Result<f64> {
-    let client = cluster.client()?;
+async fn rate(target: &Target, subscribers: u32, tasks: u32) -> anyhow::Result<f64> {
+    let client = target.client();
     let from = LogIndex(client.cluster().await?.index.0 + 1);
     let ready = Arc::new(Barrier::new(subscribers as usize + 1));
     let (job, told) = tokio::sync::watch::channel(None::<JobId>);
     let mut reading = JoinSet::new();
     for nth in 0..subscribers as usize {
-        let address = cluster.replicas[nth % cluster.replicas.len()].http;
-        reading.spawn(read(address, from, ready.clone(), told.clone()));
+        reading.spawn(read(target.door(nth), from, ready.clone(), told.clone()));
     }
     ready.wait().await;
     let started = Instant::now();
@@ -70,12 +69,12 @@ async fn rate(cluster: &ProcessCluster, subscribers: u32, tasks: u32) -> anyhow:
 
 /// Reads until the job has succeeded; how many events that were.
 async fn read(
-    address: SocketAddr,
+    door: Door,
     from: LogIndex,
     ready: Arc<Barrier>,
     mut job: tokio::sync::watch::Receiver<Option<JobId>>,
 ) -> anyhow::Result<u64> {
-    let mut connection = Connection::open(address).await?;
+    let mut connection = door.open().await?;
     ready.wait().await;
     let submitted = job.wait_for(Option::is_some).await?.unwrap_or_default();
     let last = format!(r#""type":"job.succeeded","job":{submitted}"#);
@@ -85,7 +84,7 @@ async fn read(
         let ended = line.windows(last.len()).any(|window| window == last.as_bytes());
         if ended { Next::Stop } else { Next::Line }
     };
-    let request = get_lines(address, &path);
+    let request = door.get_lines(&path);
     let read = tokio::time::timeout(PATIENCE, connection.follow(&request, on_line)).await;
     let last = read.context("the job's end did not come")??;
     ensure!(last == Next::Stop, "the stream ended before the job's end: its reader was too slow");

@@ -19,8 +19,8 @@ const EVENT_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
     let jobs = bench.args.tasks.unwrap_or(JOBS_DEFAULT);
-    let mut cluster = bench.cluster_with_worker("latency", SLOTS).await?;
-    let client = cluster.client()?;
+    let mut target = bench.target_with_worker("latency", SLOTS).await?;
+    let client = target.client().clone();
     let kinds = [("noop", json!({"driver": "noop"})), ("true", json!({"command": ["true"]}))];
     let mut found = Vec::new();
     for (name, task) in kinds {
@@ -40,7 +40,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
         }
         found.push((name, runs, all));
     }
-    cluster.stop().await;
+    target.stop().await;
     let (_, runs, stages) = &found[0];
     let mut report = Report::new("latency", "ms", runs).latency(&stages.result).detail("jobs_per_run", jobs);
     for (name, runs, stages) in &found {

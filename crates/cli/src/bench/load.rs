@@ -2,6 +2,7 @@
 //! they are needed. On a machine that the cluster shares, a full client would measure itself.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,37 +33,56 @@ pub(super) struct Lines {
     pub(super) good: u64,
 }
 
-/// A `POST` of JSON, ready to be written.
-pub(super) fn post(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
-    post_as("application/json", address, path, body)
+/// Where requests go, and what each of them says besides.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    address: SocketAddr,
+    /// Header lines, each with its end.
+    head: Arc<str>,
 }
 
-/// A `POST` of lines of JSON.
-pub(super) fn post_lines(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
-    post_as("application/x-ndjson", address, path, body)
-}
+impl Door {
+    pub(super) fn new(address: SocketAddr, token: Option<&str>) -> Self {
+        let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+        Self { address, head: format!("host: {address}\r\n{token}").into() }
+    }
 
-fn post_as(kind: &str, address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}")
-        .into_bytes()
-}
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
 
-pub(super) fn get_lines(address: SocketAddr, path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: application/x-ndjson\r\n\r\n").into_bytes()
-}
+    pub(super) async fn open(&self) -> anyhow::Result<Connection> {
+        let socket = TcpStream::connect(self.address).await.with_context(|| format!("connect to {}", self.address))?;
+        socket.set_nodelay(true)?;
+        Ok(Connection { socket, buffer: Vec::with_capacity(4096) })
+    }
 
-pub(super) fn get(address: SocketAddr, path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").into_bytes()
+    /// A `POST` of JSON, ready to be written.
+    pub(super) fn post(&self, path: &str, body: &str) -> Vec<u8> {
+        self.post_as("application/json", path, body)
+    }
+
+    /// A `POST` of lines of JSON.
+    pub(super) fn post_lines(&self, path: &str, body: &str) -> Vec<u8> {
+        self.post_as("application/x-ndjson", path, body)
+    }
+
+    fn post_as(&self, kind: &str, path: &str, body: &str) -> Vec<u8> {
+        let (head, length) = (&self.head, body.len());
+        format!("POST {path} HTTP/1.1\r\n{head}content-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}")
+            .into_bytes()
+    }
+
+    pub(super) fn get_lines(&self, path: &str) -> Vec<u8> {
+        format!("GET {path} HTTP/1.1\r\n{}accept: application/x-ndjson\r\n\r\n", self.head).into_bytes()
+    }
+
+    pub(super) fn get(&self, path: &str) -> Vec<u8> {
+        format!("GET {path} HTTP/1.1\r\n{}\r\n", self.head).into_bytes()
+    }
 }
 
 impl Connection {
-    pub(super) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let socket = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
-        socket.set_nodelay(true)?;
-        Ok(Self { socket, buffer: Vec::with_capacity(4096) })
-    }
-
     pub(super) async fn send(&mut self, request: &[u8]) -> anyhow::Result<Reply> {
         self.socket.write_all(request).await.context("send a request")?;
         loop {

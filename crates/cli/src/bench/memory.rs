@@ -1,6 +1,5 @@
 //! A replica's resident memory with a million waiting array tasks, and with 100,000 separate jobs.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -9,8 +8,9 @@ use anyhow::{bail, ensure};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::load::{Connection, post};
+use super::load::Door;
 use super::report::{Report, median, rounded};
+use super::target::doors;
 use super::{Bench, noop};
 use crate::cluster_process::ProcessCluster;
 
@@ -74,10 +74,9 @@ async fn settled_mib(cluster: &ProcessCluster) -> anyhow::Result<f64> {
 
 async fn submit_many(cluster: &ProcessCluster, connections: u32) -> anyhow::Result<()> {
     let left = Arc::new(AtomicU32::new(JOBS));
-    let mut writers = JoinSet::new();
+    let (mut writers, doors) = (JoinSet::new(), doors(cluster));
     for nth in 0..connections as usize {
-        let address = cluster.replicas[nth % cluster.replicas.len()].http;
-        writers.spawn(submit_until_none(address, left.clone()));
+        writers.spawn(submit_until_none(doors[nth % doors.len()].clone(), left.clone()));
     }
     while let Some(result) = writers.join_next().await {
         result??;
@@ -85,12 +84,12 @@ async fn submit_many(cluster: &ProcessCluster, connections: u32) -> anyhow::Resu
     Ok(())
 }
 
-async fn submit_until_none(address: SocketAddr, left: Arc<AtomicU32>) -> anyhow::Result<()> {
-    let mut connection = Connection::open(address).await?;
+async fn submit_until_none(door: Door, left: Arc<AtomicU32>) -> anyhow::Result<()> {
+    let mut connection = door.open().await?;
     let take = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
     while let Ok(number) = take() {
         let body = format!(r#"{{"name":"job-{number}","command":["process","--input","file-{number}.dat"]}}"#);
-        let request = post(address, "/v1/jobs", &body);
+        let request = door.post("/v1/jobs", &body);
         let mut refusals = 0;
         loop {
             let reply = connection.send(&request).await?;

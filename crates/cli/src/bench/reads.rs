@@ -1,6 +1,5 @@
 //! Reads of jobs a second: linearizable through all replicas and through followers only, and stale.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -9,7 +8,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::Bench;
-use super::load::{Connection, get};
+use super::load::Door;
 use super::report::{Latencies, Report, median, rounded};
 use super::submit::{CONNECTIONS_DEFAULT, WARM_UP};
 
@@ -19,20 +18,18 @@ const JOBS: usize = 1_000;
 pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
     let connections = bench.args.connections.unwrap_or(CONNECTIONS_DEFAULT);
     let duration = bench.args.duration.as_duration();
-    let mut cluster = bench.cluster("reads").await?;
-    let client = cluster.client()?;
+    let mut target = bench.target("reads").await?;
+    let client = target.client();
     let mut jobs = Vec::new();
     for number in 0..JOBS {
         jobs.push(client.submit(&json!({"name": format!("read-{number}"), "command": ["true"]}), None).await?.id);
     }
-    let all: Vec<SocketAddr> = cluster.replicas.iter().map(|replica| replica.http).collect();
-    let leader = cluster.leader().await?;
-    let followers: Vec<SocketAddr> =
-        all.iter().enumerate().filter(|(at, _)| *at != leader).map(|(_, address)| *address).collect();
+    let (all, followers) = (target.doors.clone(), target.followers().await?);
+    ensure!(!followers.is_empty(), "reads through followers need the addresses of some");
     let kinds = [("linearizable", &all, ""), ("followers", &followers, ""), ("stale", &all, "?consistency=stale")];
     let mut found = Vec::new();
-    for (name, addresses, query) in kinds {
-        let reads = Reads { addresses, jobs: &jobs, query, connections };
+    for (name, doors, query) in kinds {
+        let reads = Reads { doors, jobs: &jobs, query, connections };
         reads.measure(WARM_UP).await?;
         let (mut runs, mut latencies) = (Vec::new(), Latencies::new()?);
         for run in 1..=bench.args.runs {
@@ -43,7 +40,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
         }
         found.push((name, runs, latencies));
     }
-    cluster.stop().await;
+    target.stop().await;
     let (_, runs, latencies) = &found[0];
     let mut report = Report::new("reads", "reads/s", runs)
         .latency(latencies)
@@ -57,7 +54,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
 
 /// What is read, and where.
 struct Reads<'a> {
-    addresses: &'a [SocketAddr],
+    doors: &'a [Door],
     jobs: &'a [JobId],
     query: &'a str,
     connections: u32,
@@ -68,9 +65,10 @@ impl Reads<'_> {
     async fn measure(&self, duration: Duration) -> anyhow::Result<(f64, Latencies)> {
         let (started, mut readers) = (Instant::now(), JoinSet::new());
         for nth in 0..self.connections as usize {
-            let address = self.addresses[nth % self.addresses.len()];
-            let paths = self.jobs.iter().map(|job| get(address, &format!("/v1/jobs/{job}{}", self.query)));
-            readers.spawn(read_until(address, paths.collect(), nth, started + duration));
+            let door = self.doors[nth % self.doors.len()].clone();
+            let paths = self.jobs.iter().map(|job| door.get(&format!("/v1/jobs/{job}{}", self.query)));
+            let requests = paths.collect();
+            readers.spawn(read_until(door, requests, nth, started + duration));
         }
         let mut latencies = Latencies::new()?;
         while let Some(read) = readers.join_next().await {
@@ -80,13 +78,8 @@ impl Reads<'_> {
     }
 }
 
-async fn read_until(
-    address: SocketAddr,
-    requests: Vec<Vec<u8>>,
-    first: usize,
-    until: Instant,
-) -> anyhow::Result<Latencies> {
-    let mut connection = Connection::open(address).await?;
+async fn read_until(door: Door, requests: Vec<Vec<u8>>, first: usize, until: Instant) -> anyhow::Result<Latencies> {
+    let mut connection = door.open().await?;
     let mut latencies = Latencies::new()?;
     for request in requests.iter().cycle().skip(first) {
         let sent = Instant::now();

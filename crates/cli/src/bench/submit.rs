@@ -1,14 +1,13 @@
 //! Single-job submissions a second: one job a request, connections kept alive and spread over the replicas.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::load::{Connection, post};
+use super::load::Door;
 use super::report::{Latencies, Report};
+use super::target::Target;
 use super::{Bench, rounded};
-use crate::cluster_process::ProcessCluster;
 
 pub(super) const CONNECTIONS_DEFAULT: u32 = 64;
 pub(super) const WARM_UP: Duration = Duration::from_secs(2);
@@ -18,21 +17,21 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
     let connections = bench.args.connections.unwrap_or(CONNECTIONS_DEFAULT);
     let duration = bench.args.duration.as_duration();
-    let mut cluster = bench.cluster("submit").await?;
-    say(&format!("{connections} connections to {} replicas; warming up", cluster.replicas.len()));
-    measure(&cluster, connections, WARM_UP, job).await?;
+    let mut target = bench.target("submit").await?;
+    say(&format!("{connections} connections to {} replicas; warming up", target.doors.len()));
+    measure(&target, connections, WARM_UP, job).await?;
     let (mut runs, mut all) = (Vec::new(), Tally::new()?);
     for run in 1..=bench.args.runs {
-        let tally = measure(&cluster, connections, duration, job).await?;
+        let tally = measure(&target, connections, duration, job).await?;
         runs.push(tally.accepted as f64 / tally.took.as_secs_f64());
         say(&format!("run {run}: {:.0} jobs/s, p99 {:.2} ms", runs[runs.len() - 1], tally.latencies.quantile_ms(0.99)));
         all.add(&tally)?;
     }
-    cluster.stop().await;
+    target.stop().await;
     Ok(Report::new("submit", "jobs/s", &runs)
         .latency(&all.latencies)
         .detail("connections", connections)
-        .detail("replicas", cluster.replicas.len())
+        .detail("replicas", target.doors.len())
         .detail("accepted", all.accepted)
         .detail("refused", all.refused)
         .detail("run_s", rounded(duration.as_secs_f64()))
@@ -68,7 +67,7 @@ fn job(nth: usize, number: u64) -> String {
 
 /// Has each connection submit one job after the other, made by `job`, for so long.
 pub(super) async fn measure(
-    cluster: &ProcessCluster,
+    target: &Target,
     connections: u32,
     duration: Duration,
     job: fn(usize, u64) -> String,
@@ -76,8 +75,7 @@ pub(super) async fn measure(
     let until = Instant::now() + duration;
     let mut writers = JoinSet::new();
     for nth in 0..connections as usize {
-        let address = cluster.replicas[nth % cluster.replicas.len()].http;
-        writers.spawn(write_until(address, until, move |number| job(nth, number)));
+        writers.spawn(write_until(target.door(nth), until, move |number| job(nth, number)));
     }
     let mut all = Tally::new()?;
     while let Some(tally) = writers.join_next().await {
@@ -86,12 +84,12 @@ pub(super) async fn measure(
     Ok(all)
 }
 
-async fn write_until(address: SocketAddr, until: Instant, job: impl Fn(u64) -> String) -> anyhow::Result<Tally> {
+async fn write_until(door: Door, until: Instant, job: impl Fn(u64) -> String) -> anyhow::Result<Tally> {
     let mut tally = Tally::new()?;
-    let mut connection = Connection::open(address).await?;
+    let mut connection = door.open().await?;
     let started = Instant::now();
     while Instant::now() < until {
-        let request = post(address, "/v1/jobs", &job(tally.accepted));
+        let request = door.post("/v1/jobs", &job(tally.accepted));
         let sent = Instant::now();
         match connection.send(&request).await {
             Ok(reply) if reply.status == 201 => {
@@ -105,7 +103,7 @@ async fn write_until(address: SocketAddr, until: Instant, job: impl Fn(u64) -> S
             Err(_) => {
                 tally.refused += 1;
                 tokio::time::sleep(PAUSE).await;
-                connection = Connection::open(address).await?;
+                connection = door.open().await?;
             }
         }
     }

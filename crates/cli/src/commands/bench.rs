@@ -2,14 +2,15 @@
 
 use serde_json::Value;
 
-use crate::args::{BenchArgs, Format};
-use crate::bench::{self, Report};
+use crate::args::{BenchArgs, ClientArgs, Format};
+use crate::bench::{self, Report, Server};
 use crate::exit::{Failure, INTERRUPTED};
 use crate::output::table::details;
 use crate::output::{self, json};
 use crate::runtime::Interrupts;
 
-pub(super) async fn run(args: BenchArgs, format: Format) -> Result<(), Failure> {
+pub(super) async fn run(args: BenchArgs, client: ClientArgs) -> Result<(), Failure> {
+    let server = server(&args, &client)?;
     if args.duration.as_duration().is_zero() {
         return Err(Failure::Usage("--duration must be longer than 0s".into()));
     }
@@ -19,14 +20,26 @@ pub(super) async fn run(args: BenchArgs, format: Format) -> Result<(), Failure> 
     }
     let say = |line: &str| output::note(format!("{}: {line}", args.scenario.as_str()));
     let report = tokio::select! {
-        report = bench::run(&args, &say) => report?,
+        report = bench::run(&args, server, &say) => report?,
         // Leaving drops the cluster, which ends its processes.
         () = interrupts.next() => return Err(Failure::Code(INTERRUPTED)),
     };
-    match format {
+    match client.output {
         Format::Json => json::print_line(&report),
         Format::Table => output::raw(render(&report).as_bytes()),
     }
+}
+
+/// The cluster that is to be measured, if it is not to be one of our own.
+fn server(args: &BenchArgs, client: &ClientArgs) -> Result<Option<Server>, Failure> {
+    if !client.is_server_named {
+        return Ok(None);
+    }
+    if !args.scenario.can_use_any_cluster() {
+        let name = args.scenario.as_str();
+        return Err(Failure::Usage(format!("--server: {name} measures a cluster of its own only")));
+    }
+    Ok(Some(Server { urls: client.server.clone(), token: super::token(client)? }))
 }
 
 fn render(report: &Report) -> String {

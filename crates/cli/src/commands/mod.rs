@@ -72,7 +72,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Watchdog => Err(Failure::Usage("watchdog takes no options".into())),
         Command::Demo(args) => with_runtime(demo::run(args)),
         Command::Dev(args) => with_runtime(dev::run(args, client)),
-        Command::Bench(args) => with_runtime(bench::run(args, client.output)),
+        Command::Bench(args) => with_runtime(bench::run(args, client)),
         Command::Run(args) => with_client(&client, async move |context| run::run(&context, *args).await),
         Command::Job(command) => with_client(&client, async move |context| job::run(&context, *command).await),
         Command::Worker(command) => with_client(&client, async move |context| worker::run(&context, command).await),
