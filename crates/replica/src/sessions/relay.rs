@@ -7,11 +7,12 @@ use std::sync::Arc;
 use quorate_consensus::Handle;
 use quorate_types::{Epoch, Name};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::calls::{Answer, Call, decode, encode};
 use crate::leader::Leader;
-use crate::limits::{HEARTBEAT_CALL_TIMEOUT, HEARTBEATS_PER_CALL, HEARTBEATS_QUEUED};
+use crate::limits::{HEARTBEAT_CALL_TIMEOUT, HEARTBEAT_CALLS_EVERY, HEARTBEATS_PER_CALL, HEARTBEATS_QUEUED};
 use crate::telemetry;
 
 /// A heartbeat and where its answer goes.
@@ -48,11 +49,17 @@ impl Relay {
 
 async fn run(handle: Handle, leader: Arc<Leader>, mut waiting: mpsc::Receiver<Waiting>, shutdown: CancellationToken) {
     let mut batch = Vec::new();
+    let mut pace = interval(HEARTBEAT_CALLS_EVERY);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let next = async {
+            // One that comes alone goes at once; of a thousand workers' several gather for each call.
+            pace.tick().await;
+            waiting.recv_many(&mut batch, HEARTBEATS_PER_CALL).await
+        };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            // While one call is under way the next batch gathers.
-            taken = waiting.recv_many(&mut batch, HEARTBEATS_PER_CALL) => if taken == 0 { return },
+            taken = next => if taken == 0 { return },
         }
         let heartbeats: Vec<(Name, Epoch)> = batch.iter().map(|one| (one.worker.clone(), one.epoch)).collect();
         let noted = ask(&handle, &leader, heartbeats).await;
