@@ -1,12 +1,15 @@
 //! One job at a time: from its submission to accepted, started and result, as a client sees them.
 
+use std::collections::HashMap;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use quorate_client::{Client, EventFilter, Events};
 use quorate_types::JobId;
-use quorate_types::event::EventType;
+use quorate_types::event::{EventType, EventView};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::Bench;
 use super::report::{Latencies, Report};
@@ -83,43 +86,50 @@ async fn measure(client: &Client, job: &Value, count: u32) -> anyhow::Result<Sta
 }
 
 async fn one(client: &Client, events: &mut Events, job: &Value, stages: &mut Stages) -> anyhow::Result<()> {
-    let sent = Instant::now();
-    // The events are read meanwhile: the result may be known before the answer has come.
-    let (submitted, seen) = tokio::join!(
-        async { client.submit(job, None).await.map(|submitted| (submitted.id, sent.elapsed())) },
-        tokio::time::timeout(EVENT_WITHIN, watch_next_job(events, sent)),
-    );
-    let (id, accepted) = submitted?;
-    let seen = seen.context("the job's events did not come")??;
-    if seen.job != id {
-        bail!("job {} ended while job {id} was waited for", seen.job);
-    }
-    stages.accepted.record(accepted);
-    stages.started.record(seen.started);
-    stages.result.record(seen.result);
+    let (sent, mut seen) = (Instant::now(), HashMap::new());
+    let mut submission = pin!(client.submit(job, None));
+    let mut id = None;
+    // Events are read meanwhile: the result may be known before the answer has come. Others' jobs may end, too.
+    let ended = loop {
+        if let Some(ended) = id.and_then(|id| seen.get(&id)).filter(|seen: &&Seen| seen.result.is_some()) {
+            break *ended;
+        }
+        tokio::select! {
+            submitted = &mut submission, if id.is_none() => {
+                id = Some(submitted?.id);
+                stages.accepted.record(sent.elapsed());
+            }
+            event = timeout(EVENT_WITHIN, events.next()) => {
+                let event = event.context("the job's events did not come")??;
+                note(&event.context("the stream of events ended")?, sent.elapsed(), &mut seen);
+            }
+        }
+    };
+    ensure!(!ended.failed, "a job of the measurement failed");
+    let result = ended.result.context("no result")?;
+    // A task whose start and end were reported together counts as started when it ended.
+    stages.started.record(ended.started.unwrap_or(result));
+    stages.result.record(result);
     Ok(())
 }
 
+/// When what happened to a job was seen, counted from the submission.
+#[derive(Clone, Copy, Debug, Default)]
 struct Seen {
-    job: JobId,
-    started: Duration,
-    result: Duration,
+    started: Option<Duration>,
+    result: Option<Duration>,
+    failed: bool,
 }
 
-/// Reads events until the next job has succeeded. A task whose start and end were reported together
-/// counts as started when it ended.
-async fn watch_next_job(events: &mut Events, sent: Instant) -> anyhow::Result<Seen> {
-    let mut started = None;
-    while let Some(event) = events.next().await? {
-        match (event.kind, event.job) {
-            (EventType::TaskRunning, _) => started = started.or(Some(sent.elapsed())),
-            (EventType::JobSucceeded, Some(job)) => {
-                let result = sent.elapsed();
-                return Ok(Seen { job, started: started.unwrap_or(result), result });
-            }
-            (EventType::JobFailed, _) => bail!("a job failed: {event:?}"),
-            _ => {}
+fn note(event: &EventView, at: Duration, seen: &mut HashMap<JobId, Seen>) {
+    let Some(job) = event.job else { return };
+    let seen = seen.entry(job).or_default();
+    match event.kind {
+        EventType::TaskRunning => seen.started = seen.started.or(Some(at)),
+        EventType::JobSucceeded | EventType::JobFailed => {
+            seen.result = Some(at);
+            seen.failed = event.kind == EventType::JobFailed;
         }
+        _ => {}
     }
-    bail!("the stream of events ended")
 }
