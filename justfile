@@ -51,7 +51,7 @@ bench-peers *ARGS:
     cargo build --release
     .ci/bench-peers {{ARGS}}
 
-# How figures change with ten and a hundred times the work, as plots in Markdown.
+# How figures change with ten, a hundred and a thousand times the work, as plots in Markdown.
 growth *ARGS:
     cargo build --release
     .ci/growth {{ARGS}}

@@ -9,7 +9,7 @@ use quorate_client::{Client, EventFilter, Events};
 use quorate_types::JobId;
 use quorate_types::event::{EventType, EventView};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use super::Bench;
 use super::report::{Latencies, Report};
@@ -88,7 +88,7 @@ async fn measure(client: &Client, job: &Value, count: u32) -> anyhow::Result<Sta
 async fn one(client: &Client, events: &mut Events, job: &Value, stages: &mut Stages) -> anyhow::Result<()> {
     let (sent, mut seen) = (Instant::now(), HashMap::new());
     let mut submission = pin!(client.submit(job, None));
-    let mut id = None;
+    let (mut id, deadline) = (None, tokio::time::Instant::now() + EVENT_WITHIN);
     // Events are read meanwhile: the result may be known before the answer has come. Others' jobs may end, too.
     let ended = loop {
         if let Some(ended) = id.and_then(|id| seen.get(&id)).filter(|seen: &&Seen| seen.result.is_some()) {
@@ -99,7 +99,7 @@ async fn one(client: &Client, events: &mut Events, job: &Value, stages: &mut Sta
                 id = Some(submitted?.id);
                 stages.accepted.record(sent.elapsed());
             }
-            event = timeout(EVENT_WITHIN, events.next()) => {
+            event = timeout_at(deadline, events.next()) => {
                 let event = event.context("the job's events did not come")??;
                 note(&event.context("the stream of events ended")?, sent.elapsed(), &mut seen);
             }

@@ -25,9 +25,12 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
         all.add(&tally)?;
         elections = term(&target).await?.saturating_sub(begun);
         memory.push(target.largest_resident_mib()?.map(rounded));
-        let (rate, p99, mib) =
-            (runs[runs.len() - 1], tally.latencies.quantile_ms(0.99), memory[memory.len() - 1].unwrap_or(f64::NAN));
-        say(&format!("run {run}: {rate:.0} jobs/s, p99 {p99:.2} ms, {elections} elections so far, {mib:.0} MiB"));
+        let (rate, p99, mib) = (
+            runs[runs.len() - 1],
+            tally.latencies.quantile_ms(0.99),
+            memory[memory.len() - 1].map_or_else(String::new, |mib| format!(", {mib:.0} MiB")),
+        );
+        say(&format!("run {run}: {rate:.0} jobs/s, p99 {p99:.2} ms, {elections} elections so far{mib}"));
     }
     target.stop().await;
     Ok(Report::new("soak", "jobs/s", &runs)

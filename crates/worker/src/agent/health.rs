@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// A replica that was not heard for two heartbeats is given up, though not before this.
 const SILENCE_MIN: Duration = Duration::from_millis(1500);
-/// Nor later than after this part of the lease, so that what is left suffices to reach another.
+/// Unless the lease is so short that this part of it is less: what is left is for reaching another.
 const SILENCE_LEASE_PERCENT: u32 = 40;
 /// How often the watchdog is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ impl Health {
 
     pub(super) fn on_session(&mut self, now: Instant, heartbeat_every: Duration, ttl: Duration) {
         self.heard = now;
-        self.silence_max = SILENCE_MIN.max(2 * heartbeat_every).min(ttl * SILENCE_LEASE_PERCENT / 100);
+        self.silence_max = SILENCE_MIN.min(ttl * SILENCE_LEASE_PERCENT / 100).max(2 * heartbeat_every);
     }
 
     pub(super) fn on_heard(&mut self, now: Instant) {
@@ -171,6 +171,8 @@ mod tests {
         health.on_session(start, ms(600), ms(5_000));
         assert!(!health.is_session_silent(start + ms(1_500)));
         assert!(health.is_session_silent(start + ms(1_501)));
+        health.on_session(start, ms(100), ms(300));
+        assert!(!health.is_session_silent(start + ms(200)));
         health.on_session(start, ms(250), ms(2_000));
         assert!(!health.is_session_silent(start + ms(800)));
         assert!(health.is_session_silent(start + ms(801)));
