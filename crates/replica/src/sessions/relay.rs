@@ -55,9 +55,7 @@ async fn run(handle: Handle, leader: Arc<Leader>, mut waiting: mpsc::Receiver<Wa
         let next = async {
             // One that comes alone goes at once; of a thousand workers' several gather for each call.
             pace.tick().await;
-            let taken = waiting.recv_many(&mut batch, HEARTBEATS_PER_CALL).await;
-            pace.reset();
-            taken
+            waiting.recv_many(&mut batch, HEARTBEATS_PER_CALL).await
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
