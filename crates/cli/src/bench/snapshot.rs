@@ -83,7 +83,11 @@ async fn write_until_snapshots(
     }
     while snapshots(cluster)?.iter().zip(&before).any(|(now, before)| now <= before) {
         ensure!(started.elapsed() < PATIENCE, "no snapshot was written within {PATIENCE:?}");
-        tokio::time::sleep(POLL).await;
+        tokio::select! {
+            // None ends by itself but by failing.
+            Some(ended) = writers.join_next() => { ended??; }
+            () = tokio::time::sleep(POLL) => {}
+        }
     }
     done.cancel();
     let mut all = Latencies::new()?;

@@ -51,7 +51,9 @@ impl Target {
         let leader = view.replicas.iter().find(|replica| Some(replica.id) == view.leader);
         let leader = leader.context("the cluster has no leader")?;
         let leader = resolve(&leader.http)?;
-        Ok(self.doors.iter().filter(|door| door.address() != leader).cloned().collect())
+        let followers: Vec<Door> = self.doors.iter().filter(|door| door.address() != leader).cloned().collect();
+        ensure!(followers.len() < self.doors.len(), "which address is the leader's ({leader}) can't be told");
+        Ok(followers)
     }
 
     /// Fails if nothing would run what is submitted.
