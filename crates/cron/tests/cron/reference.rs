@@ -43,7 +43,9 @@ fn moments(zone: &TimeZone, time: DateTime) -> (Vec<Timestamp>, Option<Timestamp
         AmbiguousOffset::Fold { before, after } => (vec![at(before), at(after)], None),
         AmbiguousOffset::Gap { before, .. } => {
             // A day before, the clock had not been changed yet. (Samoa's gap is a day long.)
-            let mut moment = at(before).saturating_sub(SignedDuration::from_hours(24)).unwrap();
+            // Clocks change on whole minutes.
+            let into_minute = SignedDuration::from_secs(time.second().into());
+            let mut moment = at(before).saturating_sub(SignedDuration::from_hours(24) + into_minute).unwrap();
             while zone.to_datetime(moment) <= time {
                 moment = moment.saturating_add(SignedDuration::from_mins(1)).unwrap();
             }
