@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod cron;
 mod job;
 mod serve;
 mod sim;
@@ -14,6 +15,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 pub(crate) use bench::{BenchArgs, Death, Scenario};
 pub(crate) use cluster::{ClusterCommand, WorkerCommand};
+pub(crate) use cron::{CronCommand, NextArgs};
 pub(crate) use job::{FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs};
 pub(crate) use serve::{DemoArgs, DevArgs, LogFormat, ProcessArgs, ServeArgs, WorkArgs};
 pub(crate) use sim::SimArgs;
@@ -101,6 +103,9 @@ pub(crate) enum Command {
     /// Shows and changes the cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Tells what cron expressions mean; needs no cluster
+    #[command(subcommand)]
+    Cron(CronCommand),
     /// Measures this build on a cluster of its own
     Bench(BenchArgs),
     /// Runs the whole cluster in virtual time, under faults that a seed chooses
@@ -159,6 +164,7 @@ mod tests {
             "quorate bench submit --server http://a:1,http://b:2 --token t",
             "quorate sim --seed 7 --minutes 5",
             "quorate sim --seeds 0 --shrink -o json",
+            "quorate cron next @daily --time-zone Europe/Berlin --from 2026-03-29T00:00:00Z --count 3 --dst both -o json",
             "quorate completions bash",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
@@ -187,6 +193,9 @@ mod tests {
             "quorate bench submit --runs 0",
             "quorate sim --seed x",
             "quorate sim --minutes 0",
+            "quorate cron next",
+            "quorate cron next @daily --count 0",
+            "quorate cron next @daily --dst never",
         ] {
             assert_eq!(parse(line).map(|_| ()).unwrap_err().exit_code(), 2, "{line}");
         }
