@@ -111,6 +111,31 @@ pub enum Command {
         replica: ReplicaId,
         http: String,
     },
+    /// Ticks of a schedule that are due. What is not named up to `through` does not run.
+    Tick {
+        schedule: JobId,
+        ticks: Vec<Timestamp>,
+        through: Timestamp,
+    },
+    /// One run of a schedule besides its ticks.
+    RunNow {
+        schedule: JobId,
+    },
+    /// Another specification for a schedule.
+    ChangeSchedule {
+        schedule: JobId,
+        spec: Arc<JobSpec>,
+    },
+    /// Run a task of a finished job again, and all that needs it.
+    RetryFrom {
+        job: JobId,
+        task: Name,
+    },
+    /// Drain a worker, and move what still runs there after a while.
+    DrainBy {
+        worker: Name,
+        within: Span,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
