@@ -1,7 +1,7 @@
 //! What a leader has to run now, given what ran last: ticks on time, and what to do about those missed.
 
+pub use quorate_types::schedule::Misfire;
 use quorate_types::{Span, Timestamp};
-use serde::{Deserialize, Serialize};
 
 use crate::calendar::Calendar;
 
@@ -12,19 +12,6 @@ pub const LATE_AFTER: Span = Span::from_secs(10);
 /// So many runs of a schedule begin at once, at most; the rest comes with the next call. One schedule must not
 /// fill a log entry alone.
 pub const RUNS_MAX: usize = 100;
-
-/// What is done about ticks that were due while no leader could run them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Misfire {
-    /// The newest of them runs.
-    #[default]
-    Once,
-    /// Each of them runs.
-    All,
-    /// None of them runs.
-    Skip,
-}
 
 /// [`Misfire`], and how old a missed tick may be and still run; none means any age.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,26 +2,10 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use serde::{Deserialize, Serialize};
+pub use quorate_types::schedule::ClockChange as Dst;
 
 use crate::expression::Fields;
 use crate::zone::{Stretch, Zone};
-
-/// What happens to a fixed time when the clock is set forward over it, or back before it. A schedule whose
-/// seconds, minutes or hours are open (`*`, `*/5`, `3/5`) follows the clock, whatever is chosen here: it has no
-/// tick that the clock does not show, and one each time that the clock shows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dst {
-    /// Once on any day, as with Debian's cron(8): what is skipped comes right after the gap, what comes
-    /// twice only the first time.
-    #[default]
-    Once,
-    /// What is skipped does not come; what comes twice only the first time.
-    Skip,
-    /// What is skipped comes right after the gap; what comes twice comes twice.
-    Both,
-}
 
 /// [`Dst`], for a schedule of which it is known whether it follows the clock.
 #[derive(Clone, Copy, Debug)]

@@ -68,6 +68,8 @@ pub enum Rejection {
     NotASchedule(JobId),
     #[error("job {0} is a schedule: it has no tasks of its own")]
     Schedule(JobId),
+    #[error("a task needs job {0}, which is not known")]
+    NeedsUnknownJob(JobId),
 }
 
 /// All that one entry did.
@@ -84,6 +86,13 @@ pub struct Applied {
     pub archive: Vec<ArchiveOp>,
     /// Jobs that have just finished; empty again when what follows from that is done.
     pub(crate) finished: Vec<JobId>,
+}
+
+impl Applied {
+    /// Of an entry that did nothing yet.
+    pub fn new(index: LogIndex, time: Timestamp) -> Self {
+        Self { index, time, ..Self::default() }
+    }
 }
 
 /// A change for one worker.

@@ -44,8 +44,8 @@ pub(crate) struct Cluster {
     pub(crate) slots: Slots,
     /// Derived: who waits for the end of a job, with the task that does.
     pub(crate) awaited: OrdMap<JobId, imbl::OrdSet<(JobId, u32)>>,
-    /// Derived: the schedules that have not ended.
-    pub(crate) schedules: imbl::OrdSet<JobId>,
+    /// Derived: the schedules that have not ended, with their newest change.
+    pub(crate) schedules: OrdMap<JobId, LogIndex>,
     /// Derived: finished jobs in memory, oldest first.
     pub(crate) finished: imbl::OrdSet<(Timestamp, JobId)>,
     /// Derived: the same by their number of elements, smallest first.
@@ -167,8 +167,9 @@ impl State {
         self.cluster.timers.next()
     }
 
-    /// The schedules that have not ended. A version in which none came or went shares them with the one before.
-    pub fn schedules(&self) -> &imbl::OrdSet<JobId> {
+    /// The schedules that have not ended, with their newest change. A version in which none came, changed or went
+    /// shares them with the one before.
+    pub fn schedules(&self) -> &OrdMap<JobId, LogIndex> {
         &self.cluster.schedules
     }
 

@@ -167,7 +167,7 @@ fn jobs_wait_for_other_jobs() {
     let late = ["success", "failure"].map(|on| cluster.submit(&needs(on)));
     assert_eq!(late.map(|id| cluster.task_state(id, 0, 0)), [Cancelled, Pending], "it has ended already");
     let unknown = Command::Submit(spec(&needs("finish").replace(&format!("\"job\":{first}"), "\"job\":999")));
-    assert_eq!(cluster.apply(unknown), Outcome::Rejected(Rejection::NoSuchJob(JobId(999))));
+    assert_eq!(cluster.apply(unknown), Outcome::Rejected(Rejection::NeedsUnknownJob(JobId(999))));
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Driver {
                 }
             }
             Step::Tick(nth, secs) => {
-                let schedules: Vec<JobId> = self.cluster.state.schedules().iter().copied().collect();
+                let schedules: Vec<JobId> = self.cluster.state.schedules().keys().copied().collect();
                 let tick = self.cluster.now.plus(Span::from_secs(u64::from(secs % 900)));
                 if let Some(schedule) = pick(&schedules, nth) {
                     self.cluster.apply(match secs % 5 {

@@ -69,15 +69,18 @@ pub enum Misfire {
     Skip,
 }
 
-/// What happens with ticks at local times that a change of the clock leaves out or repeats.
+/// What happens to a fixed time when the clock is set forward over it, or back before it. A schedule whose
+/// seconds, minutes or hours are open (`*`, `*/5`, `3/5`) follows the clock, whatever is chosen here: it has no
+/// tick that the clock does not show, and one each time that the clock shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClockChange {
-    /// What is left out runs right after, what is repeated runs once.
+    /// Once on any day, as with Debian's cron(8): what is skipped comes right after the gap, what comes
+    /// twice only the first time.
     #[default]
     Once,
-    /// What is left out does not run.
+    /// What is skipped does not come; what comes twice only the first time.
     Skip,
-    /// What is repeated runs twice.
+    /// What is skipped comes right after the gap; what comes twice comes twice.
     Both,
 }

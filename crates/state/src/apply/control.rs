@@ -41,6 +41,7 @@ impl State {
                     header.paused = true;
                     header.state = JobState::Paused;
                     header.changed = change.out.index;
+                    change.cluster.note_schedule(change.job);
                     change.stop_live(AfterStop::Requeue);
                     change.cluster.queue.update_all(change.job);
                     change.emit_job(EventType::JobPaused);
@@ -65,6 +66,7 @@ impl State {
                         // What a paused schedule did not run is not made up for.
                         ledger.decided = ledger.decided.max(now);
                     }
+                    change.cluster.note_schedule(change.job);
                     change.cluster.queue.update_all(change.job);
                     change.emit_job(EventType::JobResumed);
                     Ok(Outcome::Done)

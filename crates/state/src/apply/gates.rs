@@ -58,7 +58,7 @@ impl State {
             if let Need::Job { job, .. } = need
                 && !self.knows_job(*job)
             {
-                return Err(Rejection::NoSuchJob(*job));
+                return Err(Rejection::NeedsUnknownJob(*job));
             }
         }
         let Some(concurrency) = spec.concurrency.as_ref().filter(|_| spec.schedule.is_none()) else { return Ok(()) };
@@ -244,7 +244,14 @@ impl Cluster {
             self.awaited.entry(*other).or_default().insert((id, *task));
         }
         if job.is_schedule() {
-            self.schedules.insert(id);
+            self.schedules.insert(id, job.header.changed);
+        }
+    }
+
+    /// Takes note of a schedule's change.
+    pub(super) fn note_schedule(&mut self, job: &Job) {
+        if let Some(changed) = self.schedules.get_mut(&job.id()) {
+            *changed = job.header.changed;
         }
     }
 

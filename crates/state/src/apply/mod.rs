@@ -27,7 +27,7 @@ impl State {
         self.skip(index);
         let scalars = &mut self.cluster.scalars;
         scalars.now = scalars.now.max(entry.time);
-        let mut out = Applied { index, time: scalars.now, ..Applied::default() };
+        let mut out = Applied::new(index, scalars.now);
         self.fire_timers(&mut out);
         self.follow_finished(&mut out);
         for proposal in &entry.proposals {

@@ -57,6 +57,7 @@ impl State {
             change.job.header.spec_bytes = spec_bytes;
             change.job.header.changed = change.out.index;
             change.cluster.note_submitted(change.job);
+            change.cluster.note_schedule(change.job);
         });
         let now = out.time;
         // The new calendar counts from now: what the old one had missed is not made up for by it.
