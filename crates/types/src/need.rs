@@ -54,6 +54,13 @@ impl On {
     }
 }
 
+impl From<Name> for Need {
+    /// The success of a task of the same job.
+    fn from(task: Name) -> Self {
+        Self::Task { task, on: On::Success }
+    }
+}
+
 impl Need {
     pub const fn on(&self) -> On {
         match self {

@@ -15,7 +15,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 pub(crate) use bench::{BenchArgs, Death, Scenario};
 pub(crate) use cluster::{ClusterCommand, WorkerCommand};
-pub(crate) use cron::{CronCommand, NextArgs};
+pub(crate) use cron::{CronCommand, DstChoice, NextArgs};
 pub(crate) use job::{FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs};
 pub(crate) use serve::{DemoArgs, DevArgs, LogFormat, ProcessArgs, ServeArgs, WorkArgs};
 pub(crate) use sim::SimArgs;
