@@ -1,0 +1,187 @@
+//! When jobs run: schedules through deaths of leaders and of everything, conditions, and the examples of docs/flow.md.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::http::id_of;
+use support::{Cluster, PATIENCE, turn, wait_until};
+
+const SCHEDULES: usize = 40;
+/// How long they tick.
+const TICKING: Duration = Duration::from_secs(20);
+/// For what was missed during a restart to be made up for.
+const CATCHING_UP: Duration = Duration::from_secs(60);
+
+/// The ticks that a schedule's runs were for, in milliseconds, ascending.
+async fn ticks(cluster: &Cluster, schedule: u64) -> Vec<i64> {
+    let page = cluster.any().read(&format!("/v1/jobs?schedule={schedule}&limit=1000")).await;
+    let runs = page["items"].as_array().unwrap();
+    assert!(runs.iter().all(|run| run["schedule_id"] == schedule), "{page}");
+    let mut ticks: Vec<i64> = runs.iter().map(|run| millis(run["scheduled_for"].as_str().unwrap())).collect();
+    ticks.sort_unstable();
+    ticks
+}
+
+fn millis(time: &str) -> i64 {
+    let time: quorate_types::Timestamp = time.parse().unwrap();
+    i64::try_from(time.0).unwrap()
+}
+
+/// Each tick from the first to the last is there, and once.
+fn check(schedule: u64, ticks: &[i64]) {
+    let steps: Vec<i64> = ticks.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(steps.iter().all(|step| *step == 1000), "schedule {schedule} ran at steps of {steps:?} ms");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_tick_runs_once_whatever_dies() {
+    let _turn = turn().await;
+    let mut cluster = Cluster::of_three().await;
+    cluster.start_worker("w").await;
+    let mut schedules = Vec::new();
+    for nth in 0..SCHEDULES {
+        let calendar = if nth % 2 == 0 { json!({"every": "1s"}) } else { json!({"cron": "* * * * * *"}) };
+        let mut schedule = json!({"overlap": "allow", "misfire": "all"});
+        schedule.as_object_mut().unwrap().extend(calendar.as_object().unwrap().clone());
+        let job = json!({"name": format!("tick-{nth}"), "tasks": [{"driver": "noop"}], "schedule": schedule});
+        schedules.push(id_of(&cluster.any().post("/v1/jobs", &job).await.ok()));
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(TICKING / 5).await;
+        let leader = cluster.leader().await;
+        cluster.kill(leader);
+        cluster.restart(leader).await;
+    }
+    cluster.kill_all_at_once();
+    tokio::time::sleep(TICKING / 5).await;
+    cluster.start_all();
+    cluster.settled().await;
+    tokio::time::sleep(TICKING / 5).await;
+    let now = millis(&quorate_types::Timestamp::from_wall_clock().to_string());
+    for schedule in schedules {
+        let seen = wait_until("the last tick's run", CATCHING_UP, async || {
+            let seen = ticks(&cluster, schedule).await;
+            seen.last().is_some_and(|last| *last >= now - 1000).then_some(seen)
+        })
+        .await;
+        assert!(seen.len() as u64 > TICKING.as_secs() / 2, "{} runs of {schedule}", seen.len());
+        check(schedule, &seen);
+    }
+    cluster.digests_agree().await;
+    cluster.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_of_the_page_run() {
+    let _turn = turn().await;
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/flow.md")).unwrap();
+    let blocks = page.split("```json job\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let examples: Vec<Value> = blocks.map(|text| serde_json::from_str(text).unwrap()).collect();
+    assert_eq!(examples.len(), 5);
+    let mut cluster = Cluster::of_three().await;
+    cluster.start_worker("w").await;
+    for example in &examples {
+        let id = id_of(&cluster.any().post("/v1/jobs", example).await.ok());
+        if example.get("schedule").is_some() {
+            let next = cluster.any().read(&format!("/v1/jobs/{id}/next?count=3")).await;
+            let items = next["items"].as_array().unwrap();
+            assert!(items.len() == 3 && items[0].as_str().unwrap().contains("T03:00:00+0"), "{next}");
+            let run = cluster.any().post(&format!("/v1/jobs/{id}/run"), &json!({})).await;
+            assert_eq!(run.status, 201, "{}", run.text());
+            assert_eq!(ended(&cluster, id_of(&run)).await["schedule_id"], id);
+            continue;
+        }
+        let job = ended(&cluster, id).await;
+        assert_eq!(job["state"], "succeeded", "{job}");
+        if example.get("then").is_some() {
+            let follower = wait_until("the job that follows", PATIENCE, async || {
+                let page = cluster.any().read("/v1/jobs?name=index").await;
+                page["items"].as_array().unwrap().first().cloned()
+            })
+            .await;
+            assert_eq!(follower["follows"], id);
+        }
+    }
+    cluster.finish();
+}
+
+async fn ended(cluster: &Cluster, id: u64) -> Value {
+    wait_until("the job's end", PATIENCE, async || {
+        let job = cluster.any().read(&format!("/v1/jobs/{id}?wait=5s")).await;
+        job["finished_at"].is_string().then_some(job)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conditions_and_keys_hold_when_the_leader_dies() {
+    let _turn = turn().await;
+    let mut cluster = Cluster::of_three().await;
+    cluster.start_worker("w").await;
+    let graph = json!({"tasks": [
+        {"name": "a", "command": ["sh", "-c", "sleep 0.5; exit 3"], "retries": 3, "no_retry_on": [3]},
+        {"name": "after", "command": ["true"], "needs": ["a"]},
+        {"name": "alarm", "command": ["true"], "needs": [{"task": "a", "on": "failure"}]},
+        {"name": "clean", "command": ["true"], "needs": [{"task": "after", "on": "finish"}, "alarm"]}]});
+    let graph = id_of(&cluster.any().post("/v1/jobs", &graph).await.ok());
+    let keyed = json!({"command": ["sleep", "0.3"], "concurrency": {"key": "k", "limit": 2}});
+    let mut jobs = Vec::new();
+    for _ in 0..8 {
+        jobs.push(id_of(&cluster.any().post("/v1/jobs", &keyed).await.ok()));
+    }
+    let leader = cluster.leader().await;
+    cluster.kill(leader);
+    cluster.restart(leader).await;
+    assert_eq!(ended(&cluster, graph).await["state"], "failed");
+    let tasks = cluster.any().read(&format!("/v1/jobs/{graph}/tasks")).await;
+    let states: Vec<&str> =
+        tasks["items"].as_array().unwrap().iter().map(|task| task["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["failed", "cancelled", "succeeded", "succeeded"]);
+    assert_eq!(tasks["items"][0]["attempt"], 1, "an exit code that is not retried");
+    for job in &jobs {
+        assert_eq!(ended(&cluster, *job).await["state"], "succeeded");
+    }
+    let events = cluster.events_agree(&[]).await;
+    let (mut holders, mut most) = (0, 0);
+    for event in events.iter().filter(|event| event.job.is_some_and(|job| jobs.contains(&job))) {
+        match event.kind.as_str() {
+            "task.pending" => holders += 1,
+            "job.succeeded" => holders -= 1,
+            _ => {}
+        }
+        most = most.max(holders);
+    }
+    assert_eq!(most, 2, "as many hold the key as may, and no more");
+    cluster.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_schedules_and_changes_are_refused() {
+    let _turn = turn().await;
+    let cluster = Cluster::of_three().await;
+    let api = cluster.any();
+    let cases = [
+        (json!({"cron": "61 * * * *"}), "/schedule/cron"),
+        (json!({"cron": "0 0 30 2 *"}), "/schedule/cron"),
+        (json!({"cron": "@daily", "time_zone": "Mars/Olympus"}), "/schedule/time_zone"),
+        (json!({"every": "10ms"}), "/schedule/every"),
+        (json!({"every": "1m", "cron": "@daily"}), "/schedule/every"),
+    ];
+    for (schedule, pointer) in cases {
+        let answer = api.post("/v1/jobs", &json!({"command": ["x"], "schedule": schedule})).await;
+        assert_eq!((answer.status, answer.code()), (422, "invalid_job".into()), "{schedule}");
+        assert_eq!(answer.json()["errors"][0]["pointer"], pointer, "{schedule}");
+    }
+    let unknown = json!({"tasks": [{"command": ["x"], "needs": [{"job": 999}]}]});
+    assert_eq!(api.post("/v1/jobs", &unknown).await.code(), "invalid_job");
+    let plain = id_of(&api.post("/v1/jobs", &json!({"command": ["x"]})).await.ok());
+    assert_eq!(api.post(&format!("/v1/jobs/{plain}/run"), &json!({})).await.code(), "conflict");
+    assert_eq!(api.get(&format!("/v1/jobs/{plain}/next")).await.status, 409);
+    let held = json!({"command": ["x"], "concurrency": {"key": "k", "when_full": "reject"}});
+    api.post("/v1/jobs", &held).await.ok();
+    assert_eq!(api.post("/v1/jobs", &held).await.code(), "conflict");
+    cluster.finish();
+}
