@@ -10,7 +10,7 @@ use crate::zone::Zone;
 /// When a schedule ticks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Calendar {
-    Cron { cron: Cron, zone: Zone, dst: Dst },
+    Cron { cron: Box<Cron>, zone: Zone, dst: Dst },
     Every(Every),
 }
 

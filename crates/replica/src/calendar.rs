@@ -17,7 +17,7 @@ pub(crate) fn of(schedule: &ScheduleSpec, anchor: Timestamp) -> Result<Calendar,
     let text = schedule.cron.as_deref().unwrap_or_default();
     let cron = Cron::parse(text).map_err(|e| FieldError::new("/schedule/cron", e.to_string()))?;
     let zone = zone(schedule)?;
-    Ok(Calendar::Cron { cron, zone, dst: schedule.dst })
+    Ok(Calendar::Cron { cron: Box::new(cron), zone, dst: schedule.dst })
 }
 
 /// The zone whose clock the schedule follows.

@@ -109,10 +109,9 @@ impl State {
             || "retention differs from a restored one".into(),
         )?;
         ensure(a.workers == b.workers && a.epochs == b.epochs, || "workers differ from restored ones".into())?;
-        ensure(
-            a.slots == b.slots && a.awaited == b.awaited && a.schedules == b.schedules,
-            || "keys, awaited jobs or schedules differ from restored ones".into(),
-        )?;
+        ensure(a.slots == b.slots && a.awaited == b.awaited && a.schedules == b.schedules, || {
+            "keys, awaited jobs or schedules differ from restored ones".into()
+        })?;
         ensure(a.namespaces == b.namespaces && a.totals == b.totals, || "totals differ from restored ones".into())?;
         ensure(self.digest() == restored.digest(), || "the digest differs from a restored one".into())
     }

@@ -4,9 +4,9 @@
 mod support;
 
 use quorate_state::command::{Command, Entry, Origin, Proposal, RetryScope};
-use quorate_types::limits::LOSSES_DEFAULT;
 use quorate_state::limits::{ARCHIVE_RETENTION, FINISHED_IN_MEMORY, UNABLE_MAX};
 use quorate_state::outcome::{ArchiveKey, ArchiveOp, NoticeKind, Outcome, Rejection};
+use quorate_types::limits::LOSSES_DEFAULT;
 use quorate_types::session::{Finished, Happening};
 use quorate_types::status::{Ending, JobState, TaskState, WorkerState};
 use quorate_types::{Epoch, JobId, ReplicaId, Span, TaskIndex, Timestamp};

@@ -110,8 +110,10 @@ fn exit_codes_decide_on_retries() {
 fn times_open_and_end_jobs() {
     let (mut cluster, epoch) = cluster();
     let later = cluster.submit(r#"{"command":["x"],"start_after":"1m"}"#);
-    let short = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"]}],"deadline":"2m"}"#);
-    let brief = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"]}],"expires":"2m"}"#);
+    let short =
+        cluster.submit(r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"]}],"deadline":"2m"}"#);
+    let brief =
+        cluster.submit(r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"]}],"expires":"2m"}"#);
     let late = cluster.assign(short, 0, 0, epoch).unwrap();
     cluster.assign(brief, 0, 0, epoch).unwrap();
     assert_eq!((states(&cluster, later), cluster.assign(later, 0, 0, epoch)), (vec![Waiting], None));
@@ -156,9 +158,8 @@ fn a_key_is_held_by_as_many_as_its_limit_says() {
 fn jobs_wait_for_other_jobs() {
     let (mut cluster, epoch) = cluster();
     let first = cluster.submit(r#"{"command":["x"]}"#);
-    let needs = |on: &str| {
-        format!(r#"{{"tasks":[{{"name":"a","command":["x"],"needs":[{{"job":{first},"on":"{on}"}}]}}]}}"#)
-    };
+    let needs =
+        |on: &str| format!(r#"{{"tasks":[{{"name":"a","command":["x"],"needs":[{{"job":{first},"on":"{on}"}}]}}]}}"#);
     let [good, bad, any] = ["success", "failure", "finish"].map(|on| cluster.submit(&needs(on)));
     assert_eq!([good, bad, any].map(|id| cluster.task_state(id, 0, 0)), [Waiting; 3]);
     run(&mut cluster, epoch, first, 0, 0, 1);

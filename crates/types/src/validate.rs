@@ -163,6 +163,7 @@ impl Complaints {
         if request.name.is_none() && shape == Shape::Tasks {
             self.add(place("name"), "each task of several needs a name");
         }
+        let (retries, losses) = self.retries(&request, &place);
         let driver = request.driver.unwrap_or_default();
         let command = request.command.unwrap_or_default();
         // A task that executes nothing needs no command; the one that it has is a command all the same.
@@ -188,19 +189,6 @@ impl Complaints {
         }
         if request.max_parallel == Some(0) {
             self.add(place("max_parallel"), "must be at least 1");
-        }
-        let retries = request.retries.unwrap_or(0);
-        if retries > RETRIES_MAX {
-            self.add(place("retries"), format!("{retries} is above {RETRIES_MAX}"));
-        }
-        for (field, codes) in [("retry_on", &request.retry_on), ("no_retry_on", &request.no_retry_on)] {
-            if codes.as_ref().is_some_and(|codes| codes.contains(&0)) {
-                self.add(place(field), "0 is success, after which nothing is tried again");
-            }
-        }
-        let losses = request.losses.unwrap_or(LOSSES_DEFAULT);
-        if !(1..=LOSSES_MAX).contains(&losses) {
-            self.add(place("losses"), format!("must be from 1 to {LOSSES_MAX}"));
         }
         let spans = [("timeout", request.timeout), ("expected", request.expected), ("grace", request.grace)];
         for (field, span) in spans {
@@ -228,6 +216,24 @@ impl Complaints {
             grace: request.grace.unwrap_or(GRACE_DEFAULT),
             expected: request.expected,
         }
+    }
+
+    /// How often a task is tried again, and how many workers it may take with it.
+    fn retries(&mut self, request: &TaskRequest, place: &dyn Fn(&str) -> String) -> (u32, u32) {
+        let retries = request.retries.unwrap_or(0);
+        if retries > RETRIES_MAX {
+            self.add(place("retries"), format!("{retries} is above {RETRIES_MAX}"));
+        }
+        for (field, codes) in [("retry_on", &request.retry_on), ("no_retry_on", &request.no_retry_on)] {
+            if codes.as_ref().is_some_and(|codes| codes.contains(&0)) {
+                self.add(place(field), "0 is success, after which nothing is tried again");
+            }
+        }
+        let losses = request.losses.unwrap_or(LOSSES_DEFAULT);
+        if !(1..=LOSSES_MAX).contains(&losses) {
+            self.add(place("losses"), format!("must be from 1 to {LOSSES_MAX}"));
+        }
+        (retries, losses)
     }
 
     fn backoff(&mut self, place: &str, request: Option<BackoffRequest>) -> Backoff {
@@ -293,7 +299,10 @@ impl Complaints {
                 }
                 Some(other) if matches!(need, Need::Each { .. }) && tasks[*other].count != task.count => {
                     let (theirs, ours) = (tasks[*other].count, task.count);
-                    self.add(place(), format!("each needs as many elements: {:?} has {theirs}, not {ours}", name.as_str()));
+                    self.add(
+                        place(),
+                        format!("each needs as many elements: {:?} has {theirs}, not {ours}", name.as_str()),
+                    );
                 }
                 Some(other) => found.push((*other, nth)),
                 None => self.add(place(), format!("no task is called {:?}", name.as_str())),
@@ -420,10 +429,7 @@ mod tests {
             (r#"{"command":["a"],"schedule":{"every":"1m","time_zone":"Europe/Berlin"}}"#, "/schedule/time_zone"),
             (r#"{"command":["a"],"schedule":{"every":"1m","jitter":"25h"}}"#, "/schedule/jitter"),
             (r#"{"command":["a"],"schedule":{"every":"1m","history":10001}}"#, "/schedule/history"),
-            (
-                r#"{"command":["a"],"schedule":{"every":"1m"},"deadline":"2030-01-01T00:00:00Z"}"#,
-                "/deadline",
-            ),
+            (r#"{"command":["a"],"schedule":{"every":"1m"},"deadline":"2030-01-01T00:00:00Z"}"#, "/deadline"),
             (r#"{"tasks":[{"name":"a","command":["x"],"max_parallel":0}]}"#, "/tasks/0/max_parallel"),
             (r#"{"tasks":[{"name":"a","command":["x"],"retry_on":[0]}]}"#, "/tasks/0/retry_on"),
             (r#"{"tasks":[{"name":"a","command":["x"],"losses":0}]}"#, "/tasks/0/losses"),

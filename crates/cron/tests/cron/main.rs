@@ -1,5 +1,8 @@
 //! The crate from outside: what expressions mean, what is wrong with those that mean nothing, and what clock
 //! changes do; against tables, against a slow reference, and against another implementation.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::too_many_lines, reason = "a table of cases is long")]
+#![allow(clippy::nonminimal_bool, reason = "a list of what the other one lacks reads better than one expression")]
 
 mod clock_changes;
 mod dates;

@@ -192,7 +192,8 @@ impl Leader {
         let due_in = |at: Timestamp| at.since(self.handle.leader_time()).as_duration();
         let until_timer = version.state.next_timer().map(due_in);
         let until_tick = self.rounds().duties.next_tick().map(due_in);
-        let sleep = [until_expiry, until_timer, until_tick].into_iter().flatten().min().unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
+        let sleep =
+            [until_expiry, until_timer, until_tick].into_iter().flatten().min().unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
         tokio::select! {
             // A moment more, so that what was due at this millisecond is past.
             () = tokio::time::sleep(sleep + Duration::from_millis(1)) => {}

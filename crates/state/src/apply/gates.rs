@@ -75,7 +75,9 @@ impl State {
     pub(super) fn displace(&mut self, id: JobId, out: &mut Applied) {
         let Some(job) = self.jobs.get(&id) else { return };
         let replaces = job.spec.concurrency.as_ref().is_some_and(|c| c.when_full == WhenFull::Replace);
-        let Some(key) = SlotKey::of(job).filter(|_| replaces && job.header.flow().slot == Slot::Waiting) else { return };
+        let Some(key) = SlotKey::of(job).filter(|_| replaces && job.header.flow().slot == Slot::Waiting) else {
+            return;
+        };
         let limit = job.spec.concurrency.as_ref().map_or(1, |c| c.limit as usize);
         let users = self.cluster.slots.users(&key);
         let too_many = (users.holders.len() + 1).saturating_sub(limit);
@@ -202,10 +204,7 @@ impl State {
             Need::Job { job, .. } => self.end_of(*job).map(|end| (task, *job, end)),
             Need::Task { .. } | Need::Each { .. } => None,
         };
-        (0..)
-            .zip(&spec.tasks)
-            .flat_map(|(at, task)| task.needs.iter().filter_map(move |need| past(at, need)))
-            .collect()
+        (0..).zip(&spec.tasks).flat_map(|(at, task)| task.needs.iter().filter_map(move |need| past(at, need))).collect()
     }
 }
 

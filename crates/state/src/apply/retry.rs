@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
-use quorate_types::{JobId, Name, TaskIndex, Timestamp};
 use quorate_types::api::TaskCounts;
 use quorate_types::event::EventType;
 use quorate_types::status::{JobState, TaskState};
+use quorate_types::{JobId, Name, TaskIndex, Timestamp};
 
 use super::Result;
 use crate::command::RetryScope;
@@ -40,9 +40,7 @@ impl State {
     pub(super) fn retry(&mut self, id: JobId, scope: RetryScope, out: &mut Applied) -> Result {
         let succeeded = self.job(id).is_some_and(|job| job.header.state == JobState::Succeeded);
         match scope {
-            RetryScope::NotSucceeded if succeeded => {
-                Err(Rejection::JobState { job: id, state: JobState::Succeeded })
-            }
+            RetryScope::NotSucceeded if succeeded => Err(Rejection::JobState { job: id, state: JobState::Succeeded }),
             RetryScope::NotSucceeded => self.run_again(id, &Scope::NotSucceeded, out),
             RetryScope::All => self.run_again(id, &Scope::All, out),
         }
@@ -80,7 +78,7 @@ impl State {
             }
             change.cluster.unnote_finished(change.job, finished_at);
             change.cluster.unnote_submitted(change.job);
-            reopen(change.job, scope, flow);
+            reopen(change.job, scope, &flow);
             change.job.header.changed = change.out.index;
             change.cluster.note_submitted(change.job);
             change.cluster.enlist(change.job);
@@ -98,12 +96,12 @@ impl State {
 
 /// Makes the job what it would be if the tasks in scope had never been tried; attempts stay listed,
 /// and their numbers go on. Other jobs that it needed have ended, and are not waited for again.
-fn reopen(job: &mut Job, scope: &Scope, flow: Flow) {
+fn reopen(job: &mut Job, scope: &Scope, flow: &Flow) {
     let header = &mut job.header;
     (header.state, header.paused, header.cancelling) = (JobState::Pending, false, false);
     (header.started_at, header.finished_at, header.result_bytes) = (None, None, 0);
     if let Some(old) = header.flow.take() {
-        let Flow { start_at, deadline, expires, .. } = flow;
+        let Flow { start_at, deadline, expires, .. } = *flow;
         let waits = job.spec.concurrency.is_some() && start_at.is_none();
         let slot = if waits { Slot::Waiting } else { Slot::None };
         let (run, follows) = (old.run, old.follows);

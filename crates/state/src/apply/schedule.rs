@@ -146,9 +146,7 @@ impl State {
 
     fn edit_ledger<R>(&mut self, id: JobId, out: &mut Applied, edit: impl FnOnce(&mut Ledger) -> R) -> Option<R> {
         let changed = self.edit(id, out, |change: &mut Change<'_>| {
-            if change.job.header.flow().ledger.is_none() {
-                return None;
-            }
+            change.job.header.flow().ledger.as_ref()?;
             change.job.header.flow_mut().ledger.as_mut().map(edit)
         });
         changed.flatten()
