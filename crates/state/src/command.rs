@@ -148,26 +148,62 @@ pub struct Assignment {
 
 /// The order of the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum QueueOrder {
-    #[serde(rename = "fifo")]
     Fifo,
+    /// The highest priority first, raised by waiting.
     #[default]
-    #[serde(rename = "priority")]
     Priority,
+    /// The shortest expected run time first.
+    Sjf,
+    /// The shortest remaining time first; interrupts what would run longer.
+    Srtf,
+    /// Each in turn for a quantum.
+    RoundRobin,
+    /// Dominant resource fairness over namespaces.
+    FairShare,
+    /// The earliest deadline first.
+    Deadline,
+    /// A weighted sum of age, size, priority and fair share.
+    Multifactor,
+    /// The least expected time and open dependencies first.
+    LeastWork,
+    /// The longest remaining path of its job first.
+    CriticalPath,
 }
 
 /// How a worker is chosen among those that have room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PlacementOrder {
     #[default]
-    #[serde(rename = "best-fit")]
     BestFit,
-    #[serde(rename = "least-load")]
     LeastLoad,
-    #[serde(rename = "round-robin")]
     RoundRobin,
-    #[serde(rename = "random")]
     Random,
+    WeightedRoundRobin,
+    LeastJobs,
+    LowestUtilisation,
+    WorstFit,
+    Spread,
+    ConsistentHash,
+    PowerOfTwo,
+    MinCostFlow,
+}
+
+/// What may start before the head of the queue, which does not fit yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backfill {
+    /// What does not need the worker that is held for the head.
+    #[default]
+    None,
+    /// What does not delay the head.
+    Easy,
+    /// The same, the shortest first.
+    EasySjbf,
+    /// What delays nothing that stands before it.
+    Conservative,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
