@@ -14,6 +14,8 @@ use super::job::{Machine, Record, Totals};
 const SLOWDOWN_THRESHOLD_MS: u64 = 10_000;
 /// Percentiles are exact to three digits.
 const DIGITS: u8 = 3;
+/// Five hundred years; longer waits count as that in percentiles.
+const WAIT_MS_MAX: u64 = 1 << 44;
 
 /// A schedule in numbers. Times in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -78,7 +80,7 @@ impl Metrics {
             last_end: Timestamp(0),
             wait_ms: 0,
             completion_ms: 0,
-            waits_ms: Histogram::new(DIGITS).expect("three digits are possible"),
+            waits_ms: Histogram::new_with_max(WAIT_MS_MAX, DIGITS).expect("three digits are possible"),
             max_wait_ms: 0,
             slowdown: Sum::default(),
             max_slowdown: 0.0,

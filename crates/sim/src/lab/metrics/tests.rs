@@ -66,6 +66,7 @@ fn two_machines_by_hand() {
     assert_eq!((summary.makespan_s, summary.mean_wait_s, summary.max_wait_s), (20.0, 7.5, 15.0));
     // 1, and 20 s over the threshold of 10 s.
     assert_eq!((summary.mean_bounded_slowdown, summary.max_bounded_slowdown), (1.5, 2.0));
+    assert!((summary.wait_p99_s - 15.0).abs() < 0.02 && summary.wait_p50_s == 0.0, "{summary:?}");
     // 40 + 10 of 80 core seconds; the machines were used fully and to a quarter.
     assert_eq!((summary.utilisation, summary.load_balance_degree, summary.atct_s), (0.625, 0.375, 20.0));
     assert_eq!((summary.interrupted, summary.lost_s, summary.lost_core_s, summary.failures), (1, 3.0, 6.0, 1));
