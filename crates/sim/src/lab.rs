@@ -2,7 +2,8 @@
 //!
 //! Layout: `job` (what goes in and what comes out), `engine` (virtual time), `error`; `input` (recorded work) and
 //! `machines` (what it runs on); `policy` (names), `runs` (many replays at once); `metrics` (a schedule in numbers),
-//! `tables` (each job) and `plots` (what is drawn: `series`, `distribution`, `gantt`).
+//! `tables` (each job) and `plots` (what is drawn: `series`, `distribution`,
+//! `gantt`), `report` (one HTML page).
 //!
 //! Invariants: a replay is a function of its jobs, machines and options; its memory grows with what is queued and
 //! running, not with the trace.
@@ -17,6 +18,7 @@ pub mod machines;
 mod metrics;
 mod plots;
 pub mod policy;
+pub mod report;
 mod runs;
 mod series;
 mod tables;

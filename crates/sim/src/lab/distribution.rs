@@ -49,7 +49,9 @@ mod tests {
     #[test]
     fn the_curve_ends_at_one() {
         let mut waits = Distribution::new();
-        [0, 0, 1000, 50_000].map(|ms| waits.add(ms));
+        for ms in [0, 0, 1000, 50_000] {
+            waits.add(ms);
+        }
         let curve = waits.curve();
         assert_eq!(curve[0], (0.0, 0.5));
         assert_eq!(curve[1].1, 0.75);
