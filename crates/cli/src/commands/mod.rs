@@ -11,6 +11,7 @@ mod logs;
 mod run;
 mod serve;
 mod sim;
+mod simulate;
 mod submit;
 mod wait;
 mod work;
@@ -66,6 +67,10 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Sim(args) => {
             start_logging_on_request();
             sim::run(&args, client.output)
+        }
+        Command::Simulate(args) => {
+            start_logging(None);
+            simulate::run(&args, &client)
         }
         Command::Completions { shell } => completions::print(shell),
         // Handled before anything is parsed; see `main`.

@@ -14,6 +14,9 @@ pub(super) enum Scale {
     },
 }
 
+/// Seconds, minutes, hours, days and weeks.
+const LOG_TIMES: [f64; 10] = [1.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0];
+
 /// What the values of an axis are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
@@ -39,6 +42,9 @@ impl Scale {
                 let step = round_step((max - min) / wanted as f64, unit);
                 let first = (min / step).ceil() as i64;
                 (first..).map(|n| n as f64 * step).take_while(|tick| *tick <= max * 1.000_001).take(50).collect()
+            }
+            Self::Log { min, max } if unit == Unit::Seconds => {
+                LOG_TIMES.into_iter().filter(|time| (min..=max).contains(time)).collect()
             }
             Self::Log { min, max } => {
                 let powers = (min.log10().ceil() as i32)..=(max.log10().floor() as i32);

@@ -3,8 +3,8 @@
 use super::axis::{Scale, Unit, words};
 use super::svg::Drawing;
 
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 260.0;
+const WIDTH: f64 = 1120.0;
+const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 12.0;
