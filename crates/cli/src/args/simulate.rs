@@ -27,10 +27,10 @@ pub(crate) struct SimulateArgs {
     #[arg(long)]
     pub(crate) from_cluster: bool,
     /// How far back --from-cluster goes: 24h unless told otherwise.
-    #[arg(long, value_name = "DURATION", requires = "from_cluster")]
+    #[arg(long, value_name = "DURATION", requires = "from_cluster", conflicts_with = "trace")]
     pub(crate) last: Option<Span>,
     /// Keep what --from-cluster has read, as a trace for later.
-    #[arg(long, value_name = "FILE", requires = "from_cluster")]
+    #[arg(long, value_name = "FILE", requires = "from_cluster", conflicts_with = "trace")]
     pub(crate) save: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) machines: MachineArgs,
