@@ -12,13 +12,14 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 /// Which crates of the workspace a crate may depend on, at most. docs/ARCHITECTURE.md draws it.
 const EDGES: &[(&str, &[&str])] = &[
     ("quorate", &["cli"]),
-    ("quorate-cli", &["replica", "worker", "client", "sim", "types"]),
-    ("quorate-replica", &["consensus", "placement", "state", "types"]),
+    ("quorate-cli", &["replica", "worker", "client", "sim", "cron", "types"]),
+    ("quorate-replica", &["consensus", "placement", "state", "cron", "types"]),
     ("quorate-consensus", &["state", "types"]),
     ("quorate-placement", &["state", "types"]),
     ("quorate-state", &["types"]),
     ("quorate-worker", &["client", "types"]),
     ("quorate-client", &["types"]),
+    ("quorate-cron", &["types"]),
     ("quorate-types", &[]),
     ("quorate-sim", &["replica", "consensus", "placement", "state", "worker", "client", "types"]),
 ];

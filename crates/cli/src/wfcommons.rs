@@ -87,6 +87,10 @@ mod tests {
     const SLEEP: Conversion = Conversion { time_scale: 0.05, burn: false, cores_millis: None };
     const SMALL: &[u8] = include_bytes!("../tests/data/small-workflow.json");
 
+    fn need(task: &str) -> quorate_types::Need {
+        quorate_types::Name::new(task).unwrap().into()
+    }
+
     fn job(text: &[u8], conversion: &Conversion) -> JobSpec {
         let job = convert(text, conversion).unwrap();
         serde_json::from_value::<JobRequest>(job).unwrap().validate().unwrap()
@@ -101,8 +105,8 @@ mod tests {
         assert_eq!(task("split_a").expected.unwrap().0, 1000);
         assert_eq!((task("split_a").resources.cpu_millis, task("split_a").resources.memory_bytes), (2000, 1_048_576));
         // The name is there twice, and the edge only at the parent's end.
-        assert_eq!(task("split_a-2").needs, ["split_a".parse().unwrap()]);
-        assert_eq!(task("merge").needs, ["split_a".parse().unwrap(), "split_a-2".parse().unwrap()]);
+        assert_eq!(task("split_a-2").needs, [need("split_a")]);
+        assert_eq!(task("merge").needs, [need("split_a"), need("split_a-2")]);
         assert_eq!(task("merge").command, ["true"]);
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
-use quorate_types::api::{Accepted, JobView, Page, RetryJob, TaskView};
+use quorate_types::api::{Accepted, JobView, NextTicks, Page, RetryJob, Submitted, TaskView};
 use quorate_types::status::{JobState, TaskState};
 use quorate_types::{Code, JobId, JobName, LogIndex, Name};
 use tokio::time::Instant;
@@ -23,6 +23,8 @@ pub struct JobFilter {
     pub name: Option<JobName>,
     /// A label as `key=value`.
     pub label: Option<String>,
+    /// Only runs of this schedule.
+    pub schedule: Option<JobId>,
     pub limit: Option<u32>,
     pub cursor: Option<String>,
 }
@@ -54,6 +56,7 @@ impl Client {
             .query("namespace", filter.namespace.as_ref())
             .query("name", filter.name.as_ref())
             .query("label", filter.label.as_ref())
+            .query("schedule", filter.schedule)
             .query("limit", filter.limit)
             .query("cursor", filter.cursor.as_ref());
         self.call(&request).await?.json()
@@ -109,6 +112,32 @@ impl Client {
     pub async fn retry(&self, id: JobId, retry: &RetryJob) -> Result<LogIndex, Error> {
         let request = Request::repeatable(Method::POST, job_path(id, "/retry")).json(retry)?;
         self.act_with(id, &request, |state| !state.is_finished()).await
+    }
+
+    /// The next ticks of a schedule.
+    ///
+    /// # Errors
+    /// `conflict` when the job is no schedule.
+    pub async fn next_ticks(&self, id: JobId, count: u32) -> Result<NextTicks, Error> {
+        self.call(&Request::get(job_path(id, "/next")).query("count", Some(count))).await?.json()
+    }
+
+    /// Runs a schedule once, now.
+    ///
+    /// # Errors
+    /// `conflict` when the job is no schedule, or has ended.
+    pub async fn run_now(&self, id: JobId) -> Result<Submitted, Error> {
+        // Done twice it would run twice.
+        self.call(&Request::once(Method::POST, job_path(id, "/run"))).await?.json()
+    }
+
+    /// Gives a schedule another specification.
+    ///
+    /// # Errors
+    /// `invalid_job` when it is none; `conflict` when the job is no schedule, or has ended.
+    pub async fn change_schedule(&self, id: JobId, job: &serde_json::Value) -> Result<LogIndex, Error> {
+        let request = Request::repeatable(Method::PUT, job_path(id, "")).json(job)?;
+        Ok(accepted_index(&self.call(&request).await?))
     }
 
     /// Forgets a finished job.

@@ -1,8 +1,8 @@
 //! The routes below `/v1/workers`.
 
 use http::Method;
-use quorate_types::api::{Page, WorkerEnded, WorkerView};
-use quorate_types::{Epoch, LogIndex, Name};
+use quorate_types::api::{DrainWorker, Page, WorkerEnded, WorkerView};
+use quorate_types::{Epoch, LogIndex, Name, Span};
 
 use crate::error::Error;
 use crate::jobs::{accepted_index, gone_is_done};
@@ -30,6 +30,16 @@ impl Client {
     /// `not_found` when there is no such worker.
     pub async fn drain(&self, name: &Name) -> Result<LogIndex, Error> {
         self.act_on_worker(name, "/drain").await
+    }
+
+    /// The same; what still runs after `within` is ended and placed elsewhere.
+    ///
+    /// # Errors
+    /// `not_found` when there is no such worker.
+    pub async fn drain_within(&self, name: &Name, within: Span) -> Result<LogIndex, Error> {
+        let content = DrainWorker { deadline: Some(within) };
+        let request = Request::repeatable(Method::POST, worker_path(name, "/drain")).json(&content)?;
+        Ok(accepted_index(&self.call(&request).await?))
     }
 
     /// # Errors

@@ -35,14 +35,9 @@ impl Kind {
     /// The schema version that is written, and the only one that is read so far.
     const fn version(self) -> u8 {
         match self {
-            Self::Identity
-            | Self::Vote
-            | Self::Committed
-            | Self::Purged
-            | Self::LogEntry
-            | Self::Archived
-            | Self::SnapshotHeader
-            | Self::SnapshotTrailer => 1,
+            Self::Identity | Self::Vote | Self::Committed | Self::Purged | Self::SnapshotTrailer => 1,
+            // 2: jobs have conditions, times, keys and schedules.
+            Self::LogEntry | Self::Archived | Self::SnapshotHeader => 2,
         }
     }
 }

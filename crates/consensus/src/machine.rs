@@ -114,7 +114,7 @@ impl Machine {
         if index.0 > 0 {
             self.state.skip(index);
         }
-        Applied { index, time: self.state.now(), ..Applied::default() }
+        Applied::new(index, self.state.now())
     }
 
     fn publish(&self, index: LogIndex) -> Arc<Version> {

@@ -33,7 +33,12 @@ fn is_promising(state: &State, entry: &Entry) -> bool {
     !state.registrations().is_empty()
         && entry.proposals.iter().any(|proposal| match &proposal.command {
             // Behind what waits already a new job has nothing to gain by haste.
-            Command::Submit(_) | Command::Resume { .. } | Command::Retry { .. } => idle_queue,
+            Command::Submit(_)
+            | Command::Resume { .. }
+            | Command::Retry { .. }
+            | Command::RetryFrom { .. }
+            | Command::Tick { .. }
+            | Command::RunNow { .. } => idle_queue,
             Command::Report { reports, .. } => {
                 reports.iter().any(|report| ends(report) && (!idle_queue || has_other_tasks(state, report)))
             }
@@ -53,7 +58,9 @@ fn is_promising(state: &State, entry: &Entry) -> bool {
             | Command::SetPolicy(_)
             | Command::NameCluster { .. }
             | Command::IdentifyReplica { .. }
-            | Command::AnnounceReplica { .. } => false,
+            | Command::AnnounceReplica { .. }
+            | Command::ChangeSchedule { .. }
+            | Command::DrainBy { .. } => false,
         })
 }
 

@@ -11,6 +11,7 @@
 //! a short shell around it; no queue, body or wait is without a bound.
 
 mod api;
+mod calendar;
 mod calls;
 pub mod config;
 mod events;

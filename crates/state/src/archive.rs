@@ -13,8 +13,8 @@ use crate::limits::ELEMENTS_PER_BLOCK;
 use crate::outcome::{Applied, ArchiveKey, ArchiveOp};
 use crate::state::{Cluster, IdempotencyKey};
 
-/// The first byte of every archived value.
-const FORMAT: u8 = 1;
+/// The first byte of every archived value. 2: jobs have conditions, times, keys and schedules.
+const FORMAT: u8 = 2;
 
 /// What decoding a value may claim, so that no room is made for whatever a length says. A value holds a job of
 /// 4 MiB, or 256 elements with 64 KiB of result each; numbers count with their full width.

@@ -3,8 +3,9 @@
 
 use quorate_types::api::TaskCounts;
 use quorate_types::status::TaskState;
-use quorate_types::{Resources, TaskSpec};
+use quorate_types::{On, Resources, TaskSpec};
 
+use crate::flow::Slot;
 use crate::job::{Element, ElementKey, Job, Task, TaskHead};
 use crate::limits::{OUTPUT_BYTES_PER_JOB_MAX, RESULT_BYTES_MAX, SPEC_BYTES_MAX};
 use crate::queue::Queued;
@@ -108,6 +109,10 @@ impl State {
             || "retention differs from a restored one".into(),
         )?;
         ensure(a.workers == b.workers && a.epochs == b.epochs, || "workers differ from restored ones".into())?;
+        ensure(
+            a.slots == b.slots && a.awaited == b.awaited && a.schedules == b.schedules,
+            || "keys, awaited jobs or schedules differ from restored ones".into(),
+        )?;
         ensure(a.namespaces == b.namespaces && a.totals == b.totals, || "totals differ from restored ones".into())?;
         ensure(self.digest() == restored.digest(), || "the digest differs from a restored one".into())
     }
@@ -117,21 +122,50 @@ impl Job {
     /// Checks what concerns no other job and no worker. The records may come from anywhere.
     fn check(&self) -> Result<(), String> {
         let header = &self.header;
-        let mut counts = TaskCounts { total: self.spec.elements(), ..TaskCounts::default() };
+        let total = if self.is_schedule() { 0 } else { self.spec.elements() };
+        let mut counts = TaskCounts { total, ..TaskCounts::default() };
         for (at, task, spec) in self.tasks() {
+            self.check_each(at, task)?;
             task.check(spec).map_err(|violation| format!("task {at}{violation}"))?;
             *counts.of(task.head.fresh_state()) += u64::from(task.head.fresh_len());
             task.elements().for_each(|(_, element)| *counts.of(element.state) += 1);
         }
         ensure(counts == header.counts, || format!("counts {:?}, has {counts:?}", header.counts))?;
-        let done = counts.finished() == counts.total;
+        let done = if self.is_schedule() { header.state.is_finished() } else { counts.finished() == counts.total };
         ensure(done == header.state.is_finished() && done == header.finished_at.is_some(), || {
             format!("is {} since {:?} with {counts:?}", header.state, header.finished_at)
         })?;
         let bounded = header.spec_bytes <= SPEC_BYTES_MAX
             && header.output_bytes <= OUTPUT_BYTES_PER_JOB_MAX
             && header.result_bytes <= RESULT_BYTES_MAX;
-        ensure(bounded, || format!("has more bytes than may be: {header:?}"))
+        ensure(bounded, || format!("has more bytes than may be: {header:?}"))?;
+        self.check_flow()
+    }
+
+    fn check_flow(&self) -> Result<(), String> {
+        let flow = self.header.flow();
+        ensure(flow.skipped <= self.header.counts.cancelled, || format!("more was skipped than cancelled: {flow:?}"))?;
+        ensure(flow.ledger.is_some() == self.is_schedule(), || format!("ledger of a job that is none: {flow:?}"))?;
+        let gated = flow.is_gated() && !self.header.state.is_finished();
+        ensure(!gated || self.header.counts.live() == 0, || format!("started before its gate: {flow:?}"))?;
+        let rests = flow.slot == Slot::None && flow.awaited.is_empty();
+        ensure(rests || !self.header.state.is_finished(), || format!("finished, and holds or waits: {flow:?}"))
+    }
+}
+
+impl Job {
+    /// No element starts before its counterparts have ended as they should.
+    fn check_each(&self, at: u32, task: &Task) -> Result<(), String> {
+        for edge in self.plan.each(at) {
+            let Some(other) = self.task(edge.task).filter(|_| edge.on == On::Success) else { continue };
+            for (index, _) in task.elements().filter(|(_, element)| element.state.is_live()) {
+                let state = other.state_of(index);
+                ensure(state == Some(TaskState::Succeeded), || {
+                    format!("task {at}[{index}] started, its counterpart in {} is {state:?}", edge.task)
+                })?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -142,8 +176,17 @@ impl Task {
         ensure(count == spec.count && fresh <= count && whole, || {
             format!(" has {:?}, {} records and {} elements", self.head, self.elements.len(), spec.count)
         })?;
-        let found = self.elements().filter(|(_, element)| element.state == TaskState::Succeeded).count();
-        ensure(found == succeeded as usize, || format!(" has {found} successes, counts {succeeded}"))?;
+        let of = |wanted: fn(TaskState) -> bool| self.elements().filter(|(_, e)| wanted(e.state)).count() as u32;
+        let found = [
+            of(|state| state == TaskState::Succeeded),
+            of(|state| state == TaskState::Failed),
+            of(|state| state == TaskState::Cancelled),
+            of(TaskState::is_live),
+        ];
+        let noted = [succeeded, self.head.failed, self.head.cancelled, self.head.live];
+        ensure(found == noted, || format!(" has {found:?} succeeded, failed, cancelled and live, noted {noted:?}"))?;
+        let most = spec.max_parallel.unwrap_or(u32::MAX);
+        ensure(self.head.live <= most, || format!(" has {} live elements, {most} may be", self.head.live))?;
         let ready = self.elements().filter(|(_, element)| element.state == TaskState::Pending).count();
         ensure(ready == self.ready.len(), || format!(" has {ready} pending elements, {} are ready", self.ready.len()))?;
         self.elements().try_for_each(|(index, element)| {

@@ -111,6 +111,31 @@ pub enum Command {
         replica: ReplicaId,
         http: String,
     },
+    /// Ticks of a schedule that are due. What is not named up to `through` does not run.
+    Tick {
+        schedule: JobId,
+        ticks: Vec<Timestamp>,
+        through: Timestamp,
+    },
+    /// One run of a schedule besides its ticks.
+    RunNow {
+        schedule: JobId,
+    },
+    /// Another specification for a schedule.
+    ChangeSchedule {
+        schedule: JobId,
+        spec: Arc<JobSpec>,
+    },
+    /// Run a task of a finished job again, and all that needs it.
+    RetryFrom {
+        job: JobId,
+        task: Name,
+    },
+    /// Drain a worker, and move what still runs there after a while.
+    DrainBy {
+        worker: Name,
+        within: Span,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,62 +173,26 @@ pub struct Assignment {
 
 /// The order of the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum QueueOrder {
+    #[serde(rename = "fifo")]
     Fifo,
-    /// The highest priority first, raised by waiting.
     #[default]
+    #[serde(rename = "priority")]
     Priority,
-    /// The shortest expected run time first.
-    Sjf,
-    /// The shortest remaining time first; interrupts what would run longer.
-    Srtf,
-    /// Each in turn for a quantum.
-    RoundRobin,
-    /// Dominant resource fairness over namespaces.
-    FairShare,
-    /// The earliest deadline first.
-    Deadline,
-    /// A weighted sum of age, size, priority and fair share.
-    Multifactor,
-    /// The least expected time and open dependencies first.
-    LeastWork,
-    /// The longest remaining path of its job first.
-    CriticalPath,
 }
 
 /// How a worker is chosen among those that have room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum PlacementOrder {
     #[default]
+    #[serde(rename = "best-fit")]
     BestFit,
+    #[serde(rename = "least-load")]
     LeastLoad,
+    #[serde(rename = "round-robin")]
     RoundRobin,
+    #[serde(rename = "random")]
     Random,
-    WeightedRoundRobin,
-    LeastJobs,
-    LowestUtilisation,
-    WorstFit,
-    Spread,
-    ConsistentHash,
-    PowerOfTwo,
-    MinCostFlow,
-}
-
-/// What may start before the head of the queue, which does not fit yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Backfill {
-    /// What does not need the worker that is held for the head.
-    #[default]
-    None,
-    /// What does not delay the head.
-    Easy,
-    /// The same, the shortest first.
-    EasySjbf,
-    /// What delays nothing that stands before it.
-    Conservative,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 //! An array of a million elements must not cost a million records while they wait. Elements from
 //! [`Task::fresh`] on have never been touched, and nothing distinguishes them: one number stands for all.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use quorate_types::api::TaskCounts;
@@ -11,10 +11,12 @@ use quorate_types::limits::ATTEMPTS_KEPT_MAX;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::{AttemptState, Ending, JobState, TaskState};
 use quorate_types::{
-    AttemptNumber, Epoch, Fence, JobId, JobSpec, LogIndex, Name, Span, TaskIndex, TaskSpec, Timestamp,
+    AttemptNumber, End, Epoch, Fence, JobId, JobSpec, LogIndex, Name, Need, Span, TaskIndex, TaskSpec, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::flow::Flow;
+use crate::plan::Plan;
 use crate::tasks::Tasks;
 
 #[derive(Clone, Debug)]
@@ -49,50 +51,8 @@ pub struct Header {
     pub output_bytes: u64,
     /// Bytes of results in memory.
     pub result_bytes: u64,
-}
-
-/// The dependencies by position. Derived, and shared by all versions of a job; by all jobs without any.
-#[derive(Debug, Default)]
-pub(crate) struct Plan {
-    /// Empty if no task needs another.
-    needs: Vec<u32>,
-    dependents: Vec<Vec<u32>>,
-}
-
-static INDEPENDENT: LazyLock<Arc<Plan>> = LazyLock::new(Arc::default);
-
-impl Plan {
-    pub(crate) fn of(spec: &JobSpec) -> Arc<Self> {
-        match spec.tasks.iter().all(|task| task.needs.is_empty()) {
-            true => INDEPENDENT.clone(),
-            false => Arc::new(Self::new(spec)),
-        }
-    }
-
-    /// How many tasks it needs.
-    pub(crate) fn needs(&self, task: u32) -> u32 {
-        self.needs.get(task as usize).copied().unwrap_or(0)
-    }
-
-    /// The tasks that need it.
-    pub(crate) fn dependents(&self, task: u32) -> &[u32] {
-        self.dependents.get(task as usize).map_or(&[], Vec::as_slice)
-    }
-
-    fn new(spec: &JobSpec) -> Self {
-        let positions: std::collections::BTreeMap<&str, usize> =
-            spec.tasks.iter().enumerate().map(|(at, task)| (task.name.as_str(), at)).collect();
-        let mut plan = Self { needs: vec![0; spec.tasks.len()], dependents: vec![Vec::new(); spec.tasks.len()] };
-        for (at, task) in (0u32..).zip(&spec.tasks) {
-            for need in &task.needs {
-                if let Some(found) = positions.get(need.as_str()) {
-                    plan.dependents[*found].push(at);
-                    plan.needs[at as usize] += 1;
-                }
-            }
-        }
-        plan
-    }
+    /// What most jobs have nothing of.
+    pub flow: Option<Box<Flow>>,
 }
 
 /// One task of a job: an array of elements, most often of one.
@@ -115,6 +75,18 @@ pub struct TaskHead {
     /// The fresh elements were cancelled and will never run.
     pub fresh_cancelled: bool,
     pub succeeded: u32,
+    pub failed: u32,
+    pub cancelled: u32,
+    /// Elements with an attempt that holds resources.
+    pub live: u32,
+    /// How many may be live at a time; 0: as many as there are.
+    pub live_max: u32,
+    /// Elements wait for single elements of other tasks: those without a record wait, whatever is open.
+    pub each: bool,
+    /// It is there for the failure of another task, which therefore does not cancel it.
+    pub handler: bool,
+    /// Its condition did not come about; no sign of anything wrong.
+    pub skipped: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +116,8 @@ pub enum AfterStop {
     /// Place it again; a retry is not used up.
     Requeue,
     Cancel,
+    /// The job's deadline is over.
+    Fail,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,8 +151,8 @@ impl Job {
     pub(crate) fn new(id: JobId, spec: Arc<JobSpec>, spec_bytes: u64, at: LogIndex, now: Timestamp) -> Self {
         let plan = Plan::of(&spec);
         let mut counts = TaskCounts::default();
-        let fresh = (0..).zip(&spec.tasks).map(|(at, task)| {
-            let head = TaskHead { open_needs: plan.needs(at), count: task.count, ..TaskHead::default() };
+        let fresh = (0..).zip(&spec.tasks).filter(|_| spec.schedule.is_none()).map(|(at, task)| {
+            let head = TaskHead::new(task, plan.needs(at));
             counts.total += u64::from(task.count);
             *counts.of(head.fresh_state()) += u64::from(task.count);
             Task { head, ..Task::default() }
@@ -198,6 +172,7 @@ impl Job {
             spec_bytes,
             output_bytes: 0,
             result_bytes: 0,
+            flow: None,
         };
         Self { header, spec, plan, tasks }
     }
@@ -224,17 +199,73 @@ impl Job {
         !self.header.paused && !self.header.cancelling && !self.header.state.is_finished()
     }
 
+    /// Whether it never runs itself, but is submitted again and again.
+    pub fn is_schedule(&self) -> bool {
+        self.spec.schedule.is_some()
+    }
+
     pub(crate) fn task_mut(&mut self, at: u32) -> Option<&mut Task> {
         self.tasks.get_mut(at)
     }
 }
 
+impl Header {
+    /// What is special about when it runs.
+    pub fn flow(&self) -> &Flow {
+        static PLAIN: Flow = Flow::PLAIN;
+        self.flow.as_deref().unwrap_or(&PLAIN)
+    }
+
+    pub(crate) fn flow_mut(&mut self) -> &mut Flow {
+        self.flow.get_or_insert_default()
+    }
+}
+
 impl TaskHead {
+    pub(crate) fn new(spec: &TaskSpec, open_needs: u32) -> Self {
+        let each = spec.needs.iter().any(|need| matches!(need, Need::Each { .. }));
+        Self { open_needs, count: spec.count, live_max: spec.max_parallel.unwrap_or(0), each, ..Self::default() }
+    }
+
+    /// How many more elements may be live.
+    pub fn live_left(&self) -> usize {
+        match self.live_max {
+            0 => usize::MAX,
+            most => most.saturating_sub(self.live) as usize,
+        }
+    }
+
+    /// How the task ended, once all of its elements have.
+    pub fn end(&self) -> Option<End> {
+        let fresh_cancelled = if self.fresh_cancelled { self.fresh_len() } else { 0 };
+        if self.succeeded + self.failed + self.cancelled + fresh_cancelled < self.count {
+            return None;
+        }
+        Some(match (self.failed, self.cancelled + fresh_cancelled) {
+            (0, 0) => End::Succeeded,
+            (0, _) => End::Cancelled,
+            (_, _) => End::Failed,
+        })
+    }
+
+    pub(crate) fn of_end(&mut self, state: TaskState) -> Option<&mut u32> {
+        match state {
+            TaskState::Succeeded => Some(&mut self.succeeded),
+            TaskState::Failed => Some(&mut self.failed),
+            TaskState::Cancelled => Some(&mut self.cancelled),
+            TaskState::Waiting
+            | TaskState::Pending
+            | TaskState::Assigned
+            | TaskState::Running
+            | TaskState::Stopping => None,
+        }
+    }
+
     /// The state of the elements without a record.
     pub const fn fresh_state(&self) -> TaskState {
         if self.fresh_cancelled {
             TaskState::Cancelled
-        } else if self.open_needs > 0 {
+        } else if self.open_needs > 0 || self.each {
             TaskState::Waiting
         } else {
             TaskState::Pending
@@ -249,11 +280,12 @@ impl TaskHead {
 
 impl Task {
     pub fn has_pending(&self) -> bool {
-        !self.ready.is_empty() || (self.head.fresh_len() > 0 && self.head.fresh_state() == TaskState::Pending)
+        self.head.live_left() > 0
+            && (!self.ready.is_empty() || (self.head.fresh_len() > 0 && self.head.fresh_state() == TaskState::Pending))
     }
 
-    /// The elements that could be placed, with the number of their next attempt: those that were
-    /// tried before first, then the untouched ones.
+    /// The elements that could be placed now, with the number of their next attempt: those that were
+    /// tried before first, then the untouched ones; no more than may be live besides those that are.
     pub fn pending(&self) -> impl Iterator<Item = (TaskIndex, AttemptNumber)> + '_ {
         let fresh = match self.head.fresh_state() {
             TaskState::Pending => self.head.fresh..self.head.count,
@@ -261,16 +293,16 @@ impl Task {
         };
         let tried =
             self.ready.iter().filter_map(|at| self.elements.get(at).map(|e| (TaskIndex(*at), e.next_attempt())));
-        tried.chain(fresh.map(|at| (TaskIndex(at), AttemptNumber(1))))
+        tried.chain(fresh.map(|at| (TaskIndex(at), AttemptNumber(1)))).take(self.head.live_left())
     }
 
-    /// How many elements could be placed.
+    /// How many elements could be placed now.
     pub fn pending_len(&self) -> u64 {
         let fresh = match self.head.fresh_state() {
             TaskState::Pending => u64::from(self.head.fresh_len()),
             _ => 0,
         };
-        fresh + self.ready.len() as u64
+        (fresh + self.ready.len() as u64).min(self.head.live_left() as u64)
     }
 
     pub fn element(&self, index: TaskIndex) -> Option<&Element> {
@@ -300,6 +332,9 @@ impl Task {
             self.elements.insert(self.head.fresh, Arc::new(Element::new(state)));
             if state == TaskState::Pending {
                 self.ready.insert(self.head.fresh);
+            }
+            if let Some(ended) = self.head.of_end(state) {
+                *ended += 1;
             }
             self.head.fresh += 1;
         }

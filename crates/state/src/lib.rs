@@ -1,7 +1,7 @@
 //! The replicated state machine: `State::apply(index, entry) -> Applied`.
 //!
 //! Layout: `command` (what stands in the log) and `outcome` (what applying it yields); `state` with its
-//! parts `job`, `worker`, `queue`, `timers`, `dedup`; `apply/`, one file for each kind of command, over
+//! parts `job` (with its `flow` and `plan`), `worker`, `queue`, `slots`, `timers`, `dedup`; `apply/`, one file for each kind of command, over
 //! the transitions in `lifecycle`; `snapshot` and `digest` (all of it as records), `archive` (finished
 //! jobs on disk), `view` (as the API shows it), `check` (what must always hold) and `limits`.
 //!
@@ -16,11 +16,14 @@ pub mod check;
 pub mod command;
 mod dedup;
 mod digest;
+pub mod flow;
 pub mod job;
 mod lifecycle;
 pub mod limits;
 pub mod outcome;
+mod plan;
 pub mod queue;
+mod slots;
 pub mod snapshot;
 mod state;
 mod tasks;

@@ -10,9 +10,8 @@ pub const UNFINISHED_ELEMENTS_MAX: u64 = 10_000_000;
 pub const SPEC_BYTES_MAX: u64 = 1 << 30;
 /// Workers that are remembered, dead ones included.
 pub const WORKERS_MAX: u64 = 20_000;
-/// Attempts of one task in a row that may be lost with their workers: whatever kills its worker so often
-/// would kill them all, one after the other.
-pub const LOSSES_MAX: u32 = 16;
+/// Attempts of one task in a row that workers may be unable to start.
+pub const UNABLE_MAX: u32 = 16;
 /// Live attempts of one worker: keeps tasks that ask for no cpu from flooding a host with processes.
 pub const ATTEMPTS_PER_WORKER_MAX: usize = 4_096;
 /// How long a finished job stays in memory, where it can be retried.

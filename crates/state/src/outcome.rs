@@ -62,6 +62,14 @@ pub enum Rejection {
     OtherStorage(ReplicaId),
     #[error("job {0} is in the archive and can't be changed any more; submit it again")]
     Archived(JobId),
+    #[error("as many jobs as may hold the concurrency key {0} do")]
+    KeyTaken(Name),
+    #[error("job {0} is no schedule")]
+    NotASchedule(JobId),
+    #[error("job {0} is a schedule: it has no tasks of its own")]
+    Schedule(JobId),
+    #[error("a task needs job {0}, which is not known")]
+    NeedsUnknownJob(JobId),
 }
 
 /// All that one entry did.
@@ -76,6 +84,15 @@ pub struct Applied {
     pub notices: Vec<Notice>,
     /// What the archive on disk has to take up, in this order.
     pub archive: Vec<ArchiveOp>,
+    /// Jobs that have just finished; empty again when what follows from that is done.
+    pub(crate) finished: Vec<JobId>,
+}
+
+impl Applied {
+    /// Of an entry that did nothing yet.
+    pub fn new(index: LogIndex, time: Timestamp) -> Self {
+        Self { index, time, ..Self::default() }
+    }
 }
 
 /// A change for one worker.

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::Archived;
 use crate::dedup::Answers;
-use crate::job::{Element, ElementKey, Header, Job, Plan, Task, TaskHead};
+use crate::job::{Element, ElementKey, Header, Job, Task, TaskHead};
 use crate::limits::{BYTES_PER_RECORD, DEAD_WORKER_RETENTION, ELEMENTS_PER_RECORD, OUTPUT_BYTES_PER_JOB_MAX};
+use crate::plan::Plan;
 use crate::state::{IdempotencyKey, KeyUse, Scalars, State};
 use crate::timers::Timer;
 use crate::worker::{LiveAttempt, Worker};
@@ -144,6 +145,10 @@ impl State {
         for worker in self.cluster.workers.values() {
             if worker.is_alive() {
                 self.cluster.epochs.insert(worker.epoch, worker.name.clone());
+                if let Some(due) = worker.drain_until {
+                    let timer = Timer::DrainDeadline { name: worker.name.clone(), epoch: worker.epoch };
+                    self.cluster.timers.set(due, timer);
+                }
             } else {
                 let timer = Timer::ForgetWorker { name: worker.name.clone(), epoch: worker.epoch };
                 self.cluster.timers.set(worker.since.plus(DEAD_WORKER_RETENTION), timer);
@@ -158,8 +163,9 @@ impl State {
     fn derive_from(&mut self, job: &Job) {
         let cluster = &mut self.cluster;
         cluster.note_submitted(job);
-        if let Some(finished_at) = job.header.finished_at {
-            cluster.note_finished(job, finished_at);
+        match job.header.finished_at {
+            Some(finished_at) => cluster.note_finished(job, finished_at),
+            None => cluster.enlist(job),
         }
         cluster.queue.update_all(job);
         for (task, found, spec) in job.tasks() {
@@ -192,7 +198,7 @@ fn job_records(job: &Job) -> impl Iterator<Item = Inner> + '_ {
     let id = job.id();
     let plan: Arc<Plan> = job.plan.clone();
     let tasks = job.tasks.iter().flat_map(move |(at, task)| {
-        let initial = TaskHead { open_needs: plan.needs(at), count: task.head.count, ..TaskHead::default() };
+        let initial = TaskHead::new(&job.spec.tasks[at as usize], plan.needs(at));
         let head = (task.head != initial).then(|| Inner::Task(id, at, task.head));
         let mut elements = task.elements.iter();
         let blocks = std::iter::from_fn(move || {

@@ -12,6 +12,7 @@ use crate::command::Policy;
 use crate::dedup::Dedup;
 use crate::job::Job;
 use crate::queue::Queue;
+use crate::slots::Slots;
 use crate::timers::Timers;
 use crate::worker::Worker;
 
@@ -39,6 +40,12 @@ pub(crate) struct Cluster {
     pub(crate) queue: Queue,
     /// Derived.
     pub(crate) timers: Timers,
+    /// Derived.
+    pub(crate) slots: Slots,
+    /// Derived: who waits for the end of a job, with the task that does.
+    pub(crate) awaited: OrdMap<JobId, imbl::OrdSet<(JobId, u32)>>,
+    /// Derived: the schedules that have not ended, with their newest change.
+    pub(crate) schedules: OrdMap<JobId, LogIndex>,
     /// Derived: finished jobs in memory, oldest first.
     pub(crate) finished: imbl::OrdSet<(Timestamp, JobId)>,
     /// Derived: the same by their number of elements, smallest first.
@@ -158,6 +165,12 @@ impl State {
     /// When the next timer is due.
     pub fn next_timer(&self) -> Option<Timestamp> {
         self.cluster.timers.next()
+    }
+
+    /// The schedules that have not ended, with their newest change. A version in which none came, changed or went
+    /// shares them with the one before.
+    pub fn schedules(&self) -> &OrdMap<JobId, LogIndex> {
+        &self.cluster.schedules
     }
 
     pub fn totals(&self) -> Totals {

@@ -15,6 +15,14 @@ pub(crate) enum Timer {
     Drop(JobId),
     /// The dead worker is no longer listed.
     ForgetWorker { name: Name, epoch: Epoch },
+    /// The job may start.
+    Start(JobId),
+    /// What has not finished fails.
+    Deadline(JobId),
+    /// What has not started is dropped.
+    Expire(JobId),
+    /// What still runs on the draining worker is moved.
+    DrainDeadline { name: Name, epoch: Epoch },
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

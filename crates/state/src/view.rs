@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_types::api::{AttemptView, JobView, ProgressView, TaskView, WorkerView};
+use quorate_types::api::{AttemptView, JobView, ProgressView, RunsView, TaskView, WorkerView};
 use quorate_types::status::{AttemptState, Ending, TaskState};
 use quorate_types::{AttemptNumber, JobSpec, Name, TaskIndex};
 
@@ -17,6 +17,7 @@ pub enum Detail {
 }
 
 pub fn job(header: &Header, spec: &Arc<JobSpec>, detail: Detail) -> JobView {
+    let flow = header.flow();
     JobView {
         id: header.id,
         name: spec.name.clone(),
@@ -29,6 +30,15 @@ pub fn job(header: &Header, spec: &Arc<JobSpec>, detail: Detail) -> JobView {
         finished_at: header.finished_at,
         index: header.changed,
         tasks: header.counts,
+        schedule_id: flow.run.map(|run| run.schedule),
+        scheduled_for: flow.run.map(|run| run.tick),
+        follows: flow.follows,
+        runs: flow.ledger.as_ref().map(|ledger| RunsView {
+            decided_until: ledger.decided,
+            active: ledger.active.iter().copied().collect(),
+            queued: ledger.queued,
+            finished: ledger.finished.len() as u64,
+        }),
         spec: (detail == Detail::Full).then(|| spec.clone()),
     }
 }

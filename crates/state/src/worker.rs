@@ -24,6 +24,8 @@ pub struct Worker {
     pub lease_ttl: Span,
     /// When the registration began or ended.
     pub since: Timestamp,
+    /// When what still runs on the draining worker is moved.
+    pub drain_until: Option<Timestamp>,
     /// Derived: what the live attempts hold together.
     #[serde(skip)]
     pub used: Resources,

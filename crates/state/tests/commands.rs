@@ -4,7 +4,8 @@
 mod support;
 
 use quorate_state::command::{Command, Entry, Origin, Proposal, RetryScope};
-use quorate_state::limits::{ARCHIVE_RETENTION, FINISHED_IN_MEMORY, LOSSES_MAX};
+use quorate_types::limits::LOSSES_DEFAULT;
+use quorate_state::limits::{ARCHIVE_RETENTION, FINISHED_IN_MEMORY, UNABLE_MAX};
 use quorate_state::outcome::{ArchiveKey, ArchiveOp, NoticeKind, Outcome, Rejection};
 use quorate_types::session::{Finished, Happening};
 use quorate_types::status::{Ending, JobState, TaskState, WorkerState};
@@ -392,7 +393,8 @@ fn a_failure_in_a_wide_graph_is_one_walk() {
 fn a_task_that_loses_every_worker_fails_in_the_end() {
     let mut cluster = Cluster::default();
     let job = cluster.submit(r#"{"command":["x"]}"#);
-    for instance in 1..=u64::from(LOSSES_MAX) {
+    for instance in 1..=u64::from(LOSSES_DEFAULT) {
+        assert_eq!(cluster.task_state(job, 0, 0), TaskState::Pending);
         let Outcome::Registered { epoch } = cluster.worker("w", 1, instance, Some(instance - 1)) else { panic!() };
         cluster.assign(job, 0, 0, epoch).unwrap();
         cluster.apply(Command::Expire { worker: name("w"), epoch });
@@ -405,10 +407,10 @@ fn a_worker_that_is_unable_costs_no_retry() {
     let mut cluster = Cluster::default();
     let job = cluster.submit(r#"{"command":["x"]}"#);
     let epoch = cluster.ready_worker("w", 1);
-    for losses in 1..=LOSSES_MAX {
+    for losses in 1..=UNABLE_MAX {
         let key = cluster.assign(job, 0, 0, epoch).unwrap();
         cluster.finish("w", epoch, key, Ending::Unable("disk full".into()));
-        let expected = if losses < LOSSES_MAX { TaskState::Waiting } else { TaskState::Failed };
+        let expected = if losses < UNABLE_MAX { TaskState::Waiting } else { TaskState::Failed };
         assert_eq!(cluster.task_state(job, 0, 0), expected, "after {losses}");
         cluster.pass(Span::from_secs(600));
     }

@@ -12,6 +12,14 @@ use quorate_types::status::Ending;
 use quorate_types::{AttemptNumber, Epoch, JobId, ReplicaId, Resources, Span, TaskIndex, Timestamp};
 use support::{key, name, spec};
 
+/// Every field that a job may have.
+const EVERYTHING: &str = r#"{"name":"j","namespace":"n","priority":7,"labels":{"l":"v"},"idempotency_key":"i",
+    "on_failure":"continue","start_after":"1s","deadline":"1h","expires":"1m",
+    "concurrency":{"key":"k","limit":2,"when_full":"replace"},"then":[{"on":"failure","job":{"command":["f"]}}],
+    "schedule":{"cron":"0 3 * * *","time_zone":"Europe/Berlin","overlap":"allow","misfire":"all","dst":"both"},
+    "tasks":[{"name":"t","command":["c"],"count":2,"max_parallel":1,"retry_on":[3],"no_retry_on":[4],"losses":9},
+    {"name":"u","command":["c"],"count":2,"needs":[{"task":"t","each":true},{"job":4,"on":"finish"}]}]}"#;
+
 fn commands() -> Vec<Command> {
     let job = JobId(300);
     let (worker, epoch, replica) = (name("w"), Epoch(4), ReplicaId(2));
@@ -61,6 +69,12 @@ fn commands() -> Vec<Command> {
         Command::NameCluster { id: 1 },
         Command::IdentifyReplica { replica, storage: 3 },
         Command::AnnounceReplica { replica, http: "h:1".into() },
+        Command::Submit(spec(EVERYTHING)),
+        Command::Tick { schedule: job, ticks: vec![Timestamp(5)], through: Timestamp(6) },
+        Command::RunNow { schedule: job },
+        Command::ChangeSchedule { schedule: job, spec: spec(r#"{"command":["c"],"schedule":{"every":"2s"}}"#) },
+        Command::RetryFrom { job, task: name("t") },
+        Command::DrainBy { worker: name("w"), within: Span(9) },
     ]
 }
 

@@ -27,9 +27,10 @@ enum Step {
     Control(u8, u8),
     Reassign(u8),
     Pass(u16),
+    Tick(u8, u16),
 }
 
-const JOBS: [&str; 5] = [
+const JOBS: [&str; 12] = [
     r#"{"command":["x"],"priority":70}"#,
     r#"{"tasks":[{"name":"a","command":["x"],"count":3,"retries":2}]}"#,
     r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"],"needs":["a"],"count":2,"retries":1},
@@ -37,11 +38,26 @@ const JOBS: [&str; 5] = [
     r#"{"on_failure":"continue","tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"],"needs":["a"]},
         {"name":"c","command":["x"],"needs":["b"]},{"name":"d","command":["x"],"resources":{"cpu":2}}]}"#,
     r#"{"idempotency_key":"once","tasks":[{"command":["x"],"resources":{"cpu":0.5}}]}"#,
+    r#"{"tasks":[{"name":"a","command":["x"],"count":4,"retries":1,"max_parallel":2},
+        {"name":"b","command":["x"],"count":4,"needs":[{"task":"a","each":true}]},
+        {"name":"c","command":["x"],"needs":[{"task":"b","on":"finish"}]},
+        {"name":"d","command":["x"],"needs":[{"task":"b","on":"failure"}]}]}"#,
+    r#"{"on_failure":"continue","tasks":[{"name":"a","command":["x"],"count":3},
+        {"name":"b","command":["x"],"count":3,"needs":[{"task":"a","each":true,"on":"finish"}]},
+        {"name":"c","command":["x"],"count":3,"needs":["a",{"task":"b","each":true}]},
+        {"name":"d","command":["x"],"needs":[{"task":"a","on":"failure"}]}]}"#,
+    r#"{"command":["x"],"start_after":"20m","deadline":"5h","expires":"3h"}"#,
+    r#"{"command":["x"],"concurrency":{"key":"k","limit":2},"deadline":"2h","then":[{"on":"finish","job":
+        {"command":["y"],"concurrency":{"key":"k","limit":2}}},{"job":{"command":["z"]}}]}"#,
+    r#"{"command":["x"],"concurrency":{"key":"k","limit":1,"when_full":"replace"},"start_after":"5m"}"#,
+    r#"{"tasks":[{"name":"a","command":["x"],"needs":[{"job":1}]},
+        {"name":"b","command":["x"],"needs":[{"job":2,"on":"finish"},"a"]}]}"#,
+    r#"{"tasks":[{"name":"a","command":["x"]}],"schedule":{"every":"10m","overlap":"queue","history":2}}"#,
 ];
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..5u8).prop_map(Step::Submit),
+        6 => (0..12u8).prop_map(Step::Submit),
         24 => (any::<u8>(), any::<u8>()).prop_map(|(worker, nth)| Step::Place { worker, nth }),
         10 => any::<u8>().prop_map(Step::Start),
         16 => (any::<u8>(), 0..5u8).prop_map(|(nth, how)| Step::Finish(nth, how)),
@@ -49,9 +65,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3u8).prop_map(Step::Expire),
         1 => (0..3u8).prop_map(Step::End),
         1 => (0..3u8, any::<bool>()).prop_map(|(worker, on)| Step::Drain(worker, on)),
-        3 => (any::<u8>(), 0..6u8).prop_map(|(job, what)| Step::Control(job, what)),
+        3 => (any::<u8>(), 0..8u8).prop_map(|(job, what)| Step::Control(job, what)),
         1 => any::<u8>().prop_map(Step::Reassign),
         1 => any::<u16>().prop_map(Step::Pass),
+        3 => (any::<u8>(), any::<u16>()).prop_map(|(nth, secs)| Step::Tick(nth, secs)),
     ]
 }
 
@@ -87,6 +104,16 @@ impl Driver {
                 if let Some((_, _, key)) = pick(&self.attempts, nth) {
                     let task = name(["a", "b", "c", "d"][key.task as usize % 4]);
                     self.cluster.apply(Command::Reassign { job: key.job, task, index: TaskIndex(key.index.0) });
+                }
+            }
+            Step::Tick(nth, secs) => {
+                let schedules: Vec<JobId> = self.cluster.state.schedules().keys().copied().collect();
+                let tick = self.cluster.now.plus(Span::from_secs(u64::from(secs % 900)));
+                if let Some(schedule) = pick(&schedules, nth) {
+                    self.cluster.apply(match secs % 5 {
+                        0 => Command::RunNow { schedule },
+                        _ => Command::Tick { schedule, ticks: vec![tick], through: tick },
+                    });
                 }
             }
             Step::Pass(secs) => self.cluster.pass(Span::from_secs(u64::from(secs))),
@@ -132,6 +159,8 @@ impl Driver {
             2 => Command::Resume { job },
             3 => Command::Retry { job, scope: RetryScope::All },
             4 => Command::Retry { job, scope: RetryScope::NotSucceeded },
+            5 => Command::RetryFrom { job, task: name("b") },
+            6 => Command::RetryFrom { job, task: name("a") },
             _ => Command::Forget { job },
         };
         self.cluster.apply(command);

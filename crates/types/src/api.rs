@@ -10,7 +10,7 @@ use crate::job::JobSpec;
 use crate::name::{JobName, Name};
 use crate::resources::Resources;
 use crate::status::{AttemptState, JobState, TaskState, WorkerState};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,9 +78,50 @@ pub struct JobView {
     /// The log index of the job's newest change.
     pub index: LogIndex,
     pub tasks: TaskCounts,
+    /// The schedule that this is a run of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_id: Option<JobId>,
+    /// The tick that it was submitted for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_for: Option<Timestamp>,
+    /// The job after which this one was submitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<JobId>,
+    /// Of a schedule: how it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<RunsView>,
     /// Left out in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Arc<JobSpec>>,
+}
+
+/// The runs of a schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunsView {
+    /// Up to here every tick has been decided: it ran, or it will not.
+    pub decided_until: Timestamp,
+    /// Runs that have not finished.
+    pub active: Vec<JobId>,
+    /// A tick that waits for the run before it.
+    pub queued: Option<Timestamp>,
+    /// Finished runs that are kept.
+    pub finished: u64,
+}
+
+/// The next ticks of a schedule, in its own time zone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NextTicks {
+    /// RFC 3339 with the offset.
+    pub items: Vec<String>,
+}
+
+/// The body of `POST /v1/workers/{name}/drain`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainWorker {
+    /// What still runs after so long is ended and placed elsewhere; without it, everything may finish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Span>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -203,6 +244,9 @@ pub struct RetryJob {
     /// Only the tasks that failed or were cancelled; else all.
     #[serde(default)]
     pub failed: bool,
+    /// Only this task, and what needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Name>,
 }
 
 /// The body of `POST /v1/workers/{name}/ended`: a watchdog says that its agent died and that all

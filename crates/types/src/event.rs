@@ -53,10 +53,13 @@ pub enum EventType {
     WorkerLost,
     #[serde(rename = "worker.left")]
     WorkerLeft,
+    /// A tick of a schedule did not run.
+    #[serde(rename = "schedule.skipped")]
+    ScheduleSkipped,
 }
 
 impl EventType {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::JobSubmitted,
         Self::JobRunning,
         Self::JobPaused,
@@ -77,6 +80,7 @@ impl EventType {
         Self::WorkerDraining,
         Self::WorkerLost,
         Self::WorkerLeft,
+        Self::ScheduleSkipped,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -101,6 +105,7 @@ impl EventType {
             Self::WorkerDraining => "worker.draining",
             Self::WorkerLost => "worker.lost",
             Self::WorkerLeft => "worker.left",
+            Self::ScheduleSkipped => "schedule.skipped",
         }
     }
 }

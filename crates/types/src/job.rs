@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::name::{JobName, Name};
+use crate::need::{Need, On};
 use crate::resources::Resources;
+use crate::schedule::{ScheduleRequest, ScheduleSpec};
 use crate::time::Span;
+use crate::when::When;
 
 /// Reads `T` from a JSON object only. Serde's derived structures accept arrays as well, which would turn a
 /// malformed request into a job.
@@ -48,6 +52,30 @@ pub struct JobRequest {
     pub tasks: Option<Vec<Object<TaskRequest>>>,
     /// Short for one task named `main`.
     pub command: Option<Vec<String>>,
+    pub start_after: Option<When>,
+    pub deadline: Option<When>,
+    pub expires: Option<When>,
+    pub concurrency: Option<Object<ConcurrencyRequest>>,
+    pub then: Option<Vec<Object<FollowUpRequest>>>,
+    pub schedule: Option<Object<ScheduleRequest>>,
+}
+
+/// A concurrency key as a user writes it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConcurrencyRequest {
+    pub key: Name,
+    pub limit: Option<u32>,
+    pub when_full: Option<WhenFull>,
+}
+
+/// A job to submit after another, as a user writes it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FollowUpRequest {
+    #[serde(default)]
+    pub on: On,
+    pub job: Box<Object<JobRequest>>,
 }
 
 /// A task as a user writes it.
@@ -61,9 +89,13 @@ pub struct TaskRequest {
     pub working_dir: Option<String>,
     pub stdin: Option<String>,
     pub count: Option<u32>,
-    pub needs: Option<Vec<Name>>,
+    pub max_parallel: Option<u32>,
+    pub needs: Option<Vec<Need>>,
     pub resources: Option<Resources>,
     pub retries: Option<u32>,
+    pub retry_on: Option<Vec<u8>>,
+    pub no_retry_on: Option<Vec<u8>>,
+    pub losses: Option<u32>,
     pub backoff: Option<Object<BackoffRequest>>,
     pub timeout: Option<Span>,
     pub grace: Option<Span>,
@@ -89,6 +121,91 @@ pub struct JobSpec {
     pub idempotency_key: Option<String>,
     pub on_failure: OnFailure,
     pub tasks: Vec<TaskSpec>,
+    /// Nothing starts before.
+    pub start_after: Option<When>,
+    /// What has not finished by then fails.
+    pub deadline: Option<When>,
+    /// What has not started by then is cancelled.
+    pub expires: Option<When>,
+    pub concurrency: Option<Concurrency>,
+    /// What is submitted once this job has finished.
+    pub then: Vec<FollowUp>,
+    /// The job itself never runs: each tick submits a run of it.
+    pub schedule: Option<Box<ScheduleSpec>>,
+}
+
+/// Jobs of a namespace that share a key run at most `limit` at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Concurrency {
+    pub key: Name,
+    pub limit: u32,
+    pub when_full: WhenFull,
+}
+
+/// What becomes of a job whose concurrency key is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenFull {
+    #[default]
+    Wait,
+    /// The submission is refused.
+    Reject,
+    /// The oldest holder is cancelled, and the job starts when that has ended.
+    Replace,
+}
+
+/// A job that is submitted when another has finished. It has no follow-up of its own, so that what a job
+/// may lead to is all there to see, and bounded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowUp {
+    pub on: On,
+    #[serde(with = "leaf")]
+    pub job: Arc<JobSpec>,
+}
+
+/// A job without the fields that a follow-up can't have, so that no input makes decoding recurse.
+mod leaf {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Leaf {
+        name: JobName,
+        namespace: Name,
+        priority: u8,
+        labels: BTreeMap<Name, String>,
+        on_failure: OnFailure,
+        tasks: Vec<TaskSpec>,
+        start_after: Option<When>,
+        deadline: Option<When>,
+        expires: Option<When>,
+        concurrency: Option<Concurrency>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(job: &Arc<JobSpec>, serializer: S) -> Result<S::Ok, S::Error> {
+        let JobSpec { name, namespace, priority, labels, on_failure, tasks, .. } = JobSpec::clone(job);
+        let JobSpec { start_after, deadline, expires, concurrency, .. } = JobSpec::clone(job);
+        Leaf { name, namespace, priority, labels, on_failure, tasks, start_after, deadline, expires, concurrency }
+            .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<JobSpec>, D::Error> {
+        let leaf = Leaf::deserialize(deserializer)?;
+        Ok(Arc::new(JobSpec {
+            name: leaf.name,
+            namespace: leaf.namespace,
+            priority: leaf.priority,
+            labels: leaf.labels,
+            idempotency_key: None,
+            on_failure: leaf.on_failure,
+            tasks: leaf.tasks,
+            start_after: leaf.start_after,
+            deadline: leaf.deadline,
+            expires: leaf.expires,
+            concurrency: leaf.concurrency,
+            then: Vec::new(),
+            schedule: None,
+        }))
+    }
 }
 
 /// A valid task of a job.
@@ -102,11 +219,19 @@ pub struct TaskSpec {
     pub stdin: Option<String>,
     /// How many elements the task has; 1 for one that is no array.
     pub count: u32,
-    /// Names of tasks of this job, all elements of which must have succeeded before.
-    pub needs: Vec<Name>,
+    /// How many elements may be live at a time.
+    pub max_parallel: Option<u32>,
+    /// What must have come about before.
+    pub needs: Vec<Need>,
     pub resources: Resources,
     /// How often a failed task is tried again.
     pub retries: u32,
+    /// Exit codes after which it is; all if there are none here.
+    pub retry_on: Vec<u8>,
+    /// Exit codes after which it is not.
+    pub no_retry_on: Vec<u8>,
+    /// Workers lost in a row, each with an attempt of the task, that make it poisonous: it fails.
+    pub losses: u32,
     pub backoff: Backoff,
     /// How long one attempt may run.
     pub timeout: Option<Span>,
@@ -197,6 +322,12 @@ impl<'de> Deserialize<'de> for Factor {
 }
 
 impl TaskSpec {
+    /// Whether an attempt that ended so may be followed by another. What ended without an exit code may.
+    pub fn may_retry(&self, exit_code: Option<i32>) -> bool {
+        let Some(code) = exit_code.and_then(|code| u8::try_from(code).ok()) else { return true };
+        !self.no_retry_on.contains(&code) && (self.retry_on.is_empty() || self.retry_on.contains(&code))
+    }
+
     /// About how many bytes it takes when encoded.
     pub fn weight(&self) -> usize {
         const REST: usize = 256;

@@ -2,9 +2,10 @@
 //! that travel between replicas, workers and clients.
 //!
 //! Layout: `id` and `name` (who), `time` and `resources` (how much), `job` (what is submitted) with
-//! `validate` (how a request becomes a job), `status` (the states of things), `api` (answers of the
-//! HTTP API), `problem` (its errors), `event` (what changed), `session` (the worker protocol) and
-//! `limits` (every bound that a specification must respect). `planted` is for the simulation's own test.
+//! `need`, `when` and `schedule` (what it waits for) and `validate` (how a request becomes a job),
+//! `status` (the states of things), `api` (answers of the HTTP API), `problem` (its errors), `event`
+//! (what changed), `session` (the worker protocol) and `limits` (every bound that a specification must
+//! respect). `planted` is for the simulation's own test.
 //!
 //! Invariants: a [`job::JobSpec`] exists only validated; names are checked when they are made; units
 //! are integers inside (milliseconds, millicores, bytes) and human strings only at the edge. Types
@@ -16,18 +17,23 @@ pub mod id;
 pub mod job;
 pub mod limits;
 pub mod name;
+pub mod need;
 pub mod planted;
 pub mod problem;
 pub mod resources;
+pub mod schedule;
 pub mod session;
 pub mod status;
 pub mod time;
 pub mod validate;
+pub mod when;
 
 pub use id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 pub use job::{JobSpec, TaskSpec};
 pub use name::{JobName, Name};
+pub use need::{End, Need, On};
 pub use planted::{Bug, is_planted};
 pub use problem::{Code, Problem};
 pub use resources::Resources;
 pub use time::{Span, Timestamp};
+pub use when::When;

@@ -58,3 +58,26 @@ pub const SESSION_FRAME_BYTES_MAX: usize = 16 << 20;
 pub const REPORTS_PER_FRAME_MAX: usize = 4_096;
 /// Bytes of one chunk of output that is read through a session.
 pub const OUTPUT_CHUNK_BYTES_MAX: usize = 64 << 10;
+/// Workers lost in a row with attempts of one task after which it counts as poisonous, unless it says otherwise:
+/// whatever kills its worker so often would kill them all, one after the other.
+pub const LOSSES_DEFAULT: u32 = 5;
+/// The most that a task may say.
+pub const LOSSES_MAX: u32 = 1_000;
+/// The highest limit of a concurrency key.
+pub const CONCURRENCY_LIMIT_MAX: u32 = 1_000_000;
+/// Jobs that may follow one.
+pub const FOLLOW_UPS_MAX: usize = 8;
+/// Bytes of a cron expression: all minutes of an hour, one by one, take 170.
+pub const CRON_BYTES_MAX: usize = 512;
+/// Bytes of the name of a time zone; the longest of the database has 32.
+pub const TIME_ZONE_BYTES_MAX: usize = 64;
+/// The shortest interval of a schedule, in milliseconds: each run is a job.
+pub const EVERY_MS_MIN: u64 = 1_000;
+/// The longest delay of a run by jitter, in milliseconds: a day.
+pub const JITTER_MS_MAX: u64 = 24 * 3600 * 1000;
+/// Finished runs that a schedule keeps unless it says otherwise.
+pub const HISTORY_DEFAULT: u32 = 100;
+/// The most that it may keep.
+pub const HISTORY_MAX: u32 = 10_000;
+/// How long ago a missed tick may be to be made up for, unless the schedule says otherwise, in milliseconds.
+pub const MISFIRE_WINDOW_MS_DEFAULT: u64 = 3600 * 1000;

@@ -1,13 +1,16 @@
 //! From a request to a valid job. Every complaint names its place as a JSON pointer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::job::{Backoff, BackoffRequest, Driver, JobRequest, JobSpec, Object, TaskRequest, TaskSpec};
 use crate::limits::*;
 use crate::name::{JobName, Name};
+use crate::need::Need;
 use crate::problem::FieldError;
 use crate::resources::Resources;
 use crate::time::Span;
+
+mod flow;
 
 /// How many complaints one answer lists; a user mends a few at a time.
 const COMPLAINTS_MAX: usize = 20;
@@ -22,6 +25,10 @@ impl JobRequest {
     pub fn validate(self) -> Result<JobSpec, Vec<FieldError>> {
         let mut complaints = Complaints::default();
         complaints.check_job_fields(&self);
+        let schedule = self.schedule.map(|Object(schedule)| Box::new(complaints.schedule(schedule)));
+        complaints.check_times([self.start_after, self.deadline, self.expires], schedule.is_some());
+        let concurrency = self.concurrency.map(|Object(request)| complaints.concurrency(request));
+        let then = complaints.follow_ups(self.then.unwrap_or_default());
         let short = self.command.is_some();
         let requests = match (self.tasks, self.command) {
             (Some(tasks), None) => tasks.into_iter().map(|Object(task)| task).collect(),
@@ -62,6 +69,12 @@ impl JobRequest {
             idempotency_key: self.idempotency_key,
             on_failure: self.on_failure.unwrap_or_default(),
             tasks,
+            start_after: self.start_after,
+            deadline: self.deadline,
+            expires: self.expires,
+            concurrency,
+            then,
+            schedule,
         })
     }
 }
@@ -173,9 +186,21 @@ impl Complaints {
         if count == 0 {
             self.add(place("count"), "must be at least 1");
         }
+        if request.max_parallel == Some(0) {
+            self.add(place("max_parallel"), "must be at least 1");
+        }
         let retries = request.retries.unwrap_or(0);
         if retries > RETRIES_MAX {
             self.add(place("retries"), format!("{retries} is above {RETRIES_MAX}"));
+        }
+        for (field, codes) in [("retry_on", &request.retry_on), ("no_retry_on", &request.no_retry_on)] {
+            if codes.as_ref().is_some_and(|codes| codes.contains(&0)) {
+                self.add(place(field), "0 is success, after which nothing is tried again");
+            }
+        }
+        let losses = request.losses.unwrap_or(LOSSES_DEFAULT);
+        if !(1..=LOSSES_MAX).contains(&losses) {
+            self.add(place("losses"), format!("must be from 1 to {LOSSES_MAX}"));
         }
         let spans = [("timeout", request.timeout), ("expected", request.expected), ("grace", request.grace)];
         for (field, span) in spans {
@@ -191,9 +216,13 @@ impl Complaints {
             working_dir: request.working_dir,
             stdin: request.stdin,
             count,
+            max_parallel: request.max_parallel,
             needs: request.needs.unwrap_or_default(),
             resources: request.resources.unwrap_or_else(|| Resources::new(1000, 0)),
             retries,
+            retry_on: request.retry_on.unwrap_or_default(),
+            no_retry_on: request.no_retry_on.unwrap_or_default(),
+            losses,
             backoff: self.backoff(&place("backoff"), request.backoff.map(|Object(backoff)| backoff)),
             timeout: request.timeout,
             grace: request.grace.unwrap_or(GRACE_DEFAULT),
@@ -229,38 +258,58 @@ impl Complaints {
                 );
             }
         }
-        let mut graph: Vec<Vec<usize>> = Vec::with_capacity(tasks.len());
-        for (at, task) in tasks.iter().enumerate() {
-            let mut needs = Vec::with_capacity(task.needs.len());
-            for (nth, need) in task.needs.iter().enumerate() {
-                match positions.get(need.as_str()) {
-                    Some(found) if needs.contains(found) && needs.len() < 64 => {
-                        self.add(format!("/tasks/{at}/needs/{nth}"), format!("{:?} is named twice", need.as_str()));
-                    }
-                    Some(found) => needs.push(*found),
-                    None => {
-                        self.add(format!("/tasks/{at}/needs/{nth}"), format!("no task is called {:?}", need.as_str()))
-                    }
-                }
-            }
-            graph.push(needs);
-        }
+        let graph: Vec<Vec<(usize, usize)>> =
+            tasks.iter().enumerate().map(|(at, task)| self.needs_of(at, task, tasks, &positions)).collect();
         if self.0.is_empty()
             && let Some((at, nth)) = find_cycle(&graph)
         {
-            let names = format!("{:?} and {:?}", tasks[at].name.as_str(), tasks[at].needs[nth].as_str());
+            let need = tasks[at].needs[nth].task().map_or("", Name::as_str);
+            let names = format!("{:?} and {need:?}", tasks[at].name.as_str());
             self.add(format!("/tasks/{at}/needs/{nth}"), format!("{names} need each other in a cycle"));
         }
+    }
+
+    /// The tasks of the job that one needs, each with its place among the needs.
+    fn needs_of(
+        &mut self,
+        at: usize,
+        task: &TaskSpec,
+        tasks: &[TaskSpec],
+        positions: &HashMap<&str, usize>,
+    ) -> Vec<(usize, usize)> {
+        let mut found: Vec<(usize, usize)> = Vec::with_capacity(task.needs.len());
+        let mut named = BTreeSet::new();
+        for (nth, need) in task.needs.iter().enumerate() {
+            let place = || format!("/tasks/{at}/needs/{nth}");
+            let Some(name) = need.task() else {
+                if !named.insert(need) {
+                    self.add(place(), "the job is named twice");
+                }
+                continue;
+            };
+            match positions.get(name.as_str()) {
+                Some(other) if found.iter().any(|(at, _)| at == other) => {
+                    self.add(place(), format!("{:?} is named twice", name.as_str()));
+                }
+                Some(other) if matches!(need, Need::Each { .. }) && tasks[*other].count != task.count => {
+                    let (theirs, ours) = (tasks[*other].count, task.count);
+                    self.add(place(), format!("each needs as many elements: {:?} has {theirs}, not {ours}", name.as_str()));
+                }
+                Some(other) => found.push((*other, nth)),
+                None => self.add(place(), format!("no task is called {:?}", name.as_str())),
+            }
+        }
+        found
     }
 }
 
 /// An edge of a cycle as (task, position in its needs), by Kahn's topological sort: what is left
 /// when no task without open needs is left contains a cycle.
-fn find_cycle(needs: &[Vec<usize>]) -> Option<(usize, usize)> {
+fn find_cycle(needs: &[Vec<(usize, usize)>]) -> Option<(usize, usize)> {
     let mut open: Vec<usize> = needs.iter().map(Vec::len).collect();
     let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); needs.len()];
     for (at, of) in needs.iter().enumerate() {
-        for need in of {
+        for (need, _) in of {
             dependents[*need].push(at);
         }
     }
@@ -276,9 +325,9 @@ fn find_cycle(needs: &[Vec<usize>]) -> Option<(usize, usize)> {
     // Every task that is left has a need that is left too: walking along them ends in a circle.
     let mut at = (0..needs.len()).find(|at| open[*at] > 0)?;
     for _ in 0..needs.len() {
-        at = *needs[at].iter().find(|need| open[**need] > 0)?;
+        at = needs[at].iter().find(|(need, _)| open[*need] > 0)?.0;
     }
-    needs[at].iter().position(|need| open[*need] > 0).map(|nth| (at, nth))
+    needs[at].iter().find(|(need, _)| open[*need] > 0).map(|(_, nth)| (at, *nth))
 }
 
 fn check_command(command: &[String]) -> Result<(), String> {
@@ -359,6 +408,31 @@ mod tests {
                 r#"{"tasks":[{"name":"a","command":["x"],"backoff":{"initial":"9s","max":"1s"}}]}"#,
                 "/tasks/0/backoff/max",
             ),
+            (r#"{"command":["a"],"start_after":"0s"}"#, "/start_after"),
+            (r#"{"command":["a"],"start_after":"2h","deadline":"1h"}"#, "/deadline"),
+            (r#"{"command":["a"],"start_after":"2h","expires":"2h"}"#, "/expires"),
+            (r#"{"command":["a"],"concurrency":{"key":"k","limit":0}}"#, "/concurrency/limit"),
+            (r#"{"command":["a"],"then":[{"job":{"command":[]}}]}"#, "/then/0/job/command"),
+            (r#"{"command":["a"],"then":[{"job":{"command":["b"],"then":[]}}]}"#, "/then/0/job/then"),
+            (r#"{"command":["a"],"schedule":{}}"#, "/schedule"),
+            (r#"{"command":["a"],"schedule":{"every":"1s","cron":"@daily"}}"#, "/schedule/every"),
+            (r#"{"command":["a"],"schedule":{"every":"999ms"}}"#, "/schedule/every"),
+            (r#"{"command":["a"],"schedule":{"every":"1m","time_zone":"Europe/Berlin"}}"#, "/schedule/time_zone"),
+            (r#"{"command":["a"],"schedule":{"every":"1m","jitter":"25h"}}"#, "/schedule/jitter"),
+            (r#"{"command":["a"],"schedule":{"every":"1m","history":10001}}"#, "/schedule/history"),
+            (
+                r#"{"command":["a"],"schedule":{"every":"1m"},"deadline":"2030-01-01T00:00:00Z"}"#,
+                "/deadline",
+            ),
+            (r#"{"tasks":[{"name":"a","command":["x"],"max_parallel":0}]}"#, "/tasks/0/max_parallel"),
+            (r#"{"tasks":[{"name":"a","command":["x"],"retry_on":[0]}]}"#, "/tasks/0/retry_on"),
+            (r#"{"tasks":[{"name":"a","command":["x"],"losses":0}]}"#, "/tasks/0/losses"),
+            (r#"{"tasks":[{"name":"a","command":["x"],"needs":[{"job":1},{"job":1}]}]}"#, "/tasks/0/needs/1"),
+            (
+                r#"{"tasks":[{"name":"a","command":["x"],"count":2},
+                    {"name":"b","command":["x"],"needs":[{"task":"a","each":true}]}]}"#,
+                "/tasks/1/needs/0",
+            ),
         ];
         for (json, pointer) in cases {
             let complaints = validate(json).expect_err(json);
@@ -389,7 +463,9 @@ mod tests {
     #[test]
     fn what_a_job_prints_can_be_submitted_again() {
         let json = r#"{"name":"n","tasks":[{"name":"a","command":["x"],"resources":{"cpu":0.5,"gpu":1},
-            "backoff":{"factor":1.5},"timeout":"1h30m","count":3}]}"#;
+            "backoff":{"factor":1.5},"timeout":"1h30m","count":3},{"name":"b","command":["x"],"retry_on":[7],
+            "needs":["a",{"job":3,"on":"finish"}],"max_parallel":2}],"start_after":"10m","expires":"1h",
+            "concurrency":{"key":"k"},"then":[{"on":"failure","job":{"command":["y"]}}],"schedule":{"every":"90s"}}"#;
         let job = validate(json).unwrap();
         assert_eq!(validate(&serde_json::to_string(&job).unwrap()), Ok(job));
     }

@@ -1,7 +1,7 @@
 //! `worker` and `cluster`.
 
 use clap::Subcommand;
-use quorate_types::{Name, ReplicaId};
+use quorate_types::{Name, ReplicaId, Span};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkerCommand {
@@ -10,7 +10,12 @@ pub(crate) enum WorkerCommand {
     /// Shows one worker
     Show { name: Name },
     /// Gives a worker no new tasks
-    Drain { name: Name },
+    Drain {
+        name: Name,
+        /// What still runs after so long is ended and placed elsewhere.
+        #[arg(long, value_name = "DURATION")]
+        deadline: Option<Span>,
+    },
     /// Ends a drain
     Undrain { name: Name },
     /// Forgets a worker that is gone

@@ -79,6 +79,24 @@ pub(crate) enum JobCommand {
         /// Only the tasks that failed or were cancelled.
         #[arg(long)]
         failed: bool,
+        /// Only this task, and what needs it.
+        #[arg(long, value_name = "TASK", conflicts_with = "failed")]
+        from: Option<Name>,
+    },
+    /// Shows when a schedule runs next, one RFC 3339 time a line
+    Next {
+        id: JobId,
+        /// How many times to show.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        count: u32,
+    },
+    /// Runs a schedule once, now; prints the run's id
+    RunNow { id: JobId },
+    /// Gives a schedule another specification; what ran stays listed
+    Change {
+        id: JobId,
+        /// A file with a job that has a schedule, or - for standard input.
+        file: PathBuf,
     },
     /// Forgets finished jobs
     Forget {
@@ -130,6 +148,9 @@ pub(crate) struct ListArgs {
     /// Only jobs of this name.
     #[arg(long)]
     pub(crate) name: Option<JobName>,
+    /// Only runs of this schedule.
+    #[arg(long, value_name = "ID")]
+    pub(crate) schedule: Option<JobId>,
     /// Only jobs with this label.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) label: Option<String>,

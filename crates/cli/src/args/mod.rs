@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod cron;
 mod job;
 mod serve;
 mod sim;
@@ -15,6 +16,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 pub(crate) use bench::{BenchArgs, Death, Scenario};
 pub(crate) use cluster::{ClusterCommand, WorkerCommand};
+pub(crate) use cron::{CronCommand, DstChoice, NextArgs};
 pub(crate) use job::{FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs};
 pub(crate) use serve::{DemoArgs, DevArgs, LogFormat, ProcessArgs, ServeArgs, WorkArgs};
 pub(crate) use sim::SimArgs;
@@ -103,6 +105,9 @@ pub(crate) enum Command {
     /// Shows and changes the cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Tells what cron expressions mean; needs no cluster
+    #[command(subcommand)]
+    Cron(CronCommand),
     /// Measures this build on a cluster of its own
     Bench(BenchArgs),
     /// Runs the whole cluster in virtual time, under faults that a seed chooses
@@ -168,6 +173,7 @@ mod tests {
             "quorate simulate --trace a.ndjson --workers 16cpu,64GiB*4 --workers 4cpu --mtbf 30d --mttr 1h --seed 3",
             "quorate simulate --from-cluster --last 24h --lose label=zone=a --add 16cpu,64GiB*4 --drain w1",
             "quorate simulate --trace a.swf --first 9 --event-rule pyss --estimates user,exact,learned --starts s --csv c",
+            "quorate cron next @daily --time-zone Europe/Berlin --from 2026-03-29T00:00:00Z --count 3 --dst both -o json",
             "quorate completions bash",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
@@ -207,6 +213,9 @@ mod tests {
             "quorate simulate --trace a.swf --mtbf 1d",
             "quorate simulate --trace a.swf --mtbf 0s --mttr 1h",
             "quorate simulate --trace a.swf --first 0",
+            "quorate cron next",
+            "quorate cron next @daily --count 0",
+            "quorate cron next @daily --dst never",
         ] {
             assert_eq!(parse(line).map(|_| ()).unwrap_err().exit_code(), 2, "{line}");
         }

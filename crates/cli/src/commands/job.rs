@@ -28,8 +28,26 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<(), Fa
         }
         JobCommand::Pause { id } => done(context, client.pause(id).await?, id, "is paused"),
         JobCommand::Resume { id } => done(context, client.resume(id).await?, id, "goes on"),
-        JobCommand::Retry { id, failed } => {
-            done(context, client.retry(id, &RetryJob { failed }).await?, id, "runs again")
+        JobCommand::Retry { id, failed, from } => {
+            done(context, client.retry(id, &RetryJob { failed, from }).await?, id, "runs again")
+        }
+        JobCommand::Next { id, count } => {
+            let next = client.next_ticks(id, count).await?;
+            match context.format {
+                Format::Json => json::print(&next.items),
+                Format::Table => output::data(next.items.join("\n")),
+            }
+        }
+        JobCommand::RunNow { id } => {
+            let run = client.run_now(id).await?;
+            match context.format {
+                Format::Json => json::print(&run),
+                Format::Table => output::data(run.id.to_string()),
+            }
+        }
+        JobCommand::Change { id, file } => {
+            let job = submit::read_json(&file)?;
+            done(context, client.change_schedule(id, &job).await?, id, "is changed")
         }
         JobCommand::Forget { ids } => {
             for id in ids {
@@ -41,8 +59,8 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<(), Fa
 }
 
 async fn list(context: &Context, args: ListArgs) -> Result<(), Failure> {
-    let ListArgs { state, namespace, name, label, limit, cursor } = args;
-    let filter = JobFilter { state, namespace, name, label, limit: Some(limit), cursor };
+    let ListArgs { state, namespace, name, schedule, label, limit, cursor } = args;
+    let filter = JobFilter { state, namespace, name, label, schedule, limit: Some(limit), cursor };
     let page = context.client.jobs(&filter).await?;
     if context.format == Format::Json {
         return json::print(&page);

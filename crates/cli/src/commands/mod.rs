@@ -4,6 +4,7 @@ pub(crate) mod bench;
 mod cluster;
 mod completions;
 mod config;
+mod cron;
 mod demo;
 mod dev;
 mod job;
@@ -72,6 +73,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
             start_logging(None);
             simulate::run(&args, &client)
         }
+        Command::Cron(command) => cron::run(&command, client.output),
         Command::Completions { shell } => completions::print(shell),
         // Handled before anything is parsed; see `main`.
         Command::Watchdog => Err(Failure::Usage("watchdog takes no options".into())),

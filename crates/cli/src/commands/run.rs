@@ -181,6 +181,7 @@ impl Following {
             | EventType::TaskAssigned
             | EventType::TaskStopping
             | EventType::TaskCancelled
+            | EventType::ScheduleSkipped
             | EventType::WorkerReady
             | EventType::WorkerDraining
             | EventType::WorkerLost

@@ -87,6 +87,11 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// Reads a file with one JSON text.
+pub(super) fn read_json(path: &Path) -> Result<serde_json::Value, Failure> {
+    serde_json::from_slice(&read(path)?).map_err(|e| Failure::Usage(format!("{}: {e}", path.display())))
+}
+
 async fn submit_one(context: &Context, job: Bytes, key: Option<&str>) -> Result<Vec<JobId>, Failure> {
     let submitted = context.client.submit_bytes(job, key).await?;
     match context.format {

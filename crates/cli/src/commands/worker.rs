@@ -14,7 +14,13 @@ pub(super) async fn run(context: &Context, command: WorkerCommand) -> Result<(),
     match command {
         WorkerCommand::List => list(context).await,
         WorkerCommand::Show { name } => show(context, &client.worker(&name).await?),
-        WorkerCommand::Drain { name } => done(context, client.drain(&name).await?, &name, "gets no new tasks"),
+        WorkerCommand::Drain { name, deadline } => {
+            let index = match deadline {
+                Some(within) => client.drain_within(&name, within).await?,
+                None => client.drain(&name).await?,
+            };
+            done(context, index, &name, "gets no new tasks")
+        }
         WorkerCommand::Undrain { name } => done(context, client.undrain(&name).await?, &name, "gets tasks again"),
         WorkerCommand::Remove { name } => done(context, client.remove_worker(&name).await?, &name, "is forgotten"),
     }

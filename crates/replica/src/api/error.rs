@@ -87,7 +87,11 @@ impl From<Rejection> for ApiError {
             | Rejection::StaleEpoch
             | Rejection::WorkerAlive(_)
             | Rejection::OtherStorage(_)
-            | Rejection::Archived(_) => Code::Conflict,
+            | Rejection::Archived(_)
+            | Rejection::KeyTaken(_)
+            | Rejection::NotASchedule(_)
+            | Rejection::Schedule(_) => Code::Conflict,
+            Rejection::NeedsUnknownJob(_) => Code::InvalidJob,
         };
         Self::new(code, rejection.to_string())
     }

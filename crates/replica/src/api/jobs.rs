@@ -23,7 +23,7 @@ use super::error::{ApiError, ApiResult};
 use super::query::{Query, job_id};
 use super::read::View;
 use super::write::at_index;
-use super::{App, body, bulk};
+use super::{App, body, bulk, calendar};
 use crate::limits::{SCAN_COST_ARCHIVED, SCAN_COST_MAX};
 
 pub(crate) async fn submit(State(app): State<App>, uri: Uri, headers: HeaderMap, content: Body) -> ApiResult<Response> {
@@ -62,6 +62,7 @@ fn header_key(value: &HeaderValue) -> ApiResult<String> {
 pub(crate) async fn submit_one(app: &App, bytes: &[u8], key: Option<String>) -> ApiResult<(Submitted, bool)> {
     let Object(request): Object<JobRequest> = body::parse(bytes, Code::InvalidJob)?;
     let mut spec = request.validate().map_err(|errors| ApiError(Problem::with_errors(Code::InvalidJob, errors)))?;
+    calendar::check(&spec)?;
     match (key, &spec.idempotency_key) {
         (Some(header), Some(inner)) if header != *inner => {
             let error = FieldError::new("/idempotency_key", "differs from the header Idempotency-Key");
@@ -82,6 +83,7 @@ struct Filter {
     namespace: Option<Name>,
     name: Option<JobName>,
     labels: Vec<(Name, Option<String>)>,
+    schedule: Option<JobId>,
 }
 
 impl Filter {
@@ -96,6 +98,7 @@ impl Filter {
             namespace: query.get("namespace")?,
             name: query.get("name")?,
             labels: query.all("label").map(label).collect::<ApiResult<_>>()?,
+            schedule: query.get("schedule")?,
         })
     }
 
@@ -103,6 +106,7 @@ impl Filter {
         self.state.is_none_or(|state| header.state == state)
             && self.namespace.as_ref().is_none_or(|namespace| spec.namespace == *namespace)
             && self.name.as_ref().is_none_or(|name| spec.name == *name)
+            && self.schedule.is_none_or(|schedule| header.flow().run.is_some_and(|run| run.schedule == schedule))
             && self.labels.iter().all(|(label, value)| match (spec.labels.get(label), value) {
                 (Some(found), Some(value)) => found == value,
                 (found, None) => found.is_some(),
@@ -113,7 +117,7 @@ impl Filter {
 
 /// Newest first; the cursor is the number of the last job that was looked at.
 pub(crate) async fn list(State(app): State<App>, uri: Uri) -> ApiResult<Response> {
-    let query = Query::of(&uri, &["state", "namespace", "name", "label", "limit", "cursor"])?;
+    let query = Query::of(&uri, &["state", "namespace", "name", "label", "schedule", "limit", "cursor"])?;
     let (filter, limit) = (Filter::of(&query)?, query.limit()?);
     let below = query.get("cursor")?.unwrap_or(JobId(u64::MAX));
     let view = app.view(&query).await?;
@@ -239,8 +243,16 @@ pub(crate) async fn resume(State(app): State<App>, Path(id): Path<String>, conte
 pub(crate) async fn retry(State(app): State<App>, Path(id): Path<String>, content: Body) -> ApiResult<Response> {
     let job = job_id(&id)?;
     let request: RetryJob = body::optional(&app.room, content).await?;
-    let scope = if request.failed { RetryScope::NotSucceeded } else { RetryScope::All };
-    app.write(Command::Retry { job, scope }).await
+    match request {
+        RetryJob { failed: true, from: Some(_) } => {
+            Err(ApiError::new(Code::InvalidJson, "give either failed or from, not both"))
+        }
+        RetryJob { failed: false, from: Some(task) } => app.write(Command::RetryFrom { job, task }).await,
+        RetryJob { failed: true, from: None } => {
+            app.write(Command::Retry { job, scope: RetryScope::NotSucceeded }).await
+        }
+        RetryJob { failed: false, from: None } => app.write(Command::Retry { job, scope: RetryScope::All }).await,
+    }
 }
 
 pub(crate) async fn forget(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {

@@ -6,6 +6,7 @@
 
 mod body;
 mod bulk;
+mod calendar;
 mod cluster;
 mod error;
 mod events;

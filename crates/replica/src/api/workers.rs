@@ -7,8 +7,9 @@ use axum::http::Uri;
 use axum::response::Response;
 use quorate_state::command::Command;
 use quorate_state::view;
-use quorate_types::api::{Page, WorkerEnded, WorkerView};
+use quorate_types::api::{DrainWorker, Page, WorkerEnded, WorkerView};
 use quorate_types::job::Object;
+use quorate_types::limits::SPAN_MS_MAX;
 use quorate_types::problem::Code;
 use quorate_types::{Epoch, Name};
 
@@ -47,8 +48,15 @@ fn worker_name(text: &str) -> ApiResult<Name> {
 }
 
 pub(crate) async fn drain(State(app): State<App>, Path(name): Path<String>, content: Body) -> ApiResult<Response> {
-    body::nothing(&app.room, content).await?;
-    app.write(Command::Drain { worker: worker_name(&name)? }).await
+    let worker = worker_name(&name)?;
+    let DrainWorker { deadline } = body::optional(&app.room, content).await?;
+    match deadline {
+        Some(within) if within.0 > SPAN_MS_MAX => {
+            Err(ApiError::bad_parameter("deadline", "must be shorter than ten years"))
+        }
+        Some(within) => app.write(Command::DrainBy { worker, within }).await,
+        None => app.write(Command::Drain { worker }).await,
+    }
 }
 
 pub(crate) async fn undrain(State(app): State<App>, Path(name): Path<String>, content: Body) -> ApiResult<Response> {

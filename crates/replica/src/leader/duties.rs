@@ -7,6 +7,7 @@ use quorate_state::command::{Command, Entry};
 use quorate_types::{LogIndex, Timestamp};
 
 use super::liveness::{Liveness, Moment};
+use super::ticks::Ticks;
 use crate::limits::DUTIES_PER_BATCH;
 
 /// The workers that are to be given up now.
@@ -20,12 +21,13 @@ pub(crate) fn expired(now: Moment, state: &State, liveness: &mut Liveness) -> Ve
 pub(crate) struct Duties {
     memory: Memory,
     bounds: Bounds,
+    ticks: Ticks,
 }
 
 impl Duties {
     /// `seed` is where random placement starts.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { memory: Memory::new(seed), bounds: Bounds::default() }
+        Self { memory: Memory::new(seed), bounds: Bounds::default(), ticks: Ticks::default() }
     }
 
     /// The commands that are due, the expiry of these workers first; none if there is nothing to do.
@@ -34,8 +36,14 @@ impl Duties {
         if state.next_timer().is_some_and(|due| due <= time) {
             commands.push(Command::Advance);
         }
+        commands.extend(self.ticks.due(time, state));
         commands.extend(assign(round(state, &mut self.memory, self.bounds)));
         commands
+    }
+
+    /// When a schedule is due next, as far as the last decision saw.
+    pub(crate) fn next_tick(&self) -> Option<Timestamp> {
+        self.ticks.next()
     }
 
     /// What is placed together with `entry`, the next of the log after `state`; none if nobody looked.

@@ -5,5 +5,6 @@
 mod duties;
 mod liveness;
 mod shell;
+mod ticks;
 
 pub(crate) use shell::Leader;

@@ -191,7 +191,8 @@ impl Leader {
         let until_expiry = self.liveness().next_expiry().map(|at| at.0.saturating_sub(self.now().0));
         let due_in = |at: Timestamp| at.since(self.handle.leader_time()).as_duration();
         let until_timer = version.state.next_timer().map(due_in);
-        let sleep = [until_expiry, until_timer].into_iter().flatten().min().unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
+        let until_tick = self.rounds().duties.next_tick().map(due_in);
+        let sleep = [until_expiry, until_timer, until_tick].into_iter().flatten().min().unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
         tokio::select! {
             // A moment more, so that what was due at this millisecond is past.
             () = tokio::time::sleep(sleep + Duration::from_millis(1)) => {}

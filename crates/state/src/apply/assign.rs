@@ -69,7 +69,7 @@ impl Change<'_> {
             return Some(());
         }
         let task = self.job.task(item.task).filter(|_| self.job.is_placeable())?;
-        if task.state_of(item.index) != Some(TaskState::Pending) {
+        if task.state_of(item.index) != Some(TaskState::Pending) || task.head.live_left() == 0 {
             return None;
         }
         let (next, last_fence) = match task.element(item.index) {

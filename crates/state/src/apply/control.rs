@@ -18,6 +18,11 @@ impl State {
             JobState::Pending | JobState::Running | JobState::Paused => {
                 change.job.header.cancelling = true;
                 change.job.header.changed = change.out.index;
+                if change.job.is_schedule() {
+                    // Its runs are jobs of their own.
+                    change.finish(JobState::Cancelled, EventType::JobCancelled);
+                    return Ok(Outcome::Done);
+                }
                 change.cancel_unstarted();
                 change.stop_live(AfterStop::Cancel);
                 change.settle();
@@ -36,6 +41,7 @@ impl State {
                     header.paused = true;
                     header.state = JobState::Paused;
                     header.changed = change.out.index;
+                    change.cluster.note_schedule(change.job);
                     change.stop_live(AfterStop::Requeue);
                     change.cluster.queue.update_all(change.job);
                     change.emit_job(EventType::JobPaused);
@@ -55,6 +61,12 @@ impl State {
                     header.paused = false;
                     header.state = if header.started_at.is_some() { JobState::Running } else { JobState::Pending };
                     header.changed = change.out.index;
+                    let now = change.out.time;
+                    if let Some(ledger) = header.flow.as_mut().and_then(|flow| flow.ledger.as_mut()) {
+                        // What a paused schedule did not run is not made up for.
+                        ledger.decided = ledger.decided.max(now);
+                    }
+                    change.cluster.note_schedule(change.job);
                     change.cluster.queue.update_all(change.job);
                     change.emit_job(EventType::JobResumed);
                     Ok(Outcome::Done)

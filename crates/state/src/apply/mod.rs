@@ -2,11 +2,14 @@
 
 mod assign;
 mod control;
+mod follow;
+mod gates;
 mod membership;
 mod register;
 mod report;
 mod retention;
 mod retry;
+mod schedule;
 mod submit;
 
 use quorate_types::LogIndex;
@@ -24,10 +27,12 @@ impl State {
         self.skip(index);
         let scalars = &mut self.cluster.scalars;
         scalars.now = scalars.now.max(entry.time);
-        let mut out = Applied { index, time: scalars.now, ..Applied::default() };
+        let mut out = Applied::new(index, scalars.now);
         self.fire_timers(&mut out);
+        self.follow_finished(&mut out);
         for proposal in &entry.proposals {
             let outcome = self.apply_proposal(proposal, &mut out);
+            self.follow_finished(&mut out);
             out.outcomes.push(outcome);
         }
         out
@@ -77,6 +82,11 @@ impl State {
             Command::NameCluster { id } => Ok(self.name_cluster(*id)),
             Command::IdentifyReplica { replica, storage } => self.identify_replica(*replica, *storage),
             Command::AnnounceReplica { replica, http } => Ok(self.announce_replica(*replica, http)),
+            Command::Tick { schedule, ticks, through } => self.tick(*schedule, ticks, *through, out),
+            Command::RunNow { schedule } => self.run_now(*schedule, out),
+            Command::ChangeSchedule { schedule, spec } => self.change_schedule(*schedule, spec, out),
+            Command::RetryFrom { job, task } => self.retry_from(*job, task, out),
+            Command::DrainBy { worker, within } => self.drain_by(worker, *within, out),
         };
         result.unwrap_or_else(Outcome::Rejected)
     }

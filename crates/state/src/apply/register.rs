@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use quorate_types::event::EventType;
-use quorate_types::{Epoch, Name, ReplicaId, Resources};
+use quorate_types::{Epoch, Name, ReplicaId, Resources, Span};
 
 use super::Result;
 use crate::command::Registration;
-use crate::job::ElementKey;
+use crate::job::{AfterStop, ElementKey};
 use crate::limits::{DEAD_WORKER_RETENTION, WORKERS_MAX};
 use crate::outcome::{Applied, Event, Notice, NoticeKind, Outcome, Rejection};
 use crate::state::State;
@@ -56,6 +56,7 @@ impl State {
             replica: new.replica,
             lease_ttl: new.lease_ttl,
             since: out.time,
+            drain_until: None,
             used: Resources::default(),
             attempts: imbl::OrdMap::new(),
         };
@@ -87,11 +88,40 @@ impl State {
         let found = self.cluster.workers.get_mut(name).ok_or_else(|| Rejection::NoSuchWorker(name.clone()))?;
         let worker = Arc::make_mut(found);
         let wanted = drain == Drain::On;
+        if let Some(due) = worker.drain_until.take() {
+            let timer = Timer::DrainDeadline { name: name.clone(), epoch: worker.epoch };
+            self.cluster.timers.cancel(due, timer);
+        }
         if std::mem::replace(&mut worker.draining, wanted) != wanted && worker.is_alive() {
             let kind = if wanted { EventType::WorkerDraining } else { EventType::WorkerReady };
             out.events.push(worker_event(kind, name, worker.epoch));
         }
         Ok(Outcome::Done)
+    }
+
+    /// Drains the worker; what still runs there after `within` is ended and placed again.
+    pub(super) fn drain_by(&mut self, name: &Name, within: Span, out: &mut Applied) -> Result {
+        self.set_draining(name, Drain::On, out)?;
+        let found = self.cluster.workers.get_mut(name).ok_or_else(|| Rejection::NoSuchWorker(name.clone()))?;
+        let (worker, due) = (Arc::make_mut(found), out.time.plus(within));
+        let timer = Timer::DrainDeadline { name: name.clone(), epoch: worker.epoch };
+        if let Some(earlier) = worker.drain_until.replace(due) {
+            self.cluster.timers.cancel(earlier, timer.clone());
+        }
+        if worker.is_alive() {
+            self.cluster.timers.set(due, timer);
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn drain_deadline(&mut self, name: &Name, epoch: Epoch, out: &mut Applied) {
+        let Some(found) = self.cluster.workers.get_mut(name).filter(|worker| worker.epoch == epoch) else { return };
+        let worker = Arc::make_mut(found);
+        worker.drain_until = None;
+        let live: Vec<ElementKey> = worker.attempts.keys().copied().collect();
+        for at in live {
+            self.edit(at.job, out, |change| change.stop(&at, AfterStop::Requeue));
+        }
     }
 
     pub(super) fn remove_worker(&mut self, name: &Name) -> Result {
@@ -111,6 +141,9 @@ impl State {
         let worker = Arc::make_mut(found);
         (worker.life, worker.since) = (life, out.time);
         let epoch = worker.epoch;
+        if let Some(due) = worker.drain_until.take() {
+            self.cluster.timers.cancel(due, Timer::DrainDeadline { name: name.clone(), epoch });
+        }
         let lost: Vec<ElementKey> = worker.attempts.keys().copied().collect();
         self.cluster.epochs.remove(&epoch);
         let timer = Timer::ForgetWorker { name: name.clone(), epoch };

@@ -52,7 +52,8 @@ impl Change<'_> {
         self.move_element(task, index, TaskState::Running);
         self.emit(EventType::TaskRunning, task, index, None);
         if is_planted(Bug::NeedsOnlyStarted) {
-            self.release_dependents(task);
+            let plan = self.job.plan.clone();
+            plan.dependents(task).iter().for_each(|edge| self.meet(edge.task));
         }
     }
 

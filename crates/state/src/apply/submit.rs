@@ -1,15 +1,19 @@
 //! Submission of jobs.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use quorate_types::event::EventType;
+use quorate_types::status::JobState;
 use quorate_types::{JobId, JobSpec};
 
 use super::Result;
+use super::gates::announce;
+use crate::flow::{Flow, Slot};
 use crate::job::Job;
 use crate::lifecycle::Change;
 use crate::limits::{SPEC_BYTES_MAX, UNFINISHED_ELEMENTS_MAX};
 use crate::outcome::{Applied, Outcome, Rejection};
+use crate::slots::SlotKey;
 use crate::state::{IdempotencyKey, KeyUse, State};
 
 /// What a job costs in memory besides its specification's own bytes: measured with 100,000 jobs of
@@ -25,19 +29,48 @@ impl State {
         }
         let spec_bytes = encoded.len() as u64 + JOB_OVERHEAD_BYTES;
         self.check_room(spec, spec_bytes)?;
-
-        self.cluster.scalars.last_job += 1;
-        let id = JobId(self.cluster.scalars.last_job);
+        self.check_gates(spec)?;
+        let flow = self.flow_of(spec, out);
+        let id = self.start_job(spec, spec_bytes, flow, out);
         if let Some(key) = key {
             let used = KeyUse { job: id, submitted: out.index, spec_digest: digest(&encoded) };
             self.cluster.keys.insert(key, used);
         }
-        let mut job = Job::new(id, spec.clone(), spec_bytes, out.index, out.time);
-        self.cluster.note_submitted(&job);
-        announce(&mut Change { job: &mut job, cluster: &mut self.cluster, out });
-        let state = job.header.state;
-        self.jobs.insert(id, Arc::new(job));
+        let state = self.jobs.get(&id).map_or(JobState::Pending, |job| job.header.state);
         Ok(Outcome::Submitted { job: id, index: out.index, state, existing: false })
+    }
+
+    /// A new job begins its life.
+    pub(super) fn start_job(&mut self, spec: &Arc<JobSpec>, spec_bytes: u64, flow: Flow, out: &mut Applied) -> JobId {
+        self.cluster.scalars.last_job += 1;
+        let id = JobId(self.cluster.scalars.last_job);
+        let mut job = Job::new(id, spec.clone(), spec_bytes, out.index, out.time);
+        let key = SlotKey::of(&job).filter(|_| !job.is_schedule());
+        let past = if job.is_schedule() { Vec::new() } else { self.past_needs(spec) };
+        if flow != Flow::PLAIN || key.is_some() {
+            job.header.flow = Some(Box::new(flow));
+        }
+        if key.is_some() && job.header.flow().start_at.is_none() {
+            job.header.flow_mut().slot = Slot::Waiting;
+        }
+        if spec.schedule.as_ref().is_some_and(|schedule| schedule.paused) {
+            (job.header.paused, job.header.state) = (true, JobState::Paused);
+        }
+        if job.header.flow.is_some() || !past.is_empty() {
+            job.hold_back(&past);
+        }
+        self.cluster.note_submitted(&job);
+        self.cluster.enlist(&job);
+        announce(&mut Change { job: &mut job, cluster: &mut self.cluster, out, ended: VecDeque::new() });
+        self.jobs.insert(id, Arc::new(job));
+        if !past.is_empty() {
+            self.edit(id, out, |change| change.resolve_past_needs(&past));
+        }
+        if let Some(key) = key {
+            self.displace(id, out);
+            self.admit(&key, out);
+        }
+        id
     }
 
     fn resubmitted(&self, used: KeyUse, spec_digest: u64) -> Result {
@@ -60,21 +93,6 @@ impl State {
         }
         Ok(())
     }
-}
-
-/// The events of a new job, and its place in the queue.
-fn announce(change: &mut Change<'_>) {
-    change.emit_job(EventType::JobSubmitted);
-    let open: Vec<(u32, u32)> = change
-        .job
-        .tasks()
-        .filter(|(_, task, _)| task.head.open_needs == 0)
-        .map(|(at, task, _)| (at, task.head.count))
-        .collect();
-    for (at, count) in open {
-        change.emit_range(EventType::TaskPending, at, 0, count);
-    }
-    change.cluster.queue.update_all(change.job);
 }
 
 impl crate::state::Cluster {
@@ -106,6 +124,11 @@ impl crate::state::Cluster {
 pub(crate) fn idempotency_key(spec: &JobSpec) -> Option<IdempotencyKey> {
     let key = spec.idempotency_key.as_deref()?;
     Some(IdempotencyKey { namespace: spec.namespace.clone(), key: key.into() })
+}
+
+/// What a job's specification counts for.
+pub(super) fn weight(spec: &JobSpec) -> u64 {
+    encode(spec).len() as u64 + JOB_OVERHEAD_BYTES
 }
 
 fn encode(spec: &JobSpec) -> Vec<u8> {

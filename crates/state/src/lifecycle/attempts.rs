@@ -7,14 +7,17 @@ use quorate_types::job::OnFailure;
 use quorate_types::limits::RESULT_BYTES_MAX as RESULT_BYTES_EACH_MAX;
 use quorate_types::session::{AttemptKey, Finished, Stream};
 use quorate_types::status::{AttemptState, Ending, TaskState};
-use quorate_types::{Bug, Resources, Span, TaskIndex, Timestamp, is_planted};
+use quorate_types::{Resources, Span, Timestamp};
 
 use super::Change;
 use crate::archive;
 use crate::job::{AfterStop, ElementKey};
-use crate::limits::{LOSSES_MAX, OUTPUT_BYTES_MAX, OUTPUT_BYTES_PER_JOB_MAX, RESULT_BYTES_MAX};
+use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_BYTES_PER_JOB_MAX, RESULT_BYTES_MAX, UNABLE_MAX};
 use crate::outcome::ArchiveKey;
 use crate::timers::Timer;
+
+/// Why what still ran at the deadline failed.
+const OVERDUE: &str = "the job's deadline is over";
 
 /// What an attempt's end means for its element.
 enum Verdict {
@@ -25,6 +28,8 @@ enum Verdict {
     Cancelled,
     /// It was asked to end, and is to be placed again.
     Stopped,
+    /// It was asked to end because the job's time is over.
+    Overdue,
 }
 
 impl Change<'_> {
@@ -38,6 +43,7 @@ impl Change<'_> {
             (true, _) => (AttemptState::Succeeded, Verdict::Succeeded),
             (false, Some(AfterStop::Cancel)) => (AttemptState::Cancelled, Verdict::Cancelled),
             (false, Some(AfterStop::Requeue)) => (AttemptState::Cancelled, Verdict::Stopped),
+            (false, Some(AfterStop::Fail)) => (AttemptState::Cancelled, Verdict::Overdue),
             // The worker leaves, and has ended what it ran.
             (false, None) if finished.ending == Ending::Stopped => (AttemptState::Cancelled, Verdict::Stopped),
             (false, None) if matches!(finished.ending, Ending::Unable(_)) => (AttemptState::Failed, Verdict::Unable),
@@ -54,13 +60,14 @@ impl Change<'_> {
                 self.succeed(&at);
             }
             Verdict::Failed => self.fail(&at, &finished.ending),
-            Verdict::Unable if losses >= LOSSES_MAX || self.is_doomed() => {
+            Verdict::Unable if losses >= UNABLE_MAX || self.is_doomed(at.task) => {
                 self.give_up(&at, &finished.ending.to_string());
             }
             // Another worker may be able, or this one soon. Uses up no retry.
             Verdict::Unable => self.back_off(&at, losses, &finished.ending),
             Verdict::Cancelled => self.cancel_element(&at),
             Verdict::Stopped => self.requeue(&at, "stopped"),
+            Verdict::Overdue => self.give_up(&at, OVERDUE),
         }
         self.settle();
     }
@@ -68,19 +75,18 @@ impl Change<'_> {
     /// The attempt's worker is gone, and the attempt with it. Uses up no retry.
     pub(crate) fn lose_attempt(&mut self, at: &ElementKey) {
         let Some(element) = self.element_mut(at.task, at.index) else { return };
-        let stopping = element.state == TaskState::Stopping;
-        let cancel = stopping && element.after_stop == AfterStop::Cancel;
-        if !stopping {
+        let stopped = (element.state == TaskState::Stopping).then_some(element.after_stop);
+        if stopped.is_none() {
             element.losses += 1;
         }
-        let too_often = element.losses >= LOSSES_MAX;
+        let (losses, most) = (element.losses, self.job.spec.tasks[at.task as usize].losses);
         self.end_attempt(at, AttemptState::Lost, None, None);
-        if cancel {
-            self.cancel_element(at);
-        } else if too_often {
-            self.give_up(at, &format!("its workers were lost {LOSSES_MAX} times in a row"));
-        } else {
-            self.requeue(at, "worker lost");
+        match stopped {
+            Some(AfterStop::Cancel) => self.cancel_element(at),
+            Some(AfterStop::Fail) => self.give_up(at, OVERDUE),
+            Some(AfterStop::Requeue) => self.requeue(at, "worker lost"),
+            None if losses >= most => self.give_up(at, &format!("poisonous: lost {losses} workers in a row")),
+            None => self.requeue(at, "worker lost"),
         }
         self.settle();
     }
@@ -130,53 +136,16 @@ impl Change<'_> {
     fn succeed(&mut self, at: &ElementKey) {
         self.move_element(at.task, at.index, TaskState::Succeeded);
         self.emit(EventType::TaskSucceeded, at.task, at.index, None);
-        if self.job.task(at.task).is_some_and(|task| task.head.succeeded == task.head.count) {
-            self.release_dependents(at.task);
-        }
-    }
-
-    pub(crate) fn release_dependents(&mut self, task: u32) {
-        let plan = self.job.plan.clone();
-        for dependent in plan.dependents(task) {
-            let Some(found) = self.job.task_mut(*dependent) else { continue };
-            if is_planted(Bug::NeedsOnlyStarted) && found.head.open_needs == 0 {
-                continue;
-            }
-            found.head.open_needs -= 1;
-            if found.head.open_needs == 0 && !found.head.fresh_cancelled {
-                self.open_task(*dependent);
-            }
-        }
-    }
-
-    /// All needs of the task have succeeded: its waiting elements could be placed now.
-    pub(crate) fn open_task(&mut self, task: u32) {
-        let Some(found) = self.job.task_mut(task) else { return };
-        let (from, fresh) = (found.head.fresh, found.head.fresh_len());
-        let tried: Vec<u32> = found
-            .elements
-            .iter()
-            .filter(|(_, e)| e.state == TaskState::Waiting && e.wait_until.is_none())
-            .map(|(index, _)| *index)
-            .collect();
-        if fresh > 0 {
-            self.count(TaskState::Waiting, TaskState::Pending, u64::from(fresh));
-            self.emit_range(EventType::TaskPending, task, from, fresh);
-        }
-        for index in tried {
-            self.move_element(task, TaskIndex(index), TaskState::Pending);
-            self.emit(EventType::TaskPending, task, TaskIndex(index), None);
-        }
-        self.cluster.queue.update(self.job, task);
     }
 
     fn fail(&mut self, at: &ElementKey, ending: &Ending) {
-        let retries = self.job.spec.tasks[at.task as usize].retries;
-        let doomed = self.is_doomed();
+        let spec = &self.job.spec.tasks[at.task as usize];
+        let (retries, may_retry) = (spec.retries, spec.may_retry(ending.exit_code()));
+        let doomed = self.is_doomed(at.task);
         let Some(element) = self.element_mut(at.task, at.index) else { return };
         element.failures += 1;
         let failures = element.failures;
-        if failures <= retries && !doomed {
+        if failures <= retries && may_retry && !doomed {
             return self.back_off(at, failures, ending);
         }
         self.give_up(at, &ending.to_string());
@@ -186,9 +155,13 @@ impl Change<'_> {
     fn give_up(&mut self, at: &ElementKey, reason: &str) {
         self.move_element(at.task, at.index, TaskState::Failed);
         self.emit(EventType::TaskFailed, at.task, at.index, Some(reason));
+        self.miss_success_of(at.task);
         match self.job.spec.on_failure {
-            OnFailure::Cancel => self.cancel_unstarted(),
-            OnFailure::Continue => self.cancel_dependents(at.task),
+            OnFailure::Cancel => {
+                self.spare_handlers(at.task);
+                self.cancel_doomed();
+            }
+            OnFailure::Continue => {}
         }
     }
 
@@ -204,7 +177,7 @@ impl Change<'_> {
     }
 
     fn requeue(&mut self, at: &ElementKey, reason: &str) {
-        if self.is_doomed() {
+        if self.is_doomed(at.task) {
             return self.cancel_element(at);
         }
         self.move_element(at.task, at.index, TaskState::Pending);

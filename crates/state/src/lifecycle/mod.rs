@@ -1,8 +1,12 @@
 //! The transitions of elements, attempts and jobs that several commands share.
 
 mod attempts;
+mod ends;
 mod stopping;
 
+pub(crate) use ends::Ended;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use quorate_types::event::EventType;
@@ -21,6 +25,8 @@ pub(crate) struct Change<'a> {
     pub(crate) job: &'a mut Job,
     pub(crate) cluster: &'a mut Cluster,
     pub(crate) out: &'a mut Applied,
+    /// What has ended and is to be followed.
+    pub(crate) ended: VecDeque<Ended>,
 }
 
 impl State {
@@ -32,7 +38,10 @@ impl State {
         edit: impl FnOnce(&mut Change<'_>) -> R,
     ) -> Option<R> {
         let job = Arc::make_mut(self.jobs.get_mut(&id)?);
-        Some(edit(&mut Change { job, cluster: &mut self.cluster, out }))
+        let mut change = Change { job, cluster: &mut self.cluster, out, ended: VecDeque::new() };
+        let result = edit(&mut change);
+        assert!(change.ended.is_empty(), "ends of job {id} were not followed: {:?}", change.ended);
+        Some(result)
     }
 }
 
@@ -63,11 +72,16 @@ impl Change<'_> {
             }
             (true, true) | (false, false) => {}
         }
-        if to == TaskState::Succeeded {
-            found.head.succeeded += 1;
+        found.head.live += u32::from(to.is_live());
+        found.head.live -= u32::from(from.is_live());
+        if let Some(ended) = found.head.of_end(to) {
+            *ended += 1;
         }
         self.count(from, to, 1);
         self.cluster.queue.update(self.job, task);
+        if to.is_finished() {
+            self.note_end(task, Some(index));
+        }
     }
 
     fn count(&mut self, from: TaskState, to: TaskState, n: u64) {
@@ -111,10 +125,12 @@ impl Change<'_> {
         self.out.events.push(event);
     }
 
-    /// Nothing of this job may start any more.
-    fn is_doomed(&self) -> bool {
-        let failed = self.job.header.counts.failed > 0 && self.job.spec.on_failure == OnFailure::Cancel;
-        failed || self.job.header.cancelling
+    /// Nothing of this task may start any more.
+    pub(crate) fn is_doomed(&self, task: u32) -> bool {
+        let header = &self.job.header;
+        let failed = header.counts.failed > 0 && self.job.spec.on_failure == OnFailure::Cancel;
+        let spared = || self.job.task(task).is_some_and(|found| found.head.handler);
+        header.cancelling || header.flow().overdue || (failed && !spared())
     }
 
     /// The job counts as running from the first sign of a running attempt.
@@ -129,27 +145,39 @@ impl Change<'_> {
         }
     }
 
-    /// Finishes the job when its last element is finished.
+    /// Follows what has ended, and finishes the job when its last element is finished.
     pub(crate) fn settle(&mut self) {
+        self.follow_ends();
         let counts = self.job.header.counts;
         if counts.finished() < counts.total || self.job.header.state.is_finished() {
             return;
         }
-        let (state, event) = if self.job.header.cancelling && counts.cancelled > 0 {
+        let (state, event) = self.verdict();
+        self.finish(state, event);
+    }
+
+    fn verdict(&self) -> (JobState, EventType) {
+        let (counts, flow) = (self.job.header.counts, self.job.header.flow());
+        if self.job.header.cancelling && counts.cancelled > 0 {
             (JobState::Cancelled, EventType::JobCancelled)
-        } else if counts.failed > 0 {
+        } else if counts.failed > 0 || (flow.overdue && counts.cancelled > 0) {
             (JobState::Failed, EventType::JobFailed)
-        } else if counts.cancelled > 0 {
+        } else if counts.cancelled > flow.skipped {
             (JobState::Cancelled, EventType::JobCancelled)
         } else {
             (JobState::Succeeded, EventType::JobSucceeded)
-        };
+        }
+    }
+
+    pub(crate) fn finish(&mut self, state: JobState, event: EventType) {
         let now = self.now();
+        self.cluster.delist(self.job);
         self.job.header.state = state;
         self.job.header.finished_at = Some(now);
         self.job.header.changed = self.out.index;
         self.cluster.note_finished(self.job, now);
         self.emit_job(event);
+        self.out.finished.push(self.job.id());
     }
 }
 

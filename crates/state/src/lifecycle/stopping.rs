@@ -1,6 +1,5 @@
 //! Cancelling what has not started, and asking workers to end what runs.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quorate_types::TaskIndex;
@@ -31,7 +30,16 @@ impl Change<'_> {
         }
     }
 
-    fn cancel_unstarted_of(&mut self, task: u32) {
+    /// The same, but for what a failure does not keep from starting.
+    pub(super) fn cancel_doomed(&mut self) {
+        for task in 0..self.job.spec.tasks.len() as u32 {
+            if self.is_doomed(task) {
+                self.cancel_unstarted_of(task);
+            }
+        }
+    }
+
+    pub(super) fn cancel_unstarted_of(&mut self, task: u32) {
         let Some(found) = self.job.task_mut(task) else { return };
         let waiting: Vec<u32> = found
             .elements
@@ -39,27 +47,22 @@ impl Change<'_> {
             .filter(|(_, e)| matches!(e.state, TaskState::Waiting | TaskState::Pending))
             .map(|(index, _)| *index)
             .collect();
-        let (from, fresh, state) = (found.head.fresh, found.head.fresh_len(), found.head.fresh_state());
-        if fresh > 0 && state != TaskState::Cancelled {
-            found.head.fresh_cancelled = true;
-            self.count(state, TaskState::Cancelled, u64::from(fresh));
-            self.emit_range(EventType::TaskCancelled, task, from, fresh);
-        }
+        self.cancel_fresh_of(task);
         for index in waiting {
             self.cancel_element(&ElementKey { job: self.job.id(), task, index: TaskIndex(index) });
         }
         self.cluster.queue.update(self.job, task);
     }
 
-    /// Cancels what can't run any more because `task` failed, directly or through others.
-    pub(super) fn cancel_dependents(&mut self, task: u32) {
-        let plan = self.job.plan.clone();
-        let mut open: Vec<u32> = plan.dependents(task).to_vec();
-        let mut seen: BTreeSet<u32> = open.iter().copied().collect();
-        while let Some(dependent) = open.pop() {
-            self.cancel_unstarted_of(dependent);
-            let next = plan.dependents(dependent).iter().copied();
-            open.extend(next.filter(|task| seen.insert(*task)));
+    /// Cancels the elements without a record.
+    pub(super) fn cancel_fresh_of(&mut self, task: u32) {
+        let Some(found) = self.job.task_mut(task) else { return };
+        let (from, fresh, state) = (found.head.fresh, found.head.fresh_len(), found.head.fresh_state());
+        if fresh > 0 && state != TaskState::Cancelled {
+            found.head.fresh_cancelled = true;
+            self.count(state, TaskState::Cancelled, u64::from(fresh));
+            self.emit_range(EventType::TaskCancelled, task, from, fresh);
+            self.note_end(task, None);
         }
     }
 
@@ -79,8 +82,8 @@ impl Change<'_> {
     /// Asks the worker to end this live attempt. Only its word or the end of its lease moves on.
     pub(crate) fn stop(&mut self, at: &ElementKey, after: AfterStop) {
         let Some(element) = self.element_mut(at.task, at.index) else { return };
-        // A cancel overrides a pending move, never the other way round.
-        if element.state != TaskState::Stopping || after == AfterStop::Cancel {
+        // What ends the task for good overrides a pending move, never the other way round.
+        if element.state != TaskState::Stopping || after != AfterStop::Requeue {
             element.after_stop = after;
         }
         if element.state == TaskState::Stopping {

@@ -88,10 +88,10 @@ async fn serve(
     assert!(head.starts_with("GET /v1/session HTTP/1.1\r\n"), "{head}");
     let lower = head.to_lowercase();
     assert!(
-        lower.contains("upgrade: quorate-worker/1\r\n") && lower.contains("authorization: bearer secret\r\n"),
+        lower.contains("upgrade: quorate-worker/2\r\n") && lower.contains("authorization: bearer secret\r\n"),
         "{head}"
     );
-    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: quorate-worker/1\r\n\r\n";
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: quorate-worker/2\r\n\r\n";
     stream.write_all(switch).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let codec = LengthDelimitedCodec::builder().max_frame_length(16 << 20).new_codec();
@@ -244,9 +244,13 @@ pub(crate) fn spec(command: &[&str]) -> TaskSpec {
         working_dir: None,
         stdin: None,
         count: 1,
+        max_parallel: None,
         needs: vec![],
         resources: Resources::new(1000, 0),
         retries: 0,
+        retry_on: vec![],
+        no_retry_on: vec![],
+        losses: 5,
         backoff: Backoff::default(),
         timeout: None,
         grace: Span(300),

@@ -1,0 +1,301 @@
+//! What keeps whole jobs from starting, and what ends them: start times, deadlines, concurrency keys, other jobs.
+
+use std::collections::BTreeSet;
+
+use quorate_types::event::EventType;
+use quorate_types::job::WhenFull;
+use quorate_types::status::{JobState, TaskState};
+use quorate_types::{End, JobId, JobSpec, Need, On};
+
+use crate::flow::{Flow, Ledger, Slot};
+use crate::job::{AfterStop, Job};
+use crate::lifecycle::Change;
+use crate::outcome::{Applied, Rejection};
+use crate::slots::SlotKey;
+use crate::state::{Cluster, State};
+use crate::timers::Timer;
+
+impl State {
+    /// What is special about when a new job runs; `None` if nothing is.
+    pub(super) fn flow_of(&self, spec: &JobSpec, out: &Applied) -> Flow {
+        let now = out.time;
+        let resolve = |when: Option<quorate_types::When>| when.map(|when| when.resolve(now));
+        let awaited = |task: u32, need: &Need| match need {
+            Need::Job { job, .. } => self.end_of(*job).is_none().then_some((task, *job)),
+            Need::Task { .. } | Need::Each { .. } => None,
+        };
+        let flow = Flow {
+            start_at: resolve(spec.start_after).filter(|start| *start > now),
+            deadline: resolve(spec.deadline),
+            expires: resolve(spec.expires),
+            awaited: (0..)
+                .zip(&spec.tasks)
+                .flat_map(|(at, task)| task.needs.iter().filter_map(move |need| awaited(at, need)))
+                .collect(),
+            ..Flow::PLAIN
+        };
+        match spec.schedule {
+            Some(_) => Flow { ledger: Some(Ledger { decided: now, ..Ledger::default() }), ..Flow::PLAIN },
+            None => flow,
+        }
+    }
+
+    /// How a job ended; `None` while it has not.
+    fn end_of(&self, id: JobId) -> Option<End> {
+        let in_memory = self.jobs.get(&id).map(|job| job.header.state);
+        let state = in_memory.or_else(|| self.cluster.archive.get(&id).map(|archived| archived.state));
+        match state {
+            Some(JobState::Succeeded) => Some(End::Succeeded),
+            Some(JobState::Failed) => Some(End::Failed),
+            Some(JobState::Cancelled) => Some(End::Cancelled),
+            Some(JobState::Pending | JobState::Running | JobState::Paused) | None => None,
+        }
+    }
+
+    /// Every job that is needed must be known, and a key that must not be waited for must be free.
+    pub(super) fn check_gates(&self, spec: &JobSpec) -> Result<(), Rejection> {
+        for need in spec.tasks.iter().flat_map(|task| &task.needs) {
+            if let Need::Job { job, .. } = need
+                && !self.knows_job(*job)
+            {
+                return Err(Rejection::NeedsUnknownJob(*job));
+            }
+        }
+        let Some(concurrency) = spec.concurrency.as_ref().filter(|_| spec.schedule.is_none()) else { return Ok(()) };
+        let key = SlotKey { namespace: spec.namespace.clone(), key: concurrency.key.clone() };
+        let users = self.cluster.slots.users(&key);
+        let full = users.holders.len() + users.waiting.len() >= concurrency.limit as usize;
+        if full && concurrency.when_full == WhenFull::Reject {
+            return Err(Rejection::KeyTaken(concurrency.key.clone()));
+        }
+        Ok(())
+    }
+
+    /// Cancels what stands in the way of a job that replaces others of its key.
+    pub(super) fn displace(&mut self, id: JobId, out: &mut Applied) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let replaces = job.spec.concurrency.as_ref().is_some_and(|c| c.when_full == WhenFull::Replace);
+        let Some(key) = SlotKey::of(job).filter(|_| replaces && job.header.flow().slot == Slot::Waiting) else { return };
+        let limit = job.spec.concurrency.as_ref().map_or(1, |c| c.limit as usize);
+        let users = self.cluster.slots.users(&key);
+        let too_many = (users.holders.len() + 1).saturating_sub(limit);
+        let waiting = users.waiting.iter().map(|(_, other)| *other).filter(|other| *other != id);
+        let displaced: Vec<JobId> = users.holders.iter().copied().take(too_many).chain(waiting).collect();
+        for other in displaced {
+            // What is being cancelled already goes anyway.
+            let _ = self.cancel(other, out);
+        }
+    }
+
+    /// Gives free places of a key to those who wait for one.
+    pub(super) fn admit(&mut self, key: &SlotKey, out: &mut Applied) {
+        loop {
+            let users = self.cluster.slots.users(key);
+            let Some((_, next)) = users.waiting.get_min().copied() else { return };
+            let limit = self.jobs.get(&next).and_then(|job| job.spec.concurrency.as_ref()).map_or(0, |c| c.limit);
+            if users.holders.len() >= limit as usize {
+                return;
+            }
+            self.edit(next, out, |change| {
+                change.job.header.flow_mut().slot = Slot::Held;
+                change.cluster.slots.update(change.job);
+                change.open_gate();
+            });
+        }
+    }
+
+    /// The job's start time has come.
+    pub(super) fn start_time(&mut self, id: JobId, out: &mut Applied) {
+        let key = self.edit(id, out, |change| {
+            let key = SlotKey::of(change.job);
+            let flow = change.job.header.flow_mut();
+            flow.start_at = None;
+            if key.is_some() {
+                flow.slot = Slot::Waiting;
+                change.cluster.slots.update(change.job);
+            } else {
+                change.open_gate();
+            }
+            key
+        });
+        if let Some(key) = key.flatten() {
+            self.displace(id, out);
+            self.admit(&key, out);
+        }
+    }
+
+    pub(super) fn expire_job(&mut self, id: JobId, out: &mut Applied) {
+        self.edit(id, out, |change| {
+            change.job.header.flow_mut().expires = None;
+            change.cancel_unstarted();
+            change.settle();
+        });
+    }
+
+    /// What has not finished fails: what has not started never will, and what runs is ended.
+    pub(super) fn job_deadline(&mut self, id: JobId, out: &mut Applied) {
+        self.edit(id, out, |change| {
+            let flow = change.job.header.flow_mut();
+            (flow.deadline, flow.overdue) = (None, true);
+            change.cancel_unstarted();
+            change.stop_live(AfterStop::Fail);
+            change.settle();
+        });
+    }
+
+    /// Lets go on what waited for the end of this job.
+    pub(super) fn resolve_awaited(&mut self, finished: JobId, out: &mut Applied) {
+        let waiting = self.cluster.awaited.get(&finished).cloned().unwrap_or_default();
+        if let Some(end) = self.end_of(finished) {
+            for (job, task) in waiting {
+                self.edit(job, out, |change| change.resolve_need(task, finished, end));
+            }
+        }
+    }
+}
+
+impl Change<'_> {
+    /// Nothing keeps the job as a whole from starting any more.
+    fn open_gate(&mut self) {
+        for task in 0..self.job.tasks.len() {
+            self.meet(task);
+        }
+        self.settle();
+    }
+
+    /// Another job has ended that a task waited for.
+    fn resolve_need(&mut self, task: u32, other: JobId, end: End) {
+        let id = self.job.id();
+        if self.job.header.flow_mut().awaited.remove(&(task, other)) {
+            self.cluster.unnote_awaited(other, (id, task));
+            self.decide_need(task, other, end);
+            self.settle();
+        }
+    }
+
+    /// Needs of jobs that had ended before this one came.
+    pub(super) fn resolve_past_needs(&mut self, past: &[(u32, JobId, End)]) {
+        for (task, other, end) in past {
+            self.decide_need(*task, *other, *end);
+        }
+        self.settle();
+    }
+
+    fn decide_need(&mut self, task: u32, other: JobId, end: End) {
+        let needs = self.job.task_spec(task).map_or(&[][..], |spec| &spec.needs);
+        let on = needs.iter().find_map(|need| match need {
+            Need::Job { job, on } => (*job == other).then_some(*on),
+            Need::Task { .. } | Need::Each { .. } => None,
+        });
+        if on.unwrap_or(On::Success).is_met_by(end) {
+            self.meet(task);
+        } else {
+            self.miss(task, end == End::Succeeded);
+        }
+    }
+}
+
+impl State {
+    /// What a job needs that has ended already: by task.
+    pub(super) fn past_needs(&self, spec: &JobSpec) -> Vec<(u32, JobId, End)> {
+        let past = |task: u32, need: &Need| match need {
+            Need::Job { job, .. } => self.end_of(*job).map(|end| (task, *job, end)),
+            Need::Task { .. } | Need::Each { .. } => None,
+        };
+        (0..)
+            .zip(&spec.tasks)
+            .flat_map(|(at, task)| task.needs.iter().filter_map(move |need| past(at, need)))
+            .collect()
+    }
+}
+
+impl Job {
+    /// Makes every task wait for what its job as a whole waits for, and for other jobs.
+    pub(crate) fn hold_back(&mut self, past: &[(u32, JobId, End)]) {
+        let gate = u32::from(self.header.flow().is_gated());
+        let awaited: BTreeSet<(u32, JobId)> = self.header.flow().awaited.clone();
+        for at in 0..self.tasks.len() {
+            let open = awaited.range((at, JobId(0))..=(at, JobId(u64::MAX))).count();
+            let more = gate + open as u32 + past.iter().filter(|(task, ..)| *task == at).count() as u32;
+            let Some(task) = self.task_mut(at).filter(|_| more > 0) else { continue };
+            let before = task.head.fresh_state();
+            task.head.open_needs += more;
+            let (after, fresh) = (task.head.fresh_state(), u64::from(task.head.fresh_len()));
+            *self.header.counts.of(before) -= fresh;
+            *self.header.counts.of(after) += fresh;
+        }
+        debug_assert!(more_than_pending(&self.header.counts), "{:?}", self.header.counts);
+    }
+}
+
+fn more_than_pending(counts: &quorate_types::api::TaskCounts) -> bool {
+    counts.waiting + counts.pending <= counts.total
+}
+
+impl Cluster {
+    /// Takes an unfinished job into the books of what becomes due and of who waits for what.
+    pub(crate) fn enlist(&mut self, job: &Job) {
+        let (id, flow) = (job.id(), job.header.flow());
+        for (at, timer) in due(id, flow) {
+            self.timers.set(at, timer);
+        }
+        self.slots.update(job);
+        for (task, other) in &flow.awaited {
+            self.awaited.entry(*other).or_default().insert((id, *task));
+        }
+        if job.is_schedule() {
+            self.schedules.insert(id, job.header.changed);
+        }
+    }
+
+    /// Takes note of a schedule's change.
+    pub(super) fn note_schedule(&mut self, job: &Job) {
+        if let Some(changed) = self.schedules.get_mut(&job.id()) {
+            *changed = job.header.changed;
+        }
+    }
+
+    /// Takes it out again, and makes it hold and wait for nothing.
+    pub(crate) fn delist(&mut self, job: &mut Job) {
+        let id = job.id();
+        self.schedules.remove(&id);
+        if job.header.flow.is_none() {
+            return;
+        }
+        for (at, timer) in due(id, job.header.flow()) {
+            self.timers.cancel(at, timer);
+        }
+        for (task, other) in std::mem::take(&mut job.header.flow_mut().awaited) {
+            self.unnote_awaited(other, (id, task));
+        }
+        job.header.flow_mut().slot = Slot::None;
+        self.slots.update(job);
+    }
+
+    fn unnote_awaited(&mut self, awaited: JobId, waiting: (JobId, u32)) {
+        if let Some(all) = self.awaited.get_mut(&awaited) {
+            all.remove(&waiting);
+            if all.is_empty() {
+                self.awaited.remove(&awaited);
+            }
+        }
+    }
+}
+
+fn due(id: JobId, flow: &Flow) -> impl Iterator<Item = (quorate_types::Timestamp, Timer)> + use<> {
+    let start = flow.start_at.map(|at| (at, Timer::Start(id)));
+    let deadline = flow.deadline.map(|at| (at, Timer::Deadline(id)));
+    let expires = flow.expires.map(|at| (at, Timer::Expire(id)));
+    [start, deadline, expires].into_iter().flatten()
+}
+
+/// The events of a new job's tasks that wait for nothing.
+pub(super) fn announce(change: &mut Change<'_>) {
+    change.emit_job(EventType::JobSubmitted);
+    let pending = change.job.tasks().filter(|(_, task, _)| task.head.fresh_state() == TaskState::Pending);
+    let open: Vec<(u32, u32)> = pending.map(|(at, task, _)| (at, task.head.count)).collect();
+    for (at, count) in open {
+        change.emit_range(EventType::TaskPending, at, 0, count);
+    }
+    change.cluster.queue.update_all(change.job);
+}

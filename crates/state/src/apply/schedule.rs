@@ -1,0 +1,156 @@
+//! Schedules. The leader says which ticks are due; here each is decided once, and in order, so that it runs once
+//! whatever becomes of leaders, clocks and answers.
+
+use std::sync::Arc;
+
+use quorate_types::event::EventType;
+use quorate_types::schedule::Overlap;
+use quorate_types::status::JobState;
+use quorate_types::{JobId, JobSpec, Timestamp};
+
+use super::Result;
+use crate::flow::{Flow, Ledger, Run};
+use crate::lifecycle::Change;
+use crate::outcome::{Applied, Outcome, Rejection};
+use crate::state::State;
+
+impl State {
+    /// Decides the ticks up to `through`: those named run, as far as the schedule lets them overlap.
+    pub(super) fn tick(&mut self, id: JobId, ticks: &[Timestamp], through: Timestamp, out: &mut Applied) -> Result {
+        if self.schedule(id)?.header.state != JobState::Pending {
+            return Ok(Outcome::Done);
+        }
+        for tick in ticks {
+            let new = self.edit_ledger(id, out, |ledger| {
+                let new = *tick > ledger.decided;
+                ledger.decided = ledger.decided.max(*tick);
+                new
+            });
+            if new == Some(true) {
+                self.start_tick(id, *tick, out);
+            }
+        }
+        self.edit_ledger(id, out, |ledger| ledger.decided = ledger.decided.max(through));
+        Ok(Outcome::Done)
+    }
+
+    /// Runs the schedule once, now, besides its ticks.
+    pub(super) fn run_now(&mut self, id: JobId, out: &mut Applied) -> Result {
+        let state = self.schedule(id)?.header.state;
+        if state.is_finished() {
+            return Err(Rejection::JobState { job: id, state });
+        }
+        let job = self.start_run(id, out.time, out).ok_or(Rejection::NoSuchJob(id))?;
+        Ok(Outcome::Submitted { job, index: out.index, state: JobState::Pending, existing: false })
+    }
+
+    /// Gives the schedule another specification; what ran stays listed, and no tick is decided twice.
+    pub(super) fn change_schedule(&mut self, id: JobId, spec: &Arc<JobSpec>, out: &mut Applied) -> Result {
+        let state = self.schedule(id)?.header.state;
+        if state.is_finished() {
+            return Err(Rejection::JobState { job: id, state });
+        }
+        let spec_bytes = super::submit::weight(spec);
+        self.edit(id, out, |change| {
+            change.cluster.unnote_submitted(change.job);
+            change.job.spec = spec.clone();
+            change.job.header.spec_bytes = spec_bytes;
+            change.job.header.changed = change.out.index;
+            change.cluster.note_submitted(change.job);
+            change.cluster.note_schedule(change.job);
+        });
+        let now = out.time;
+        // The new calendar counts from now: what the old one had missed is not made up for by it.
+        self.edit_ledger(id, out, |ledger| ledger.decided = ledger.decided.max(now));
+        Ok(Outcome::Done)
+    }
+
+    fn schedule(&self, id: JobId) -> std::result::Result<&crate::job::Job, Rejection> {
+        let missing = || if self.is_archived(id) { Rejection::Archived(id) } else { Rejection::NoSuchJob(id) };
+        let job = self.jobs.get(&id).ok_or_else(missing)?;
+        if job.is_schedule() { Ok(job) } else { Err(Rejection::NotASchedule(id)) }
+    }
+
+    /// A tick's turn: what runs already may stand in its way.
+    fn start_tick(&mut self, id: JobId, tick: Timestamp, out: &mut Applied) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let Some(overlap) = job.spec.schedule.as_ref().map(|schedule| schedule.overlap) else { return };
+        let active = job.header.flow().ledger.as_ref().map(|ledger| ledger.active.clone()).unwrap_or_default();
+        match overlap {
+            Overlap::Allow => {}
+            Overlap::Skip | Overlap::Queue | Overlap::Replace if active.is_empty() => {}
+            Overlap::Skip => return self.skip_tick(id, tick, "the run before it has not finished", out),
+            Overlap::Queue => {
+                let waiting = self.edit_ledger(id, out, |ledger| {
+                    let waiting = ledger.queued.is_some();
+                    ledger.queued.get_or_insert(tick);
+                    waiting
+                });
+                if waiting == Some(true) {
+                    self.skip_tick(id, tick, "another tick waits already", out);
+                }
+                return;
+            }
+            Overlap::Replace => {
+                for run in active {
+                    // One that ends by itself meanwhile is out of the way, too.
+                    let _ = self.cancel(run, out);
+                }
+            }
+        }
+        self.start_run(id, tick, out);
+    }
+
+    fn skip_tick(&mut self, id: JobId, tick: Timestamp, why: &str, out: &mut Applied) {
+        self.edit(id, out, |change| {
+            change.emit_job(EventType::ScheduleSkipped);
+            if let Some(event) = change.out.events.last_mut() {
+                event.reason = Some(format!("{tick}: {why}").into());
+            }
+        });
+    }
+
+    fn start_run(&mut self, id: JobId, tick: Timestamp, out: &mut Applied) -> Option<JobId> {
+        let schedule = self.jobs.get(&id)?.spec.clone();
+        let spec = Arc::new(JobSpec { schedule: None, idempotency_key: None, ..JobSpec::clone(&schedule) });
+        let flow = Flow { run: Some(Run { schedule: id, tick }), ..self.flow_of(&spec, out) };
+        let run = self.start_job(&spec, super::submit::weight(&spec), flow, out);
+        self.edit_ledger(id, out, |ledger| ledger.active.insert(run));
+        Some(run)
+    }
+
+    /// Keeps the schedule's books of a run that has finished, and lets a waiting tick go.
+    pub(super) fn on_run_finished(&mut self, run: JobId, out: &mut Applied) {
+        let Some(Run { schedule, .. }) = self.jobs.get(&run).and_then(|job| job.header.flow().run) else { return };
+        let history = self.jobs.get(&schedule).and_then(|job| job.spec.schedule.as_ref()).map(|spec| spec.history);
+        let Some(history) = history else { return };
+        let queued = self.edit_ledger(schedule, out, |ledger| {
+            if !ledger.active.remove(&run) {
+                return None;
+            }
+            ledger.finished.push_back(run);
+            if ledger.active.is_empty() { ledger.queued.take() } else { None }
+        });
+        if let Some(tick) = queued.flatten() {
+            self.start_run(schedule, tick, out);
+        }
+        let too_many = self.edit_ledger(schedule, out, |ledger| {
+            let surplus = ledger.finished.len().saturating_sub(history as usize);
+            ledger.finished.drain(..surplus).collect::<Vec<_>>()
+        });
+        for oldest in too_many.unwrap_or_default() {
+            // A user may have forgotten or retried it.
+            let _ = self.forget(oldest, out);
+        }
+    }
+
+    fn edit_ledger<R>(&mut self, id: JobId, out: &mut Applied, edit: impl FnOnce(&mut Ledger) -> R) -> Option<R> {
+        let changed = self.edit(id, out, |change: &mut Change<'_>| {
+            if change.job.header.flow().ledger.is_none() {
+                return None;
+            }
+            change.job.header.flow_mut().ledger.as_mut().map(edit)
+        });
+        changed.flatten()
+    }
+}

@@ -1,0 +1,79 @@
+//! What decides when a job runs, besides its tasks and the workers: times, a concurrency key, other jobs, a
+//! schedule. Most jobs have nothing of it.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use quorate_types::{JobId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Nothing starts before; gone when the time has come.
+    pub start_at: Option<Timestamp>,
+    pub deadline: Option<Timestamp>,
+    pub expires: Option<Timestamp>,
+    pub slot: Slot,
+    /// Tasks that wait for other jobs, each with the job.
+    pub awaited: BTreeSet<(u32, JobId)>,
+    /// Cancelled elements whose condition did not come about.
+    pub skipped: u64,
+    /// The deadline went by.
+    pub overdue: bool,
+    /// The schedule that this is a run of.
+    pub run: Option<Run>,
+    /// The job after which this one was submitted.
+    pub follows: Option<JobId>,
+    /// Of a schedule: what became of its ticks.
+    pub ledger: Option<Ledger>,
+}
+
+/// Whether the job holds a place of its concurrency key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Slot {
+    /// It has no key, or has not come so far, or has given it back.
+    #[default]
+    None,
+    Waiting,
+    Held,
+}
+
+/// One run of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub schedule: JobId,
+    /// The tick that it was submitted for.
+    pub tick: Timestamp,
+}
+
+/// The ticks of a schedule: each is decided once, and in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Up to here every tick has been decided.
+    pub decided: Timestamp,
+    /// Runs that have not finished.
+    pub active: BTreeSet<JobId>,
+    /// A tick that waits for the run before it.
+    pub queued: Option<Timestamp>,
+    /// Finished runs that are kept, oldest first.
+    pub finished: VecDeque<JobId>,
+}
+
+impl Flow {
+    pub(crate) const PLAIN: Self = Self {
+        start_at: None,
+        deadline: None,
+        expires: None,
+        slot: Slot::None,
+        awaited: BTreeSet::new(),
+        skipped: 0,
+        overdue: false,
+        run: None,
+        follows: None,
+        ledger: None,
+    };
+
+    /// Whether all tasks of the job wait for something besides each other.
+    pub fn is_gated(&self) -> bool {
+        self.start_at.is_some() || self.slot == Slot::Waiting
+    }
+}

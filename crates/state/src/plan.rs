@@ -1,0 +1,70 @@
+//! The dependencies between a job's tasks, by position. Derived, and shared by all versions of a job; by all
+//! jobs without any.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use quorate_types::{JobSpec, Need, On};
+
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// Empty if no task needs another.
+    needs: Vec<u32>,
+    dependents: Vec<Vec<Edge>>,
+    /// What the elements of a task wait for one by one.
+    each: BTreeMap<u32, Vec<Edge>>,
+}
+
+/// From one task to another, with the end that the one must have for the other to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Edge {
+    pub(crate) task: u32,
+    pub(crate) on: On,
+    /// Element by element.
+    pub(crate) each: bool,
+}
+
+static INDEPENDENT: LazyLock<Arc<Plan>> = LazyLock::new(Arc::default);
+
+impl Plan {
+    pub(crate) fn of(spec: &JobSpec) -> Arc<Self> {
+        match spec.tasks.iter().flat_map(|task| &task.needs).any(|need| need.task().is_some()) {
+            false => INDEPENDENT.clone(),
+            true => Arc::new(Self::new(spec)),
+        }
+    }
+
+    /// How many tasks it needs as a whole.
+    pub(crate) fn needs(&self, task: u32) -> u32 {
+        self.needs.get(task as usize).copied().unwrap_or(0)
+    }
+
+    /// The tasks that need it.
+    pub(crate) fn dependents(&self, task: u32) -> &[Edge] {
+        self.dependents.get(task as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// The tasks whose elements it needs one by one.
+    pub(crate) fn each(&self, task: u32) -> &[Edge] {
+        self.each.get(&task).map_or(&[], Vec::as_slice)
+    }
+
+    fn new(spec: &JobSpec) -> Self {
+        let positions: BTreeMap<&str, u32> = spec.tasks.iter().map(|task| task.name.as_str()).zip(0..).collect();
+        let len = spec.tasks.len();
+        let mut plan = Self { needs: vec![0; len], dependents: vec![Vec::new(); len], each: BTreeMap::new() };
+        for (at, task) in (0u32..).zip(&spec.tasks) {
+            for need in &task.needs {
+                let Some(found) = need.task().and_then(|name| positions.get(name.as_str())) else { continue };
+                let each = matches!(need, Need::Each { .. });
+                plan.dependents[*found as usize].push(Edge { task: at, on: need.on(), each });
+                if each {
+                    plan.each.entry(at).or_default().push(Edge { task: *found, on: need.on(), each });
+                } else {
+                    plan.needs[at as usize] += 1;
+                }
+            }
+        }
+        plan
+    }
+}

@@ -1,0 +1,262 @@
+//! When jobs and tasks run: conditions, elements one by one, times, keys, other jobs, follow-ups, schedules.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use quorate_state::command::Command;
+use quorate_state::outcome::{Outcome, Rejection};
+use quorate_types::status::{Ending, JobState, TaskState};
+use quorate_types::{Epoch, JobId, Span, Timestamp};
+use support::{Cluster, name, spec};
+
+use TaskState::{Assigned, Cancelled, Failed, Pending, Stopping, Succeeded, Waiting};
+
+fn cluster() -> (Cluster, Epoch) {
+    let mut cluster = Cluster::default();
+    let epoch = cluster.ready_worker("w", 100);
+    (cluster, epoch)
+}
+
+/// Runs an element that is pending.
+fn run(cluster: &mut Cluster, epoch: Epoch, job: JobId, task: u32, index: u32, code: i32) {
+    let key = cluster.assign(job, task, index, epoch).unwrap_or_else(|| panic!("{job} {task}[{index}] is not pending"));
+    cluster.finish("w", epoch, key, Ending::Exited(code));
+}
+
+fn state(cluster: &Cluster, job: JobId) -> JobState {
+    cluster.state.job(job).unwrap().header.state
+}
+
+fn states(cluster: &Cluster, job: JobId) -> Vec<TaskState> {
+    let found = cluster.state.job(job).unwrap();
+    found.tasks().map(|(at, ..)| cluster.task_state(job, at, 0)).collect()
+}
+
+#[test]
+fn conditions_choose_what_runs_after_a_task() {
+    let job = |on_failure: &str| {
+        format!(
+            r#"{{"on_failure":"{on_failure}","tasks":[{{"name":"a","command":["x"]}},
+            {{"name":"good","command":["x"],"needs":["a"]}},
+            {{"name":"bad","command":["x"],"needs":[{{"task":"a","on":"failure"}}]}},
+            {{"name":"after_bad","command":["x"],"needs":["bad"]}},
+            {{"name":"always","command":["x"],"needs":[{{"task":"good","on":"finish"}}]}}]}}"#
+        )
+    };
+    for on_failure in ["cancel", "continue"] {
+        let (mut cluster, epoch) = cluster();
+        let id = cluster.submit(&job(on_failure));
+        run(&mut cluster, epoch, id, 0, 0, 0);
+        assert_eq!(states(&cluster, id), [Succeeded, Pending, Cancelled, Cancelled, Waiting], "{on_failure}");
+        run(&mut cluster, epoch, id, 1, 0, 0);
+        run(&mut cluster, epoch, id, 4, 0, 0);
+        assert_eq!(state(&cluster, id), JobState::Succeeded, "what was left out on purpose spoils nothing");
+
+        let id = cluster.submit(&job(on_failure));
+        run(&mut cluster, epoch, id, 0, 0, 1);
+        assert_eq!(states(&cluster, id), [Failed, Cancelled, Pending, Waiting, Pending], "{on_failure}");
+        run(&mut cluster, epoch, id, 2, 0, 0);
+        run(&mut cluster, epoch, id, 3, 0, 0);
+        run(&mut cluster, epoch, id, 4, 0, 0);
+        assert_eq!(state(&cluster, id), JobState::Failed);
+    }
+}
+
+#[test]
+fn elements_wait_for_their_counterparts_only() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(
+        r#"{"on_failure":"continue","tasks":[{"name":"a","command":["x"],"count":3},
+        {"name":"b","command":["x"],"count":3,"needs":[{"task":"a","each":true}]}]}"#,
+    );
+    run(&mut cluster, epoch, id, 0, 1, 0);
+    assert_eq!([0, 1, 2].map(|at| cluster.task_state(id, 1, at)), [Waiting, Pending, Waiting]);
+    run(&mut cluster, epoch, id, 0, 0, 1);
+    assert_eq!([0, 1, 2].map(|at| cluster.task_state(id, 1, at)), [Cancelled, Pending, Waiting]);
+    run(&mut cluster, epoch, id, 0, 2, 0);
+    run(&mut cluster, epoch, id, 1, 1, 0);
+    run(&mut cluster, epoch, id, 1, 2, 0);
+    assert_eq!(state(&cluster, id), JobState::Failed);
+
+    cluster.apply(Command::RetryFrom { job: id, task: name("b") });
+    assert_eq!([0, 1, 2].map(|at| cluster.task_state(id, 1, at)), [Cancelled, Pending, Pending], "a is kept as it was");
+}
+
+#[test]
+fn no_more_elements_are_live_than_may_be() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"],"count":5,"max_parallel":2}]}"#);
+    let first = cluster.assign(id, 0, 0, epoch).unwrap();
+    cluster.assign(id, 0, 1, epoch).unwrap();
+    assert_eq!((cluster.assign(id, 0, 2, epoch), cluster.state.queue().len()), (None, 0));
+    cluster.finish("w", epoch, first, Ending::Exited(0));
+    assert_eq!(cluster.state.job(id).unwrap().task(0).unwrap().pending_len(), 1);
+    assert!(cluster.assign(id, 0, 2, epoch).is_some());
+}
+
+#[test]
+fn exit_codes_decide_on_retries() {
+    let cases = [("", 7, Waiting), (r#","retry_on":[7]"#, 7, Waiting), (r#","retry_on":[8]"#, 7, Failed)];
+    let more = [(r#","no_retry_on":[7]"#, 7, Failed), (r#","no_retry_on":[7]"#, 8, Waiting)];
+    for (fields, code, expected) in cases.into_iter().chain(more) {
+        let (mut cluster, epoch) = cluster();
+        let id = cluster.submit(&format!(r#"{{"tasks":[{{"name":"a","command":["x"],"retries":1{fields}}}]}}"#));
+        run(&mut cluster, epoch, id, 0, 0, code);
+        assert_eq!(cluster.task_state(id, 0, 0), expected, "{fields} after {code}");
+    }
+}
+
+#[test]
+fn times_open_and_end_jobs() {
+    let (mut cluster, epoch) = cluster();
+    let later = cluster.submit(r#"{"command":["x"],"start_after":"1m"}"#);
+    let short = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"]}],"deadline":"2m"}"#);
+    let brief = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"]}],"expires":"2m"}"#);
+    let late = cluster.assign(short, 0, 0, epoch).unwrap();
+    cluster.assign(brief, 0, 0, epoch).unwrap();
+    assert_eq!((states(&cluster, later), cluster.assign(later, 0, 0, epoch)), (vec![Waiting], None));
+    cluster.pass(Span::from_secs(60));
+    assert_eq!(states(&cluster, later), [Pending]);
+    cluster.pass(Span::from_secs(60));
+    assert_eq!(states(&cluster, short), [Stopping, Cancelled]);
+    assert_eq!(states(&cluster, brief), [Assigned, Cancelled], "what runs goes on");
+    cluster.finish("w", epoch, late, Ending::Signalled(15));
+    assert_eq!((states(&cluster, short), state(&cluster, short)), (vec![Failed, Cancelled], JobState::Failed));
+    cluster.apply(Command::RetryFrom { job: short, task: name("a") });
+    assert_eq!(states(&cluster, short), [Pending, Cancelled], "with a new deadline, and b as it was");
+    cluster.pass(Span::from_secs(120));
+    assert_eq!(state(&cluster, short), JobState::Failed);
+}
+
+#[test]
+fn a_key_is_held_by_as_many_as_its_limit_says() {
+    let job = |extra: &str| format!(r#"{{"command":["x"],"concurrency":{{"key":"db"{extra}}}}}"#);
+    let (mut cluster, epoch) = cluster();
+    let first = cluster.submit(&job(""));
+    let second = cluster.submit(&job(""));
+    let urgent = cluster.submit(r#"{"command":["x"],"priority":90,"concurrency":{"key":"db"}}"#);
+    assert_eq!([first, second, urgent].map(|id| cluster.task_state(id, 0, 0)), [Pending, Waiting, Waiting]);
+    let refused = cluster.apply(Command::Submit(spec(&job(r#","when_full":"reject""#))));
+    assert_eq!(refused, Outcome::Rejected(Rejection::KeyTaken(name("db"))));
+    let elsewhere = cluster.submit(r#"{"namespace":"other","command":["x"],"concurrency":{"key":"db"}}"#);
+    assert_eq!(cluster.task_state(elsewhere, 0, 0), Pending, "a key belongs to its namespace");
+
+    let key = cluster.assign(first, 0, 0, epoch).unwrap();
+    cluster.apply(Command::Cancel { job: first });
+    assert_eq!(cluster.task_state(urgent, 0, 0), Waiting, "what is ending still holds it");
+    cluster.finish("w", epoch, key, Ending::Signalled(15));
+    assert_eq!([second, urgent].map(|id| cluster.task_state(id, 0, 0)), [Waiting, Pending]);
+
+    let newest = cluster.submit(&job(r#","when_full":"replace""#));
+    assert_eq!([second, urgent].map(|id| state(&cluster, id)), [JobState::Cancelled, JobState::Cancelled]);
+    assert_eq!(cluster.task_state(newest, 0, 0), Pending);
+}
+
+#[test]
+fn jobs_wait_for_other_jobs() {
+    let (mut cluster, epoch) = cluster();
+    let first = cluster.submit(r#"{"command":["x"]}"#);
+    let needs = |on: &str| {
+        format!(r#"{{"tasks":[{{"name":"a","command":["x"],"needs":[{{"job":{first},"on":"{on}"}}]}}]}}"#)
+    };
+    let [good, bad, any] = ["success", "failure", "finish"].map(|on| cluster.submit(&needs(on)));
+    assert_eq!([good, bad, any].map(|id| cluster.task_state(id, 0, 0)), [Waiting; 3]);
+    run(&mut cluster, epoch, first, 0, 0, 1);
+    assert_eq!([good, bad, any].map(|id| cluster.task_state(id, 0, 0)), [Cancelled, Pending, Pending]);
+    assert_eq!(state(&cluster, good), JobState::Cancelled);
+    let late = ["success", "failure"].map(|on| cluster.submit(&needs(on)));
+    assert_eq!(late.map(|id| cluster.task_state(id, 0, 0)), [Cancelled, Pending], "it has ended already");
+    let unknown = Command::Submit(spec(&needs("finish").replace(&format!("\"job\":{first}"), "\"job\":999")));
+    assert_eq!(cluster.apply(unknown), Outcome::Rejected(Rejection::NeedsUnknownJob(JobId(999))));
+}
+
+#[test]
+fn jobs_follow_others() {
+    let (mut cluster, epoch) = cluster();
+    let json = r#"{"command":["x"],"then":[{"job":{"name":"good","command":["y"]}},
+        {"on":"failure","job":{"name":"bad","command":["y"]}},{"on":"finish","job":{"name":"any","command":["y"]}}]}"#;
+    for (code, expected) in [(0, ["good", "any"]), (1, ["bad", "any"])] {
+        let id = cluster.submit(json);
+        run(&mut cluster, epoch, id, 0, 0, code);
+        let after = cluster.state.jobs().filter(|job| job.header.flow().follows == Some(id));
+        assert_eq!(after.map(|job| job.spec.name.as_str()).collect::<Vec<_>>(), expected);
+    }
+}
+
+fn runs(cluster: &Cluster, schedule: JobId) -> Vec<(JobId, u64)> {
+    let of = |job: &quorate_state::job::Job| job.header.flow().run.filter(|run| run.schedule == schedule);
+    cluster.state.jobs().filter_map(|job| of(job).map(|run| (job.id(), run.tick.0))).collect()
+}
+
+fn tick(cluster: &mut Cluster, schedule: JobId, at: u64) {
+    let through = Timestamp(at);
+    cluster.apply(Command::Tick { schedule, ticks: vec![through], through });
+}
+
+#[test]
+fn a_tick_runs_once_whoever_says_so() {
+    let (mut cluster, _) = cluster();
+    let id = cluster.submit(r#"{"command":["x"],"schedule":{"every":"1m","overlap":"allow"}}"#);
+    let now = cluster.now.0;
+    for at in [now + 60_000, now + 60_000, now + 120_000, now + 60_000] {
+        tick(&mut cluster, id, at);
+    }
+    assert_eq!(runs(&cluster, id).iter().map(|(_, tick)| tick - now).collect::<Vec<_>>(), [60_000, 120_000]);
+    cluster.apply(Command::Pause { job: id });
+    tick(&mut cluster, id, now + 180_000);
+    cluster.now = Timestamp(now + 200_000);
+    cluster.apply(Command::Resume { job: id });
+    tick(&mut cluster, id, now + 190_000);
+    assert_eq!(runs(&cluster, id).len(), 2, "what was paused is not made up for");
+    cluster.apply(Command::RunNow { schedule: id });
+    assert_eq!(runs(&cluster, id).len(), 3);
+    cluster.apply(Command::Cancel { job: id });
+    tick(&mut cluster, id, now + 240_000);
+    assert_eq!((runs(&cluster, id).len(), state(&cluster, id)), (3, JobState::Cancelled));
+}
+
+#[test]
+fn runs_overlap_as_the_schedule_says() {
+    for (overlap, pending, after) in [("allow", 3, 2), ("skip", 1, 0), ("queue", 1, 1), ("replace", 1, 0)] {
+        let (mut cluster, epoch) = cluster();
+        let json = format!(r#"{{"command":["x"],"schedule":{{"every":"1m","overlap":"{overlap}"}}}}"#);
+        let id = cluster.submit(&json);
+        let now = cluster.now.0;
+        (1..=3).for_each(|nth| tick(&mut cluster, id, now + nth * 60_000));
+        let unfinished = |cluster: &Cluster| {
+            let all = runs(cluster, id).into_iter().map(|(run, _)| run);
+            all.filter(|run| !state(cluster, *run).is_finished()).collect::<Vec<_>>()
+        };
+        let open = unfinished(&cluster);
+        assert_eq!(open.len(), pending, "{overlap}");
+        run(&mut cluster, epoch, open[0], 0, 0, 0);
+        assert_eq!(unfinished(&cluster).len(), after, "{overlap}");
+    }
+}
+
+#[test]
+fn only_so_many_finished_runs_are_kept() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(r#"{"command":["x"],"schedule":{"every":"1m","history":2}}"#);
+    let now = cluster.now.0;
+    for nth in 1..=5 {
+        tick(&mut cluster, id, now + nth * 60_000);
+        let newest = runs(&cluster, id).last().unwrap().0;
+        run(&mut cluster, epoch, newest, 0, 0, 0);
+    }
+    assert_eq!(runs(&cluster, id).iter().map(|(_, tick)| (tick - now) / 60_000).collect::<Vec<_>>(), [4, 5]);
+}
+
+#[test]
+fn a_drained_worker_gives_back_what_runs_too_long() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(r#"{"command":["x"]}"#);
+    let key = cluster.assign(id, 0, 0, epoch).unwrap();
+    cluster.apply(Command::DrainBy { worker: name("w"), within: Span::from_secs(60) });
+    cluster.pass(Span::from_secs(59));
+    assert_eq!(cluster.task_state(id, 0, 0), Assigned);
+    cluster.pass(Span::from_secs(1));
+    assert_eq!(cluster.task_state(id, 0, 0), Stopping);
+    cluster.finish("w", epoch, key, Ending::Signalled(15));
+    assert_eq!(cluster.task_state(id, 0, 0), Pending);
+}
