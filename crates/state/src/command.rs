@@ -188,7 +188,6 @@ pub enum PlacementOrder {
     Spread,
     ConsistentHash,
     PowerOfTwo,
-    MinCostFlow,
 }
 
 /// What may start before the head of the queue, which does not fit yet.

@@ -1,13 +1,10 @@
-//! Which tasks have elements that could be placed, in the orders that the policies ask for.
+//! Which tasks have elements that could be placed. Their order is the placement's concern.
 //!
 //! Derived from the jobs. A task stands here once, however many of its elements wait.
-
-use std::cmp::Reverse;
 
 use imbl::OrdSet;
 use quorate_types::JobId;
 
-use crate::command::QueueOrder;
 use crate::job::Job;
 
 /// A task of a job that has pending elements.
@@ -20,16 +17,12 @@ pub struct Queued {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Queue {
     by_submission: OrdSet<Queued>,
-    by_priority: OrdSet<(Reverse<u8>, Queued)>,
 }
 
 impl Queue {
-    /// The queued tasks in the policy's order; ties end in the job's number and the task's position.
-    pub fn iter(&self, order: QueueOrder) -> Box<dyn Iterator<Item = Queued> + '_> {
-        match order {
-            QueueOrder::Fifo => Box::new(self.by_submission.iter().copied()),
-            QueueOrder::Priority => Box::new(self.by_priority.iter().map(|(_, queued)| *queued)),
-        }
+    /// The queued tasks by submission. A version in which none came or went shares them with the one before.
+    pub fn tasks(&self) -> &OrdSet<Queued> {
+        &self.by_submission
     }
 
     pub fn len(&self) -> usize {
@@ -51,13 +44,10 @@ impl Queue {
         if wanted == self.by_submission.contains(&queued) {
             return;
         }
-        let ranked = (Reverse(job.spec.priority), queued);
         if wanted {
             self.by_submission.insert(queued);
-            self.by_priority.insert(ranked);
         } else {
             self.by_submission.remove(&queued);
-            self.by_priority.remove(&ranked);
         }
     }
 

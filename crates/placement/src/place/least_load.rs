@@ -1,14 +1,15 @@
 //! Least load: the worker whose scarcest resource is used least; fewer attempts break ties.
 
-use std::cmp::Reverse;
+use super::best_fit::share;
+use crate::fleet::Member;
 
-use quorate_types::Resources;
+pub(super) fn rank(member: &Member) -> u64 {
+    u64::MAX - free_share(member)
+}
 
-use crate::candidates::Candidates;
-
-pub(super) fn choose(candidates: &Candidates, request: &Resources) -> Option<usize> {
-    let by_load = candidates
-        .with_room(request)
-        .min_by_key(|(at, candidate)| (Reverse(candidate.free_share()), candidate.attempts, *at));
-    by_load.map(|(at, _)| at)
+/// The scarcest resource's free share, in 1/2²⁰.
+pub(crate) fn free_share(member: &Member) -> u64 {
+    let lanes = member.room.lanes().iter().zip(member.size.lanes());
+    let shares = lanes.filter(|(_, capacity)| **capacity > 0).map(|(free, capacity)| share(*free, *capacity));
+    shares.min().unwrap_or(1 << 20)
 }

@@ -1,14 +1,13 @@
 //! Round robin: each worker in turn, by registration, skipping those without room.
 
-use quorate_types::{Epoch, Resources};
+use crate::book::{Memory, Wish};
+use crate::fleet::{Fleet, Slot};
 
-use crate::candidates::Candidates;
-use crate::round::Memory;
-
-pub(super) fn choose(candidates: &Candidates, request: &Resources, memory: &mut Memory) -> Option<usize> {
-    let last = memory.last_worker;
-    let in_turn = |epoch: Epoch| (epoch <= last, epoch);
-    let (at, next) = candidates.with_room(request).min_by_key(|(_, candidate)| in_turn(candidate.epoch))?;
-    memory.last_worker = next.epoch;
-    Some(at)
+pub(super) fn choose(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory) -> Option<Slot> {
+    let last = ((0, 0, memory.last_worker), Slot::MAX);
+    let (request, wanted) = (&wish.facts.request, &wish.wanted);
+    let next = fleet.first_with_room(Some(&last), request, wanted);
+    let slot = next.or_else(|| fleet.first_with_room(None, request, wanted))?;
+    memory.last_worker = fleet.member(slot).worker.epoch;
+    Some(slot)
 }
