@@ -84,8 +84,7 @@ mod tests {
     #[test]
     fn what_ended_longest_ago_is_forgotten() {
         let mut estimator = Estimator::default();
-        let lineage =
-            |n: usize| Lineage { owner: Name::new("ann").unwrap(), name: n.to_string().into() };
+        let lineage = |n: usize| Lineage { owner: Name::new("ann").unwrap(), name: n.to_string().into() };
         (0..=LINEAGES_MAX).for_each(|n| estimator.learn(&lineage(n), Span(1)));
         assert_eq!(estimator.learned(&lineage(0)), None);
         assert_eq!(estimator.learned(&lineage(1)), Some(Span(1)));

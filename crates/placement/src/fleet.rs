@@ -295,6 +295,5 @@ impl Fleet {
 }
 
 fn may_go(room: &Room, wanted: &Vector) -> bool {
-    (room.attempts as usize) < ATTEMPTS_PER_WORKER_MAX
-        && (wanted.fits(&room.free) || is_planted(Bug::CapacityIgnored))
+    (room.attempts as usize) < ATTEMPTS_PER_WORKER_MAX && (wanted.fits(&room.free) || is_planted(Bug::CapacityIgnored))
 }

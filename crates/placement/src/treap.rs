@@ -39,10 +39,6 @@ impl<K, S> Default for Treap<K, S> {
 }
 
 impl<K: Ord + Copy, S: Summary> Treap<K, S> {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.root == NIL
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.nodes.len() - self.unused.len()
     }

@@ -18,7 +18,7 @@ pub(crate) use pass::{Pass, Placing};
 pub(crate) use waiting::{Entry, Waiting};
 
 use crate::estimate::Estimator;
-use crate::fleet::{Fleet, Worker};
+use crate::fleet::{Fleet, Slot, Worker};
 use crate::place::Placed;
 use crate::vector::Vector;
 use running::{Running, RunningSet};
@@ -62,8 +62,7 @@ pub struct Start {
 }
 
 /// Stands behind every other key.
-pub(crate) const LAST_KEY: ElementKey =
-    ElementKey { job: JobId(u64::MAX), task: u32::MAX, index: TaskIndex(u32::MAX) };
+pub(crate) const LAST_KEY: ElementKey = ElementKey { job: JobId(u64::MAX), task: u32::MAX, index: TaskIndex(u32::MAX) };
 
 /// What was decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,10 +100,19 @@ pub struct Book {
     wake_at: Option<Timestamp>,
 }
 
+/// Starts of elements of one task on one worker.
 #[derive(Debug)]
 struct Promise {
     request: Resources,
     count: u32,
+    /// When they are expected to end.
+    end: Timestamp,
+}
+
+/// Stands for the `nth` element of a promise until it has started and its own index is known: counted from the other
+/// end than elements are.
+fn stand_in(queued: Queued, nth: u32) -> ElementKey {
+    ElementKey { job: queued.job, task: queued.task, index: TaskIndex(u32::MAX - nth) }
 }
 
 impl Book {
@@ -228,6 +236,9 @@ impl Book {
     fn keep_promise(&mut self, queued: Queued, epoch: Epoch) -> bool {
         let Some(promise) = self.promises.get_mut(&(queued, epoch)) else { return false };
         promise.count -= 1;
+        if let Some(slot) = self.fleet.slot(epoch) {
+            self.fleet.forget_end(slot, promise.end, stand_in(queued, promise.count));
+        }
         if promise.count == 0 {
             self.promises.remove(&(queued, epoch));
         }
@@ -236,16 +247,26 @@ impl Book {
 
     /// What was promised and not started is free again.
     fn withdraw(&mut self) {
-        for ((_, epoch), promise) in std::mem::take(&mut self.promises) {
+        for ((queued, epoch), promise) in std::mem::take(&mut self.promises) {
             self.changed = true;
-            if let Some(slot) = self.fleet.slot(epoch) {
-                (0..promise.count).for_each(|_| self.fleet.give_back(slot, &promise.request));
+            let Some(slot) = self.fleet.slot(epoch) else { continue };
+            for nth in 0..promise.count {
+                self.fleet.forget_end(slot, promise.end, stand_in(queued, nth));
+                self.fleet.give_back(slot, &promise.request);
             }
         }
     }
 
-    fn promise(&mut self, start: Start, facts: &Facts) {
-        let promise = self.promises.entry((start.queued, start.epoch));
-        promise.or_insert_with(|| Promise { request: facts.request.clone(), count: 0 }).count += 1;
+    /// Takes off what an element of the task will hold on the worker.
+    fn promise(&mut self, queued: Queued, slot: Slot, entry: &Entry, now: Timestamp) -> Start {
+        let Entry { facts, wanted, .. } = entry;
+        self.fleet.take(slot, &facts.request, wanted);
+        let epoch = self.fleet.member(slot).worker.epoch;
+        let end = facts.expected.map_or(Timestamp(u64::MAX), |span| now.plus(span));
+        let promise = self.promises.entry((queued, epoch));
+        let promise = promise.or_insert_with(|| Promise { request: facts.request.clone(), count: 0, end });
+        self.fleet.note_end(slot, end, stand_in(queued, promise.count), *wanted);
+        promise.count += 1;
+        Start { queued, epoch }
     }
 }

@@ -7,7 +7,7 @@ use quorate_state::queue::Queued;
 use quorate_types::Timestamp;
 
 use super::waiting::Entry;
-use super::{Book, Bounds, Decision, Start, Wish};
+use super::{Book, Bounds, Decision, Wish};
 use crate::backfill::{conservative, easy, none};
 use crate::fleet::Slot;
 use crate::place::{self, Placed};
@@ -163,7 +163,8 @@ impl Pass<'_> {
                 placing = Placing::Short;
                 break;
             };
-            self.start(slot, queued, &entry);
+            let start = self.book.promise(queued, slot, &entry, self.now);
+            self.decision.starts.push(start);
             if let Some(label) = &entry.facts.spread
                 && let Some(value) = place::domain(&self.book.fleet, slot, label)
             {
@@ -171,13 +172,6 @@ impl Pass<'_> {
             }
         }
         placing
-    }
-
-    fn start(&mut self, slot: Slot, queued: Queued, entry: &Entry) {
-        self.book.fleet.take(slot, &entry.facts.request, &entry.wanted);
-        let start = Start { queued, epoch: self.book.fleet.member(slot).worker.epoch };
-        self.book.promise(start, &entry.facts);
-        self.decision.starts.push(start);
     }
 
     /// Where elements of the task run already, if it matters.

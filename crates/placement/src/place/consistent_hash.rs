@@ -11,9 +11,9 @@ use crate::fleet::{Fleet, Slot};
 /// Where a name stands on the ring. By its name a worker keeps its place when it registers again.
 pub(super) fn point(text: &str) -> u64 {
     // FNV-1a (Fowler, Noll and Vo), then scattered: its own high bits are weak for short texts.
-    let fnv = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let fnv = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     crate::treap::scatter(fnv)
 }
 
