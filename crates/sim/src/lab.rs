@@ -1,4 +1,4 @@
-//! The policy lab: recorded work, replayed in virtual time by the very placement code that runs the cluster.
+//! The policy lab: recorded work, replayed in virtual time by the book of the placement.
 //!
 //! Layout: `job` (what goes in and what comes out), `engine` (virtual time), `error`; `input` (recorded work) and
 //! `machines` (what it runs on); `policy` (names), `runs` (many replays at once); `metrics` (a schedule in numbers),
@@ -31,5 +31,5 @@ pub use metrics::{Metrics, Summary};
 pub use policy::Variant;
 pub use runs::{Experiment, Rules, Run, RunError, Wanted};
 pub use tables::{JOBS_HEADING, STARTS_HEADING};
-// Those who call the lab name policies, and have nothing else to do with the state.
-pub use quorate_state::command::{Backfill, PlacementOrder, QueueOrder};
+// Those who call the lab name policies, and have nothing else to do with placement.
+pub use quorate_placement::book::{Backfill, PlacementOrder, QueueOrder};

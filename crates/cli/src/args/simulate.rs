@@ -12,7 +12,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   quorate simulate --trace KTH-SP2.swf.gz --queue fifo --backfill easy
   quorate simulate --trace KTH-SP2.swf.gz --queue fifo,sjf --backfill none,easy --report policies.html
-  quorate simulate --trace jobs.ndjson --workers '16cpu,64GiB*4' --placement best-fit,spread -o json
+  quorate simulate --trace jobs.ndjson --workers '16cpu,64GiB*4' --placement best-fit,least-load -o json
   quorate simulate --from-cluster --last 24h --queue fifo,sjf
   quorate simulate --from-cluster --last 7d --lose label=zone=a --add '32cpu,128GiB*2'
 
@@ -92,14 +92,14 @@ fn labelled(text: &str) -> Result<Who, String> {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Policies (lists by commas; every combination is a run)")]
 pub(crate) struct PolicyArgs {
-    /// fifo, priority, sjf, srtf, round-robin, fair-share, deadline, multifactor, least-work or critical-path.
+    /// fifo, priority (raised by waiting), sjf (shortest first) or least-work (time and dependents).
     #[arg(long, value_name = "QUEUE", value_delimiter = ',', default_value = "fifo", value_parser = named::<QueueOrder>)]
     pub(crate) queue: Vec<QueueOrder>,
-    /// none, easy, easy-sjbf or conservative.
+    /// none, easy or easy-sjbf.
     #[arg(long, value_name = "BACKFILL", value_delimiter = ',', default_value = "none", value_parser = named::<Backfill>)]
     pub(crate) backfill: Vec<Backfill>,
     /// best-fit, least-load, round-robin, random, weighted-round-robin, least-jobs, lowest-utilisation, worst-fit,
-    /// spread, consistent-hash, power-of-two or min-cost-flow.
+    /// consistent-hash or power-of-two.
     #[arg(long, value_name = "PLACEMENT", value_delimiter = ',', default_value = "best-fit", value_parser = named::<PlacementOrder>)]
     pub(crate) placement: Vec<PlacementOrder>,
     /// What a policy knows of run times: user (what was asked for), exact or learned (from the owner's last two jobs).

@@ -54,7 +54,9 @@ fn check_journal(text: &str, spec: &JobSpec) -> anyhow::Result<usize> {
     let needs: BTreeMap<&str, Vec<&str>> = spec
         .tasks
         .iter()
-        .map(|task| (task.name.as_str(), task.needs.iter().filter_map(|need| need.task()).map(|name| name.as_str()).collect()))
+        .map(|task| {
+            (task.name.as_str(), task.needs.iter().filter_map(|need| need.task()).map(|name| name.as_str()).collect())
+        })
         .collect();
     let counts: BTreeMap<&str, usize> =
         spec.tasks.iter().map(|task| (task.name.as_str(), task.count as usize)).collect();

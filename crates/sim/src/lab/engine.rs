@@ -1,10 +1,18 @@
-//! Virtual time.
+//! Virtual time: from one event to the next, with the book of the placement.
 
-use quorate_state::command::{Backfill, PlacementOrder, QueueOrder};
-use quorate_types::Span;
+mod breakdown;
+mod cluster;
+mod live;
+
+use std::iter::Peekable;
+
+use quorate_placement::book::{Backfill, Bounds, PlacementOrder, QueueOrder, Rules};
+use quorate_types::{Span, Timestamp};
 
 use super::error::LabError;
 use super::job::{Job, Machine, Record, Totals};
+use breakdown::Breakdowns;
+use cluster::Cluster;
 
 /// The order of what happens at one instant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +61,7 @@ pub struct Options {
 }
 
 /// Replays `jobs`, which come in the order of their submission, on `machines`; `sink` sees each job as it finishes.
+/// Memory grows with what is queued and running.
 ///
 /// # Errors
 /// See [`LabError`].
@@ -62,6 +71,94 @@ pub fn replay(
     options: &Options,
     sink: &mut dyn FnMut(&Record),
 ) -> Result<Totals, LabError> {
-    let _ = (jobs, machines, options, sink);
-    unimplemented!("follows")
+    let rules = Rules { queue: options.queue, backfill: options.backfill, placement: options.placement };
+    let mut engine = Engine {
+        arrivals: Arrivals { jobs: jobs.peekable(), newest: Timestamp(0) },
+        cluster: Cluster::new(machines, rules, options),
+        breakdowns: Breakdowns::new(machines.len(), options.failures),
+        sink,
+    };
+    while let Some(now) = engine.next_instant()? {
+        match options.event_rule {
+            EventRule::Natural => engine.natural(now)?,
+            EventRule::Pyss => engine.pyss(now)?,
+        }
+    }
+    Ok(engine.cluster.totals())
+}
+
+struct Engine<'a, I: Iterator<Item = Job>> {
+    arrivals: Arrivals<I>,
+    cluster: Cluster,
+    breakdowns: Breakdowns,
+    sink: &'a mut dyn FnMut(&Record),
+}
+
+struct Arrivals<I: Iterator<Item = Job>> {
+    jobs: Peekable<I>,
+    newest: Timestamp,
+}
+
+impl<I: Iterator<Item = Job>> Arrivals<I> {
+    fn next_at(&mut self) -> Option<Timestamp> {
+        self.jobs.peek().map(|job| job.submitted)
+    }
+
+    fn take(&mut self, now: Timestamp) -> Result<Option<Job>, LabError> {
+        let Some(job) = self.jobs.next_if(|job| job.submitted <= now) else { return Ok(None) };
+        if job.submitted < self.newest {
+            return Err(LabError::Unordered { id: job.id });
+        }
+        self.newest = job.submitted;
+        Ok(Some(job))
+    }
+}
+
+impl<I: Iterator<Item = Job>> Engine<'_, I> {
+    /// When something happens next; none when all is done.
+    fn next_instant(&mut self) -> Result<Option<Timestamp>, LabError> {
+        let work = [self.arrivals.next_at(), self.cluster.next_end(), self.cluster.wake_at()];
+        let work = work.into_iter().flatten().min();
+        if self.cluster.is_idle() && self.arrivals.next_at().is_none() {
+            return Ok(None);
+        }
+        let next = [work, self.breakdowns.next_at()].into_iter().flatten().min();
+        next.map(Some).ok_or(LabError::Stuck { waiting: self.cluster.unfinished() })
+    }
+
+    /// All ends, then all submissions, then one pass.
+    fn natural(&mut self, now: Timestamp) -> Result<(), LabError> {
+        while self.cluster.finish_next(now, self.sink) {}
+        self.break_and_repair(now)?;
+        while let Some(job) = self.arrivals.take(now)? {
+            self.cluster.submit(job)?;
+        }
+        self.cluster.pass(now, Bounds::default());
+        Ok(())
+    }
+
+    /// Each submission, then each end, with a pass after each; what was to end now is free already.
+    fn pyss(&mut self, now: Timestamp) -> Result<(), LabError> {
+        self.cluster.free_what_was_to_end(now);
+        while let Some(job) = self.arrivals.take(now)? {
+            self.cluster.submit(job)?;
+            self.cluster.pass(now, Bounds::default());
+        }
+        while self.cluster.finish_next(now, self.sink) {
+            self.cluster.pass(now, Bounds::default());
+        }
+        self.break_and_repair(now)?;
+        self.cluster.pass(now, Bounds::default());
+        Ok(())
+    }
+
+    fn break_and_repair(&mut self, now: Timestamp) -> Result<(), LabError> {
+        while let Some((machine, change)) = self.breakdowns.take(now) {
+            match change {
+                breakdown::Change::Fails => self.cluster.fail(machine, now)?,
+                breakdown::Change::Repaired => self.cluster.repair(machine),
+            }
+        }
+        Ok(())
+    }
 }

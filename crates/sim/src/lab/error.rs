@@ -7,6 +7,8 @@ pub enum LabError {
     Unordered { id: u64 },
     #[error("two jobs that are not finished have the number {id}")]
     Repeated { id: u64 },
+    #[error("job {id} was interrupted {interrupted} times: it takes longer than its machines last")]
+    Hopeless { id: u64, interrupted: u32 },
     #[error("{waiting} jobs wait for ever")]
     Stuck { waiting: u64 },
 }

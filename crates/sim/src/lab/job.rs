@@ -44,7 +44,7 @@ pub struct Record {
     pub request: Resources,
     /// Position of its machine.
     pub machine: u32,
-    /// Attempts that failures and preemptions ended before.
+    /// Attempts that failures ended before.
     pub interrupted: u32,
     /// Time that those had run.
     pub lost: Span,

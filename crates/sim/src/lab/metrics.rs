@@ -44,7 +44,7 @@ pub struct Summary {
     pub queued_max: u64,
     /// Failures of machines.
     pub failures: u64,
-    /// Attempts that failures and preemptions ended.
+    /// Attempts that failures ended.
     pub interrupted: u64,
     /// How long those had run.
     pub lost_s: f64,

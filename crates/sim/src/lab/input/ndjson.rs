@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use quorate_types::job::{JobRequest, JobSpec, TaskSpec};
-use quorate_types::{Name, Span, Timestamp};
+use quorate_types::{Name, Need, Span, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::Entry;
@@ -101,17 +101,19 @@ impl Line {
         }
         let mut jobs = Vec::new();
         for (task, runs) in self.spec.tasks.iter().zip(&self.runs) {
-            let needs: Vec<u64> =
-                task.needs.iter().filter_map(|need| ids.get(need.as_str())).cloned().flatten().collect();
-            if needs.len().saturating_mul(runs.len()) > NEEDS_MAX {
-                return Err(LineError::TooManyNeeds {
-                    task: task.name.to_string(),
-                    needs: needs.len(),
-                    max: NEEDS_MAX,
-                });
+            // Recorded work ended as it did: whatever the outcome that a need asks for, its end is waited for.
+            let of_task = |need: &Need| need.task().and_then(|needed| ids.get(needed.as_str())).cloned();
+            let all = task.needs.iter().filter(|need| !matches!(need, Need::Each { .. })).filter_map(of_task);
+            let all: Vec<u64> = all.flatten().collect();
+            let each = task.needs.iter().filter(|need| matches!(need, Need::Each { .. })).filter_map(of_task);
+            let each: Vec<u64> = each.map(|range| range.start).collect();
+            let needs = all.len() + each.len();
+            if needs.saturating_mul(runs.len()) > NEEDS_MAX {
+                return Err(LineError::TooManyNeeds { task: task.name.to_string(), needs, max: NEEDS_MAX });
             }
-            for (id, run) in ids[task.name.as_str()].clone().zip(runs) {
-                jobs.push(self.element(task, id, *run, needs.clone()));
+            for (index, (id, run)) in ids[task.name.as_str()].clone().zip(runs).enumerate() {
+                let same_index = each.iter().map(|first| first + index as u64);
+                jobs.push(self.element(task, id, *run, all.iter().copied().chain(same_index).collect()));
             }
         }
         Ok(jobs)
