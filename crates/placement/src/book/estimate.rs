@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn the_mean_of_the_last_two_at_most_the_limit() {
         let lineage = Lineage { owner: Name::new("ann").unwrap(), name: "render".into() };
-        let mut facts = Facts::new(Timestamp(0), Name::new("a").unwrap(), Resources::new(1000, 0));
+        let mut facts = Facts::new(Timestamp(0), Resources::new(1000, 0));
         facts.lineage = Some(lineage.clone());
         let mut estimator = Estimator::default();
         assert_eq!(estimator.expected(&facts), None);

@@ -104,7 +104,10 @@ fn task_line(spec: &JobSpec, name: &Name, runs: &[Span], has_run: &dyn Fn(&Name)
     line.insert("name".into(), json!(name));
     line.insert("count".into(), json!(runs.len()));
     line.insert("runs".into(), json!(runs));
-    line.insert("needs".into(), json!(task.needs.iter().filter(|need| need.task().is_some_and(has_run)).collect::<Vec<_>>()));
+    line.insert(
+        "needs".into(),
+        json!(task.needs.iter().filter(|need| need.task().is_some_and(has_run)).collect::<Vec<_>>()),
+    );
     line.insert("resources".into(), json!(task.resources));
     if let Some(timeout) = task.timeout {
         line.insert("timeout".into(), json!(timeout));
