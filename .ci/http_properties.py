@@ -16,6 +16,9 @@ LAWFUL = re.compile(
     r'"code":"(idempotency_conflict|gone)"'
     r'|"pointer":"/tasks"|"pointer":"/tasks/\d+/(name|needs/\d+|backoff/max)"|"pointer":"/backoff/max"'
     r'|"pointer":"/idempotency_key","detail":"differs from the header|"detail":"Idempotency-Key: of many jobs'
+    # Times that exclude each other, calendars, jobs that are not there.
+    r'|"pointer":"/(schedule|then)(/[a-z_0-9]+)*"|"pointer":"/(start_after|deadline|expires)"'
+    r'|"detail":"give either failed or from|which is not known"'
 )
 
 jobs = []
