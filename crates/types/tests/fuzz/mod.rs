@@ -81,32 +81,6 @@ impl Fuzz {
         for seed in &self.seeds {
             assert_eq!(attempt(seed), Verdict::Accepted, "{}: {}", self.name, seed.escape_ascii());
         }
-        if env::var_os("QUORATE_REC").is_some() {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(self.name);
-            let mut used = 0;
-            for (file, input) in &mut self.recorded {
-                if file.starts_with("valid-") && attempt(input) != Verdict::Accepted {
-                    let kind = if file.contains("entry") {
-                        Some(5)
-                    } else if file.contains("archived") {
-                        Some(6)
-                    } else if file.contains("header") {
-                        Some(7)
-                    } else {
-                        None
-                    };
-                    let fits: Vec<&Vec<u8>> = self
-                        .seeds
-                        .iter()
-                        .filter(|s| self.name != "records" || kind.is_none_or(|k| s[2] == k || s[3] == k))
-                        .collect();
-                    let seed = if file == "valid-each" { fits.last().unwrap() } else { fits[used % fits.len()] };
-                    used += 1;
-                    *input = (*seed).clone();
-                    fs::write(folder.join(&*file), &*input).unwrap();
-                }
-            }
-        }
         for (file, input) in &self.recorded {
             let verdict = attempt(input);
             assert!(verdict == Verdict::Accepted || !file.starts_with("valid-"), "{}: {file} is refused", self.name);
