@@ -33,7 +33,7 @@ impl State {
         for job in self.jobs() {
             live += self.check_placement(job)?;
             let counts = job.header.counts;
-            totals.unfinished_elements += counts.total - counts.finished();
+            totals.unfinished_elements += job.unfinished_elements();
             totals.spec_bytes += job.header.spec_bytes;
             totals.output_bytes += job.header.output_bytes;
             totals.result_bytes += job.header.result_bytes;

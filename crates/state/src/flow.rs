@@ -17,6 +17,8 @@ pub struct Flow {
     pub awaited: BTreeSet<(u32, JobId)>,
     /// Cancelled elements whose condition did not come about.
     pub skipped: u64,
+    /// Failed elements that a retry left as they were: they are no reason to start nothing more.
+    pub kept_failed: u64,
     /// The deadline went by.
     pub overdue: bool,
     /// The schedule that this is a run of.
@@ -66,6 +68,7 @@ impl Flow {
         slot: Slot::None,
         awaited: BTreeSet::new(),
         skipped: 0,
+        kept_failed: 0,
         overdue: false,
         run: None,
         follows: None,

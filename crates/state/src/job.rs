@@ -199,6 +199,14 @@ impl Job {
         !self.header.paused && !self.header.cancelling && !self.header.state.is_finished()
     }
 
+    /// Elements that have not finished, and those of jobs that may follow: their room is kept.
+    pub(crate) fn unfinished_elements(&self) -> u64 {
+        let counts = &self.header.counts;
+        let follows = !self.header.state.is_finished() && !self.is_schedule();
+        let to_follow = if follows { self.spec.elements_to_follow() } else { 0 };
+        counts.total - counts.finished() + to_follow
+    }
+
     /// Whether it never runs itself, but is submitted again and again.
     pub fn is_schedule(&self) -> bool {
         self.spec.schedule.is_some()

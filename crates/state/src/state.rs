@@ -73,6 +73,7 @@ pub(crate) struct Scalars {
 /// Sums over all jobs in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
+    /// With those of jobs that will follow others.
     pub unfinished_elements: u64,
     pub finished_elements: u64,
     pub spec_bytes: u64,

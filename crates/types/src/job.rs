@@ -343,6 +343,11 @@ impl JobSpec {
         self.tasks.iter().map(|task| u64::from(task.count)).sum()
     }
 
+    /// All elements of the jobs that may follow.
+    pub fn elements_to_follow(&self) -> u64 {
+        self.then.iter().map(|follow_up| follow_up.job.elements()).sum()
+    }
+
     /// The position of the task called `name`.
     pub fn position(&self, name: &str) -> Option<u32> {
         self.tasks.iter().position(|task| task.name.as_str() == name).and_then(|at| u32::try_from(at).ok())

@@ -23,7 +23,7 @@ impl State {
         }
     }
 
-    /// The room that a full queue refuses to others was granted with the job that they follow.
+    /// The room that a full queue refuses to others was kept since the job that they follow was submitted.
     fn submit_follow_ups(&mut self, id: JobId, out: &mut Applied) {
         let Some(job) = self.jobs.get(&id).filter(|job| !job.is_schedule()) else { return };
         let end = match job.header.state {

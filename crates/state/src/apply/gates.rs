@@ -40,21 +40,22 @@ impl State {
         }
     }
 
-    /// How a job ended; `None` while it has not.
+    /// How a job ended; `None` while it has not. One that was forgotten had ended, nobody knows how.
     fn end_of(&self, id: JobId) -> Option<End> {
         let in_memory = self.jobs.get(&id).map(|job| job.header.state);
         let state = in_memory.or_else(|| self.cluster.archive.get(&id).map(|archived| archived.state));
         match state {
             Some(JobState::Succeeded) => Some(End::Succeeded),
             Some(JobState::Failed) => Some(End::Failed),
-            Some(JobState::Cancelled) => Some(End::Cancelled),
-            Some(JobState::Pending | JobState::Running | JobState::Paused) | None => None,
+            Some(JobState::Cancelled) | None => Some(End::Cancelled),
+            Some(JobState::Pending | JobState::Running | JobState::Paused) => None,
         }
     }
 
     /// Every job that is needed must be known, and a key that must not be waited for must be free.
     pub(super) fn check_gates(&self, spec: &JobSpec) -> Result<(), Rejection> {
-        for need in spec.tasks.iter().flat_map(|task| &task.needs) {
+        let follow_ups = spec.then.iter().flat_map(|follow_up| &follow_up.job.tasks);
+        for need in spec.tasks.iter().chain(follow_ups).flat_map(|task| &task.needs) {
             if let Need::Job { job, .. } = need
                 && !self.knows_job(*job)
             {

@@ -59,7 +59,7 @@ impl State {
     }
 
     fn run_again(&mut self, id: JobId, scope: &Scope, out: &mut Applied) -> Result {
-        let total = self.job(id).map_or(0, |job| job.header.counts.total);
+        let total = self.job(id).map_or(0, |job| job.header.counts.total + job.spec.elements_to_follow());
         let full = self.cluster.totals.unfinished_elements + total > crate::limits::UNFINISHED_ELEMENTS_MAX;
         // A time that is over would end the job at once.
         let ahead = |time: Option<Timestamp>| time.filter(|time| *time > out.time);
@@ -127,8 +127,9 @@ fn reopen(job: &mut Job, scope: &Scope, flow: &Flow) {
             }
         }
     }
-    if skipped > 0 {
-        job.header.flow_mut().skipped = skipped;
+    if skipped > 0 || counts.failed > 0 {
+        let flow = job.header.flow_mut();
+        (flow.skipped, flow.kept_failed) = (skipped, counts.failed);
     }
     job.header.counts = counts;
     let elements = job.tasks.values().flat_map(|task| task.elements.values());

@@ -40,7 +40,7 @@ impl State {
         if state.is_finished() {
             return Err(Rejection::JobState { job: id, state });
         }
-        let job = self.start_run(id, out.time, out).ok_or(Rejection::NoSuchJob(id))?;
+        let job = self.start_run(id, out.time, out)?;
         Ok(Outcome::Submitted { job, index: out.index, state: JobState::Pending, existing: false })
     }
 
@@ -98,7 +98,14 @@ impl State {
                 }
             }
         }
-        self.start_run(id, tick, out);
+        self.run_tick(id, tick, out);
+    }
+
+    /// A tick's run is refused as its submission would be, by a full queue say; then the tick is skipped.
+    fn run_tick(&mut self, id: JobId, tick: Timestamp, out: &mut Applied) {
+        if let Err(refused) = self.start_run(id, tick, out) {
+            self.skip_tick(id, tick, &refused.to_string(), out);
+        }
     }
 
     fn skip_tick(&mut self, id: JobId, tick: Timestamp, why: &str, out: &mut Applied) {
@@ -110,13 +117,15 @@ impl State {
         });
     }
 
-    fn start_run(&mut self, id: JobId, tick: Timestamp, out: &mut Applied) -> Option<JobId> {
-        let schedule = self.jobs.get(&id)?.spec.clone();
+    fn start_run(&mut self, id: JobId, tick: Timestamp, out: &mut Applied) -> std::result::Result<JobId, Rejection> {
+        let schedule = self.schedule(id)?.spec.clone();
         let spec = Arc::new(JobSpec { schedule: None, idempotency_key: None, ..JobSpec::clone(&schedule) });
+        self.check_room(&spec, super::submit::weight(&spec))?;
+        self.check_gates(&spec)?;
         let flow = Flow { run: Some(Run { schedule: id, tick }), ..self.flow_of(&spec, out) };
         let run = self.start_job(&spec, super::submit::weight(&spec), flow, out);
         self.edit_ledger(id, out, |ledger| ledger.active.insert(run));
-        Some(run)
+        Ok(run)
     }
 
     /// Keeps the schedule's books of a run that has finished, and lets a waiting tick go.
@@ -132,7 +141,7 @@ impl State {
             if ledger.active.is_empty() { ledger.queued.take() } else { None }
         });
         if let Some(tick) = queued.flatten() {
-            self.start_run(schedule, tick, out);
+            self.run_tick(schedule, tick, out);
         }
         let too_many = self.edit_ledger(schedule, out, |ledger| {
             let surplus = ledger.finished.len().saturating_sub(history as usize);

@@ -83,9 +83,9 @@ impl State {
         Ok(Outcome::Submitted { job: used.job, index: used.submitted, state, existing: true })
     }
 
-    fn check_room(&self, spec: &JobSpec, spec_bytes: u64) -> std::result::Result<(), Rejection> {
+    pub(super) fn check_room(&self, spec: &JobSpec, spec_bytes: u64) -> std::result::Result<(), Rejection> {
         let totals = self.cluster.totals;
-        if totals.unfinished_elements + spec.elements() > UNFINISHED_ELEMENTS_MAX {
+        if totals.unfinished_elements + spec.elements() + spec.elements_to_follow() > UNFINISHED_ELEMENTS_MAX {
             return Err(Rejection::QueueFull(totals.unfinished_elements));
         }
         if totals.spec_bytes + spec_bytes > SPEC_BYTES_MAX {
@@ -97,8 +97,7 @@ impl State {
 
 impl crate::state::Cluster {
     pub(crate) fn note_submitted(&mut self, job: &Job) {
-        let counts = &job.header.counts;
-        self.totals.unfinished_elements += counts.total - counts.finished();
+        self.totals.unfinished_elements += job.unfinished_elements();
         self.totals.spec_bytes += job.header.spec_bytes;
         self.totals.output_bytes += job.header.output_bytes;
         self.totals.result_bytes += job.header.result_bytes;
@@ -107,8 +106,7 @@ impl crate::state::Cluster {
 
     /// The job leaves memory.
     pub(crate) fn unnote_submitted(&mut self, job: &Job) {
-        let counts = &job.header.counts;
-        self.totals.unfinished_elements -= counts.total - counts.finished();
+        self.totals.unfinished_elements -= job.unfinished_elements();
         self.totals.spec_bytes -= job.header.spec_bytes;
         self.totals.output_bytes -= job.header.output_bytes;
         self.totals.result_bytes -= job.header.result_bytes;

@@ -128,7 +128,8 @@ impl Change<'_> {
     /// Nothing of this task may start any more.
     pub(crate) fn is_doomed(&self, task: u32) -> bool {
         let header = &self.job.header;
-        let failed = header.counts.failed > 0 && self.job.spec.on_failure == OnFailure::Cancel;
+        let kept = header.flow().kept_failed;
+        let failed = header.counts.failed > kept && self.job.spec.on_failure == OnFailure::Cancel;
         let spared = || self.job.task(task).is_some_and(|found| found.head.handler);
         header.cancelling || header.flow().overdue || (failed && !spared())
     }
@@ -172,7 +173,9 @@ impl Change<'_> {
     pub(crate) fn finish(&mut self, state: JobState, event: EventType) {
         let now = self.now();
         self.cluster.delist(self.job);
+        let before = self.job.unfinished_elements();
         self.job.header.state = state;
+        self.cluster.totals.unfinished_elements -= before - self.job.unfinished_elements();
         self.job.header.finished_at = Some(now);
         self.job.header.changed = self.out.index;
         self.cluster.note_finished(self.job, now);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Complaints;
-use crate::job::{Concurrency, ConcurrencyRequest, FollowUp, FollowUpRequest, JobRequest, Object};
+use crate::job::{Concurrency, ConcurrencyRequest, FollowUp, FollowUpRequest, JobRequest, Object, WhenFull};
 use crate::limits::*;
 use crate::problem::FieldError;
 use crate::schedule::{ClockChange, ScheduleRequest, ScheduleSpec};
@@ -67,9 +67,16 @@ impl Complaints {
             ("then", job.then.is_some()),
             ("schedule", job.schedule.is_some()),
             ("idempotency_key", job.idempotency_key.is_some()),
+            (
+                "concurrency/when_full",
+                job.concurrency.as_ref().is_some_and(|Object(c)| c.when_full == Some(WhenFull::Reject)),
+            ),
         ];
         for (field, _) in forbidden.into_iter().filter(|(_, given)| *given) {
-            self.add(format!("{place}/{field}"), "a job that follows another can't have one");
+            self.add(
+                format!("{place}/{field}"),
+                "nothing of the kind for a job that follows another: nobody is there to be told",
+            );
         }
         if forbidden.iter().any(|(_, given)| *given) {
             return None;
