@@ -17,7 +17,9 @@ LAWFUL = re.compile(
     r'|"pointer":"/tasks"|"pointer":"/tasks/\d+/(name|needs/\d+|backoff/max)"|"pointer":"/backoff/max"'
     r'|"pointer":"/idempotency_key","detail":"differs from the header|"detail":"Idempotency-Key: of many jobs'
     # Times that exclude each other, calendars, jobs that are not there.
-    r'|"pointer":"/(schedule|then)(/[a-z_0-9]+)*"|"pointer":"/(start_after|deadline|expires)"'
+    r'|"pointer":"/schedule(/(cron|every|time_zone|dst|jitter))?"|"pointer":"/(start_after|deadline|expires)"'
+    r'|"pointer":"/then/\d+/job/(then|schedule|idempotency_key|concurrency/when_full|tasks|start_after|deadline|expires)'
+    r'(/\d+/(name|needs/\d+|backoff/max))?"|"pointer":"/then/\d+/job/backoff/max"'
     r'|"detail":"give either failed or from|which is not known"'
 )
 

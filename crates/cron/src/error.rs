@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::expression::EXPRESSION_BYTES_MAX;
+use quorate_types::limits::CRON_BYTES_MAX;
 
 /// A field of an expression, by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl fmt::Display for Field {
 pub enum CronError {
     #[error("the expression is empty")]
     Empty,
-    #[error("the expression is longer than {EXPRESSION_BYTES_MAX} bytes")]
+    #[error("the expression is longer than {CRON_BYTES_MAX} bytes")]
     TooLong,
     #[error(
         "{0} fields: five are needed (minute, hour, day of month, month, day of week), six with seconds before them, \

@@ -3,7 +3,7 @@
 use quorate_types::{Span, Timestamp};
 
 /// A schedule that ticks more often would be a loop, and each tick is a job.
-pub const SPAN_MIN: Span = Span::from_secs(1);
+pub const SPAN_MIN: Span = Span(quorate_types::limits::EVERY_MS_MIN);
 
 /// A tick at `anchor` and at every multiple of `span` after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

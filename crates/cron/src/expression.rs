@@ -6,9 +6,6 @@ use crate::day::Days;
 use crate::error::{CronError, Field};
 use crate::field::{self, Values};
 
-/// Longer than anything that a person writes; it bounds what an error message repeats.
-pub const EXPRESSION_BYTES_MAX: usize = 1024;
-
 /// What an expression says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fields {
@@ -26,7 +23,7 @@ pub(crate) struct Fields {
 
 impl Fields {
     pub(crate) fn parse(text: &str) -> Result<Self, CronError> {
-        if text.len() > EXPRESSION_BYTES_MAX {
+        if text.len() > CRON_BYTES_MAX {
             return Err(CronError::TooLong);
         }
         let text = text.trim();

@@ -7,7 +7,7 @@
 //! long it puts a run off, `error` what is wrong with a text.
 //!
 //! Invariants: nothing here reads a clock or the host's files, so that every replica computes the same
-//! ticks: the time zones are those compiled in. Ticks are whole seconds and strictly ascending. A [`Cron`]
+//! ticks: the time zones are those compiled in. Ticks of an expression are whole seconds; all ticks ascend strictly. A [`Cron`]
 //! that parsed matches at least one date. Every search ends: with the last days of the year 9999 at the latest.
 //!
 //! docs/cron.md is what users read; docs/adr/0018-cron.md says why this is not a library.
@@ -30,7 +30,6 @@ pub use cron::{Cron, Ticks};
 pub use due::{Due, LATE_AFTER, Misfire, MisfirePolicy, RUNS_MAX, due};
 pub use error::{Complaint, CronError, Field, ZoneError};
 pub use every::{Every, EveryError, SPAN_MIN};
-pub use expression::EXPRESSION_BYTES_MAX;
 pub use jitter::jitter;
 pub use occurrence::Dst;
 pub use zone::Zone;

@@ -16,13 +16,9 @@ pub(crate) fn of(schedule: &ScheduleSpec, anchor: Timestamp) -> Result<Calendar,
     }
     let text = schedule.cron.as_deref().unwrap_or_default();
     let cron = Cron::parse(text).map_err(|e| FieldError::new("/schedule/cron", e.to_string()))?;
-    let zone = zone(schedule)?;
+    let zone = Zone::parse(&schedule.time_zone);
+    let zone = zone.map_err(|e| FieldError::new("/schedule/time_zone", e.to_string()))?;
     Ok(Calendar::Cron { cron: Box::new(cron), zone, dst: schedule.dst })
-}
-
-/// The zone whose clock the schedule follows.
-pub(crate) fn zone(schedule: &ScheduleSpec) -> Result<Zone, FieldError> {
-    Zone::parse(&schedule.time_zone).map_err(|e| FieldError::new("/schedule/time_zone", e.to_string()))
 }
 
 /// Whether the job's schedule, if it has one, can be followed.

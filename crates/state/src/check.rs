@@ -190,8 +190,8 @@ impl Task {
         ensure(ready == self.ready.len(), || format!(" has {ready} pending elements, {} are ready", self.ready.len()))?;
         self.elements().try_for_each(|(index, element)| {
             let state = element.state;
-            let started = state.is_live() || state == TaskState::Succeeded;
-            ensure(!(started && self.head.open_needs > 0), || format!("[{index}] started before its needs"))?;
+            // What succeeded may have been kept by a retry of what it needs.
+            ensure(!(state.is_live() && self.head.open_needs > 0), || format!("[{index}] started before its needs"))?;
             let live = element.current().is_some_and(|attempt| attempt.state.is_live());
             ensure(live == state.is_live(), || format!("[{index}] is {state} with an attempt {live}"))?;
             let sorted = element.attempts.is_sorted_by(|a, b| a.fence < b.fence && a.number < b.number);

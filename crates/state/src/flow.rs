@@ -1,10 +1,11 @@
 //! What decides when a job runs, besides its tasks and the workers: times, a concurrency key, other jobs, a
 //! schedule. Most jobs have nothing of it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
+use imbl::OrdSet;
 use quorate_types::{JobId, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {
@@ -53,11 +54,18 @@ pub struct Ledger {
     /// Up to here every tick has been decided.
     pub decided: Timestamp,
     /// Runs that have not finished.
-    pub active: BTreeSet<JobId>,
+    #[serde(deserialize_with = "jobs")]
+    pub active: OrdSet<JobId>,
     /// A tick that waits for the run before it.
     pub queued: Option<Timestamp>,
-    /// Finished runs that are kept, oldest first.
-    pub finished: VecDeque<JobId>,
+    /// Finished runs that are kept.
+    #[serde(deserialize_with = "jobs")]
+    pub finished: OrdSet<JobId>,
+}
+
+/// [`OrdSet`]'s own way makes room for as many entries as the input claims.
+fn jobs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OrdSet<JobId>, D::Error> {
+    BTreeSet::<JobId>::deserialize(deserializer).map(OrdSet::from_iter)
 }
 
 impl Flow {

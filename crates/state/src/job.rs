@@ -67,7 +67,7 @@ pub struct Task {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskHead {
-    /// Tasks that this one needs and that have not succeeded as a whole.
+    /// What the task as a whole still waits for: tasks, other jobs, and the job's start time or key.
     pub open_needs: u32,
     /// From this element on no one has a record.
     pub fresh: u32,
@@ -85,8 +85,8 @@ pub struct TaskHead {
     pub each: bool,
     /// It is there for the failure of another task, which therefore does not cancel it.
     pub handler: bool,
-    /// Its condition did not come about; no sign of anything wrong.
-    pub skipped: bool,
+    /// Cancelled elements whose condition did not come about: no sign of anything wrong.
+    pub skipped: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +96,8 @@ pub struct Element {
     pub failures: u32,
     /// Attempts in a row that ended with their worker.
     pub losses: u32,
+    /// Attempts in a row that their worker was unable to start.
+    pub unable: u32,
     pub attempts: Vec<Attempt>,
     pub result: Option<Arc<str>>,
     pub progress: Option<Progress>,
@@ -243,6 +245,12 @@ impl TaskHead {
         }
     }
 
+    /// Whether all that was cancelled was left out on purpose.
+    pub(crate) const fn is_skipped(&self) -> bool {
+        let fresh = if self.fresh_cancelled { self.fresh_len() } else { 0 };
+        self.skipped > 0 && self.skipped == self.cancelled + fresh
+    }
+
     /// How the task ended, once all of its elements have.
     pub fn end(&self) -> Option<End> {
         let fresh_cancelled = if self.fresh_cancelled { self.fresh_len() } else { 0 };
@@ -280,6 +288,11 @@ impl TaskHead {
         }
     }
 
+    /// How many elements without a record could be placed.
+    fn fresh_pending(&self) -> u32 {
+        if self.fresh_state() == TaskState::Pending { self.fresh_len() } else { 0 }
+    }
+
     /// How many elements have no record.
     pub const fn fresh_len(&self) -> u32 {
         self.count - self.fresh
@@ -288,17 +301,13 @@ impl TaskHead {
 
 impl Task {
     pub fn has_pending(&self) -> bool {
-        self.head.live_left() > 0
-            && (!self.ready.is_empty() || (self.head.fresh_len() > 0 && self.head.fresh_state() == TaskState::Pending))
+        self.head.live_left() > 0 && (!self.ready.is_empty() || self.head.fresh_pending() > 0)
     }
 
     /// The elements that could be placed now, with the number of their next attempt: those that were
     /// tried before first, then the untouched ones; no more than may be live besides those that are.
     pub fn pending(&self) -> impl Iterator<Item = (TaskIndex, AttemptNumber)> + '_ {
-        let fresh = match self.head.fresh_state() {
-            TaskState::Pending => self.head.fresh..self.head.count,
-            _ => 0..0,
-        };
+        let fresh = self.head.fresh..self.head.fresh + self.head.fresh_pending();
         let tried =
             self.ready.iter().filter_map(|at| self.elements.get(at).map(|e| (TaskIndex(*at), e.next_attempt())));
         tried.chain(fresh.map(|at| (TaskIndex(at), AttemptNumber(1)))).take(self.head.live_left())
@@ -306,11 +315,7 @@ impl Task {
 
     /// How many elements could be placed now.
     pub fn pending_len(&self) -> u64 {
-        let fresh = match self.head.fresh_state() {
-            TaskState::Pending => u64::from(self.head.fresh_len()),
-            _ => 0,
-        };
-        (fresh + self.ready.len() as u64).min(self.head.live_left() as u64)
+        (u64::from(self.head.fresh_pending()) + self.ready.len() as u64).min(self.head.live_left() as u64)
     }
 
     pub fn element(&self, index: TaskIndex) -> Option<&Element> {
@@ -355,6 +360,7 @@ impl Element {
             state,
             failures: 0,
             losses: 0,
+            unable: 0,
             attempts: Vec::new(),
             result: None,
             progress: None,

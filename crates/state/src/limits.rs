@@ -12,6 +12,10 @@ pub const SPEC_BYTES_MAX: u64 = 1 << 30;
 pub const WORKERS_MAX: u64 = 20_000;
 /// Attempts of one task in a row that workers may be unable to start.
 pub const UNABLE_MAX: u32 = 16;
+/// Tasks of other jobs that may wait for the end of one job: its last report lets them go, in one entry.
+pub const WAITING_FOR_JOB_MAX: usize = 10_000;
+/// Jobs that may wait for a concurrency key: one that replaces them cancels them, in one entry.
+pub const WAITING_FOR_KEY_MAX: usize = 10_000;
 /// Live attempts of one worker: keeps tasks that ask for no cpu from flooding a host with processes.
 pub const ATTEMPTS_PER_WORKER_MAX: usize = 4_096;
 /// How long a finished job stays in memory, where it can be retried.

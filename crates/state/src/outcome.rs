@@ -70,6 +70,12 @@ pub enum Rejection {
     Schedule(JobId),
     #[error("a task needs job {0}, which is not known")]
     NeedsUnknownJob(JobId),
+    #[error("task {task} of job {job} needs another end of a task that would not run again")]
+    NeedUnmet { job: JobId, task: Name },
+    #[error("{0} jobs wait for concurrency key {1}; no more may")]
+    KeyCrowded(u64, Name),
+    #[error("{0} jobs wait for the end of job {1}; no more may")]
+    JobCrowded(u64, JobId),
 }
 
 /// All that one entry did.

@@ -1,7 +1,7 @@
 //! The dependencies between a job's tasks, by position. Derived, and shared by all versions of a job; by all
 //! jobs without any.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use quorate_types::{JobSpec, Need, On};
@@ -13,6 +13,8 @@ pub(crate) struct Plan {
     dependents: Vec<Vec<Edge>>,
     /// What the elements of a task wait for one by one.
     each: BTreeMap<u32, Vec<Edge>>,
+    /// The tasks whose elements others wait for one by one.
+    feeding: BTreeSet<u32>,
 }
 
 /// From one task to another, with the end that the one must have for the other to start.
@@ -49,16 +51,22 @@ impl Plan {
         self.each.get(&task).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether others wait for its elements one by one.
+    pub(crate) fn feeds_elements(&self, task: u32) -> bool {
+        self.feeding.contains(&task)
+    }
+
     fn new(spec: &JobSpec) -> Self {
         let positions: BTreeMap<&str, u32> = spec.tasks.iter().map(|task| task.name.as_str()).zip(0..).collect();
         let len = spec.tasks.len();
-        let mut plan = Self { needs: vec![0; len], dependents: vec![Vec::new(); len], each: BTreeMap::new() };
+        let mut plan = Self { needs: vec![0; len], dependents: vec![Vec::new(); len], ..Self::default() };
         for (at, task) in (0u32..).zip(&spec.tasks) {
             for need in &task.needs {
                 let Some(found) = need.task().and_then(|name| positions.get(name.as_str())) else { continue };
                 let each = matches!(need, Need::Each { .. });
                 plan.dependents[*found as usize].push(Edge { task: at, on: need.on(), each });
                 if each {
+                    plan.feeding.insert(*found);
                     plan.each.entry(at).or_default().push(Edge { task: *found, on: need.on(), each });
                 } else {
                     plan.needs[at as usize] += 1;

@@ -35,7 +35,7 @@ pub fn job(header: &Header, spec: &Arc<JobSpec>, detail: Detail) -> JobView {
         follows: flow.follows,
         runs: flow.ledger.as_ref().map(|ledger| RunsView {
             decided_until: ledger.decided,
-            active: ledger.active.iter().copied().collect(),
+            active: ledger.active.len() as u64,
             queued: ledger.queued,
             finished: ledger.finished.len() as u64,
         }),

@@ -3,7 +3,7 @@
 
 mod support;
 
-use quorate_state::command::Command;
+use quorate_state::command::{Command, RetryScope};
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_types::status::{Ending, JobState, TaskState};
 use quorate_types::{Epoch, JobId, Span, Timestamp};
@@ -63,6 +63,40 @@ fn conditions_choose_what_runs_after_a_task() {
 }
 
 #[test]
+fn what_comes_after_any_end_is_spared_by_every_failure() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(
+        r#"{"tasks":[{"name":"a","command":["x"]},{"name":"x","command":["x"]},{"name":"y","command":["x"]},
+        {"name":"clean","command":["x"],"needs":[{"task":"x","on":"finish"}]}]}"#,
+    );
+    let other = cluster.assign(id, 1, 0, epoch).unwrap();
+    run(&mut cluster, epoch, id, 0, 0, 1);
+    assert_eq!(states(&cluster, id), [Failed, Assigned, Cancelled, Waiting]);
+    cluster.finish("w", epoch, other, Ending::Exited(0));
+    run(&mut cluster, epoch, id, 3, 0, 0);
+    assert_eq!(state(&cluster, id), JobState::Failed);
+}
+
+#[test]
+fn a_retry_from_a_task_goes_on_beside_old_failures() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(
+        r#"{"tasks":[{"name":"a","command":["x"],"count":2},{"name":"lone","command":["x"],"retries":1},
+        {"name":"b","command":["x"],"count":2,"needs":[{"task":"a","each":true}]}]}"#,
+    );
+    run(&mut cluster, epoch, id, 0, 0, 0);
+    run(&mut cluster, epoch, id, 0, 1, 1);
+    assert_eq!(state(&cluster, id), JobState::Failed);
+    cluster.apply(Command::RetryFrom { job: id, task: name("b") });
+    assert_eq!([0, 1].map(|at| cluster.task_state(id, 2, at)), [Pending, Cancelled]);
+    run(&mut cluster, epoch, id, 2, 0, 0);
+    assert_eq!(state(&cluster, id), JobState::Failed, "what was kept is still so");
+    cluster.apply(Command::RetryFrom { job: id, task: name("lone") });
+    run(&mut cluster, epoch, id, 1, 0, 1);
+    assert_eq!(cluster.task_state(id, 1, 0), Waiting, "it has its retries");
+}
+
+#[test]
 fn elements_wait_for_their_counterparts_only() {
     let (mut cluster, epoch) = cluster();
     let id = cluster.submit(
@@ -98,11 +132,18 @@ fn no_more_elements_are_live_than_may_be() {
 fn exit_codes_decide_on_retries() {
     let cases = [("", 7, Waiting), (r#","retry_on":[7]"#, 7, Waiting), (r#","retry_on":[8]"#, 7, Failed)];
     let more = [(r#","no_retry_on":[7]"#, 7, Failed), (r#","no_retry_on":[7]"#, 8, Waiting)];
-    for (fields, code, expected) in cases.into_iter().chain(more) {
+    let exits = cases.into_iter().chain(more).map(|(fields, code, expected)| (fields, Ending::Exited(code), expected));
+    let others = [
+        (r#","retry_on":[137]"#, Ending::Signalled(9), Waiting),
+        (r#","retry_on":[7]"#, Ending::Signalled(9), Failed),
+        (r#","retry_on":[7]"#, Ending::TimedOut, Waiting),
+    ];
+    for (fields, ending, expected) in exits.chain(others) {
         let (mut cluster, epoch) = cluster();
         let id = cluster.submit(&format!(r#"{{"tasks":[{{"name":"a","command":["x"],"retries":1{fields}}}]}}"#));
-        run(&mut cluster, epoch, id, 0, 0, code);
-        assert_eq!(cluster.task_state(id, 0, 0), expected, "{fields} after {code}");
+        let key = cluster.assign(id, 0, 0, epoch).unwrap();
+        cluster.finish("w", epoch, key, ending.clone());
+        assert_eq!(cluster.task_state(id, 0, 0), expected, "{fields} after {ending}");
     }
 }
 
@@ -174,12 +215,13 @@ fn jobs_wait_for_other_jobs() {
 #[test]
 fn jobs_follow_others() {
     let (mut cluster, epoch) = cluster();
-    let json = r#"{"command":["x"],"then":[{"job":{"name":"good","command":["y"]}},
+    let json = r#"{"namespace":"n","command":["x"],"then":[{"job":{"name":"good","command":["y"]}},
         {"on":"failure","job":{"name":"bad","command":["y"]}},{"on":"finish","job":{"name":"any","command":["y"]}}]}"#;
     for (code, expected) in [(0, ["good", "any"]), (1, ["bad", "any"])] {
         let id = cluster.submit(json);
         run(&mut cluster, epoch, id, 0, 0, code);
         let after = cluster.state.jobs().filter(|job| job.header.flow().follows == Some(id));
+        let after = after.inspect(|job| assert_eq!(job.spec.namespace.as_str(), "n", "inherited"));
         assert_eq!(after.map(|job| job.spec.name.as_str()).collect::<Vec<_>>(), expected);
     }
 }
@@ -236,6 +278,65 @@ fn runs_overlap_as_the_schedule_says() {
 }
 
 #[test]
+fn a_waiting_tick_goes_with_its_schedule() {
+    for stop in [|job| Command::Pause { job }, |job| Command::Cancel { job }] {
+        let (mut cluster, epoch) = cluster();
+        let id = cluster.submit(r#"{"command":["x"],"schedule":{"every":"1m","overlap":"queue"}}"#);
+        let now = cluster.now.0;
+        tick(&mut cluster, id, now + 60_000);
+        tick(&mut cluster, id, now + 120_000);
+        cluster.apply(stop(id));
+        let first = runs(&cluster, id)[0].0;
+        run(&mut cluster, epoch, first, 0, 0, 0);
+        assert_eq!(runs(&cluster, id).len(), 1);
+    }
+}
+
+#[test]
+fn ticks_that_do_not_run_say_why() {
+    let (mut cluster, _) = cluster();
+    let id = cluster.submit(r#"{"command":["x"],"schedule":{"every":"1m"}}"#);
+    let keyed = r#"{"command":["x"],"concurrency":{"key":"k","when_full":"reject"},"schedule":{"every":"1m","overlap":"allow"}}"#;
+    let keyed = cluster.submit(keyed);
+    let now = cluster.now.0;
+    for (schedule, why) in [(id, "the run before it"), (keyed, "concurrency key k")] {
+        tick(&mut cluster, schedule, now + 60_000);
+        tick(&mut cluster, schedule, now + 120_000);
+        assert_eq!(cluster.event_types(), ["schedule.skipped"]);
+        let reason = cluster.last.events[0].reason.clone().unwrap();
+        assert!(reason.contains(why), "{reason}");
+    }
+}
+
+#[test]
+fn a_changed_schedule_keeps_its_key() {
+    let (mut cluster, _) = cluster();
+    let json = r#"{"command":["x"],"idempotency_key":"a","schedule":{"every":"1m"}}"#;
+    let id = cluster.submit(json);
+    let other = cluster.submit(r#"{"command":["x"],"idempotency_key":"b"}"#);
+    let new = spec(r#"{"command":["y"],"idempotency_key":"b","schedule":{"every":"2m"}}"#);
+    cluster.apply(Command::ChangeSchedule { schedule: id, spec: new });
+    cluster.apply(Command::Cancel { job: id });
+    cluster.apply(Command::Forget { job: id });
+    assert_eq!(cluster.submit(r#"{"command":["x"],"idempotency_key":"b"}"#), other, "the other one's key is untouched");
+    assert_ne!(cluster.submit(json), id, "its own is free");
+}
+
+#[test]
+fn losses_and_inability_are_counted_apart() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"],"losses":2}]}"#);
+    for _ in 0..3 {
+        let key = cluster.assign(id, 0, 0, epoch).unwrap();
+        cluster.finish("w", epoch, key, Ending::Unable("disk full".into()));
+        cluster.pass(Span::from_secs(600));
+    }
+    cluster.assign(id, 0, 0, epoch).unwrap();
+    cluster.apply(Command::Expire { worker: name("w"), epoch });
+    assert_eq!(cluster.task_state(id, 0, 0), Pending, "one loss is one");
+}
+
+#[test]
 fn only_so_many_finished_runs_are_kept() {
     let (mut cluster, epoch) = cluster();
     let id = cluster.submit(r#"{"command":["x"],"schedule":{"every":"1m","history":2}}"#);
@@ -260,4 +361,132 @@ fn a_drained_worker_gives_back_what_runs_too_long() {
     assert_eq!(cluster.task_state(id, 0, 0), Stopping);
     cluster.finish("w", epoch, key, Ending::Signalled(15));
     assert_eq!(cluster.task_state(id, 0, 0), Pending);
+}
+
+/// What a snapshot would bring back.
+fn restored(cluster: &Cluster) -> quorate_state::State {
+    quorate_state::State::from_records(cluster.state.snapshot_records()).unwrap()
+}
+
+#[test]
+fn what_handled_a_failure_runs_again_with_it() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(
+        r#"{"tasks":[{"name":"a","command":["x"]},{"name":"alarm","command":["x"],"needs":[{"task":"a","on":"failure"}]}]}"#,
+    );
+    run(&mut cluster, epoch, id, 0, 0, 1);
+    run(&mut cluster, epoch, id, 1, 0, 0);
+    cluster.apply(Command::Retry { job: id, scope: RetryScope::NotSucceeded });
+    assert_eq!(states(&cluster, id), [Pending, Waiting]);
+    restored(&cluster);
+    run(&mut cluster, epoch, id, 0, 0, 0);
+    assert_eq!((states(&cluster, id), state(&cluster, id)), (vec![Succeeded, Cancelled], JobState::Succeeded));
+}
+
+#[test]
+fn a_retry_that_waits_for_its_key_survives_a_snapshot() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(
+        r#"{"on_failure":"continue","concurrency":{"key":"k"},"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"]}]}"#,
+    );
+    run(&mut cluster, epoch, id, 0, 0, 0);
+    run(&mut cluster, epoch, id, 1, 0, 1);
+    cluster.submit(r#"{"command":["x"],"concurrency":{"key":"k"}}"#);
+    cluster.apply(Command::Retry { job: id, scope: RetryScope::NotSucceeded });
+    assert_eq!(states(&cluster, id), [Succeeded, Waiting]);
+    assert_eq!(restored(&cluster).digest(), cluster.state.digest());
+}
+
+#[test]
+fn a_retry_waits_for_other_jobs_again() {
+    let (mut cluster, epoch) = cluster();
+    let long = cluster.submit(r#"{"command":["x"]}"#);
+    let id = cluster.submit(&format!(r#"{{"tasks":[{{"name":"a","command":["x"],"needs":[{{"job":{long}}}]}}]}}"#));
+    cluster.apply(Command::Cancel { job: id });
+    cluster.apply(Command::Retry { job: id, scope: RetryScope::All });
+    assert_eq!(states(&cluster, id), [Waiting]);
+    run(&mut cluster, epoch, long, 0, 0, 1);
+    assert_eq!(states(&cluster, id), [Cancelled]);
+    cluster.apply(Command::Retry { job: id, scope: RetryScope::All });
+    assert_eq!(states(&cluster, id), [Cancelled], "it failed, and that does not change");
+}
+
+#[test]
+fn a_retry_that_can_never_run_is_refused() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"],"needs":["a"]}]}"#);
+    run(&mut cluster, epoch, id, 0, 0, 1);
+    let refused = cluster.apply(Command::RetryFrom { job: id, task: name("b") });
+    assert_eq!(refused, Outcome::Rejected(Rejection::NeedUnmet { job: id, task: name("b") }));
+}
+
+#[test]
+fn elements_go_on_when_what_else_they_need_comes_later() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(
+        r#"{"on_failure":"continue","tasks":[{"name":"x","command":["x"]},
+        {"name":"a","command":["x"],"count":2,"needs":["x"]},{"name":"c","command":["x"]},
+        {"name":"b","command":["x"],"count":2,"needs":[{"task":"a","each":true,"on":"finish"},"c"]}]}"#,
+    );
+    run(&mut cluster, epoch, id, 0, 0, 1);
+    run(&mut cluster, epoch, id, 2, 0, 0);
+    assert_eq!([0, 1].map(|at| cluster.task_state(id, 3, at)), [Pending, Pending]);
+
+    let json = r#"{"concurrency":{"key":"k"},"tasks":[{"name":"a","command":["x"],"count":3,"max_parallel":1},
+        {"name":"b","command":["x"],"count":3,"needs":[{"task":"a","each":true}]}]}"#;
+    let id = cluster.submit(json);
+    run(&mut cluster, epoch, id, 0, 0, 0);
+    run(&mut cluster, epoch, id, 0, 1, 1);
+    let other = cluster.submit(r#"{"command":["x"],"concurrency":{"key":"k"}}"#);
+    cluster.apply(Command::RetryFrom { job: id, task: name("b") });
+    run(&mut cluster, epoch, other, 0, 0, 0);
+    assert_eq!(cluster.task_state(id, 1, 0), Pending, "the key is free");
+}
+
+#[test]
+fn a_chain_of_elements_that_were_left_out_spoils_nothing() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(
+        r#"{"tasks":[{"name":"test","command":["x"],"count":2},
+        {"name":"alarm","command":["x"],"count":2,"needs":[{"task":"test","each":true,"on":"failure"}]},
+        {"name":"report","command":["x"],"count":2,"needs":[{"task":"alarm","each":true}]},
+        {"name":"mail","command":["x"],"needs":["report"]}]}"#,
+    );
+    run(&mut cluster, epoch, id, 0, 0, 0);
+    run(&mut cluster, epoch, id, 0, 1, 0);
+    assert_eq!(state(&cluster, id), JobState::Succeeded);
+    cluster.apply(Command::RetryFrom { job: id, task: name("mail") });
+}
+
+#[test]
+fn a_run_that_is_tried_again_counts_for_overlap() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(r#"{"command":["x"],"schedule":{"every":"1m"}}"#);
+    let now = cluster.now.0;
+    tick(&mut cluster, id, now + 60_000);
+    let first = runs(&cluster, id)[0].0;
+    run(&mut cluster, epoch, first, 0, 0, 1);
+    cluster.apply(Command::Retry { job: first, scope: RetryScope::All });
+    tick(&mut cluster, id, now + 120_000);
+    assert_eq!(runs(&cluster, id).len(), 1, "it runs");
+    run(&mut cluster, epoch, first, 0, 0, 0);
+    tick(&mut cluster, id, now + 180_000);
+    assert_eq!(runs(&cluster, id).len(), 2);
+}
+
+#[test]
+fn what_a_timer_ends_is_followed_before_it_leaves_memory() {
+    let (mut cluster, _) = cluster();
+    let id = cluster.submit(
+        r#"{"tasks":[{"name":"a","command":["x"],"count":600000}],"deadline":"4m",
+        "schedule":{"every":"5m"}}"#,
+    );
+    let start = cluster.now.0;
+    for nth in 1..=3 {
+        cluster.now = Timestamp(start + nth * 300_000);
+        tick(&mut cluster, id, start + nth * 300_000);
+        cluster.pass(Span::from_secs(240));
+        let ledger = cluster.state.job(id).unwrap().header.flow().ledger.clone().unwrap();
+        assert!(ledger.active.is_empty(), "run {nth} has ended");
+    }
 }

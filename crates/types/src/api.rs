@@ -101,7 +101,7 @@ pub struct RunsView {
     /// Up to here every tick has been decided: it ran, or it will not.
     pub decided_until: Timestamp,
     /// Runs that have not finished.
-    pub active: Vec<JobId>,
+    pub active: u64,
     /// A tick that waits for the run before it.
     pub queued: Option<Timestamp>,
     /// Finished runs that are kept.

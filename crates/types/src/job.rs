@@ -150,7 +150,8 @@ pub enum WhenFull {
     Wait,
     /// The submission is refused.
     Reject,
-    /// The oldest holder is cancelled, and the job starts when that has ended.
+    /// As many of the oldest holders as must make room, and all that wait, are cancelled; the job starts when
+    /// their attempts have ended.
     Replace,
 }
 
@@ -167,7 +168,7 @@ pub struct FollowUp {
 mod leaf {
     use super::*;
 
-    #[derive(Serialize, Deserialize)]
+    #[derive(Deserialize)]
     struct Leaf {
         name: JobName,
         namespace: Name,
@@ -181,10 +182,26 @@ mod leaf {
         concurrency: Option<Concurrency>,
     }
 
+    /// The same fields in the same order.
+    #[derive(Serialize)]
+    struct LeafRef<'a> {
+        name: &'a JobName,
+        namespace: &'a Name,
+        priority: &'a u8,
+        labels: &'a BTreeMap<Name, String>,
+        on_failure: &'a OnFailure,
+        tasks: &'a [TaskSpec],
+        start_after: Option<When>,
+        deadline: Option<When>,
+        expires: Option<When>,
+        concurrency: &'a Option<Concurrency>,
+    }
+
     pub(super) fn serialize<S: Serializer>(job: &Arc<JobSpec>, serializer: S) -> Result<S::Ok, S::Error> {
-        let JobSpec { name, namespace, priority, labels, on_failure, tasks, .. } = JobSpec::clone(job);
-        let JobSpec { start_after, deadline, expires, concurrency, .. } = JobSpec::clone(job);
-        Leaf { name, namespace, priority, labels, on_failure, tasks, start_after, deadline, expires, concurrency }
+        let JobSpec { name, namespace, priority, labels, on_failure, tasks, .. } = &**job;
+        let JobSpec { start_after, deadline, expires, concurrency, .. } = &**job;
+        let (start_after, deadline, expires) = (*start_after, *deadline, *expires);
+        LeafRef { name, namespace, priority, labels, on_failure, tasks, start_after, deadline, expires, concurrency }
             .serialize(serializer)
     }
 

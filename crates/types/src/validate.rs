@@ -28,7 +28,8 @@ impl JobRequest {
         let schedule = self.schedule.map(|Object(schedule)| Box::new(complaints.schedule(schedule)));
         complaints.check_times([self.start_after, self.deadline, self.expires], schedule.is_some());
         let concurrency = self.concurrency.map(|Object(request)| complaints.concurrency(request));
-        let then = complaints.follow_ups(self.then.unwrap_or_default());
+        let namespace = self.namespace.unwrap_or_else(default_namespace);
+        let then = complaints.follow_ups(self.then.unwrap_or_default(), &namespace);
         let short = self.command.is_some();
         let requests = match (self.tasks, self.command) {
             (Some(tasks), None) => tasks.into_iter().map(|Object(task)| task).collect(),
@@ -63,7 +64,7 @@ impl JobRequest {
         };
         Ok(JobSpec {
             name,
-            namespace: self.namespace.unwrap_or_else(default_namespace),
+            namespace,
             priority: self.priority.unwrap_or(50),
             labels: self.labels.unwrap_or_default(),
             idempotency_key: self.idempotency_key,
@@ -284,17 +285,20 @@ impl Complaints {
         positions: &HashMap<&str, usize>,
     ) -> Vec<(usize, usize)> {
         let mut found: Vec<(usize, usize)> = Vec::with_capacity(task.needs.len());
-        let mut named = BTreeSet::new();
+        let (mut jobs, mut seen) = (BTreeSet::new(), BTreeSet::new());
         for (nth, need) in task.needs.iter().enumerate() {
             let place = || format!("/tasks/{at}/needs/{nth}");
-            let Some(name) = need.task() else {
-                if !named.insert(need) {
-                    self.add(place(), "the job is named twice");
+            let name = match need {
+                Need::Task { task, .. } | Need::Each { task, .. } => task,
+                Need::Job { job, .. } => {
+                    if !jobs.insert(job) {
+                        self.add(place(), format!("job {job} is named twice"));
+                    }
+                    continue;
                 }
-                continue;
             };
             match positions.get(name.as_str()) {
-                Some(other) if found.iter().any(|(at, _)| at == other) => {
+                Some(other) if !seen.insert(other) => {
                     self.add(place(), format!("{:?} is named twice", name.as_str()));
                 }
                 Some(other) if matches!(need, Need::Each { .. }) && tasks[*other].count != task.count => {
@@ -427,7 +431,12 @@ mod tests {
             (r#"{"command":["a"],"schedule":{"every":"1s","cron":"@daily"}}"#, "/schedule/every"),
             (r#"{"command":["a"],"schedule":{"every":"999ms"}}"#, "/schedule/every"),
             (r#"{"command":["a"],"schedule":{"every":"1m","time_zone":"Europe/Berlin"}}"#, "/schedule/time_zone"),
-            (r#"{"command":["a"],"schedule":{"every":"1m","jitter":"25h"}}"#, "/schedule/jitter"),
+            (r#"{"command":["a"],"schedule":{"every":"48h","jitter":"25h"}}"#, "/schedule/jitter"),
+            (r#"{"command":["a"],"schedule":{"every":"1m","jitter":"1m"}}"#, "/schedule/jitter"),
+            (
+                r#"{"command":["a"],"then":[{"job":{"command":["b"],"concurrency":{"key":"k","when_full":"reject"}}}]}"#,
+                "/then/0/job/concurrency/when_full",
+            ),
             (r#"{"command":["a"],"schedule":{"every":"1m","history":10001}}"#, "/schedule/history"),
             (r#"{"command":["a"],"schedule":{"every":"1m"},"deadline":"2030-01-01T00:00:00Z"}"#, "/deadline"),
             (r#"{"tasks":[{"name":"a","command":["x"],"max_parallel":0}]}"#, "/tasks/0/max_parallel"),

@@ -71,7 +71,7 @@ impl Backlog {
 
 /// What is refused first. Everything else has to do with jobs that were taken: they must be able to end.
 pub(super) fn is_new_job(command: &Command) -> bool {
-    matches!(command, Command::Submit(_))
+    matches!(command, Command::Submit(_) | Command::RunNow { .. } | Command::ChangeSchedule { .. })
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use quorate_cron::{Cron, EXPRESSION_BYTES_MAX, Zone};
+use quorate_cron::{Cron, Zone};
+use quorate_types::limits::CRON_BYTES_MAX;
 
 #[test]
 fn the_message_names_the_field_and_the_fault() {
@@ -74,7 +75,7 @@ fn the_message_names_the_field_and_the_fault() {
         let error = Cron::parse(expression).expect_err(expression).to_string();
         assert!(error.starts_with(message), "{expression}: {error}");
     }
-    assert!(Cron::parse(&" ".repeat(EXPRESSION_BYTES_MAX + 1)).unwrap_err().to_string().contains("longer"));
+    assert!(Cron::parse(&" ".repeat(CRON_BYTES_MAX + 1)).unwrap_err().to_string().contains("longer"));
 }
 
 #[test]

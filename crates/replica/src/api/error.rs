@@ -79,7 +79,11 @@ impl From<Rejection> for ApiError {
         let code = match &rejection {
             Rejection::NoSuchJob(_) | Rejection::NoSuchTask { .. } | Rejection::NoSuchWorker(_) => Code::NotFound,
             Rejection::IdempotencyConflict(_) => Code::IdempotencyConflict,
-            Rejection::QueueFull(_) | Rejection::MemoryFull(_) | Rejection::TooManyWorkers(_) => Code::Overloaded,
+            Rejection::QueueFull(_)
+            | Rejection::MemoryFull(_)
+            | Rejection::TooManyWorkers(_)
+            | Rejection::KeyCrowded(..)
+            | Rejection::JobCrowded(..) => Code::Overloaded,
             Rejection::JobState { .. }
             | Rejection::Cancelling(_)
             | Rejection::NotRunning { .. }
@@ -90,6 +94,7 @@ impl From<Rejection> for ApiError {
             | Rejection::Archived(_)
             | Rejection::KeyTaken(_)
             | Rejection::NotASchedule(_)
+            | Rejection::NeedUnmet { .. }
             | Rejection::Schedule(_) => Code::Conflict,
             Rejection::NeedsUnknownJob(_) => Code::InvalidJob,
         };

@@ -23,7 +23,7 @@ use super::error::{ApiError, ApiResult};
 use super::query::{Query, job_id};
 use super::read::View;
 use super::write::at_index;
-use super::{App, body, bulk, calendar};
+use super::{App, body, bulk, schedules};
 use crate::limits::{SCAN_COST_ARCHIVED, SCAN_COST_MAX};
 
 pub(crate) async fn submit(State(app): State<App>, uri: Uri, headers: HeaderMap, content: Body) -> ApiResult<Response> {
@@ -62,7 +62,7 @@ fn header_key(value: &HeaderValue) -> ApiResult<String> {
 pub(crate) async fn submit_one(app: &App, bytes: &[u8], key: Option<String>) -> ApiResult<(Submitted, bool)> {
     let Object(request): Object<JobRequest> = body::parse(bytes, Code::InvalidJob)?;
     let mut spec = request.validate().map_err(|errors| ApiError(Problem::with_errors(Code::InvalidJob, errors)))?;
-    calendar::check(&spec)?;
+    schedules::check(&spec)?;
     match (key, &spec.idempotency_key) {
         (Some(header), Some(inner)) if header != *inner => {
             let error = FieldError::new("/idempotency_key", "differs from the header Idempotency-Key");

@@ -6,7 +6,6 @@
 
 mod body;
 mod bulk;
-mod calendar;
 mod cluster;
 mod error;
 mod events;
@@ -21,6 +20,7 @@ mod query;
 mod read;
 mod refusal;
 mod router;
+mod schedules;
 mod server;
 mod session;
 mod tasks;

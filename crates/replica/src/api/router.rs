@@ -6,19 +6,19 @@ use axum::routing::{delete, get, post};
 use quorate_types::problem::Code;
 
 use super::error::ApiError;
-use super::{App, calendar, cluster, events, health, jobs, layers, logs, openapi, session, tasks, workers};
+use super::{App, cluster, events, health, jobs, layers, logs, openapi, schedules, session, tasks, workers};
 
 /// Every route of the API, with what happens to every request around them.
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/v1/jobs", post(jobs::submit).get(jobs::list))
-        .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::forget).put(calendar::change))
+        .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::forget).put(schedules::change))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/pause", post(jobs::pause))
         .route("/v1/jobs/{id}/resume", post(jobs::resume))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
-        .route("/v1/jobs/{id}/run", post(calendar::run_now))
-        .route("/v1/jobs/{id}/next", get(calendar::next))
+        .route("/v1/jobs/{id}/run", post(schedules::run_now))
+        .route("/v1/jobs/{id}/next", get(schedules::next))
         .route("/v1/jobs/{id}/tasks", get(tasks::list))
         .route("/v1/jobs/{id}/tasks/{task}/{index}", get(tasks::show))
         .route("/v1/jobs/{id}/tasks/{task}/{index}/logs", get(logs::read))

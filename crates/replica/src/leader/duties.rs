@@ -17,6 +17,13 @@ pub(crate) fn expired(now: Moment, state: &State, liveness: &mut Liveness) -> Ve
     expired.map(|(worker, epoch)| Command::Expire { worker: worker.clone(), epoch }).collect()
 }
 
+/// Whether new jobs are taken; while they are not, ticks stay undecided, and are late afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Open,
+    Closed,
+}
+
 #[derive(Debug)]
 pub(crate) struct Duties {
     memory: Memory,
@@ -31,12 +38,21 @@ impl Duties {
     }
 
     /// The commands that are due, the expiry of these workers first; none if there is nothing to do.
-    pub(crate) fn decide(&mut self, time: Timestamp, state: &State, expired: Vec<Command>) -> Vec<Command> {
+    pub(crate) fn decide(
+        &mut self,
+        time: Timestamp,
+        state: &State,
+        expired: Vec<Command>,
+        admission: Admission,
+    ) -> Vec<Command> {
         let mut commands = expired;
         if state.next_timer().is_some_and(|due| due <= time) {
             commands.push(Command::Advance);
         }
-        commands.extend(self.ticks.due(time, state));
+        match admission {
+            Admission::Open => commands.extend(self.ticks.due(time, state)),
+            Admission::Closed => {}
+        }
         commands.extend(assign(round(state, &mut self.memory, self.bounds)));
         commands
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::duties::{self, Duties};
+use super::duties::{self, Admission, Duties};
 use super::liveness::{Liveness, Moment};
 use crate::telemetry;
 
@@ -21,6 +21,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// meanwhile shares the next one, and rounds take half of one core at most. Quicker ones need no rest: they
 /// wait for their own proposal anyway, and timers are no finer than this.
 const ROUND_QUICK: Duration = Duration::from_millis(1);
+/// Between two looks at ticks that are due and can't be decided, since no new jobs are taken.
+const TICK_PAUSE: Duration = Duration::from_millis(10);
 /// After a proposal that failed; the leadership most likely just changed.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -179,9 +181,10 @@ impl Leader {
     fn decide(&self, version: &Version) -> Vec<Command> {
         // Heartbeats wait for the books, and with them raft's threads: a placement round must not hold them.
         let expired = duties::expired(self.now(), &version.state, &mut self.liveness());
+        let admission = if self.handle.refuses_jobs() { Admission::Closed } else { Admission::Open };
         let mut rounds = self.rounds();
         let started = Instant::now();
-        let commands = rounds.duties.decide(self.handle.leader_time(), &version.state, expired);
+        let commands = rounds.duties.decide(self.handle.leader_time(), &version.state, expired, admission);
         rounds.done(started);
         commands
     }
@@ -191,7 +194,7 @@ impl Leader {
         let until_expiry = self.liveness().next_expiry().map(|at| at.0.saturating_sub(self.now().0));
         let due_in = |at: Timestamp| at.since(self.handle.leader_time()).as_duration();
         let until_timer = version.state.next_timer().map(due_in);
-        let until_tick = self.rounds().duties.next_tick().map(due_in);
+        let until_tick = self.rounds().duties.next_tick().map(due_in).map(|due| due.max(TICK_PAUSE));
         let sleep =
             [until_expiry, until_timer, until_tick].into_iter().flatten().min().unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
         tokio::select! {

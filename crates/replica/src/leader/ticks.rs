@@ -40,7 +40,8 @@ impl Ticks {
     /// The ticks that are due at `now`.
     pub(crate) fn due(&mut self, now: Timestamp, state: &State) -> Vec<Command> {
         self.follow(state);
-        let mut commands = Vec::new();
+        // Each schedule is decided once for a version: what follows builds on what this decides.
+        let (mut commands, mut again) = (Vec::new(), Vec::new());
         while commands.len() < DUTIES_PER_BATCH
             && let Some((at, id)) = self.due.first().copied()
             && at <= now
@@ -52,9 +53,10 @@ impl Ticks {
             commands.extend(decision.command.filter(|_| job.header.state == JobState::Pending));
             if let Some(next) = decision.next {
                 followed.due = next;
-                self.due.insert((next, id));
+                again.push((next, id));
             }
         }
+        self.due.extend(again);
         commands
     }
 
@@ -113,8 +115,10 @@ fn decide(calendar: &Calendar, id: JobId, schedule: &ScheduleSpec, decided: Time
     if starts > now {
         return Decision { command: None, next: Some(starts) };
     }
-    // With jitter each tick has a time of its own, and is not late before that.
-    let on_time = schedule.jitter.0 > 0 && now.since(starts) <= LATE_AFTER;
+    // With jitter each tick has a time of its own, and is not late before that, nor while one before it waits for its
+    // own: ticks are decided in order.
+    let awaited = starts.max(decided.plus(schedule.jitter));
+    let on_time = schedule.jitter.0 > 0 && now.since(awaited) <= LATE_AFTER;
     let (ticks, through) = if on_time {
         (vec![tick], tick)
     } else {
@@ -205,6 +209,32 @@ mod tests {
             runs = now;
         }
         assert_eq!(runs[..5], [60, 120, 180, 240, 300]);
+    }
+
+    #[test]
+    fn jitter_beyond_the_next_tick_loses_none() {
+        let json =
+            r#"{"command":["x"],"schedule":{"cron":"* * * * *","overlap":"allow","misfire":"skip","jitter":"5m"}}"#;
+        let mut bench = Bench::new(json);
+        let mut runs = Vec::new();
+        for second in 0..=1800 {
+            runs = bench.lead(START + second * 1000);
+        }
+        let steps: Vec<u64> = runs.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(runs.len() >= 25 && steps.iter().all(|step| *step == 60), "{runs:?}");
+    }
+
+    #[test]
+    fn many_missed_ticks_are_named_once_each() {
+        let json = MINUTELY.replace("1m", "1s").replace("\"allow\"", "\"allow\",\"misfire\":\"all\"");
+        let mut bench = Bench::new(&json);
+        let commands = bench.ticks.due(Timestamp(START + 1_000_000), &bench.state);
+        assert_eq!(commands.len(), 1);
+        let mut runs = Vec::new();
+        for _ in 0..20 {
+            runs = bench.lead(START + 1_000_000);
+        }
+        assert_eq!(runs, (1..=1000).collect::<Vec<u64>>());
     }
 
     #[test]

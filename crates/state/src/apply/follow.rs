@@ -35,7 +35,7 @@ impl State {
         let met = job.spec.then.iter().filter(|follow_up| follow_up.on.is_met_by(end));
         let specs: Vec<Arc<JobSpec>> = met.map(|follow_up| follow_up.job.clone()).collect();
         for spec in specs {
-            let flow = Flow { follows: Some(id), ..self.flow_of(&spec, out) };
+            let flow = Flow { follows: Some(id), ..Flow::of(&spec, out.time, out.time) };
             self.start_job(&spec, super::submit::weight(&spec), flow, out);
         }
     }

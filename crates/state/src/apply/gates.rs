@@ -1,43 +1,37 @@
 //! What keeps whole jobs from starting, and what ends them: start times, deadlines, concurrency keys, other jobs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_types::event::EventType;
 use quorate_types::job::WhenFull;
 use quorate_types::status::{JobState, TaskState};
-use quorate_types::{End, JobId, JobSpec, Need, On};
+use quorate_types::{End, JobId, JobSpec, Need, On, Timestamp};
 
 use crate::flow::{Flow, Ledger, Slot};
 use crate::job::{AfterStop, Job};
 use crate::lifecycle::Change;
+use crate::limits::{WAITING_FOR_JOB_MAX, WAITING_FOR_KEY_MAX};
 use crate::outcome::{Applied, Rejection};
 use crate::slots::SlotKey;
 use crate::state::{Cluster, State};
 use crate::timers::Timer;
 
 impl State {
-    /// What is special about when a new job runs; `None` if nothing is.
-    pub(super) fn flow_of(&self, spec: &JobSpec, out: &Applied) -> Flow {
-        let now = out.time;
-        let resolve = |when: Option<quorate_types::When>| when.map(|when| when.resolve(now));
-        let awaited = |task: u32, need: &Need| match need {
-            Need::Job { job, .. } => self.end_of(*job).is_none().then_some((task, *job)),
-            Need::Task { .. } | Need::Each { .. } => None,
-        };
-        let flow = Flow {
-            start_at: resolve(spec.start_after).filter(|start| *start > now),
-            deadline: resolve(spec.deadline),
-            expires: resolve(spec.expires),
-            awaited: (0..)
-                .zip(&spec.tasks)
-                .flat_map(|(at, task)| task.needs.iter().filter_map(move |need| awaited(at, need)))
-                .collect(),
-            ..Flow::PLAIN
-        };
-        match spec.schedule {
-            Some(_) => Flow { ledger: Some(Ledger { decided: now, ..Ledger::default() }), ..Flow::PLAIN },
-            None => flow,
+    /// The other jobs that the tasks of a job need, as far as they are in scope.
+    pub(super) fn job_needs(&self, spec: &JobSpec, in_scope: impl Fn(u32) -> bool) -> JobNeeds {
+        let mut needs = JobNeeds::default();
+        for (task, definition) in (0..).zip(&spec.tasks).filter(|(task, _)| in_scope(*task)) {
+            for need in &definition.needs {
+                let Need::Job { job, on } = need else { continue };
+                match self.end_of(*job) {
+                    Some(end) => needs.past.push(PastNeed { task, on: *on, end }),
+                    None => {
+                        needs.awaited.insert((task, *job));
+                    }
+                }
+            }
         }
+        needs
     }
 
     /// How a job ended; `None` while it has not. One that was forgotten had ended, nobody knows how.
@@ -52,8 +46,8 @@ impl State {
         }
     }
 
-    /// Every job that is needed must be known, and a key that must not be waited for must be free.
-    pub(super) fn check_gates(&self, spec: &JobSpec) -> Result<(), Rejection> {
+    /// Every job that is needed must be known, and not too many may wait for it.
+    pub(super) fn check_needs(&self, spec: &JobSpec) -> Result<(), Rejection> {
         let follow_ups = spec.then.iter().flat_map(|follow_up| &follow_up.job.tasks);
         for need in spec.tasks.iter().chain(follow_ups).flat_map(|task| &task.needs) {
             if let Need::Job { job, .. } = need
@@ -62,9 +56,24 @@ impl State {
                 return Err(Rejection::NeedsUnknownJob(*job));
             }
         }
+        for need in spec.tasks.iter().flat_map(|task| &task.needs) {
+            if let Need::Job { job, .. } = need
+                && self.cluster.awaited.get(job).is_some_and(|waiting| waiting.len() >= WAITING_FOR_JOB_MAX)
+            {
+                return Err(Rejection::JobCrowded(WAITING_FOR_JOB_MAX as u64, *job));
+            }
+        }
+        Ok(())
+    }
+
+    /// A key that must not be waited for must be free, and not too many may wait for one.
+    pub(super) fn check_key(&self, spec: &JobSpec) -> Result<(), Rejection> {
         let Some(concurrency) = spec.concurrency.as_ref().filter(|_| spec.schedule.is_none()) else { return Ok(()) };
         let key = SlotKey { namespace: spec.namespace.clone(), key: concurrency.key.clone() };
         let users = self.cluster.slots.users(&key);
+        if users.waiting.len() >= WAITING_FOR_KEY_MAX {
+            return Err(Rejection::KeyCrowded(WAITING_FOR_KEY_MAX as u64, concurrency.key.clone()));
+        }
         let full = users.holders.len() + users.waiting.len() >= concurrency.limit as usize;
         if full && concurrency.when_full == WhenFull::Reject {
             return Err(Rejection::KeyTaken(concurrency.key.clone()));
@@ -105,6 +114,12 @@ impl State {
                 change.open_gate();
             });
         }
+    }
+
+    /// What ending or starting a job costs an entry: as much as its elements have records.
+    pub(super) fn records_of(&self, id: JobId) -> u64 {
+        let tasks = self.jobs.get(&id).map(|job| job.tasks.values().map(|task| task.elements.len() as u64).sum());
+        tasks.unwrap_or(0)
     }
 
     /// The job's start time has come.
@@ -171,52 +186,79 @@ impl Change<'_> {
         let id = self.job.id();
         if self.job.header.flow_mut().awaited.remove(&(task, other)) {
             self.cluster.unnote_awaited(other, (id, task));
-            self.decide_need(task, other, end);
+            let needs = self.job.task_spec(task).map_or(&[][..], |spec| &spec.needs);
+            let on = needs.iter().find_map(|need| match need {
+                Need::Job { job, on } => (*job == other).then_some(*on),
+                Need::Task { .. } | Need::Each { .. } => None,
+            });
+            self.decide_need(&PastNeed { task, on: on.unwrap_or_default(), end });
             self.settle();
         }
     }
 
-    /// Needs of jobs that had ended before this one came.
-    pub(super) fn resolve_past_needs(&mut self, past: &[(u32, JobId, End)]) {
-        for (task, other, end) in past {
-            self.decide_need(*task, *other, *end);
+    /// Needs of jobs that have ended already.
+    pub(super) fn resolve_past_needs(&mut self, past: &[PastNeed]) {
+        for need in past {
+            self.decide_need(need);
         }
         self.settle();
     }
 
-    fn decide_need(&mut self, task: u32, other: JobId, end: End) {
-        let needs = self.job.task_spec(task).map_or(&[][..], |spec| &spec.needs);
-        let on = needs.iter().find_map(|need| match need {
-            Need::Job { job, on } => (*job == other).then_some(*on),
-            Need::Task { .. } | Need::Each { .. } => None,
-        });
-        if on.unwrap_or(On::Success).is_met_by(end) {
-            self.meet(task);
+    fn decide_need(&mut self, need: &PastNeed) {
+        if need.on.is_met_by(need.end) {
+            self.meet(need.task);
         } else {
-            self.miss(task, end == End::Succeeded);
+            self.miss(need.task, need.end == End::Succeeded);
         }
     }
 }
 
-impl State {
-    /// What a job needs that has ended already: by task.
-    pub(super) fn past_needs(&self, spec: &JobSpec) -> Vec<(u32, JobId, End)> {
-        let past = |task: u32, need: &Need| match need {
-            Need::Job { job, .. } => self.end_of(*job).map(|end| (task, *job, end)),
-            Need::Task { .. } | Need::Each { .. } => None,
-        };
-        (0..).zip(&spec.tasks).flat_map(|(at, task)| task.needs.iter().filter_map(move |need| past(at, need))).collect()
+/// Needs of other jobs, by task.
+#[derive(Default)]
+pub(super) struct JobNeeds {
+    /// Those that have not ended.
+    pub(super) awaited: BTreeSet<(u32, JobId)>,
+    pub(super) past: Vec<PastNeed>,
+}
+
+pub(super) struct PastNeed {
+    task: u32,
+    on: On,
+    end: End,
+}
+
+impl JobNeeds {
+    /// How many each task has.
+    pub(super) fn counts(&self) -> BTreeMap<u32, u32> {
+        let mut counts = BTreeMap::new();
+        let tasks = self.awaited.iter().map(|(task, _)| task).chain(self.past.iter().map(|need| &need.task));
+        tasks.for_each(|task| *counts.entry(*task).or_default() += 1);
+        counts
+    }
+}
+
+impl Flow {
+    /// What is special about when a job runs that was submitted at `submitted`, and whose deadline and expiry
+    /// count from `now`.
+    pub(super) fn of(spec: &JobSpec, submitted: Timestamp, now: Timestamp) -> Self {
+        if spec.schedule.is_some() {
+            return Self { ledger: Some(Ledger { decided: now, ..Ledger::default() }), ..Self::PLAIN };
+        }
+        Self {
+            start_at: spec.start_after.map(|when| when.resolve(submitted)).filter(|start| *start > now),
+            deadline: spec.deadline.map(|when| when.resolve(now)),
+            expires: spec.expires.map(|when| when.resolve(now)),
+            ..Self::PLAIN
+        }
     }
 }
 
 impl Job {
-    /// Makes every task wait for what its job as a whole waits for, and for other jobs.
-    pub(crate) fn hold_back(&mut self, past: &[(u32, JobId, End)]) {
+    /// Makes every task wait for what its job as a whole waits for, and for so many other jobs.
+    pub(crate) fn hold_back(&mut self, needs: &BTreeMap<u32, u32>) {
         let gate = u32::from(self.header.flow().is_gated());
-        let awaited: BTreeSet<(u32, JobId)> = self.header.flow().awaited.clone();
         for at in 0..self.tasks.len() {
-            let open = awaited.range((at, JobId(0))..=(at, JobId(u64::MAX))).count();
-            let more = gate + open as u32 + past.iter().filter(|(task, ..)| *task == at).count() as u32;
+            let more = gate + needs.get(&at).copied().unwrap_or(0);
             let Some(task) = self.task_mut(at).filter(|_| more > 0) else { continue };
             let before = task.head.fresh_state();
             task.head.open_needs += more;
@@ -224,12 +266,7 @@ impl Job {
             *self.header.counts.of(before) -= fresh;
             *self.header.counts.of(after) += fresh;
         }
-        debug_assert!(more_than_pending(&self.header.counts), "{:?}", self.header.counts);
     }
-}
-
-fn more_than_pending(counts: &quorate_types::api::TaskCounts) -> bool {
-    counts.waiting + counts.pending <= counts.total
 }
 
 impl Cluster {

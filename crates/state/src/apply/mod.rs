@@ -29,7 +29,6 @@ impl State {
         scalars.now = scalars.now.max(entry.time);
         let mut out = Applied::new(index, scalars.now);
         self.fire_timers(&mut out);
-        self.follow_finished(&mut out);
         for proposal in &entry.proposals {
             let outcome = self.apply_proposal(proposal, &mut out);
             self.follow_finished(&mut out);

@@ -105,9 +105,7 @@ impl State {
         let found = self.cluster.workers.get_mut(name).ok_or_else(|| Rejection::NoSuchWorker(name.clone()))?;
         let (worker, due) = (Arc::make_mut(found), out.time.plus(within));
         let timer = Timer::DrainDeadline { name: name.clone(), epoch: worker.epoch };
-        if let Some(earlier) = worker.drain_until.replace(due) {
-            self.cluster.timers.cancel(earlier, timer.clone());
-        }
+        worker.drain_until = Some(due);
         if worker.is_alive() {
             self.cluster.timers.set(due, timer);
         }

@@ -26,12 +26,23 @@ impl State {
                 Timer::Archive(job) => cost += self.archive_job(job, out),
                 Timer::Drop(job) => self.drop_archived(job, out),
                 Timer::ForgetWorker { name, epoch } => self.forget_worker(&name, epoch),
-                Timer::Start(job) => self.start_time(job, out),
-                Timer::Deadline(job) => self.job_deadline(job, out),
-                Timer::Expire(job) => self.expire_job(job, out),
+                Timer::Start(job) => {
+                    cost += self.records_of(job);
+                    self.start_time(job, out);
+                }
+                Timer::Deadline(job) => {
+                    cost += self.records_of(job);
+                    self.job_deadline(job, out);
+                }
+                Timer::Expire(job) => {
+                    cost += self.records_of(job);
+                    self.expire_job(job, out);
+                }
                 Timer::DrainDeadline { name, epoch } => self.drain_deadline(&name, epoch, out),
             }
         }
+        // What has ended must be followed while it is in memory.
+        self.follow_finished(out);
         while cost < TIMER_COST_PER_ENTRY_MAX
             && let Some(job) = self.cluster.crowded_out()
         {

@@ -7,130 +7,184 @@ use imbl::{OrdMap, OrdSet};
 use quorate_types::api::TaskCounts;
 use quorate_types::event::EventType;
 use quorate_types::status::{JobState, TaskState};
-use quorate_types::{JobId, Name, TaskIndex, Timestamp};
+use quorate_types::{End, JobId, Name, On, TaskIndex, Timestamp};
 
 use super::Result;
+use super::gates::JobNeeds;
 use crate::command::RetryScope;
 use crate::flow::{Flow, Slot};
 use crate::job::{Element, Job, Task, TaskHead};
 use crate::lifecycle::{Change, Ended};
+use crate::limits::UNFINISHED_ELEMENTS_MAX;
 use crate::outcome::{Applied, Outcome, Rejection};
 use crate::slots::SlotKey;
 use crate::state::State;
 
 /// What of a finished job runs again.
-enum Scope {
-    All,
-    NotSucceeded,
+struct Scope {
     /// These tasks as a whole.
-    Tasks(BTreeSet<u32>),
+    tasks: BTreeSet<u32>,
+    others: Others,
+}
+
+/// What becomes of the elements of the other tasks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// Those that succeeded are kept.
+    Succeeded,
+    /// All are.
+    Finished,
 }
 
 impl Scope {
+    fn all(job: &Job) -> Self {
+        Self { tasks: (0..job.tasks.len()).collect(), others: Others::Finished }
+    }
+
+    /// What did not succeed, and as a whole what depended on how that ended.
+    fn not_succeeded(job: &Job) -> Self {
+        let again = job.tasks.iter().filter(|(_, task)| task.head.end() != Some(End::Succeeded)).map(|(at, _)| at);
+        let edges = again.flat_map(|at| job.plan.dependents(at)).filter(|edge| edge.on != On::Success);
+        Self { tasks: job.with_dependents(edges.map(|edge| edge.task).collect()), others: Others::Succeeded }
+    }
+
+    fn from(job: &Job, first: u32) -> Self {
+        Self { tasks: job.with_dependents(vec![first]), others: Others::Finished }
+    }
+
     fn keeps(&self, task: u32, state: TaskState) -> bool {
-        match self {
-            Self::All => false,
-            Self::NotSucceeded => state == TaskState::Succeeded,
-            Self::Tasks(tasks) => state.is_finished() && !tasks.contains(&task),
+        let kept = match self.others {
+            Others::Succeeded => state == TaskState::Succeeded,
+            Others::Finished => state.is_finished(),
+        };
+        kept && !self.tasks.contains(&task)
+    }
+
+    /// Whether nothing of the task runs again.
+    fn keeps_task(&self, at: u32, head: &TaskHead) -> bool {
+        let kept = match self.others {
+            Others::Succeeded => head.end() == Some(End::Succeeded),
+            Others::Finished => head.end().is_some(),
+        };
+        kept && !self.tasks.contains(&at)
+    }
+}
+
+impl Job {
+    /// These tasks and all that need them, directly or through others.
+    fn with_dependents(&self, mut open: Vec<u32>) -> BTreeSet<u32> {
+        let mut tasks: BTreeSet<u32> = open.iter().copied().collect();
+        while let Some(at) = open.pop() {
+            open.extend(self.plan.dependents(at).iter().map(|edge| edge.task).filter(|at| tasks.insert(*at)));
         }
+        tasks
+    }
+
+    /// A task that would run again, but needs an end that another one, which is kept, does not have.
+    fn unmet(&self, scope: &Scope) -> Option<u32> {
+        let kept = self.tasks.iter().filter(|(at, task)| scope.keeps_task(*at, &task.head));
+        let ends = kept.filter_map(|(at, task)| Some((at, task.head.end()?)));
+        ends.flat_map(|(at, end)| self.plan.dependents(at).iter().map(move |edge| (edge, end)))
+            .find(|(edge, end)| !edge.each && scope.tasks.contains(&edge.task) && !edge.on.is_met_by(*end))
+            .map(|(edge, _)| edge.task)
     }
 }
 
 impl State {
     pub(super) fn retry(&mut self, id: JobId, scope: RetryScope, out: &mut Applied) -> Result {
-        let succeeded = self.job(id).is_some_and(|job| job.header.state == JobState::Succeeded);
-        match scope {
-            RetryScope::NotSucceeded if succeeded => Err(Rejection::JobState { job: id, state: JobState::Succeeded }),
-            RetryScope::NotSucceeded => self.run_again(id, &Scope::NotSucceeded, out),
-            RetryScope::All => self.run_again(id, &Scope::All, out),
-        }
+        self.run_again(id, out, |job| match scope {
+            RetryScope::NotSucceeded if job.header.state == JobState::Succeeded => {
+                Err(Rejection::JobState { job: id, state: JobState::Succeeded })
+            }
+            RetryScope::NotSucceeded => Ok(Scope::not_succeeded(job)),
+            RetryScope::All => Ok(Scope::all(job)),
+        })
     }
 
     /// Runs a task again, and everything that needs it.
-    pub(super) fn retry_from(&mut self, id: JobId, task: &Name, out: &mut Applied) -> Result {
-        let Some(job) = self.jobs.get(&id) else { return self.control(id, out, |_| Ok(Outcome::Done)) };
-        let no_such = || Rejection::NoSuchTask { job: id, task: task.clone(), index: TaskIndex(0) };
-        let first = job.spec.position(task).ok_or_else(no_such)?;
-        let (mut open, mut tasks) = (vec![first], BTreeSet::from([first]));
-        while let Some(at) = open.pop() {
-            open.extend(job.plan.dependents(at).iter().map(|edge| edge.task).filter(|at| tasks.insert(*at)));
-        }
-        self.run_again(id, &Scope::Tasks(tasks), out)
+    pub(super) fn retry_from(&mut self, id: JobId, name: &Name, out: &mut Applied) -> Result {
+        self.run_again(id, out, |job| {
+            let no_such = || Rejection::NoSuchTask { job: id, task: name.clone(), index: TaskIndex(0) };
+            let scope = Scope::from(job, job.spec.position(name).ok_or_else(no_such)?);
+            match job.unmet(&scope).and_then(|task| job.task_spec(task)) {
+                Some(task) => Err(Rejection::NeedUnmet { job: id, task: task.name.clone() }),
+                None => Ok(scope),
+            }
+        })
     }
 
-    fn run_again(&mut self, id: JobId, scope: &Scope, out: &mut Applied) -> Result {
-        let total = self.job(id).map_or(0, |job| job.header.counts.total + job.spec.elements_to_follow());
-        let full = self.cluster.totals.unfinished_elements + total > crate::limits::UNFINISHED_ELEMENTS_MAX;
+    fn run_again(
+        &mut self,
+        id: JobId,
+        out: &mut Applied,
+        scope: impl FnOnce(&Job) -> std::result::Result<Scope, Rejection>,
+    ) -> Result {
+        let missing = || if self.is_archived(id) { Rejection::Archived(id) } else { Rejection::NoSuchJob(id) };
+        let job = self.jobs.get(&id).cloned().ok_or_else(missing)?;
+        let state = job.header.state;
+        let finished_at = job.header.finished_at.ok_or(Rejection::JobState { job: id, state })?;
+        if job.is_schedule() {
+            return Err(Rejection::Schedule(id));
+        }
+        let unfinished = self.cluster.totals.unfinished_elements;
+        if unfinished + job.header.counts.total + job.spec.elements_to_follow() > UNFINISHED_ELEMENTS_MAX {
+            return Err(Rejection::QueueFull(unfinished));
+        }
+        let scope = scope(&job)?;
         // A time that is over would end the job at once.
         let ahead = |time: Option<Timestamp>| time.filter(|time| *time > out.time);
-        let flow = self.job(id).map(|job| self.flow_of(&job.spec, out)).unwrap_or(Flow::PLAIN);
+        let flow = Flow::of(&job.spec, job.header.submitted_at, out.time);
         let flow = Flow { deadline: ahead(flow.deadline), expires: ahead(flow.expires), ..flow };
-        let result = self.control(id, out, |change| {
-            let state = change.job.header.state;
-            let Some(finished_at) = change.job.header.finished_at else {
-                return Err(Rejection::JobState { job: id, state });
-            };
-            if change.job.is_schedule() {
-                return Err(Rejection::Schedule(id));
-            }
-            if full {
-                return Err(Rejection::QueueFull(change.cluster.totals.unfinished_elements));
-            }
+        let again = |at: u32| job.task(at).is_some_and(|task| !scope.keeps_task(at, &task.head));
+        let needs = self.job_needs(&job.spec, again);
+        self.edit(id, out, |change| {
             change.cluster.unnote_finished(change.job, finished_at);
             change.cluster.unnote_submitted(change.job);
-            reopen(change.job, scope, &flow);
+            reopen(change.job, &scope, flow, &needs);
             change.job.header.changed = change.out.index;
             change.cluster.note_submitted(change.job);
             change.cluster.enlist(change.job);
             change.cluster.queue.update_all(change.job);
             change.emit_job(EventType::JobRetried);
             change.follow_what_was_kept();
-            Ok(Outcome::Done)
+            change.resolve_past_needs(&needs.past);
         });
-        if let Some(key) = self.jobs.get(&id).and_then(|job| SlotKey::of(job)).filter(|_| result.is_ok()) {
+        self.on_run_retried(id, out);
+        if let Some(key) = SlotKey::of(&job) {
             self.admit(&key, out);
         }
-        result
+        Ok(Outcome::Done)
     }
 }
 
 /// Makes the job what it would be if the tasks in scope had never been tried; attempts stay listed,
-/// and their numbers go on. Other jobs that it needed have ended, and are not waited for again.
-fn reopen(job: &mut Job, scope: &Scope, flow: &Flow) {
+/// and their numbers go on.
+fn reopen(job: &mut Job, scope: &Scope, flow: Flow, needs: &JobNeeds) {
     let header = &mut job.header;
     (header.state, header.paused, header.cancelling) = (JobState::Pending, false, false);
     (header.started_at, header.finished_at, header.result_bytes) = (None, None, 0);
-    if let Some(old) = header.flow.take() {
-        let Flow { start_at, deadline, expires, .. } = *flow;
-        let waits = job.spec.concurrency.is_some() && start_at.is_none();
-        let slot = if waits { Slot::Waiting } else { Slot::None };
-        let (run, follows) = (old.run, old.follows);
-        header.flow = Some(Box::new(Flow { start_at, deadline, expires, slot, run, follows, ..Flow::PLAIN }));
-    }
-    let gate = u32::from(job.header.flow().is_gated());
-    let mut counts = TaskCounts { total: job.header.counts.total, ..TaskCounts::default() };
+    let (run, follows) = (header.flow().run, header.flow().follows);
+    let waits = job.spec.concurrency.is_some() && flow.start_at.is_none();
+    let slot = if waits { Slot::Waiting } else { Slot::None };
+    let gate = u32::from(waits || flow.start_at.is_some());
+    let needed = needs.counts();
+    let mut counts = TaskCounts { total: header.counts.total, ..TaskCounts::default() };
     let mut skipped = 0;
     for at in 0..job.tasks.len() {
-        let open_needs = job.plan.needs(at) + gate;
-        let spec = job.spec.tasks[at as usize].clone();
-        if let Some(task) = job.task_mut(at) {
-            let kept = scope.keeps(at, TaskState::Cancelled) && task.head.end().is_some();
-            let old = task.head;
-            task.head = TaskHead { fresh: old.fresh, ..TaskHead::new(&spec, open_needs) };
-            if kept {
-                (task.head.fresh_cancelled, task.head.skipped) = (old.fresh_cancelled, old.skipped);
-            }
-            reopen_elements(at, task, scope, &mut counts);
-            if task.head.skipped {
-                skipped += u64::from(task.head.cancelled)
-                    + if task.head.fresh_cancelled { u64::from(task.head.fresh_len()) } else { 0 };
-            }
+        let open_needs = job.plan.needs(at) + gate + needed.get(&at).copied().unwrap_or(0);
+        let fresh_head = TaskHead::new(&job.spec.tasks[at as usize], open_needs);
+        let Some(task) = job.task_mut(at) else { continue };
+        let old = task.head;
+        task.head = TaskHead { fresh: old.fresh, ..fresh_head };
+        if scope.keeps_task(at, &old) {
+            (task.head.fresh_cancelled, task.head.skipped) = (old.fresh_cancelled, old.skipped);
+            skipped += u64::from(old.skipped);
         }
+        reopen_elements(at, task, scope, &mut counts);
     }
-    if skipped > 0 || counts.failed > 0 {
-        let flow = job.header.flow_mut();
-        (flow.skipped, flow.kept_failed) = (skipped, counts.failed);
-    }
+    let awaited = needs.awaited.clone();
+    let flow = Flow { slot, awaited, run, follows, skipped, kept_failed: counts.failed, ..flow };
+    job.header.flow = (flow != Flow::PLAIN).then(|| Box::new(flow));
     job.header.counts = counts;
     let elements = job.tasks.values().flat_map(|task| task.elements.values());
     let kept = elements.filter_map(|element| element.result.as_ref()).map(|result| result.len() as u64);
@@ -167,7 +221,7 @@ impl Change<'_> {
     fn follow_what_was_kept(&mut self) {
         let plan = self.job.plan.clone();
         for (at, task) in self.job.tasks.iter() {
-            if plan.dependents(at).iter().any(|edge| edge.each) {
+            if plan.feeds_elements(at) {
                 let kept = task.elements().filter(|(_, element)| element.state.is_finished());
                 self.ended.extend(kept.map(|(index, _)| Ended::Element(at, index)));
             }

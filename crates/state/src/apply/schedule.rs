@@ -50,7 +50,15 @@ impl State {
         if state.is_finished() {
             return Err(Rejection::JobState { job: id, state });
         }
-        let spec_bytes = super::submit::weight(spec);
+        let old = self.schedule(id)?.spec.clone();
+        // What it is known by stays: its key belongs to it as long as it is there.
+        let (namespace, idempotency_key) = (old.namespace.clone(), old.idempotency_key.clone());
+        let spec = Arc::new(JobSpec { namespace, idempotency_key, ..JobSpec::clone(spec) });
+        if spec.schedule.is_none() {
+            return Err(Rejection::NotASchedule(id));
+        }
+        let spec_bytes = super::submit::weight(&spec);
+        self.check_room(&spec, spec_bytes)?;
         self.edit(id, out, |change| {
             change.cluster.unnote_submitted(change.job);
             change.job.spec = spec.clone();
@@ -120,10 +128,11 @@ impl State {
     fn start_run(&mut self, id: JobId, tick: Timestamp, out: &mut Applied) -> std::result::Result<JobId, Rejection> {
         let schedule = self.schedule(id)?.spec.clone();
         let spec = Arc::new(JobSpec { schedule: None, idempotency_key: None, ..JobSpec::clone(&schedule) });
-        self.check_room(&spec, super::submit::weight(&spec))?;
-        self.check_gates(&spec)?;
-        let flow = Flow { run: Some(Run { schedule: id, tick }), ..self.flow_of(&spec, out) };
-        let run = self.start_job(&spec, super::submit::weight(&spec), flow, out);
+        let spec_bytes = super::submit::weight(&spec);
+        self.check_room(&spec, spec_bytes)?;
+        self.check_key(&spec)?;
+        let flow = Flow { run: Some(Run { schedule: id, tick }), ..Flow::of(&spec, out.time, out.time) };
+        let run = self.start_job(&spec, spec_bytes, flow, out);
         self.edit_ledger(id, out, |ledger| ledger.active.insert(run));
         Ok(run)
     }
@@ -134,22 +143,35 @@ impl State {
         let history = self.jobs.get(&schedule).and_then(|job| job.spec.schedule.as_ref()).map(|spec| spec.history);
         let Some(history) = history else { return };
         let queued = self.edit_ledger(schedule, out, |ledger| {
-            if !ledger.active.remove(&run) {
-                return None;
-            }
-            ledger.finished.push_back(run);
+            ledger.active.remove(&run)?;
+            ledger.finished.insert(run);
             if ledger.active.is_empty() { ledger.queued.take() } else { None }
         });
-        if let Some(tick) = queued.flatten() {
+        let ticks = self.jobs.get(&schedule).is_some_and(|job| job.header.state == JobState::Pending);
+        if let Some(tick) = queued.flatten().filter(|_| ticks) {
             self.run_tick(schedule, tick, out);
         }
         let too_many = self.edit_ledger(schedule, out, |ledger| {
             let surplus = ledger.finished.len().saturating_sub(history as usize);
-            ledger.finished.drain(..surplus).collect::<Vec<_>>()
+            let oldest: Vec<JobId> = ledger.finished.iter().take(surplus).copied().collect();
+            for run in &oldest {
+                ledger.finished.remove(run);
+            }
+            oldest
         });
         for oldest in too_many.unwrap_or_default() {
             // A user may have forgotten or retried it.
             let _ = self.forget(oldest, out);
+        }
+    }
+
+    /// A run that is tried again is one that has not finished.
+    pub(super) fn on_run_retried(&mut self, run: JobId, out: &mut Applied) {
+        if let Some(Run { schedule, .. }) = self.jobs.get(&run).and_then(|job| job.header.flow().run) {
+            self.edit_ledger(schedule, out, |ledger| {
+                ledger.finished.remove(&run);
+                ledger.active.insert(run);
+            });
         }
     }
 

@@ -27,10 +27,11 @@ impl State {
         if let Some(used) = key.as_ref().and_then(|key| self.cluster.keys.get(key)) {
             return self.resubmitted(*used, digest(&encoded));
         }
-        let spec_bytes = encoded.len() as u64 + JOB_OVERHEAD_BYTES;
+        let spec_bytes = encoded.len() as u64 + overhead(spec);
         self.check_room(spec, spec_bytes)?;
-        self.check_gates(spec)?;
-        let flow = self.flow_of(spec, out);
+        self.check_needs(spec)?;
+        self.check_key(spec)?;
+        let flow = Flow::of(spec, out.time, out.time);
         let id = self.start_job(spec, spec_bytes, flow, out);
         if let Some(key) = key {
             let used = KeyUse { job: id, submitted: out.index, spec_digest: digest(&encoded) };
@@ -45,10 +46,11 @@ impl State {
         self.cluster.scalars.last_job += 1;
         let id = JobId(self.cluster.scalars.last_job);
         let mut job = Job::new(id, spec.clone(), spec_bytes, out.index, out.time);
-        let key = SlotKey::of(&job).filter(|_| !job.is_schedule());
-        let past = if job.is_schedule() { Vec::new() } else { self.past_needs(spec) };
-        if flow != Flow::PLAIN || key.is_some() {
-            job.header.flow = Some(Box::new(flow));
+        let runs = !job.is_schedule();
+        let key = SlotKey::of(&job).filter(|_| runs);
+        let needs = self.job_needs(spec, |_| runs);
+        if flow != Flow::PLAIN || key.is_some() || !needs.awaited.is_empty() {
+            job.header.flow = Some(Box::new(Flow { awaited: needs.awaited.clone(), ..flow }));
         }
         if key.is_some() && job.header.flow().start_at.is_none() {
             job.header.flow_mut().slot = Slot::Waiting;
@@ -56,15 +58,15 @@ impl State {
         if spec.schedule.as_ref().is_some_and(|schedule| schedule.paused) {
             (job.header.paused, job.header.state) = (true, JobState::Paused);
         }
-        if job.header.flow.is_some() || !past.is_empty() {
-            job.hold_back(&past);
+        if job.header.flow.is_some() || !needs.past.is_empty() {
+            job.hold_back(&needs.counts());
         }
         self.cluster.note_submitted(&job);
         self.cluster.enlist(&job);
         announce(&mut Change { job: &mut job, cluster: &mut self.cluster, out, ended: VecDeque::new() });
         self.jobs.insert(id, Arc::new(job));
-        if !past.is_empty() {
-            self.edit(id, out, |change| change.resolve_past_needs(&past));
+        if !needs.past.is_empty() {
+            self.edit(id, out, |change| change.resolve_past_needs(&needs.past));
         }
         if let Some(key) = key {
             self.displace(id, out);
@@ -126,7 +128,12 @@ pub(crate) fn idempotency_key(spec: &JobSpec) -> Option<IdempotencyKey> {
 
 /// What a job's specification counts for.
 pub(super) fn weight(spec: &JobSpec) -> u64 {
-    encode(spec).len() as u64 + JOB_OVERHEAD_BYTES
+    encode(spec).len() as u64 + overhead(spec)
+}
+
+/// For the job, and for those that may follow it.
+fn overhead(spec: &JobSpec) -> u64 {
+    JOB_OVERHEAD_BYTES * (1 + spec.then.len() as u64)
 }
 
 fn encode(spec: &JobSpec) -> Vec<u8> {

@@ -49,8 +49,9 @@ impl Change<'_> {
             (false, None) if matches!(finished.ending, Ending::Unable(_)) => (AttemptState::Failed, Verdict::Unable),
             (false, None) => (AttemptState::Failed, Verdict::Failed),
         };
-        element.losses = if matches!(verdict, Verdict::Unable) { element.losses + 1 } else { 0 };
-        let losses = element.losses;
+        element.losses = 0;
+        element.unable = if matches!(verdict, Verdict::Unable) { element.unable + 1 } else { 0 };
+        let unable = element.unable;
         self.end_attempt(&at, state, Some(finished.ending.clone()), Some(finished.ran));
         self.keep_output(key, finished);
         self.mark_running(Timestamp(now.0.saturating_sub(finished.ran.0)));
@@ -60,11 +61,11 @@ impl Change<'_> {
                 self.succeed(&at);
             }
             Verdict::Failed => self.fail(&at, &finished.ending),
-            Verdict::Unable if losses >= UNABLE_MAX || self.is_doomed(at.task) => {
+            Verdict::Unable if unable >= UNABLE_MAX || self.is_doomed(at.task) => {
                 self.give_up(&at, &finished.ending.to_string());
             }
             // Another worker may be able, or this one soon. Uses up no retry.
-            Verdict::Unable => self.back_off(&at, losses, &finished.ending),
+            Verdict::Unable => self.back_off(&at, unable, &finished.ending),
             Verdict::Cancelled => self.cancel_element(&at),
             Verdict::Stopped => self.requeue(&at, "stopped"),
             Verdict::Overdue => self.give_up(&at, OVERDUE),
@@ -156,12 +157,14 @@ impl Change<'_> {
         self.move_element(at.task, at.index, TaskState::Failed);
         self.emit(EventType::TaskFailed, at.task, at.index, Some(reason));
         self.miss_success_of(at.task);
+        // Those that fail later find nothing left to cancel.
+        let first = self.job.header.counts.failed == self.job.header.flow().kept_failed + 1;
         match self.job.spec.on_failure {
-            OnFailure::Cancel => {
+            OnFailure::Cancel if first => {
                 self.spare_handlers(at.task);
                 self.cancel_doomed();
             }
-            OnFailure::Continue => {}
+            OnFailure::Cancel | OnFailure::Continue => {}
         }
     }
 

@@ -31,7 +31,7 @@ enum Met {
 impl Change<'_> {
     /// Notes ends for [`follow_ends`](Self::follow_ends), after elements of `task` have finished.
     pub(super) fn note_end(&mut self, task: u32, index: Option<TaskIndex>) {
-        if let Some(index) = index.filter(|_| self.job.plan.dependents(task).iter().any(|edge| edge.each)) {
+        if let Some(index) = index.filter(|_| self.job.plan.feeds_elements(task)) {
             self.ended.push_back(Ended::Element(task, index));
         }
         if self.job.task(task).is_some_and(|found| found.head.end().is_some()) {
@@ -64,11 +64,11 @@ impl Change<'_> {
         if edge.each {
             // Elements that never had a record ended without a word of their own.
             if head.fresh_cancelled && head.fresh < head.count {
-                self.look_at_elements_from(edge, head.fresh, head.skipped);
+                self.look_at_elements_from(edge, head.fresh, head.is_skipped());
             }
             return;
         }
-        match met(edge.on, Some(end), head.skipped) {
+        match met(edge.on, Some(end), head.is_skipped()) {
             Met::Open => {}
             Met::Yes => self.meet(edge.task),
             Met::No { skipped } => self.miss(edge.task, skipped),
@@ -83,7 +83,7 @@ impl Change<'_> {
             return;
         }
         found.head.open_needs -= 1;
-        if found.head.open_needs == 0 && !found.head.fresh_cancelled && !doomed {
+        if found.head.open_needs == 0 && !doomed {
             self.open_task(task);
         }
     }
@@ -91,18 +91,16 @@ impl Change<'_> {
     /// What the task waits for can't come about: it will never run.
     pub(crate) fn miss(&mut self, task: u32, skipped: bool) {
         let before = self.job.header.counts.cancelled;
-        if let Some(found) = self.job.task_mut(task)
-            && skipped
-        {
-            found.head.skipped = true;
-        }
         self.cancel_unstarted_of(task);
-        self.note_skipped(self.job.header.counts.cancelled - before, skipped);
+        self.note_skipped(task, self.job.header.counts.cancelled - before, skipped);
     }
 
-    fn note_skipped(&mut self, elements: u64, skipped: bool) {
+    fn note_skipped(&mut self, task: u32, elements: u64, skipped: bool) {
         if skipped && elements > 0 {
             self.job.header.flow_mut().skipped += elements;
+            if let Some(found) = self.job.task_mut(task) {
+                found.head.skipped += elements as u32;
+            }
         }
     }
 
@@ -120,7 +118,8 @@ impl Change<'_> {
         if found.head.each {
             return self.look_at_all_elements(task);
         }
-        let (from, fresh) = (found.head.fresh, found.head.fresh_len());
+        let fresh = if found.head.fresh_cancelled { 0 } else { found.head.fresh_len() };
+        let from = found.head.fresh;
         let tried: Vec<u32> = found
             .elements
             .iter()
@@ -143,8 +142,9 @@ impl Change<'_> {
         let plan = self.job.plan.clone();
         let Some(edge) = plan.each(task).first() else { return };
         let Some(first) = self.job.task(edge.task) else { return };
-        let ended: Vec<TaskIndex> =
-            first.elements().filter(|(_, e)| e.state.is_finished()).map(|(index, _)| index).collect();
+        let untouched = if first.head.fresh_cancelled { first.head.fresh..first.head.count } else { 0..0 };
+        let touched = first.elements().filter(|(_, e)| e.state.is_finished()).map(|(index, _)| index);
+        let ended: Vec<TaskIndex> = touched.chain(untouched.map(TaskIndex)).collect();
         for index in ended {
             self.look_at_element(task, index);
         }
@@ -187,7 +187,7 @@ impl Change<'_> {
             | TaskState::Running
             | TaskState::Stopping => None,
         });
-        met(edge.on, end, other.head.skipped)
+        met(edge.on, end, other.head.is_skipped())
     }
 
     fn miss_element(&mut self, task: u32, index: TaskIndex, skipped: bool) {
@@ -195,7 +195,7 @@ impl Change<'_> {
             found.materialise(index);
         }
         self.cancel_element(&ElementKey { job: self.job.id(), task, index });
-        self.note_skipped(1, skipped);
+        self.note_skipped(task, 1, skipped);
     }
 
     /// The counterparts from `from` on were cancelled without a record.
@@ -212,7 +212,7 @@ impl Change<'_> {
         (from..with_record).for_each(|at| self.look_at_element(edge.task, TaskIndex(at)));
         let before = self.job.header.counts.cancelled;
         self.cancel_fresh_of(edge.task);
-        self.note_skipped(self.job.header.counts.cancelled - before, skipped);
+        self.note_skipped(edge.task, self.job.header.counts.cancelled - before, skipped);
     }
 
     /// Marks what is there for the failure of `task`, so that the failure does not cancel it: what needs the
@@ -220,7 +220,7 @@ impl Change<'_> {
     pub(super) fn spare_handlers(&mut self, task: u32) {
         let plan = self.job.plan.clone();
         let mut seen: BTreeMap<u32, bool> = BTreeMap::new();
-        let mut open = vec![(task, false)];
+        let mut open: Vec<(u32, bool)> = (0..self.job.tasks.len()).map(|at| (at, false)).collect();
         while let Some((at, spared)) = open.pop() {
             for edge in plan.dependents(at) {
                 let handles = spared || edge.on == On::Finish || (edge.on == On::Failure && at == task);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Complaints;
-use crate::job::{Concurrency, ConcurrencyRequest, FollowUp, FollowUpRequest, JobRequest, Object, WhenFull};
+use crate::job::{Concurrency, ConcurrencyRequest, FollowUp, FollowUpRequest, JobRequest, JobSpec, Object, WhenFull};
 use crate::limits::*;
-use crate::problem::FieldError;
+use crate::name::Name;
 use crate::schedule::{ClockChange, ScheduleRequest, ScheduleSpec};
 use crate::time::Span;
 use crate::when::When;
@@ -49,43 +49,42 @@ impl Complaints {
         Concurrency { key: request.key, limit, when_full: request.when_full.unwrap_or_default() }
     }
 
-    pub(super) fn follow_ups(&mut self, requests: Vec<Object<FollowUpRequest>>) -> Vec<FollowUp> {
+    /// The jobs that follow one of `namespace`.
+    pub(super) fn follow_ups(&mut self, requests: Vec<Object<FollowUpRequest>>, namespace: &Name) -> Vec<FollowUp> {
         if requests.len() > FOLLOW_UPS_MAX {
             self.add("/then".into(), format!("{} jobs, the most is {FOLLOW_UPS_MAX}", requests.len()));
             return Vec::new();
         }
         let each = requests.into_iter().enumerate();
         each.filter_map(|(at, Object(FollowUpRequest { on, job }))| {
-            let job = self.follow_up(&format!("/then/{at}/job"), job.0)?;
+            let job = self.follow_up(&format!("/then/{at}/job"), job.0, namespace)?;
             Some(FollowUp { on, job: Arc::new(job) })
         })
         .collect()
     }
 
-    fn follow_up(&mut self, place: &str, job: JobRequest) -> Option<crate::job::JobSpec> {
+    fn follow_up(&mut self, place: &str, mut job: JobRequest, namespace: &Name) -> Option<JobSpec> {
         let forbidden = [
             ("then", job.then.is_some()),
             ("schedule", job.schedule.is_some()),
             ("idempotency_key", job.idempotency_key.is_some()),
-            (
-                "concurrency/when_full",
-                job.concurrency.as_ref().is_some_and(|Object(c)| c.when_full == Some(WhenFull::Reject)),
-            ),
         ];
         for (field, _) in forbidden.into_iter().filter(|(_, given)| *given) {
-            self.add(
-                format!("{place}/{field}"),
-                "nothing of the kind for a job that follows another: nobody is there to be told",
-            );
+            self.add(format!("{place}/{field}"), "a job that follows another can't have one");
         }
-        if forbidden.iter().any(|(_, given)| *given) {
+        let rejects = job.concurrency.as_ref().is_some_and(|Object(c)| c.when_full == Some(WhenFull::Reject));
+        if rejects {
+            let detail = "nobody is there to be told when a job that follows another is refused";
+            self.add(format!("{place}/concurrency/when_full"), detail);
+        }
+        if rejects || forbidden.iter().any(|(_, given)| *given) {
             return None;
         }
+        job.namespace.get_or_insert_with(|| namespace.clone());
         match job.validate() {
             Ok(spec) => Some(spec),
             Err(errors) => {
-                let inner = errors.into_iter().map(|e| FieldError::new(format!("{place}{}", e.pointer), e.detail));
-                inner.for_each(|error| self.add(error.pointer, error.detail));
+                errors.into_iter().for_each(|error| self.add(format!("{place}{}", error.pointer), error.detail));
                 None
             }
         }
@@ -115,6 +114,9 @@ impl Complaints {
         }
         if request.jitter.is_some_and(|jitter| jitter.0 > JITTER_MS_MAX) {
             self.add("/schedule/jitter".into(), "must be a day at most");
+        }
+        if request.every.is_some() && request.jitter >= request.every {
+            self.add("/schedule/jitter".into(), "must be shorter than every");
         }
         let window = request.misfire_window.unwrap_or(Span(MISFIRE_WINDOW_MS_DEFAULT));
         if window.0 > SPAN_MS_MAX {

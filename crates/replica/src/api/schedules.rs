@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use quorate_cron::Zone;
+use quorate_cron::{Calendar, Zone};
 use quorate_state::command::Command;
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_types::JobSpec;
@@ -28,7 +28,7 @@ pub(super) fn check(spec: &JobSpec) -> ApiResult<()> {
     calendar::check(spec).map_err(|error| ApiError(Problem::with_errors(Code::InvalidJob, vec![error])))
 }
 
-/// The next ticks after what has been decided.
+/// The next ticks that have not come, without jitter.
 pub(crate) async fn next(State(app): State<App>, Path(id): Path<String>, uri: Uri) -> ApiResult<Response> {
     let query = Query::of(&uri, &["count"])?;
     let id = job_id(&id)?;
@@ -40,9 +40,9 @@ pub(crate) async fn next(State(app): State<App>, Path(id): Path<String>, uri: Ur
     let job = view.version.state.job(id).ok_or(Rejection::NoSuchJob(id))?;
     let schedule = job.spec.schedule.as_ref().ok_or(Rejection::NotASchedule(id))?;
     let calendar = calendar::of(schedule, job.header.submitted_at).map_err(|error| unreadable(&error))?;
-    let zone = match schedule.every {
-        Some(_) => Zone::UTC,
-        None => calendar::zone(schedule).map_err(|error| unreadable(&error))?,
+    let zone = match &calendar {
+        Calendar::Cron { zone, .. } => zone,
+        Calendar::Every(_) => &Zone::UTC,
     };
     let mut items = Vec::new();
     let decided = job.header.flow().ledger.as_ref().map_or(job.header.submitted_at, |ledger| ledger.decided);
