@@ -6,6 +6,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use support::cli::quorate;
 use support::http::id_of;
 use support::{Cluster, PATIENCE, turn, wait_until};
 
@@ -197,8 +198,9 @@ async fn bad_schedules_and_changes_are_refused() {
     assert_eq!(api.get(&format!("/v1/jobs/{plain}/next")).await.status, 409);
     let path = format!("/v1/jobs/{plain}");
     let other = json!({"command": ["x"], "schedule": {"every": "1h"}});
-    let change =
-        async |path: &str, job: &Value| api.send(reqwest::Method::PUT, path, &[], Some(job.to_string())).await.unwrap();
+    let change = async |path: &str, job: &Value| {
+        api.send(reqwest::Method::PUT, path, &[], job.to_string().into()).await.unwrap()
+    };
     assert_eq!(change(&path, &other).await.code(), "conflict", "it is no schedule");
     let schedule = id_of(&api.post("/v1/jobs", &json!({"command": ["x"], "schedule": {"every": "1m"}})).await.ok());
     let path = format!("/v1/jobs/{schedule}");
@@ -214,4 +216,47 @@ async fn bad_schedules_and_changes_are_refused() {
     api.post("/v1/jobs", &held).await.ok();
     assert_eq!(api.post("/v1/jobs", &held).await.code(), "conflict");
     cluster.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_knows_schedules() {
+    let _turn = turn().await;
+    let mut cluster = Cluster::of_three().await;
+    cluster.start_worker("w").await;
+    let servers = cluster.urls();
+    let say = async |args: &[&str], input: &str| quorate(&servers, args, input).await.exits(0).stdout.trim().to_owned();
+    let yearly = r#"{"name":"yearly","command":["true"],"schedule":{"cron":"0 0 1 1 *","time_zone":"Asia/Tokyo"}}"#;
+    let id = say(&["job", "submit", "-"], yearly).await;
+    let next = say(&["job", "next", &id, "--count", "2"], "").await;
+    assert!(next.lines().count() == 2 && next.lines().all(|line| line.ends_with("-01-01T00:00:00+09:00")), "{next}");
+    let run = say(&["job", "run-now", &id], "").await;
+    say(&["job", "wait", &run], "").await;
+    let listed = say(&["job", "list", "--schedule", &id, "-o", "json"], "").await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((listed["items"].as_array().unwrap().len(), listed["items"][0]["id"].to_string()), (1, run.clone()));
+    say(&["job", "change", &id, "-"], &yearly.replace("Asia/Tokyo", "UTC")).await;
+    assert!(say(&["job", "next", &id], "").await.lines().all(|line| line.ends_with("-01-01T00:00:00+00:00")));
+    say(&["job", "retry", &run, "--from", "main"], "").await;
+    say(&["job", "wait", &run], "").await;
+    quorate(&servers, &["job", "next", &run], "").await.exits(5);
+    say(&["worker", "drain", "w", "--deadline", "10m"], "").await;
+    say(&["worker", "undrain", "w"], "").await;
+    cluster.finish();
+}
+
+/// Every example of docs/cron.md, as a user would type it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_of_the_page_on_cron_say_what_they_say() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cron.md")).unwrap();
+    let examples: Vec<&str> = page.split("$ quorate ").skip(1).collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let (command, rest) = example.split_once('\n').unwrap();
+        let expected = rest.split("```").next().unwrap().trim();
+        let words: Vec<&str> = command.split('"').collect();
+        let [first, expression, options] = words.as_slice() else { panic!("{command}") };
+        let args: Vec<&str> = first.split_whitespace().chain([*expression]).chain(options.split_whitespace()).collect();
+        let said = quorate("http://127.0.0.1:1", &args, "").await.exits(0);
+        assert_eq!(said.stdout.trim(), expected, "{command}");
+    }
 }

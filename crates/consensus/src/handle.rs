@@ -109,6 +109,8 @@ pub struct Status {
     pub quorum_ack_ms: Option<u64>,
     /// On a follower: it holds a connection to the leader, and would see its process end at once.
     pub watches_leader: bool,
+    /// A change of the membership is not committed yet: for so long the old voters are needed as well.
+    pub is_changing: bool,
     pub members: Vec<MemberStatus>,
 }
 
@@ -339,8 +341,11 @@ impl Running {
                 matched: wire::index_of(matched),
             }
         };
+        let membership = &metrics.membership_config;
+        let is_joint = membership.membership().get_joint_config().len() > 1;
         Status {
             id: self.id,
+            is_changing: is_joint || *membership.log_id() > metrics.local_committed,
             role: match metrics.state {
                 ServerState::Leader => Role::Leader,
                 ServerState::Follower => Role::Follower,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use quorate_types::limits::CRON_BYTES_MAX;
+
 use crate::day::Days;
 use crate::error::{CronError, Field};
 use crate::field::{self, Values};

@@ -208,7 +208,7 @@ pub struct ClusterView {
     pub leader: Option<ReplicaId>,
     pub term: u64,
     pub index: LogIndex,
-    /// How many voters may fail from now on without stopping the cluster.
+    /// How many voters may fail from now on without stopping the cluster; 0 while its membership changes.
     pub failure_tolerance: u64,
     pub replicas: Vec<ReplicaView>,
 }

@@ -47,7 +47,7 @@ pub(crate) fn view(handle: &Handle) -> ClusterView {
         leader: status.leader,
         term: status.term,
         index: version.index,
-        failure_tolerance: healthy.saturating_sub(voters / 2 + 1) as u64,
+        failure_tolerance: if status.is_changing { 0 } else { healthy.saturating_sub(voters / 2 + 1) as u64 },
         replicas,
     }
 }
