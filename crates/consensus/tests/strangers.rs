@@ -35,13 +35,13 @@ async fn garbage_is_refused_with_a_reason() {
     let address = cluster.replicas[0].address;
     let http = b"GET / HTTP/1.1\r\nHost: quorate\r\n\r\n";
     // cluster 0, from 2, to 1, storage 0, purpose 0, and a token of 2^62 bytes.
-    let claim = [&b"QRTE\x01\x00\x00\x02\x01\x00\x00\x01\xfd"[..], &(1_u64 << 62).to_le_bytes()].concat();
+    let claim = [&b"QRTE\x02\x00\x00\x02\x01\x00\x00\x01\xfd"[..], &(1_u64 << 62).to_le_bytes()].concat();
     let refused: [&[u8]; 7] = [
         http,
         &frame(b""),
         &frame(b"QRTE"),
         &frame(b"what is this?"),
-        &frame(b"QRTE\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+        &frame(b"QRTE\x02\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
         &frame(&claim),
         &frame(b"QRTE\x63\x00anything of a later version"),
     ];
