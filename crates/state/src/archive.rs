@@ -8,7 +8,8 @@ use quorate_types::{JobId, JobSpec, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Element, Header, Job, TaskHead};
+use crate::element::Element;
+use crate::job::{Header, Job, TaskHead};
 use crate::limits::ELEMENTS_PER_BLOCK;
 use crate::outcome::{Applied, ArchiveKey, ArchiveOp};
 use crate::state::{Cluster, IdempotencyKey};

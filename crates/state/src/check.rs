@@ -5,8 +5,9 @@ use quorate_types::api::TaskCounts;
 use quorate_types::status::TaskState;
 use quorate_types::{On, Resources, TaskSpec};
 
+use crate::element::Element;
 use crate::flow::Slot;
-use crate::job::{Element, ElementKey, Job, Task, TaskHead};
+use crate::job::{ElementKey, Job, Task, TaskHead};
 use crate::limits::{OUTPUT_BYTES_PER_JOB_MAX, RESULT_BYTES_MAX, SPEC_BYTES_MAX};
 use crate::queue::Queued;
 use crate::state::{State, Totals};

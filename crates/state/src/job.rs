@@ -1,4 +1,4 @@
-//! Jobs, their tasks, the tasks' elements and the elements' attempts.
+//! Jobs and their tasks.
 //!
 //! An array of a million elements must not cost a million records while they wait. Elements from
 //! [`Task::fresh`] on have never been touched, and nothing distinguishes them: one number stands for all.
@@ -7,14 +7,12 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use quorate_types::api::TaskCounts;
-use quorate_types::limits::ATTEMPTS_KEPT_MAX;
 use quorate_types::session::AttemptKey;
-use quorate_types::status::{AttemptState, Ending, JobState, TaskState};
-use quorate_types::{
-    AttemptNumber, End, Epoch, Fence, JobId, JobSpec, LogIndex, Name, Need, Span, TaskIndex, TaskSpec, Timestamp,
-};
+use quorate_types::status::{JobState, TaskState};
+use quorate_types::{AttemptNumber, End, JobId, JobSpec, LogIndex, Need, TaskIndex, TaskSpec, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::element::Element;
 use crate::flow::Flow;
 use crate::plan::Plan;
 use crate::tasks::Tasks;
@@ -87,52 +85,6 @@ pub struct TaskHead {
     pub handler: bool,
     /// Cancelled elements whose condition did not come about: no sign of anything wrong.
     pub skipped: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Element {
-    pub state: TaskState,
-    /// Failed attempts that counted against the retries.
-    pub failures: u32,
-    /// Attempts in a row that ended with their worker.
-    pub losses: u32,
-    /// Attempts in a row that their worker was unable to start.
-    pub unable: u32,
-    pub attempts: Vec<Attempt>,
-    pub result: Option<Arc<str>>,
-    pub progress: Option<Progress>,
-    /// The end of the backoff.
-    pub wait_until: Option<Timestamp>,
-    /// What happens once a stopping attempt has ended.
-    pub after_stop: AfterStop,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    pub millis: u16,
-    pub message: Arc<str>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AfterStop {
-    /// Place it again; a retry is not used up.
-    Requeue,
-    Cancel,
-    /// The job's deadline is over.
-    Fail,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    pub number: AttemptNumber,
-    pub fence: Fence,
-    pub worker: Name,
-    pub epoch: Epoch,
-    pub state: AttemptState,
-    pub ending: Option<Ending>,
-    pub assigned_at: Timestamp,
-    pub started_at: Option<Timestamp>,
-    pub finished_at: Option<Timestamp>,
 }
 
 /// One element of one task of one job.
@@ -350,65 +302,6 @@ impl Task {
                 *ended += 1;
             }
             self.head.fresh += 1;
-        }
-    }
-}
-
-impl Element {
-    pub(crate) fn new(state: TaskState) -> Self {
-        Self {
-            state,
-            failures: 0,
-            losses: 0,
-            unable: 0,
-            attempts: Vec::new(),
-            result: None,
-            progress: None,
-            wait_until: None,
-            after_stop: AfterStop::Requeue,
-        }
-    }
-
-    pub fn current(&self) -> Option<&Attempt> {
-        self.attempts.last()
-    }
-
-    pub(crate) fn current_mut(&mut self) -> Option<&mut Attempt> {
-        self.attempts.last_mut()
-    }
-
-    /// About how many bytes it takes when encoded.
-    pub(crate) fn weight(&self) -> usize {
-        const ATTEMPT: usize = 128;
-        let result = self.result.as_ref().map_or(0, |result| result.len());
-        let message = self.progress.as_ref().map_or(0, |progress| progress.message.len());
-        let reasons = self.attempts.iter().filter_map(|attempt| attempt.ending.as_ref()).map(Ending::weight);
-        result + message + reasons.sum::<usize>() + self.attempts.len() * ATTEMPT
-    }
-
-    pub fn next_attempt(&self) -> AttemptNumber {
-        AttemptNumber(self.current().map_or(0, |attempt| attempt.number.0) + 1)
-    }
-
-    pub(crate) fn push_attempt(&mut self, attempt: Attempt) {
-        if self.attempts.len() >= ATTEMPTS_KEPT_MAX {
-            self.attempts.remove(0);
-        }
-        self.attempts.push(attempt);
-    }
-}
-
-impl Attempt {
-    pub(crate) fn is(&self, key: &AttemptKey, epoch: Epoch) -> bool {
-        self.number == key.attempt && self.fence == key.fence && self.epoch == epoch && self.state.is_live()
-    }
-
-    pub(crate) fn end(&mut self, state: AttemptState, ending: Option<Ending>, ran: Option<Span>, now: Timestamp) {
-        self.state = state;
-        self.ending = ending;
-        self.finished_at = Some(now);
-        if let (None, Some(ran)) = (self.started_at, ran) {
-            self.started_at = Some(Timestamp(now.0.saturating_sub(ran.0)).max(self.assigned_at));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The replicated state machine: `State::apply(index, entry) -> Applied`.
 //!
 //! Layout: `command` (what stands in the log) and `outcome` (what applying it yields); `state` with its
-//! parts `job` (with its `flow` and `plan`), `worker`, `queue`, `slots`, `timers`, `dedup`; `apply/`, one file for each kind of command, over
-//! the transitions in `lifecycle`; `snapshot` and `digest` (all of it as records), `archive` (finished
-//! jobs on disk), `view` (as the API shows it), `check` (what must always hold) and `limits`.
+//! parts `job` (with its `flow` and `plan`), `element`, `worker`, `queue`, `slots`, `timers` and `dedup`;
+//! `apply/`, one file for each kind of command, over the transitions in `lifecycle`; `snapshot` and
+//! `digest` (all of it as records), `archive` (finished jobs on disk), `view` (as the API shows it),
+//! `check` (what must always hold) and `limits`.
 //!
 //! Invariants: apply is a function of (state, index, entry): no IO, clock, randomness, threads, floating
 //! point or iteration in hash order, so that two replicas that applied the same index have the same
@@ -16,6 +17,7 @@ pub mod check;
 pub mod command;
 mod dedup;
 mod digest;
+pub mod element;
 pub mod flow;
 pub mod job;
 mod lifecycle;

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::Archived;
 use crate::dedup::Answers;
-use crate::job::{Element, ElementKey, Header, Job, Task, TaskHead};
+use crate::element::Element;
+use crate::job::{ElementKey, Header, Job, Task, TaskHead};
 use crate::limits::{BYTES_PER_RECORD, DEAD_WORKER_RETENTION, ELEMENTS_PER_RECORD, OUTPUT_BYTES_PER_JOB_MAX};
 use crate::plan::Plan;
 use crate::state::{IdempotencyKey, KeyUse, Scalars, State};

@@ -6,7 +6,8 @@ use quorate_types::api::{AttemptView, JobView, ProgressView, RunsView, TaskView,
 use quorate_types::status::{AttemptState, Ending, TaskState};
 use quorate_types::{AttemptNumber, JobSpec, Name, TaskIndex};
 
-use crate::job::{Attempt, Element, Header, Job, TaskHead};
+use crate::element::{Attempt, Element};
+use crate::job::{Header, Job, TaskHead};
 use crate::worker::Worker;
 
 /// Whether a job's view carries its specification.

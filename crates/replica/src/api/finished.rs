@@ -1,7 +1,7 @@
 //! Finished jobs that left memory, read from the archive.
 
 use quorate_state::archive::{ElementBlock, JobRecord, block_of, decode};
-use quorate_state::job::Element;
+use quorate_state::element::Element;
 use quorate_state::outcome::{ArchiveKey, Rejection};
 use quorate_types::{JobId, TaskIndex};
 

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use quorate_state::job::{Attempt, Element};
+use quorate_state::element::{Attempt, Element};
 use quorate_state::outcome::{ArchiveKey, Rejection};
 use quorate_types::limits::OUTPUT_CHUNK_BYTES_MAX;
 use quorate_types::problem::Code;

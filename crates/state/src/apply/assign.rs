@@ -9,7 +9,8 @@ use quorate_types::status::{AttemptState, TaskState};
 use quorate_types::{Bug, Fence, Name, TaskIndex, is_planted};
 
 use crate::command::Assignment;
-use crate::job::{Attempt, ElementKey};
+use crate::element::Attempt;
+use crate::job::ElementKey;
 use crate::lifecycle::Change;
 use crate::limits::ATTEMPTS_PER_WORKER_MAX;
 use crate::outcome::{Applied, Notice, NoticeKind, Outcome};

@@ -5,7 +5,8 @@ use quorate_types::status::JobState;
 use quorate_types::{Bug, JobId, Name, TaskIndex, is_planted};
 
 use super::Result;
-use crate::job::{AfterStop, ElementKey};
+use crate::element::AfterStop;
+use crate::job::ElementKey;
 use crate::lifecycle::Change;
 use crate::outcome::{Applied, Outcome, Rejection};
 use crate::state::State;

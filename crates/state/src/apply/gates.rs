@@ -7,8 +7,9 @@ use quorate_types::job::WhenFull;
 use quorate_types::status::{JobState, TaskState};
 use quorate_types::{End, JobId, JobSpec, Need, On, Timestamp};
 
+use crate::element::AfterStop;
 use crate::flow::{Flow, Ledger, Slot};
-use crate::job::{AfterStop, Job};
+use crate::job::Job;
 use crate::lifecycle::Change;
 use crate::limits::{WAITING_FOR_JOB_MAX, WAITING_FOR_KEY_MAX};
 use crate::outcome::{Applied, Rejection};

@@ -7,7 +7,8 @@ use quorate_types::{Epoch, Name, ReplicaId, Resources, Span};
 
 use super::Result;
 use crate::command::Registration;
-use crate::job::{AfterStop, ElementKey};
+use crate::element::AfterStop;
+use crate::job::ElementKey;
 use crate::limits::{DEAD_WORKER_RETENTION, WORKERS_MAX};
 use crate::outcome::{Applied, Event, Notice, NoticeKind, Outcome, Rejection};
 use crate::state::State;

@@ -8,7 +8,7 @@ use quorate_types::status::{AttemptState, TaskState};
 use quorate_types::{Bug, Epoch, Name, is_planted};
 
 use super::Result;
-use crate::job::Progress;
+use crate::element::Progress;
 use crate::lifecycle::Change;
 use crate::outcome::{Applied, Outcome, Rejection};
 use crate::state::State;

@@ -11,7 +11,8 @@ use quorate_types::{Resources, Span, Timestamp};
 
 use super::Change;
 use crate::archive;
-use crate::job::{AfterStop, ElementKey};
+use crate::element::AfterStop;
+use crate::job::ElementKey;
 use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_BYTES_PER_JOB_MAX, RESULT_BYTES_MAX, UNABLE_MAX};
 use crate::outcome::ArchiveKey;
 use crate::timers::Timer;

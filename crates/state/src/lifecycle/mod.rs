@@ -14,7 +14,8 @@ use quorate_types::job::OnFailure;
 use quorate_types::status::{Ending, JobState, TaskState};
 use quorate_types::{JobId, TaskIndex, Timestamp};
 
-use crate::job::{Element, Job};
+use crate::element::Element;
+use crate::job::Job;
 use crate::limits::FINISHED_IN_MEMORY;
 use crate::outcome::{Applied, Event};
 use crate::state::{Cluster, State};

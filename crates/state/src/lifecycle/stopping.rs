@@ -8,7 +8,8 @@ use quorate_types::session::AttemptKey;
 use quorate_types::status::{AttemptState, TaskState};
 
 use super::Change;
-use crate::job::{AfterStop, ElementKey};
+use crate::element::AfterStop;
+use crate::job::ElementKey;
 use crate::outcome::{Notice, NoticeKind};
 use crate::timers::Timer;
 
