@@ -1,5 +1,6 @@
 //! Jobs: submit, list, show, and what users do to them.
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use axum::Json;
@@ -98,7 +99,7 @@ impl Filter {
             namespace: query.get("namespace")?,
             name: query.get("name")?,
             labels: query.all("label").map(label).collect::<ApiResult<_>>()?,
-            schedule: query.get("schedule")?,
+            schedule: query.get::<NonZero<u64>>("schedule")?.map(|id| JobId(id.get())),
         })
     }
 
