@@ -4,31 +4,15 @@
 
 use quorate_state::State;
 use quorate_state::command::{Command, Entry};
-use quorate_types::LogIndex;
 use quorate_types::session::{Happening, Report};
 
-use crate::round::{Bounds, Memory, Plan, round};
+use crate::book::Bounds;
 
 /// Everything that is written waits meanwhile, so a plan ahead is small; what is left over is for the next round.
-const ASSIGNMENTS_MAX: usize = 256;
-const MISSES_MAX: usize = 8;
-/// Workers times assignments, each of which costs some ten nanoseconds: about a millisecond.
-const LOOKS_MAX: usize = 100_000;
-
-/// Decides what to start once `entry`, the next of the log, has been applied to `state`. None if the entry gives
-/// no reason to look, or if looking would take long.
-pub fn ahead(state: &State, index: LogIndex, entry: &Entry, memory: &mut Memory) -> Option<Plan> {
-    let assignments_max = ASSIGNMENTS_MAX.min(LOOKS_MAX / state.registrations().len().max(1));
-    if assignments_max == 0 || !is_promising(state, entry) {
-        return None;
-    }
-    let mut then = state.clone();
-    then.apply(index, entry);
-    Some(round(&then, memory, Bounds { assignments_max, misses_max: MISSES_MAX }))
-}
+pub(crate) const BOUNDS: Bounds = Bounds { assignments_max: 256, misses_max: 8 };
 
 /// Whether the entry may bring a task and a worker together.
-fn is_promising(state: &State, entry: &Entry) -> bool {
+pub(crate) fn is_promising(state: &State, entry: &Entry) -> bool {
     let idle_queue = state.queue().is_empty();
     !state.registrations().is_empty()
         && entry.proposals.iter().any(|proposal| match &proposal.command {

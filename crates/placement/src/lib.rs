@@ -1,17 +1,18 @@
 //! Placement: which pending task goes to which worker. Pure; the leader's round calls it with a version
 //! of the state and proposes what it decides, and apply checks every part of it again.
 //!
-//! Layout: `round` (one placement round: the queue's order, feasibility, holds), `candidates` (the
-//! workers that could take something), `place/` (one file for each way to choose among them), `ahead` (a round
-//! over the state as the next entry will leave it).
+//! Layout: `book` (what waits, what runs and what is free, kept up to date; one decision over it; the policies),
+//! `planner` (a book that follows versions of the state), `ahead` (when a plan is made for the state as the next entry
+//! will leave it), `flow/` (a batch of tasks placed at once, as a flow of minimum cost).
 //!
-//! Invariants: the same state and the same [`Memory`] give the same plan; a plan never gives a worker
-//! more than it has free in that state, and never names a task that could not be placed.
+//! Invariants: the same history of versions gives the same plans; a plan never gives a worker more than it has free in
+//! the version that it was made for, and never names a task that could not be placed there.
+
+pub mod book;
+pub mod flow;
 
 mod ahead;
-mod candidates;
-mod place;
-mod round;
+mod planner;
 
-pub use ahead::ahead;
-pub use round::{Bounds, Memory, Plan, round};
+pub use book::Bounds;
+pub use planner::{Plan, Planner};

@@ -4,10 +4,11 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use quorate_placement::{Bounds, Memory, ahead, round};
+use quorate_placement::{Bounds, Plan, Planner};
 use quorate_state::State;
-use quorate_state::command::{Command, Entry, PlacementOrder, Policy, Proposal, QueueOrder, Registration};
+use quorate_state::command::{Command, Entry, Proposal, Registration};
 use quorate_types::job::JobRequest;
+use quorate_types::policy::{PlacementOrder, Policy, QueueOrder};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::Ending;
 use quorate_types::{LogIndex, Name, ReplicaId, Timestamp};
@@ -17,7 +18,7 @@ struct View(State);
 impl View {
     fn new(queue: QueueOrder, placement: PlacementOrder) -> Self {
         let mut view = Self(State::default());
-        view.apply(Command::SetPolicy(Policy { queue, placement }));
+        view.apply(Command::SetPolicy(Policy { queue, placement, ..Policy::default() }));
         view
     }
 
@@ -46,9 +47,13 @@ impl View {
         self
     }
 
+    fn round(&self, bounds: Bounds) -> Plan {
+        Planner::new(7).round(&self.0, Timestamp(0), bounds)
+    }
+
     fn plan(&self) -> String {
         let mut text = String::new();
-        for item in round(&self.0, &mut Memory::new(7), Bounds::default()).assignments {
+        for item in self.round(Bounds::default()).assignments {
             let worker = &self.0.worker_of(item.epoch).unwrap().name;
             write!(text, "{}/{}[{}]>{worker} ", item.job, item.task, item.index).unwrap();
         }
@@ -57,7 +62,7 @@ impl View {
 
     /// Applies the plan too: all of it must be accepted.
     fn apply_plan(&mut self) {
-        let items = round(&self.0, &mut Memory::new(7), Bounds::default()).assignments;
+        let items = self.round(Bounds::default()).assignments;
         let index = LogIndex(self.0.index().0 + 1);
         let expected = items.len() as u32;
         let proposals = vec![Proposal { origin: None, command: Command::Assign { items } }];
@@ -161,7 +166,7 @@ fn what_no_worker_could_ever_take_blocks_nobody() {
 #[test]
 fn a_round_is_bounded_and_says_so() {
     let view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit).worker("w", r#"{"cpu":100}"#).job(&array(50, "1"));
-    let plan = round(&view.0, &mut Memory::new(1), Bounds { assignments_max: 10, ..Bounds::default() });
+    let plan = view.round(Bounds { assignments_max: 10, ..Bounds::default() });
     assert_eq!((plan.assignments.len(), plan.more), (10, true));
 }
 
@@ -183,15 +188,12 @@ fn a_plan_ahead_is_the_plan_of_a_round_later() {
         Command::Submit(Arc::new(request.validate().unwrap()))
     };
     let entry = |command| Entry { time: Timestamp(0), proposals: vec![Proposal { origin: None, command }] };
-    let plan_ahead = |view: &View, entry: &Entry| {
-        let next = LogIndex(view.0.index().0 + 1);
-        ahead(&view.0, next, entry, &mut Memory::new(7)).map(|plan| plan.assignments)
-    };
+    let plan_ahead = |view: &View, entry: &Entry| Planner::new(7).ahead(&view.0, entry).map(|plan| plan.assignments);
     let mut view = three(PlacementOrder::BestFit);
     let submission = spec(&array(4, "2"));
     let planned = plan_ahead(&view, &entry(submission.clone())).unwrap();
     view.apply(submission);
-    assert_eq!(planned, round(&view.0, &mut Memory::new(7), Bounds::default()).assignments);
+    assert_eq!(planned, view.round(Bounds::default()).assignments);
     assert_eq!(planned.len(), 4);
 
     // Others wait: a new job has its turn when a round looks at all of them.
@@ -202,7 +204,7 @@ fn a_plan_ahead_is_the_plan_of_a_round_later() {
     // An end gives room to what waits; a start gives none.
     view.apply(Command::Assign { items: planned.clone() });
     view.apply(spec(&array(20, "2")));
-    let room = round(&view.0, &mut Memory::new(7), Bounds::default()).assignments;
+    let room = view.round(Bounds::default()).assignments;
     view.apply(Command::Assign { items: room });
     let first = planned[0];
     let worker = view.0.worker_of(first.epoch).unwrap();
@@ -225,7 +227,7 @@ fn a_plan_ahead_is_the_plan_of_a_round_later() {
     assert_eq!(next.iter().map(|item| item.epoch).collect::<Vec<_>>(), [first.epoch]);
 }
 
-/// Writes wait for a plan ahead: of many tasks and workers it takes only some, and with very many nobody looks.
+/// Writes wait for a plan ahead: of many tasks it takes only some.
 #[test]
 fn a_plan_ahead_is_small() {
     let request: JobRequest = serde_json::from_str(&array(5_000, "1")).unwrap();
@@ -236,10 +238,9 @@ fn a_plan_ahead_is_small() {
         for nth in 0..workers {
             view = view.worker(&format!("w{nth}"), &format!(r#"{{"cpu":{cpu}}}"#));
         }
-        let next = LogIndex(view.0.index().0 + 1);
-        ahead(&view.0, next, &entry, &mut Memory::new(7)).map(|plan| (plan.assignments.len(), plan.more))
+        Planner::new(7).ahead(&view.0, &entry).map(|plan| (plan.assignments.len(), plan.more))
     };
     assert_eq!(planned(2, 5_000), Some((256, true)));
-    assert_eq!(planned(1_000, 8), Some((100, true)));
+    assert_eq!(planned(1_000, 8), Some((256, true)));
     assert_eq!(planned(2, 3), Some((6, false)));
 }

@@ -6,7 +6,8 @@
 //! `history`, `keyed` and `linear` (what clients do, and whether what they were told can be true), `replica`
 //! and `worker` (the real processes on their machines), `applied` and `physical` (what replicas agreed on, and
 //! what really ran), `watchdog` (simulated, with the processes that it starts), `node`, `disk`, `files`,
-//! `network` (the machine), `panics`, `chance` and `trace` (what makes a run one run).
+//! `network` (the machine), `panics`, `chance` and `trace` (what makes a run one run). `lab` is something else:
+//! placement alone, over recorded work.
 //!
 //! Invariants: nothing here asks the host for time, chance or threads; every choice comes from the seed;
 //! maps that are walked are ordered.
@@ -19,6 +20,7 @@ mod faults;
 mod files;
 mod history;
 mod keyed;
+pub mod lab;
 mod linear;
 mod network;
 mod node;

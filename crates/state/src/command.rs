@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_types::session::Report;
-use quorate_types::{AttemptNumber, Epoch, JobId, JobSpec, Name, ReplicaId, Resources, Span, TaskIndex, Timestamp};
+use quorate_types::{
+    AttemptNumber, Epoch, JobId, JobSpec, Name, Policy, ReplicaId, Resources, Span, TaskIndex, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// One log entry's payload: the leader's time and the commands that share the entry.
@@ -169,34 +171,4 @@ pub struct Assignment {
     pub attempt: AttemptNumber,
     /// The epoch names the worker too: no two registrations share one.
     pub epoch: Epoch,
-}
-
-/// The order of the queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum QueueOrder {
-    #[serde(rename = "fifo")]
-    Fifo,
-    #[default]
-    #[serde(rename = "priority")]
-    Priority,
-}
-
-/// How a worker is chosen among those that have room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PlacementOrder {
-    #[default]
-    #[serde(rename = "best-fit")]
-    BestFit,
-    #[serde(rename = "least-load")]
-    LeastLoad,
-    #[serde(rename = "round-robin")]
-    RoundRobin,
-    #[serde(rename = "random")]
-    Random,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Policy {
-    pub queue: QueueOrder,
-    pub placement: PlacementOrder,
 }

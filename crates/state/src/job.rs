@@ -148,6 +148,11 @@ impl Job {
         self.tasks.iter().zip(&self.spec.tasks).map(|((at, task), spec)| (at, task.as_ref(), spec))
     }
 
+    /// How many tasks wait for this one.
+    pub fn dependents(&self, task: u32) -> usize {
+        self.plan.dependents(task).len()
+    }
+
     /// Whether tasks of this job may be placed.
     pub fn is_placeable(&self) -> bool {
         !self.header.paused && !self.header.cancelling && !self.header.state.is_finished()
@@ -276,6 +281,11 @@ impl Task {
 
     pub fn elements(&self) -> impl Iterator<Item = (TaskIndex, &Element)> {
         self.elements.iter().map(|(at, element)| (TaskIndex(*at), element.as_ref()))
+    }
+
+    /// The last elements with a record, the last one first.
+    pub fn last_elements(&self, most: usize) -> impl Iterator<Item = &Element> {
+        self.elements.values().rev().take(most).map(Arc::as_ref)
     }
 
     /// The state of an element, with a record or without; `None` beyond the array.

@@ -1,13 +1,11 @@
-//! Which tasks have elements that could be placed, in the orders that the policies ask for.
+//! Which tasks have elements that could be placed. In which order is up to those who place them.
 //!
 //! Derived from the jobs. A task stands here once, however many of its elements wait.
 
-use std::cmp::Reverse;
-
 use imbl::OrdSet;
+use imbl::ordset::DiffItem;
 use quorate_types::JobId;
 
-use crate::command::QueueOrder;
 use crate::job::Job;
 
 /// A task of a job that has pending elements.
@@ -17,47 +15,50 @@ pub struct Queued {
     pub task: u32,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Queue {
-    by_submission: OrdSet<Queued>,
-    by_priority: OrdSet<(Reverse<u8>, Queued)>,
+/// What became of a task from one queue to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueChange {
+    Came(Queued),
+    Went(Queued),
 }
 
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Queue(OrdSet<Queued>);
+
 impl Queue {
-    /// The queued tasks in the policy's order; ties end in the job's number and the task's position.
-    pub fn iter(&self, order: QueueOrder) -> Box<dyn Iterator<Item = Queued> + '_> {
-        match order {
-            QueueOrder::Fifo => Box::new(self.by_submission.iter().copied()),
-            QueueOrder::Priority => Box::new(self.by_priority.iter().map(|(_, queued)| *queued)),
-        }
+    /// The queued tasks by submission: by the job's number and the task's position.
+    pub fn iter(&self) -> impl Iterator<Item = Queued> {
+        self.0.iter().copied()
+    }
+
+    /// What changed since an earlier version. Parts that both share are skipped.
+    pub fn changes_since<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = QueueChange> + 'a {
+        earlier.0.diff(&self.0).map(|change| match change {
+            DiffItem::Add(queued) => QueueChange::Came(*queued),
+            DiffItem::Remove(queued) => QueueChange::Went(*queued),
+        })
     }
 
     pub fn len(&self) -> usize {
-        self.by_submission.len()
+        self.0.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.by_submission.is_empty()
+        self.0.is_empty()
     }
 
     pub(crate) fn contains(&self, queued: Queued) -> bool {
-        self.by_submission.contains(&queued)
+        self.0.contains(&queued)
     }
 
     /// Puts the task in or out, as its state demands.
     pub(crate) fn update(&mut self, job: &Job, task: u32) {
         let queued = Queued { job: job.id(), task };
         let wanted = job.is_placeable() && job.task(task).is_some_and(|t| t.has_pending());
-        if wanted == self.by_submission.contains(&queued) {
-            return;
-        }
-        let ranked = (Reverse(job.spec.priority), queued);
-        if wanted {
-            self.by_submission.insert(queued);
-            self.by_priority.insert(ranked);
-        } else {
-            self.by_submission.remove(&queued);
-            self.by_priority.remove(&ranked);
+        match (wanted, self.contains(queued)) {
+            (true, false) => drop(self.0.insert(queued)),
+            (false, true) => drop(self.0.remove(&queued)),
+            (true, true) | (false, false) => {}
         }
     }
 

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use quorate_types::status::JobState;
-use quorate_types::{Epoch, JobId, LogIndex, Name, ReplicaId, Timestamp};
+use quorate_types::{Epoch, JobId, LogIndex, Name, Policy, ReplicaId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Archived;
-use crate::command::Policy;
 use crate::dedup::Dedup;
 use crate::job::Job;
 use crate::queue::Queue;
 use crate::slots::Slots;
 use crate::timers::Timers;
-use crate::worker::Worker;
+use crate::worker::{Worker, WorkerChange};
 
 /// The replicated state. A clone is O(1) and shares its structure with the original.
 #[derive(Clone, Debug, Default)]
@@ -141,12 +141,27 @@ impl State {
         self.jobs.range(..below).rev().map(|(_, job)| job)
     }
 
+    /// Finished jobs in memory, oldest first.
+    pub fn finished_jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.cluster.finished.iter().filter_map(|(_, id)| self.jobs.get(id))
+    }
+
     pub fn worker(&self, name: &str) -> Option<&Arc<Worker>> {
         self.cluster.workers.get(name)
     }
 
     pub fn workers(&self) -> impl Iterator<Item = &Arc<Worker>> {
         self.cluster.workers.values()
+    }
+
+    /// The workers that changed since an earlier version: as they were, and as they are. Parts that both share are
+    /// skipped.
+    pub fn changed_workers<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = WorkerChange<'a>> {
+        earlier.cluster.workers.diff(&self.cluster.workers).map(|change| match change {
+            DiffItem::Add(_, new) => (None, Some(new)),
+            DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
+            DiffItem::Remove(_, old) => (Some(old), None),
+        })
     }
 
     /// The living worker of this registration.

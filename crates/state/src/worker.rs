@@ -1,15 +1,17 @@
 //! Workers and their registrations.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use quorate_types::status::WorkerState;
 use quorate_types::{AttemptNumber, Epoch, Fence, Name, ReplicaId, Resources, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::job::ElementKey;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
     pub name: Name,
     pub epoch: Epoch,
@@ -48,6 +50,17 @@ pub struct LiveAttempt {
     pub stopping: bool,
 }
 
+/// A worker as it was in one version and as it is in another.
+pub type WorkerChange<'a> = (Option<&'a Arc<Worker>>, Option<&'a Arc<Worker>>);
+
+/// An element whose attempt on a worker ended or began, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptChange {
+    pub key: ElementKey,
+    pub was: Option<AttemptNumber>,
+    pub is: Option<AttemptNumber>,
+}
+
 impl Worker {
     pub fn state(&self) -> WorkerState {
         match self.life {
@@ -65,6 +78,16 @@ impl Worker {
     /// What new attempts may take.
     pub fn free(&self) -> Resources {
         self.capacity.clone().minus(&self.used)
+    }
+
+    /// What became of its live attempts since an earlier version.
+    pub fn changed_attempts<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = AttemptChange> + 'a {
+        earlier.attempts.diff(&self.attempts).filter_map(|change| match change {
+            DiffItem::Add(key, new) => Some(AttemptChange { key: *key, was: None, is: Some(new.number) }),
+            DiffItem::Remove(key, old) => Some(AttemptChange { key: *key, was: Some(old.number), is: None }),
+            DiffItem::Update { old: (_, old), new: (key, new) } => (old.number != new.number)
+                .then_some(AttemptChange { key: *key, was: Some(old.number), is: Some(new.number) }),
+        })
     }
 
     pub(crate) fn take(&mut self, key: ElementKey, attempt: LiveAttempt, resources: &Resources) {

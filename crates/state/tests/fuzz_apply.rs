@@ -10,8 +10,9 @@ mod support;
 use bincode::config;
 use fuzz::{Fuzz, Verdict, damage};
 use quorate_state::State;
-use quorate_state::command::{Command, Entry, Origin, PlacementOrder, Policy, Proposal, QueueOrder, RetryScope};
+use quorate_state::command::{Command, Entry, Origin, Proposal, RetryScope};
 use quorate_types::job::JobRequest;
+use quorate_types::policy::{Backfill, PlacementOrder, Policy, QueueOrder};
 use quorate_types::session::{Finished, Happening};
 use quorate_types::status::Ending;
 use quorate_types::{JobId, JobSpec, LogIndex, ReplicaId, Span, TaskIndex};
@@ -113,7 +114,7 @@ fn failing() -> Cluster {
 fn administration() -> Cluster {
     let mut cluster = Cluster::default();
     let epoch = cluster.ready_worker("w0", 4);
-    let policy = Policy { queue: QueueOrder::Fifo, placement: PlacementOrder::Random };
+    let policy = Policy { queue: QueueOrder::Fifo, backfill: Backfill::Easy, placement: PlacementOrder::Random };
     let replica = ReplicaId(1);
     let commands = [
         Command::NameCluster { id: 9 },

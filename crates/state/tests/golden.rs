@@ -4,9 +4,8 @@
 
 mod support;
 
-use quorate_state::command::{
-    Assignment, Command, Entry, Origin, PlacementOrder, Policy, Proposal, QueueOrder, Registration, RetryScope,
-};
+use quorate_state::command::{Assignment, Command, Entry, Origin, Proposal, Registration, RetryScope};
+use quorate_types::policy::{Backfill, PlacementOrder, Policy, QueueOrder};
 use quorate_types::session::{Finished, Happening, Report};
 use quorate_types::status::Ending;
 use quorate_types::{AttemptNumber, Epoch, JobId, ReplicaId, Resources, Span, TaskIndex, Timestamp};
@@ -65,7 +64,11 @@ fn commands() -> Vec<Command> {
             ],
         },
         Command::Advance,
-        Command::SetPolicy(Policy { queue: QueueOrder::Fifo, placement: PlacementOrder::Random }),
+        Command::SetPolicy(Policy {
+            queue: QueueOrder::Fifo,
+            backfill: Backfill::Easy,
+            placement: PlacementOrder::Random,
+        }),
         Command::NameCluster { id: 1 },
         Command::IdentifyReplica { replica, storage: 3 },
         Command::AnnounceReplica { replica, http: "h:1".into() },

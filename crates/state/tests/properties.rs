@@ -122,8 +122,7 @@ impl Driver {
 
     fn place(&mut self, worker: u8, nth: u8) {
         let Some((epoch, _)) = self.epochs.get(&worker).copied() else { return };
-        let order = self.cluster.state.policy().queue;
-        let queued: Vec<_> = self.cluster.state.queue().iter(order).collect();
+        let queued: Vec<_> = self.cluster.state.queue().iter().collect();
         let Some(queued) = pick(&queued, nth) else { return };
         let job = self.cluster.state.job(queued.job).unwrap();
         let Some((index, _)) = job.task(queued.task).unwrap().pending().nth(usize::from(nth % 2)) else { return };

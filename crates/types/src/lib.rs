@@ -4,7 +4,7 @@
 //! Layout: `id` and `name` (who), `time` and `resources` (how much), `job` (what is submitted) with
 //! `need`, `when` and `schedule` (what it waits for) and `validate` (how a request becomes a job),
 //! `status` (the states of things), `api` (answers of the HTTP API), `problem` (its errors), `event`
-//! (what changed), `session` (the worker protocol) and `limits` (every bound that a specification must
+//! (what changed), `session` (the worker protocol), `policy` (what the scheduler goes by) and `limits` (every bound that a specification must
 //! respect). `planted` is for the simulation's own test.
 //!
 //! Invariants: a [`job::JobSpec`] exists only validated; names are checked when they are made; units
@@ -19,6 +19,7 @@ pub mod limits;
 pub mod name;
 pub mod need;
 pub mod planted;
+pub mod policy;
 pub mod problem;
 pub mod resources;
 pub mod schedule;
@@ -27,12 +28,14 @@ pub mod status;
 pub mod time;
 pub mod validate;
 pub mod when;
+mod words;
 
 pub use id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 pub use job::{JobSpec, TaskSpec};
 pub use name::{JobName, Name};
 pub use need::{End, Need, On};
 pub use planted::{Bug, is_planted};
+pub use policy::Policy;
 pub use problem::{Code, Problem};
 pub use resources::Resources;
 pub use time::{Span, Timestamp};

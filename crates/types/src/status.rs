@@ -1,45 +1,12 @@
 //! The states of jobs, tasks, attempts and workers, and why an attempt ended.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-macro_rules! states {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum $name {
-            $($(#[$vdoc])* #[serde(rename = $text)] $variant),+
-        }
+use crate::words;
 
-        impl $name {
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = String;
-            fn from_str(text: &str) -> Result<Self, String> {
-                Self::ALL.iter().copied().find(|s| s.as_str() == text).ok_or_else(|| {
-                    let known: Vec<_> = Self::ALL.iter().map(|s| s.as_str()).collect();
-                    format!("{text:?} is none of {}", known.join(", "))
-                })
-            }
-        }
-    };
-}
-
-states!(
+words!(
     /// The state of a job.
     JobState {
         Pending = "pending",
@@ -51,7 +18,7 @@ states!(
     }
 );
 
-states!(
+words!(
     /// The state of a task.
     TaskState {
         /// Waits for other tasks, a start time or its backoff.
@@ -68,7 +35,7 @@ states!(
     }
 );
 
-states!(
+words!(
     /// The state of one attempt.
     AttemptState {
         Assigned = "assigned",
@@ -82,7 +49,7 @@ states!(
     }
 );
 
-states!(
+words!(
     /// The state of a worker.
     WorkerState {
         Ready = "ready",

@@ -6,6 +6,7 @@ mod cron;
 mod job;
 mod serve;
 mod sim;
+mod simulate;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub(crate) use cron::{CronCommand, DstChoice, NextArgs};
 pub(crate) use job::{FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs};
 pub(crate) use serve::{DemoArgs, DevArgs, LogFormat, ProcessArgs, ServeArgs, WorkArgs};
 pub(crate) use sim::SimArgs;
+pub(crate) use simulate::{MachineArgs, PolicyArgs, ResultArgs, RuleArgs, SimulateArgs, Who};
 
 /// A job scheduler that stays up: replicas agree by Raft, workers run tasks, the death of either
 /// disturbs nobody.
@@ -39,7 +41,7 @@ impl Cli {
         Self::of(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
-    fn of(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+    pub(crate) fn of(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
         let matches = Self::command().try_get_matches_from(args)?;
         let mut cli = Self::from_arg_matches(&matches)?;
         cli.client.is_server_named = matches.value_source("server") == Some(ValueSource::CommandLine);
@@ -113,6 +115,9 @@ pub(crate) enum Command {
         after_help = "Prints what happened in each run. Exit code 1: a promise did not hold, or something did not end."
     )]
     Sim(SimArgs),
+    /// Replays recorded work under one or many policies, in virtual time
+    #[command(after_help = simulate::EXAMPLES)]
+    Simulate(Box<SimulateArgs>),
     /// Prints a completion script for a shell
     Completions { shell: clap_complete::Shell },
     /// The second process of a worker; started by `work`
@@ -164,6 +169,10 @@ mod tests {
             "quorate bench submit --server http://a:1,http://b:2 --token t",
             "quorate sim --seed 7 --minutes 5",
             "quorate sim --seeds 0 --shrink -o json",
+            "quorate simulate --trace a.swf.gz --procs 100 --queue fifo --backfill easy -o json",
+            "quorate simulate --trace a.ndjson --workers 16cpu,64GiB*4 --workers 4cpu --mtbf 30d --mttr 1h --seed 3",
+            "quorate simulate --from-cluster --last 24h --lose label=zone=a --add 16cpu,64GiB*4 --drain w1",
+            "quorate simulate --trace a.swf --first 9 --event-rule pyss --estimates user,exact,learned --starts s --csv c",
             "quorate cron next @daily --time-zone Europe/Berlin --from 2026-03-29T00:00:00Z --count 3 --dst both -o json",
             "quorate completions bash",
         ] {
@@ -193,6 +202,17 @@ mod tests {
             "quorate bench submit --runs 0",
             "quorate sim --seed x",
             "quorate sim --minutes 0",
+            "quorate simulate",
+            "quorate simulate --trace a.swf --from-cluster",
+            "quorate simulate --trace a.swf --last 24h",
+            "quorate simulate --trace a.swf --procs 0",
+            "quorate simulate --trace a.swf --procs 1 --workers 1cpu",
+            "quorate simulate --trace a.swf --workers lots",
+            "quorate simulate --trace a.swf --queue lifo",
+            "quorate simulate --trace a.swf --backfill greedy",
+            "quorate simulate --trace a.swf --mtbf 1d",
+            "quorate simulate --trace a.swf --mtbf 0s --mttr 1h",
+            "quorate simulate --trace a.swf --first 0",
             "quorate cron next",
             "quorate cron next @daily --count 0",
             "quorate cron next @daily --dst never",

@@ -12,6 +12,7 @@ mod logs;
 mod run;
 mod serve;
 mod sim;
+mod simulate;
 mod submit;
 mod wait;
 mod work;
@@ -67,6 +68,10 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Sim(args) => {
             start_logging_on_request();
             sim::run(&args, client.output)
+        }
+        Command::Simulate(args) => {
+            start_logging(None);
+            simulate::run(&args, &client)
         }
         Command::Cron(command) => cron::run(&command, client.output),
         Command::Completions { shell } => completions::print(shell),

@@ -1,10 +1,10 @@
 //! What the leader proposes next, decided from a version of the state. One batch at a time: the next
 //! decision sees what this one did.
 
-use quorate_placement::{Bounds, Memory, Plan, ahead, round};
+use quorate_placement::{Bounds, Plan, Planner};
 use quorate_state::State;
 use quorate_state::command::{Command, Entry};
-use quorate_types::{LogIndex, Timestamp};
+use quorate_types::Timestamp;
 
 use super::liveness::{Liveness, Moment};
 use super::ticks::Ticks;
@@ -26,7 +26,7 @@ pub(crate) enum Admission {
 
 #[derive(Debug)]
 pub(crate) struct Duties {
-    memory: Memory,
+    planner: Planner,
     bounds: Bounds,
     ticks: Ticks,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Duties {
 impl Duties {
     /// `seed` is where random placement starts.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { memory: Memory::new(seed), bounds: Bounds::default(), ticks: Ticks::default() }
+        Self { planner: Planner::new(seed), bounds: Bounds::default(), ticks: Ticks::default() }
     }
 
     /// The commands that are due, the expiry of these workers first; none if there is nothing to do.
@@ -53,8 +53,13 @@ impl Duties {
             Admission::Open => commands.extend(self.ticks.due(time, state)),
             Admission::Closed => {}
         }
-        commands.extend(assign(round(state, &mut self.memory, self.bounds)));
+        commands.extend(assign(self.planner.round(state, time, self.bounds)));
         commands
+    }
+
+    /// When time alone may change what a round decides.
+    pub(crate) fn next_round(&self) -> Option<Timestamp> {
+        self.planner.wake_at()
     }
 
     /// When a schedule is due next, as far as the last decision saw.
@@ -64,8 +69,7 @@ impl Duties {
 
     /// What is placed together with `entry`, the next of the log after `state`; none if nobody looked.
     pub(crate) fn plan_ahead(&mut self, state: &State, entry: &Entry) -> Option<Vec<Command>> {
-        let next = LogIndex(state.index().0 + 1);
-        let plan = ahead(state, next, entry, &mut self.memory)?;
+        let plan = self.planner.ahead(state, entry)?;
         Some(assign(plan).into_iter().collect())
     }
 }

@@ -194,9 +194,17 @@ impl Leader {
         let until_expiry = self.liveness().next_expiry().map(|at| at.0.saturating_sub(self.now().0));
         let due_in = |at: Timestamp| at.since(self.handle.leader_time()).as_duration();
         let until_timer = version.state.next_timer().map(due_in);
-        let until_tick = self.rounds().duties.next_tick().map(due_in).map(|due| due.max(TICK_PAUSE));
-        let sleep =
-            [until_expiry, until_timer, until_tick].into_iter().flatten().min().unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
+        let (tick, round) = {
+            let rounds = self.rounds();
+            (rounds.duties.next_tick(), rounds.duties.next_round())
+        };
+        let until_tick = tick.map(due_in).map(|due| due.max(TICK_PAUSE));
+        let sleep = [until_expiry, until_timer, until_tick, round.map(due_in)]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(SLEEP_MAX)
+            .min(SLEEP_MAX);
         tokio::select! {
             // A moment more, so that what was due at this millisecond is past.
             () = tokio::time::sleep(sleep + Duration::from_millis(1)) => {}

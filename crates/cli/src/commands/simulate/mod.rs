@@ -1,0 +1,133 @@
+//! `quorate simulate`.
+
+mod history;
+mod machines;
+mod progress;
+mod results;
+
+use quorate_sim::lab::input::{Format as TraceFormat, InputError, Workload};
+use quorate_sim::lab::{Experiment, Failures, Machine, Rules, Run, RunError, Variant, Wanted, Window};
+use quorate_types::{Span, Timestamp};
+use tempfile::NamedTempFile;
+
+use self::progress::Progress;
+use super::Context;
+use crate::args::{ClientArgs, Format, PolicyArgs, ResultArgs, RuleArgs, SimulateArgs};
+use crate::exit::Failure;
+use crate::output;
+use crate::runtime::block_on;
+
+/// Runs of one call. More is a mistake with commas, and hours of work.
+const RUNS_MAX: usize = 1_000;
+const LAST_DEFAULT: Span = Span::from_secs(24 * 3600);
+const GANTT_LENGTH: Span = Span::from_secs(24 * 3600);
+
+pub(super) fn run(args: &SimulateArgs, client: &ClientArgs) -> Result<(), Failure> {
+    let variants = variants(&args.policy)?;
+    if args.results.starts.is_some() && variants.len() > 1 {
+        let runs = variants.len();
+        return Err(Failure::Usage(format!("--starts is for one run, and these policies make {runs}: use --csv")));
+    }
+    let Loaded { work, machines, _file } = load(args, client)?;
+    tell(&work);
+    let experiment = Experiment {
+        workload: &work,
+        machines: &machines,
+        variants: &variants,
+        rules: rules(&args.rules),
+        wanted: wanted(&args.results, &work),
+    };
+    let progress = Progress::new(work.survey().jobs * variants.len() as u64);
+    let runs = experiment.run(&|finished| progress.add(finished)).map_err(refused)?;
+    progress.finish();
+    let runs = results::write(&args.results, runs, &title(args), &work, &machines)?;
+    print(&runs, client.output)
+}
+
+/// The work, and what it runs on.
+struct Loaded {
+    work: Workload,
+    machines: Vec<Machine>,
+    /// Held until everything is read.
+    _file: Option<NamedTempFile>,
+}
+
+fn load(args: &SimulateArgs, client: &ClientArgs) -> Result<Loaded, Failure> {
+    let first = args.rules.first;
+    let Some(path) = &args.trace else {
+        let last = args.last.unwrap_or(LAST_DEFAULT);
+        let context = Context::new(client)?;
+        let (history, workers) = block_on(history::fetch(&context, last))?;
+        let machines = machines::changed(machines::given(&args.machines).unwrap_or(workers), &args.machines)?;
+        let (file, kept) = history::keep(&history, args.save.as_deref())?;
+        let work = Workload::open(&kept, TraceFormat::Ndjson, &machines, first).map_err(unreadable)?;
+        return Ok(Loaded { work, machines, _file: file });
+    };
+    let format = TraceFormat::of(path).map_err(unreadable)?;
+    let machines = machines::changed(machines::for_trace(path, format, &args.machines)?, &args.machines)?;
+    let work = Workload::open(path, format, &machines, first).map_err(unreadable)?;
+    Ok(Loaded { work, machines, _file: None })
+}
+
+fn variants(args: &PolicyArgs) -> Result<Vec<Variant>, Failure> {
+    let mut variants: Vec<Variant> = Vec::new();
+    for variant in Variant::product(&args.queue, &args.backfill, &args.placement, &args.estimates) {
+        if !variants.contains(&variant) {
+            variants.push(variant);
+        }
+    }
+    match variants.len() {
+        runs if runs > RUNS_MAX => {
+            Err(Failure::Usage(format!("these policies make {runs} runs, more than {RUNS_MAX}")))
+        }
+        _ => Ok(variants),
+    }
+}
+
+fn rules(args: &RuleArgs) -> Rules {
+    let failures = args.mtbf.zip(args.mttr).map(|(mtbf, mttr)| Failures { mtbf, mttr, seed: args.seed });
+    Rules { event_rule: args.event_rule, failures, seed: args.seed }
+}
+
+fn wanted(args: &ResultArgs, work: &Workload) -> Wanted {
+    let survey = work.survey();
+    let middle = Span(survey.last_submission.since(survey.first_submission).0 / 2);
+    let from = Timestamp(survey.first_submission.0 + args.gantt_from.unwrap_or(middle).0);
+    let window = Window { from, length: args.gantt_length.unwrap_or(GANTT_LENGTH) };
+    Wanted { starts: args.starts.is_some(), jobs: args.csv.is_some(), plots: args.report.is_some().then_some(window) }
+}
+
+fn title(args: &SimulateArgs) -> String {
+    let file = args.trace.as_ref().and_then(|path| path.file_name());
+    file.map_or_else(|| "The cluster's own history".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// What a reader of the figures should know about the work.
+fn tell(work: &Workload) {
+    for words in results::words_about(work.survey()) {
+        output::note(words);
+    }
+}
+
+/// A file that can't be used is a mistake in what was asked for.
+fn unreadable(error: InputError) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
+fn refused(error: RunError) -> Failure {
+    match error {
+        RunError::Input(error) => unreadable(error),
+        RunError::Lab(_) | RunError::Write(_) | RunError::Thread(_) => Failure::Other(error.into()),
+    }
+}
+
+fn print(runs: &[Run], format: Format) -> Result<(), Failure> {
+    match (format, runs) {
+        (Format::Json, [run]) => output::json::print(&run.to_json()),
+        (Format::Json, runs) => output::json::print(&runs.iter().map(Run::to_json).collect::<Vec<_>>()),
+        (Format::Table, runs) => results::table(runs).print(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

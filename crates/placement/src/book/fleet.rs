@@ -1,0 +1,312 @@
+//! The workers that take new tasks, ordered by what the placement policy asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_state::job::ElementKey;
+use quorate_state::limits::ATTEMPTS_PER_WORKER_MAX;
+use quorate_types::policy::PlacementOrder;
+use quorate_types::{Epoch, Name, Resources, Timestamp};
+
+use crate::book::place::{self, Preference};
+use crate::book::treap::Treap;
+use crate::book::vector::{Kinds, Room, Sum, Vector};
+
+/// The position of a worker in the fleet.
+pub(crate) type Slot = u32;
+
+/// A worker as it is registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    pub epoch: Epoch,
+    pub name: Name,
+    pub labels: BTreeMap<Name, String>,
+    pub capacity: Resources,
+    /// Whether it takes new tasks.
+    pub ready: bool,
+}
+
+/// A worker with what it runs and what was promised to it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) worker: Worker,
+    pub(crate) free: Resources,
+    /// `free` and the capacity, as indexes compare them.
+    pub(crate) room: Vector,
+    pub(crate) size: Vector,
+    pub(crate) attempts: u32,
+    /// When what runs here will end, with what it gives back.
+    pub(crate) ends: Treap<(Timestamp, ElementKey), Sum>,
+    /// When its next weighted turn comes.
+    pub(crate) pass: u64,
+    preference: Option<Preference>,
+    share: Option<u64>,
+    held: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Fleet {
+    members: Vec<Member>,
+    by_epoch: BTreeMap<Epoch, Slot>,
+    unused: Vec<Slot>,
+    pub(crate) kinds: Kinds,
+    order: PlacementOrder,
+    /// The largest capacity of each kind that was seen.
+    scale: Vector,
+    /// Those that take new tasks, the preferred first.
+    pool: Treap<(Preference, Slot), Room>,
+    /// The same, those with the largest free share first and with their whole capacity. Brought up to date when
+    /// it is asked.
+    by_share: Treap<(u64, Slot), Room>,
+    stale: BTreeSet<Slot>,
+    /// Of all workers, also those that are draining.
+    attempts: u64,
+    /// The pass of the worker that had the last weighted turn.
+    pass: u64,
+}
+
+impl Fleet {
+    pub(crate) fn set_order(&mut self, order: PlacementOrder) {
+        if self.order != order {
+            self.order = order;
+            self.rank_all();
+        }
+    }
+
+    pub(crate) fn order(&self) -> PlacementOrder {
+        self.order
+    }
+
+    pub(crate) fn slot(&self, epoch: Epoch) -> Option<Slot> {
+        self.by_epoch.get(&epoch).copied()
+    }
+
+    pub(crate) fn member(&self, slot: Slot) -> &Member {
+        &self.members[slot as usize]
+    }
+
+    /// What the workers with the most room have, kind by kind; none if there is no worker.
+    pub(crate) fn most_room(&self) -> Option<&Room> {
+        self.pool.whole()
+    }
+
+    pub(crate) fn attempts(&self) -> u64 {
+        self.attempts
+    }
+
+    /// How many workers take new tasks.
+    pub(crate) fn ready_len(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// Every place that a worker may have, for chance; some are empty.
+    pub(crate) fn slots(&self) -> Slot {
+        self.members.len() as Slot
+    }
+
+    pub(crate) fn is_ready(&self, slot: Slot) -> bool {
+        self.member(slot).preference.is_some()
+    }
+
+    /// The workers that take new tasks, the preferred first.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = Slot> {
+        self.pool.iter().map(|((_, slot), _)| *slot)
+    }
+
+    /// A worker came, or is ready or draining now. Its capacity does not change within an epoch.
+    pub(crate) fn put(&mut self, worker: Worker) {
+        if let Some(slot) = self.slot(worker.epoch) {
+            self.members[slot as usize].worker = worker;
+            self.rank(slot);
+            return;
+        }
+        self.kinds.meet(&worker.capacity);
+        let size = self.kinds.vector(&worker.capacity);
+        let member = Member {
+            free: worker.capacity.clone(),
+            room: size,
+            size,
+            attempts: 0,
+            ends: Treap::default(),
+            pass: self.pass,
+            preference: None,
+            share: None,
+            held: false,
+            worker,
+        };
+        let epoch = member.worker.epoch;
+        let slot = match self.unused.pop() {
+            Some(slot) => {
+                self.members[slot as usize] = member;
+                slot
+            }
+            None => {
+                self.members.push(member);
+                (self.members.len() - 1) as Slot
+            }
+        };
+        self.by_epoch.insert(epoch, slot);
+        let scale = self.scale.larger(&size);
+        if scale == self.scale {
+            self.rank(slot);
+        } else {
+            self.scale = scale;
+            self.rank_all();
+        }
+    }
+
+    /// The worker is gone, and nothing of it runs any more.
+    pub(crate) fn remove(&mut self, epoch: Epoch) {
+        let Some(slot) = self.by_epoch.remove(&epoch) else { return };
+        self.members[slot as usize].worker.ready = false;
+        self.rank(slot);
+        self.sync(slot);
+        self.stale.remove(&slot);
+        self.unused.push(slot);
+    }
+
+    /// Whether the worker has room for the request now.
+    pub(crate) fn has_room(&self, slot: Slot, request: &Resources, wanted: &Vector) -> bool {
+        let member = self.member(slot);
+        may_go(&Room { free: member.room, attempts: member.attempts }, wanted)
+            && (request.other_millis.is_empty() || request.fits(&member.free))
+    }
+
+    /// The first with room in the order of preference, of those behind `after`.
+    pub(crate) fn first_with_room(
+        &self,
+        after: Option<&(Preference, Slot)>,
+        request: &Resources,
+        wanted: &Vector,
+    ) -> Option<Slot> {
+        self.first_of(after, request, wanted, u32::MAX)
+    }
+
+    /// The same, of those with less than so many attempts.
+    pub(crate) fn first_of(
+        &self,
+        after: Option<&(Preference, Slot)>,
+        request: &Resources,
+        wanted: &Vector,
+        attempts: u32,
+    ) -> Option<Slot> {
+        let mut after = after.copied();
+        loop {
+            let may = |room: &Room| room.attempts < attempts && may_go(room, wanted);
+            let found = *self.pool.first(after.as_ref(), may)?.0;
+            if self.has_room(found.1, request, wanted) {
+                return Some(found.1);
+            }
+            after = Some(found);
+        }
+    }
+
+    /// The next with room behind this one in the order of preference.
+    pub(crate) fn next_with_room(&self, slot: Slot, request: &Resources, wanted: &Vector) -> Option<Slot> {
+        let preference = self.member(slot).preference?;
+        self.first_with_room(Some(&(preference, slot)), request, wanted)
+    }
+
+    pub(crate) fn take(&mut self, slot: Slot, request: &Resources, wanted: &Vector) {
+        let member = &mut self.members[slot as usize];
+        member.free.subtract(request);
+        member.room = member.room.minus(wanted);
+        member.attempts += 1;
+        self.attempts += 1;
+        self.pass = self.pass.max(member.pass);
+        member.pass = self.pass + place::stride(&member.size, &self.scale);
+        self.rank(slot);
+    }
+
+    pub(crate) fn give_back(&mut self, slot: Slot, request: &Resources) {
+        let member = &mut self.members[slot as usize];
+        member.free.add(request);
+        member.room = self.kinds.vector(&member.free);
+        member.attempts -= 1;
+        self.attempts -= 1;
+        self.rank(slot);
+    }
+
+    /// Whether that is news.
+    pub(crate) fn set_load(&mut self, slot: Slot, free: Resources, attempts: u32) -> bool {
+        let room = self.kinds.vector(&free);
+        let member = &mut self.members[slot as usize];
+        if (&member.free, member.attempts) == (&free, attempts) {
+            return false;
+        }
+        self.attempts = self.attempts + u64::from(attempts) - u64::from(member.attempts);
+        (member.free, member.room, member.attempts) = (free, room, attempts);
+        self.rank(slot);
+        true
+    }
+
+    /// What runs here will have ended then.
+    pub(crate) fn note_end(&mut self, slot: Slot, end: Timestamp, key: ElementKey, given_back: Vector) {
+        self.members[slot as usize].ends.insert((end, key), Sum(given_back));
+    }
+
+    pub(crate) fn forget_end(&mut self, slot: Slot, end: Timestamp, key: ElementKey) {
+        self.members[slot as usize].ends.remove(&(end, key));
+    }
+
+    /// The worker that has the largest share free, of those that could ever take it.
+    pub(crate) fn most_free(&mut self, request: &Resources, wanted: &Vector) -> Option<Slot> {
+        while let Some(slot) = self.stale.pop_first() {
+            self.sync(slot);
+        }
+        let mut after = None;
+        loop {
+            let found = *self.by_share.first(after.as_ref(), |room| wanted.fits(&room.free))?.0;
+            if request.fits(&self.member(found.1).worker.capacity) {
+                return Some(found.1);
+            }
+            after = Some(found);
+        }
+    }
+
+    /// Keeps the worker out of the pool until it is released.
+    pub(crate) fn hold(&mut self, slot: Slot) {
+        self.members[slot as usize].held = true;
+        self.rank(slot);
+    }
+
+    pub(crate) fn release(&mut self, slot: Slot) {
+        self.members[slot as usize].held = false;
+        self.rank(slot);
+    }
+
+    /// The place in the pool follows from what the member has.
+    fn rank(&mut self, slot: Slot) {
+        self.stale.insert(slot);
+        let member = &self.members[slot as usize];
+        let new = (member.worker.ready && !member.held).then(|| place::preference(self.order, member, &self.scale));
+        let room = Room { free: member.room, attempts: member.attempts };
+        let old = self.members[slot as usize].preference.take();
+        if let Some(old) = old {
+            self.pool.remove(&(old, slot));
+        }
+        if let Some(new) = new {
+            self.pool.insert((new, slot), room);
+        }
+        self.members[slot as usize].preference = new;
+    }
+
+    fn rank_all(&mut self) {
+        let slots: Vec<Slot> = self.by_epoch.values().copied().collect();
+        slots.into_iter().for_each(|slot| self.rank(slot));
+    }
+
+    fn sync(&mut self, slot: Slot) {
+        let member = &mut self.members[slot as usize];
+        let new = member.preference.is_some().then(|| u64::MAX - place::free_share(member));
+        if let Some(old) = std::mem::replace(&mut member.share, new) {
+            self.by_share.remove(&(old, slot));
+        }
+        if let Some(new) = new {
+            self.by_share.insert((new, slot), Room { free: member.size, attempts: 0 });
+        }
+    }
+}
+
+fn may_go(room: &Room, wanted: &Vector) -> bool {
+    (room.attempts as usize) < ATTEMPTS_PER_WORKER_MAX && wanted.fits(&room.free)
+}

@@ -1,0 +1,173 @@
+//! One decision: tasks in the queue's order, each to the worker that the policy chooses.
+
+use std::collections::BTreeSet;
+
+use quorate_state::queue::Queued;
+use quorate_types::Timestamp;
+use quorate_types::policy::Backfill;
+
+use super::waiting::Entry;
+use super::{Book, Bounds, Decision, Wish};
+use crate::book::backfill::{easy, none};
+use crate::book::fleet::Slot;
+use crate::book::place;
+use crate::book::queue::Place;
+use crate::book::vector::Least;
+
+/// A decision while it is made.
+pub(crate) struct Pass<'a> {
+    pub(crate) book: &'a mut Book,
+    pub(crate) now: Timestamp,
+    bounds: Bounds,
+    pending: &'a dyn Fn(Queued) -> u64,
+    decision: Decision,
+    misses: usize,
+    held: Vec<Slot>,
+    after: Option<Place>,
+    /// Tasks are walked by their expected time now, and these have had their turn.
+    shortest: Option<BTreeSet<Queued>>,
+    /// The decision depends on when something will end.
+    pub(crate) looked_ahead: bool,
+}
+
+/// Whether all elements of a task were placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placing {
+    Whole,
+    /// There was no room for the next one.
+    Short,
+}
+
+impl Book {
+    /// Decides what to start now. What it gives away is taken off what is free until it has started, or until the
+    /// next plan.
+    /// `pending` tells how many elements of a task could be placed.
+    pub fn plan(&mut self, now: Timestamp, bounds: Bounds, pending: &dyn Fn(Queued) -> u64) -> Decision {
+        self.withdraw();
+        if !self.changed && self.wake_at.is_none_or(|at| now < at) {
+            return Decision { wake_at: self.wake_at, ..Decision::default() };
+        }
+        self.correct_overdue(now);
+        let mut pass = Pass {
+            book: self,
+            now,
+            bounds,
+            pending,
+            decision: Decision::default(),
+            misses: 0,
+            held: Vec::new(),
+            after: None,
+            shortest: None,
+            looked_ahead: false,
+        };
+        pass.run();
+        pass.decision.cut = pass.misses >= pass.bounds.misses_max;
+        let (held, looked_ahead, mut decision) = (pass.held, pass.looked_ahead, pass.decision);
+        held.into_iter().for_each(|slot| self.fleet.release(slot));
+        self.wake_at = if looked_ahead { self.running.next_end() } else { None };
+        self.changed = decision.more;
+        decision.wake_at = self.wake_at;
+        decision
+    }
+
+    /// What has run for longer than was expected is expected to end later.
+    fn correct_overdue(&mut self, now: Timestamp) {
+        while let Some((key, mut running)) = self.running.take_overdue(now) {
+            self.fleet.forget_end(running.slot, running.end, key);
+            running.end = running.later_end(now);
+            let given_back = self.fleet.kinds.vector(&running.request);
+            self.fleet.note_end(running.slot, running.end, key, given_back);
+            self.running.insert(key, running);
+        }
+    }
+}
+
+impl Pass<'_> {
+    fn run(&mut self) {
+        if self.book.waiting.is_empty() || self.book.fleet.ready_len() == 0 {
+            return;
+        }
+        match self.book.policy.backfill {
+            Backfill::None => none::run(self),
+            Backfill::Easy => easy::run(self, easy::Order::Queue),
+            Backfill::EasySjbf => easy::run(self, easy::Order::Shortest),
+        }
+    }
+
+    /// The next task in order of which `may` holds.
+    pub(crate) fn next(&mut self, mut may: impl FnMut(&Least) -> bool) -> Option<Queued> {
+        let waiting = &self.book.waiting;
+        let line = if self.shortest.is_some() { waiting.shortest() } else { waiting.line() };
+        loop {
+            let (place, _) = line.first(self.after.as_ref(), &mut may)?;
+            self.after = Some(*place);
+            if !self.shortest.as_ref().is_some_and(|done| done.contains(&place.1)) {
+                return Some(place.1);
+            }
+        }
+    }
+
+    /// From here on tasks come by their expected time, from the shortest that waits.
+    pub(crate) fn walk_shortest(&mut self) {
+        self.shortest = Some(self.decision.starts.iter().map(|start| start.queued).collect());
+        self.after = None;
+    }
+
+    /// Whether nothing more is to be decided.
+    pub(crate) fn is_over(&mut self) -> bool {
+        if self.decision.starts.len() >= self.bounds.assignments_max {
+            self.decision.more = true;
+        }
+        self.decision.more || self.misses >= self.bounds.misses_max
+    }
+
+    /// A task was looked at in vain.
+    pub(crate) fn miss(&mut self) {
+        self.misses += 1;
+    }
+
+    /// Keeps the worker out of what follows.
+    pub(crate) fn hold(&mut self, slot: Slot) {
+        self.book.fleet.hold(slot);
+        self.held.push(slot);
+    }
+
+    /// Keeps the worker for the task that will most likely have room first. Nothing if the request is larger than
+    /// every worker.
+    pub(crate) fn hold_for(&mut self, queued: Queued) {
+        if let Some(entry) = self.book.waiting.entry(queued)
+            && let Some(slot) = self.book.fleet.most_free(&entry.facts.request, &entry.wanted)
+        {
+            self.hold(slot);
+        }
+    }
+
+    /// Places elements of a task while there is room, each where the policy wants it.
+    pub(crate) fn place(&mut self, queued: Queued) -> Placing {
+        self.place_by(queued, |_, _| None)
+    }
+
+    /// The same; where the pool has no room, `otherwise` may know a worker.
+    pub(crate) fn place_by(
+        &mut self,
+        queued: Queued,
+        mut otherwise: impl FnMut(&mut Book, &Entry) -> Option<Slot>,
+    ) -> Placing {
+        let Some(entry) = self.book.waiting.entry(queued).cloned() else { return Placing::Whole };
+        let mut placing = Placing::Whole;
+        for _ in 0..(self.pending)(queued) {
+            if self.decision.starts.len() >= self.bounds.assignments_max {
+                break;
+            }
+            let wish = Wish { queued, facts: &entry.facts, wanted: entry.wanted };
+            let chosen = place::choose(&self.book.fleet, &wish, &mut self.book.memory);
+            let Some(slot) = chosen.or_else(|| otherwise(self.book, &entry)) else {
+                placing = Placing::Short;
+                break;
+            };
+            let start = self.book.promise(queued, slot, &entry, self.now);
+            self.decision.starts.push(start);
+        }
+        placing
+    }
+}

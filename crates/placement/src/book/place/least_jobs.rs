@@ -1,0 +1,7 @@
+//! Least jobs: the worker that runs the fewest attempts, however large they are.
+
+use crate::book::fleet::Member;
+
+pub(super) fn rank(member: &Member) -> u64 {
+    u64::from(member.attempts)
+}

@@ -1,0 +1,61 @@
+//! How a worker is chosen among those with room. Each policy is either an order that the fleet keeps its workers in
+//! ([`preference`]: the first with room gets the task), or a walk of its own over that order ([`choose`]).
+//!
+//! To add one: a file here, a variant of [`PlacementOrder`], an arm in each, a test.
+
+mod best_fit;
+mod consistent_hash;
+mod least_jobs;
+mod least_load;
+mod lowest_utilisation;
+mod power_of_two;
+mod random;
+mod round_robin;
+mod weighted_round_robin;
+mod worst_fit;
+
+use quorate_types::Epoch;
+use quorate_types::policy::PlacementOrder;
+
+pub(crate) use least_load::free_share;
+pub(crate) use weighted_round_robin::stride;
+
+use crate::book::fleet::{Fleet, Member, Slot};
+use crate::book::vector::Vector;
+use crate::book::{Memory, Wish};
+
+/// Where a worker stands in the order of a policy; ties end in its registration.
+pub(crate) type Preference = (u64, u64, Epoch);
+
+/// Where the policy wants the worker.
+pub(crate) fn preference(order: PlacementOrder, member: &Member, scale: &Vector) -> Preference {
+    let (first, then) = match order {
+        PlacementOrder::BestFit => (best_fit::rank(member, scale), 0),
+        PlacementOrder::WorstFit => (worst_fit::rank(member, scale), 0),
+        PlacementOrder::LeastLoad | PlacementOrder::PowerOfTwo => {
+            (least_load::rank(member), u64::from(member.attempts))
+        }
+        PlacementOrder::LeastJobs => (least_jobs::rank(member), 0),
+        PlacementOrder::LowestUtilisation => (lowest_utilisation::rank(member), 0),
+        PlacementOrder::WeightedRoundRobin => (member.pass, 0),
+        PlacementOrder::ConsistentHash => (consistent_hash::point(&member.worker.name), 0),
+        PlacementOrder::RoundRobin | PlacementOrder::Random => (0, 0),
+    };
+    (first, then, member.worker.epoch)
+}
+
+/// The worker that gets the task; none if none has room.
+pub(crate) fn choose(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory) -> Option<Slot> {
+    match fleet.order() {
+        PlacementOrder::BestFit
+        | PlacementOrder::WorstFit
+        | PlacementOrder::LeastLoad
+        | PlacementOrder::LeastJobs
+        | PlacementOrder::LowestUtilisation
+        | PlacementOrder::WeightedRoundRobin => fleet.first_with_room(None, &wish.facts.request, &wish.wanted),
+        PlacementOrder::RoundRobin => round_robin::choose(fleet, wish, memory),
+        PlacementOrder::Random => random::choose(fleet, wish, memory),
+        PlacementOrder::PowerOfTwo => power_of_two::choose(fleet, wish, memory),
+        PlacementOrder::ConsistentHash => consistent_hash::choose(fleet, wish),
+    }
+}

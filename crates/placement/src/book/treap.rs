@@ -1,0 +1,244 @@
+//! An ordered set whose subtrees carry a summary, so that "the first in this order that fits" and "how much until
+//! here" are found without a scan. A treap (Seidel and Aragon, "Randomized search trees", 1996) whose priorities
+//! are a hash of the insertions' count: its shape is a function of its history.
+
+use std::cmp::Ordering;
+
+/// What is known of a subtree as a whole.
+pub(crate) trait Summary: Clone {
+    /// Takes up another part of the same subtree.
+    fn join(&mut self, other: &Self);
+}
+
+const NIL: u32 = u32::MAX;
+
+#[derive(Clone, Debug)]
+struct Node<K, S> {
+    key: K,
+    own: S,
+    /// Of the node and all below it.
+    whole: S,
+    priority: u64,
+    left: u32,
+    right: u32,
+}
+
+/// Keys in order, each with its own summary.
+#[derive(Clone, Debug)]
+pub(crate) struct Treap<K, S> {
+    nodes: Vec<Node<K, S>>,
+    unused: Vec<u32>,
+    root: u32,
+    inserted: u64,
+}
+
+impl<K, S> Default for Treap<K, S> {
+    fn default() -> Self {
+        Self { nodes: Vec::new(), unused: Vec::new(), root: NIL, inserted: 0 }
+    }
+}
+
+impl<K: Ord + Copy, S: Summary> Treap<K, S> {
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len() - self.unused.len()
+    }
+
+    /// The summary of everything; none if there is nothing.
+    pub(crate) fn whole(&self) -> Option<&S> {
+        self.node(self.root).map(|node| &node.whole)
+    }
+
+    /// `key` is not in yet.
+    pub(crate) fn insert(&mut self, key: K, own: S) {
+        self.inserted += 1;
+        let node = Node { key, whole: own.clone(), own, priority: scatter(self.inserted), left: NIL, right: NIL };
+        let new = match self.unused.pop() {
+            Some(at) => {
+                self.nodes[at as usize] = node;
+                at
+            }
+            None => {
+                self.nodes.push(node);
+                (self.nodes.len() - 1) as u32
+            }
+        };
+        self.root = self.insert_below(self.root, new);
+    }
+
+    /// Whether it was in.
+    pub(crate) fn remove(&mut self, key: &K) -> bool {
+        let before = self.unused.len();
+        self.root = self.remove_below(self.root, key);
+        self.unused.len() > before
+    }
+
+    /// The first key behind `after` (of all, without one) of which `wanted` holds. Subtrees for whose summary
+    /// `wanted` does not hold are passed over: it must hold for a whole if it holds for a part.
+    pub(crate) fn first(&self, after: Option<&K>, mut wanted: impl FnMut(&S) -> bool) -> Option<(&K, &S)> {
+        self.first_below(self.root, after, &mut wanted)
+    }
+
+    /// The first key in order at which the joined summary of all up to it is `enough`, with that summary. It must be
+    /// enough from there on.
+    pub(crate) fn first_prefix(&self, start: S, mut enough: impl FnMut(&S) -> bool) -> Option<(&K, S)> {
+        let (mut at, mut sum, mut found) = (self.root, start, None);
+        while let Some(node) = self.node(at) {
+            let mut until = sum.clone();
+            if let Some(left) = self.node(node.left) {
+                until.join(&left.whole);
+            }
+            until.join(&node.own);
+            if enough(&until) {
+                found = Some((&node.key, until));
+                at = node.left;
+            } else {
+                sum = until;
+                at = node.right;
+            }
+        }
+        found
+    }
+
+    /// The joined summary of `start` and all keys up to and including `last`.
+    pub(crate) fn prefix(&self, start: S, last: &K) -> S {
+        let (mut at, mut sum) = (self.root, start);
+        while let Some(node) = self.node(at) {
+            if node.key > *last {
+                at = node.left;
+                continue;
+            }
+            if let Some(left) = self.node(node.left) {
+                sum.join(&left.whole);
+            }
+            sum.join(&node.own);
+            at = node.right;
+        }
+        sum
+    }
+
+    /// All keys in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &S)> {
+        let mut path = Vec::new();
+        self.push_left(self.root, &mut path);
+        std::iter::from_fn(move || {
+            let node = &self.nodes[path.pop()? as usize];
+            self.push_left(node.right, &mut path);
+            Some((&node.key, &node.own))
+        })
+    }
+
+    fn push_left(&self, mut at: u32, path: &mut Vec<u32>) {
+        while let Some(node) = self.node(at) {
+            path.push(at);
+            at = node.left;
+        }
+    }
+
+    fn node(&self, at: u32) -> Option<&Node<K, S>> {
+        self.nodes.get(at as usize)
+    }
+
+    fn first_below(&self, at: u32, after: Option<&K>, wanted: &mut impl FnMut(&S) -> bool) -> Option<(&K, &S)> {
+        let node = self.node(at).filter(|node| wanted(&node.whole))?;
+        let behind = after.is_none_or(|after| node.key > *after);
+        if !behind {
+            return self.first_below(node.right, after, wanted);
+        }
+        if let Some(found) = self.first_below(node.left, after, wanted) {
+            return Some(found);
+        }
+        if wanted(&node.own) {
+            return Some((&node.key, &node.own));
+        }
+        self.first_below(node.right, None, wanted)
+    }
+
+    fn insert_below(&mut self, at: u32, new: u32) -> u32 {
+        let Some(node) = self.node(at) else { return new };
+        let key = self.nodes[new as usize].key;
+        if self.nodes[new as usize].priority > node.priority {
+            let (left, right) = self.split(at, &key);
+            self.nodes[new as usize].left = left;
+            self.nodes[new as usize].right = right;
+            self.sum_up(new);
+            return new;
+        }
+        let (left, right) = (node.left, node.right);
+        if key < node.key {
+            self.nodes[at as usize].left = self.insert_below(left, new);
+        } else {
+            self.nodes[at as usize].right = self.insert_below(right, new);
+        }
+        self.sum_up(at);
+        at
+    }
+
+    /// Those before `key` and those behind it.
+    fn split(&mut self, at: u32, key: &K) -> (u32, u32) {
+        let Some(node) = self.node(at) else { return (NIL, NIL) };
+        let (left, right) = (node.left, node.right);
+        let halves = if node.key < *key {
+            let (inner, outer) = self.split(right, key);
+            self.nodes[at as usize].right = inner;
+            (at, outer)
+        } else {
+            let (outer, inner) = self.split(left, key);
+            self.nodes[at as usize].left = inner;
+            (outer, at)
+        };
+        self.sum_up(at);
+        halves
+    }
+
+    fn remove_below(&mut self, at: u32, key: &K) -> u32 {
+        let Some(node) = self.node(at) else { return NIL };
+        let (left, right) = (node.left, node.right);
+        match key.cmp(&node.key) {
+            Ordering::Less => self.nodes[at as usize].left = self.remove_below(left, key),
+            Ordering::Greater => self.nodes[at as usize].right = self.remove_below(right, key),
+            Ordering::Equal => {
+                self.unused.push(at);
+                return self.merge(left, right);
+            }
+        }
+        self.sum_up(at);
+        at
+    }
+
+    /// All of `left` stand before all of `right`.
+    fn merge(&mut self, left: u32, right: u32) -> u32 {
+        let (Some(l), Some(r)) = (self.node(left), self.node(right)) else {
+            return if left == NIL { right } else { left };
+        };
+        if l.priority > r.priority {
+            let inner = l.right;
+            self.nodes[left as usize].right = self.merge(inner, right);
+            self.sum_up(left);
+            left
+        } else {
+            let inner = r.left;
+            self.nodes[right as usize].left = self.merge(left, inner);
+            self.sum_up(right);
+            right
+        }
+    }
+
+    fn sum_up(&mut self, at: u32) {
+        let node = &self.nodes[at as usize];
+        let mut whole = node.own.clone();
+        for child in [node.left, node.right] {
+            if let Some(child) = self.node(child) {
+                whole.join(&child.whole);
+            }
+        }
+        self.nodes[at as usize].whole = whole;
+    }
+}
+
+/// A number that looks random (Steele et al., SplitMix, 2014).
+pub(crate) fn scatter(number: u64) -> u64 {
+    let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,100 @@
+//! Amounts of resources as a few plain numbers, which is what indexes compare.
+
+use std::collections::BTreeMap;
+
+use quorate_types::{Name, Resources};
+
+use crate::book::treap::Summary;
+
+/// Cpu, memory and the first kinds that the workers have besides.
+const LANES: usize = 4;
+
+/// An amount of each kind, in the units of [`Resources`]. Kinds beyond the last lane are left out: what fits here
+/// may still lack one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Vector([u64; LANES]);
+
+impl Vector {
+    pub(crate) fn fits(&self, free: &Self) -> bool {
+        self.0.iter().zip(&free.0).all(|(wanted, free)| wanted <= free)
+    }
+
+    pub(crate) fn minus(mut self, less: &Self) -> Self {
+        self.0.iter_mut().zip(&less.0).for_each(|(a, b)| *a = a.saturating_sub(*b));
+        self
+    }
+
+    pub(crate) fn larger(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a = (*a).max(*b));
+        self
+    }
+
+    pub(crate) fn lanes(&self) -> &[u64; LANES] {
+        &self.0
+    }
+}
+
+/// The most room of a set of workers and the fewest attempts: what does not go here goes on none of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) free: Vector,
+    pub(crate) attempts: u32,
+}
+
+impl Summary for Room {
+    fn join(&mut self, other: &Self) {
+        self.free.0.iter_mut().zip(&other.free.0).for_each(|(a, b)| *a = (*a).max(*b));
+        self.attempts = self.attempts.min(other.attempts);
+    }
+}
+
+/// The sum of a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum(pub(crate) Vector);
+
+impl Summary for Sum {
+    fn join(&mut self, other: &Self) {
+        self.0.0.iter_mut().zip(&other.0.0).for_each(|(a, b)| *a = a.saturating_add(*b));
+    }
+}
+
+/// The smallest amounts of a set of requests, and the shortest time: where this fits not, none of it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Least {
+    pub(crate) request: Vector,
+    /// In milliseconds; unknown is the largest number.
+    pub(crate) time_ms: u64,
+}
+
+impl Summary for Least {
+    fn join(&mut self, other: &Self) {
+        self.request.0.iter_mut().zip(&other.request.0).for_each(|(a, b)| *a = (*a).min(*b));
+        self.time_ms = self.time_ms.min(other.time_ms);
+    }
+}
+
+/// Which kind has which lane: first come, first served.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kinds(BTreeMap<Name, usize>);
+
+impl Kinds {
+    /// Gives the worker's kinds their lanes.
+    pub(crate) fn meet(&mut self, capacity: &Resources) {
+        for kind in capacity.other_millis.keys() {
+            let next = self.0.len() + 2;
+            if next < LANES && !self.0.contains_key(kind) {
+                self.0.insert(kind.clone(), next);
+            }
+        }
+    }
+
+    pub(crate) fn vector(&self, resources: &Resources) -> Vector {
+        let mut lanes = [resources.cpu_millis, resources.memory_bytes, 0, 0];
+        for (kind, millis) in &resources.other_millis {
+            if let Some(lane) = self.0.get(kind) {
+                lanes[*lane] = *millis;
+            }
+        }
+        Vector(lanes)
+    }
+}

@@ -1,0 +1,79 @@
+//! What waits, in the order of the policy.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_state::queue::Queued;
+use quorate_types::policy::Backfill;
+
+use super::facts::Facts;
+use crate::book::queue::{self, Place};
+use crate::book::treap::Treap;
+use crate::book::vector::{Least, Vector};
+use quorate_types::Policy;
+
+/// Tasks in order, with what the least of them asks for.
+pub(crate) type Line = Treap<Place, Least>;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) facts: Facts,
+    pub(crate) wanted: Vector,
+    place: Place,
+}
+
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    policy: Policy,
+    entries: BTreeMap<Queued, Arc<Entry>>,
+    line: Line,
+    /// By expected time, kept where backfill goes by it.
+    shortest: Line,
+}
+
+impl Waiting {
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self { policy, entries: BTreeMap::new(), line: Line::default(), shortest: Line::default() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn entry(&self, queued: Queued) -> Option<&Arc<Entry>> {
+        self.entries.get(&queued)
+    }
+
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
+    }
+
+    pub(crate) fn shortest(&self) -> &Line {
+        &self.shortest
+    }
+
+    pub(crate) fn insert(&mut self, queued: Queued, facts: Facts, wanted: Vector) {
+        self.remove(queued);
+        let place = (queue::rank(self.policy.queue, &facts), queued);
+        let time_ms = facts.expected.map_or(u64::MAX, |span| span.0);
+        let least = Least { request: wanted, time_ms };
+        self.line.insert(place, least);
+        if self.policy.backfill == Backfill::EasySjbf {
+            self.shortest.insert((time_ms, queued), least);
+        }
+        self.entries.insert(queued, Arc::new(Entry { facts, wanted, place }));
+    }
+
+    pub(crate) fn remove(&mut self, queued: Queued) -> Option<Facts> {
+        let entry = self.entries.remove(&queued)?;
+        self.line.remove(&entry.place);
+        if self.policy.backfill == Backfill::EasySjbf {
+            self.shortest.remove(&(entry.facts.expected.map_or(u64::MAX, |span| span.0), queued));
+        }
+        Some(Arc::unwrap_or_clone(entry).facts)
+    }
+}

@@ -1,0 +1,237 @@
+//! The leader's rounds: a [`Book`] that follows versions of the state, from one to the next.
+//!
+//! A version shares most of its structure with the one before, so that what changed is found without looking at
+//! everything. What a plan gives away is known to be given when a later version says so.
+
+use std::sync::Arc;
+
+use quorate_state::State;
+use quorate_state::command::{Assignment, Entry};
+use quorate_state::element::{Attempt, Element};
+use quorate_state::job::{ElementKey, Job};
+use quorate_state::queue::{QueueChange, Queued};
+use quorate_state::worker::{AttemptChange, Worker};
+use quorate_types::status::{AttemptState, WorkerState};
+use quorate_types::{AttemptNumber, LogIndex, Name, Span, Timestamp};
+
+use crate::ahead;
+use crate::book::{self, Book, Bounds, Decision, Facts, Lineage, Tracking};
+
+/// What a round decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub assignments: Vec<Assignment>,
+    /// The round stopped at its bounds; another one would find more.
+    pub more: bool,
+}
+
+/// Decides which pending task goes to which worker. What it knows beyond the state (how long tasks ran, whose turn it
+/// is) is lost with the leader, and no harm done.
+#[derive(Debug)]
+pub struct Planner {
+    seen: State,
+    book: Book,
+    seed: u64,
+    wake_at: Option<Timestamp>,
+}
+
+impl Planner {
+    /// `seed` is where random placement starts.
+    pub fn new(seed: u64) -> Self {
+        let seen = State::default();
+        let book = Book::new(seen.policy(), tracking(&seen), seed);
+        Self { seen, book, seed, wake_at: None }
+    }
+
+    /// Decides what to start now.
+    pub fn round(&mut self, state: &State, now: Timestamp, bounds: Bounds) -> Plan {
+        self.follow(state);
+        self.plan(now, bounds).0
+    }
+
+    /// Decides what to start once `entry`, the next of the log, has been applied to `state`. None if the entry gives
+    /// no reason to look, or if looking would take long.
+    pub fn ahead(&mut self, state: &State, entry: &Entry) -> Option<Plan> {
+        if !ahead::is_promising(state, entry) {
+            return None;
+        }
+        let mut then = state.clone();
+        then.apply(LogIndex(state.index().0 + 1), entry);
+        self.follow(&then);
+        let (plan, decision) = self.plan(then.now(), ahead::BOUNDS);
+        if decision.cut {
+            self.book.look_again();
+        }
+        Some(plan)
+    }
+
+    /// When time alone may change what a round decides.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        self.wake_at
+    }
+
+    fn plan(&mut self, now: Timestamp, bounds: Bounds) -> (Plan, Decision) {
+        let state = &self.seen;
+        let pending = |queued: Queued| task_of(state, queued).map_or(0, |task| task.pending_len());
+        let decision = self.book.plan(now, bounds, &pending);
+        self.wake_at = decision.wake_at;
+        (Plan { assignments: assignments(state, &decision), more: decision.more }, decision)
+    }
+
+    /// Brings the book to this version.
+    fn follow(&mut self, state: &State) {
+        if state.policy() != self.seen.policy() || state.cluster_id() != self.seen.cluster_id() {
+            self.seen = State::default();
+            self.book = Book::new(state.policy(), tracking(state), self.seed);
+            if tracking(state) == Tracking::Attempts {
+                state.finished_jobs().for_each(|job| learn(&mut self.book, job));
+            }
+        }
+        let seen = std::mem::replace(&mut self.seen, state.clone());
+        for (old, new) in state.changed_workers(&seen) {
+            self.worker(&seen, state, old, new);
+        }
+        for epoch in self.book.promised() {
+            if let Some(worker) = state.worker_of(epoch) {
+                self.book.load(epoch, worker.free(), worker.attempts.len() as u32);
+            }
+        }
+        for change in state.queue().changes_since(seen.queue()) {
+            match change {
+                QueueChange::Came(queued) => {
+                    if let Some(facts) = facts_of(state, queued) {
+                        self.book.enqueue(queued, facts);
+                    }
+                }
+                QueueChange::Went(queued) => drop(self.book.dequeue(queued)),
+            }
+        }
+    }
+
+    fn worker(&mut self, seen: &State, state: &State, old: Option<&Arc<Worker>>, new: Option<&Arc<Worker>>) {
+        let old = old.filter(|worker| worker.is_alive());
+        let new = new.filter(|worker| worker.is_alive());
+        if let Some(old) = old
+            && new.is_none_or(|new| new.epoch != old.epoch)
+        {
+            self.finish(seen, state, old);
+            self.book.left(old.epoch);
+        }
+        let Some(new) = new else { return };
+        let old = old.filter(|old| old.epoch == new.epoch);
+        if old.is_none_or(|old| old.state() != new.state()) {
+            self.book.worker(book::Worker {
+                epoch: new.epoch,
+                name: new.name.clone(),
+                labels: new.labels.clone(),
+                capacity: new.capacity.clone(),
+                ready: new.state() == WorkerState::Ready,
+            });
+        }
+        match tracking(state) {
+            Tracking::Loads => self.book.load(new.epoch, new.free(), new.attempts.len() as u32),
+            Tracking::Attempts => match old {
+                Some(old) => new.changed_attempts(old).for_each(|change| self.attempt(state, new, change)),
+                None => new.attempts.iter().for_each(|(key, attempt)| {
+                    self.attempt(state, new, AttemptChange { key: *key, was: None, is: Some(attempt.number) });
+                }),
+            },
+        }
+    }
+
+    fn attempt(&mut self, state: &State, worker: &Worker, change: AttemptChange) {
+        let AttemptChange { key, was, is } = change;
+        if let Some(number) = was {
+            self.book.ended(key, ran(state, key, number));
+        }
+        let queued = Queued { job: key.job, task: key.task };
+        if let (Some(number), Some(facts)) = (is, facts_of(state, queued)) {
+            let attempt = element_of(state, key).and_then(|element| attempt_of(element, number));
+            let since = attempt.map_or(state.now(), |attempt| attempt.assigned_at);
+            self.book.started(key, worker.epoch, since, &facts);
+        }
+    }
+
+    /// What finished together with its worker was worth learning from.
+    fn finish(&mut self, seen: &State, state: &State, worker: &Worker) {
+        if tracking(seen) == Tracking::Attempts {
+            worker.attempts.iter().for_each(|(key, live)| self.book.ended(*key, ran(state, *key, live.number)));
+        }
+    }
+}
+
+/// Single attempts are worth following where a policy goes by when they end, or by how long they ran.
+fn tracking(state: &State) -> Tracking {
+    if state.policy().looks_ahead() { Tracking::Attempts } else { Tracking::Loads }
+}
+
+/// The elements that the decision is about: those of one task in their order, from the first that is pending.
+fn assignments(state: &State, decision: &Decision) -> Vec<Assignment> {
+    let mut assignments = Vec::with_capacity(decision.starts.len());
+    for starts in decision.starts.chunk_by(|a, b| a.queued == b.queued) {
+        let queued = starts[0].queued;
+        let pending = task_of(state, queued).into_iter().flat_map(|task| task.pending());
+        assignments.extend(starts.iter().zip(pending).map(|(start, (index, attempt))| Assignment {
+            job: queued.job,
+            task: queued.task,
+            index,
+            attempt,
+            epoch: start.epoch,
+        }));
+    }
+    assignments
+}
+
+fn task_of(state: &State, queued: Queued) -> Option<&quorate_state::job::Task> {
+    state.job(queued.job)?.task(queued.task)
+}
+
+fn element_of(state: &State, key: ElementKey) -> Option<&Element> {
+    state.job(key.job)?.task(key.task)?.element(key.index)
+}
+
+fn attempt_of(element: &Element, number: AttemptNumber) -> Option<&Attempt> {
+    element.attempts.iter().rev().find(|attempt| attempt.number == number)
+}
+
+/// How long the attempt ran, if it succeeded.
+fn ran(state: &State, key: ElementKey, number: AttemptNumber) -> Option<Span> {
+    run_time(attempt_of(element_of(state, key)?, number)?)
+}
+
+fn run_time(attempt: &Attempt) -> Option<Span> {
+    let succeeded = attempt.state == AttemptState::Succeeded;
+    succeeded.then(|| attempt.finished_at.zip(attempt.started_at)).flatten().map(|(end, start)| end.since(start))
+}
+
+/// The mean of the last two is what counts: more of an array is not looked at.
+fn learn(book: &mut Book, job: &Job) {
+    for (_, task, spec) in job.tasks() {
+        let lineage = lineage(job, &spec.name);
+        let ran: Vec<Span> = task.last_elements(2).filter_map(|element| run_time(element.current()?)).collect();
+        ran.into_iter().rev().for_each(|ran| book.learn(&lineage, ran));
+    }
+}
+
+/// Tasks of one owner under one name: the label `owner`, or else the namespace.
+fn lineage(job: &Job, task: &Name) -> Lineage {
+    let owner = job.spec.labels.get("owner").and_then(|owner| Name::new(owner).ok());
+    Lineage {
+        owner: owner.unwrap_or_else(|| job.spec.namespace.clone()),
+        name: format!("{}/{task}", job.spec.name.as_str()).into(),
+    }
+}
+
+fn facts_of(state: &State, queued: Queued) -> Option<Facts> {
+    let job = state.job(queued.job)?;
+    let spec = job.task_spec(queued.task)?;
+    Some(Facts {
+        submitted: job.header.submitted_at,
+        priority: job.spec.priority,
+        request: spec.resources.clone(),
+        expected: spec.expected,
+        limit: spec.timeout,
+        open_dependencies: job.dependents(queued.task) as u32,
+        lineage: Some(lineage(job, &spec.name)),
+    })
+}

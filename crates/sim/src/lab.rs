@@ -1,0 +1,35 @@
+//! The policy lab: recorded work, replayed in virtual time by the book of the placement.
+//!
+//! Layout: `job` (what goes in and what comes out), `engine` (virtual time), `error`; `input` (recorded work) and
+//! `machines` (what it runs on); `policy` (names), `runs` (many replays at once); `metrics` (a schedule in numbers),
+//! `tables` (each job) and `plots` (what is drawn: `series`, `distribution`,
+//! `gantt`), `report` (one HTML page).
+//!
+//! Invariants: a replay is a function of its jobs, machines and options; its memory grows with what is queued and
+//! running, not with the trace.
+
+mod distribution;
+mod engine;
+mod error;
+mod gantt;
+pub mod input;
+mod job;
+pub mod machines;
+mod metrics;
+mod plots;
+pub mod policy;
+pub mod report;
+mod runs;
+mod series;
+mod tables;
+
+pub use engine::{Estimates, EventRule, Failures, Options, replay};
+pub use error::LabError;
+pub use gantt::Window;
+pub use job::{Job, Machine, Record, Totals};
+pub use metrics::{Metrics, Summary};
+pub use policy::Variant;
+pub use runs::{Experiment, Rules, Run, RunError, Wanted};
+pub use tables::{JOBS_HEADING, STARTS_HEADING};
+// Those who call the lab name policies, and have nothing else to do with placement.
+pub use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};

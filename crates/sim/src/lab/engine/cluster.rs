@@ -1,0 +1,229 @@
+//! The simulated cluster: a book, and the jobs that it is about.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use quorate_placement::book::{Book, Bounds, Start, Tracking, Worker};
+use quorate_state::job::ElementKey;
+use quorate_state::queue::Queued;
+use quorate_types::{Epoch, JobId, Policy, Span, TaskIndex, Timestamp};
+
+use super::super::error::LabError;
+use super::super::job::{Job, Machine, Record, Totals};
+use super::live::{Attempt, Live};
+use super::{Estimates, Options};
+
+/// A job that was interrupted so often will most likely never finish.
+const INTERRUPTIONS_MAX: u32 = 1_000;
+
+pub(super) struct Cluster {
+    book: Book,
+    estimates: Estimates,
+    machines: Vec<Machine>,
+    epochs: BTreeMap<Epoch, u32>,
+    last_epoch: u64,
+    /// Jobs that are not finished, in the order of submission.
+    jobs: BTreeMap<u64, Live>,
+    /// Their places in that order by their own numbers.
+    places: BTreeMap<u64, u64>,
+    submitted: u64,
+    /// When attempts end, with their numbers and jobs; also of some that were interrupted.
+    ends: BinaryHeap<Reverse<(Timestamp, u64, u64)>>,
+    attempts: u64,
+    wake_at: Option<Timestamp>,
+    totals: Totals,
+}
+
+impl Cluster {
+    pub(super) fn new(machines: &[Machine], policy: Policy, options: &Options) -> Self {
+        let mut cluster = Self {
+            book: Book::new(policy, Tracking::Attempts, options.seed),
+            estimates: options.estimates,
+            machines: machines.to_vec(),
+            epochs: BTreeMap::new(),
+            last_epoch: 0,
+            jobs: BTreeMap::new(),
+            places: BTreeMap::new(),
+            submitted: 0,
+            ends: BinaryHeap::new(),
+            attempts: 0,
+            wake_at: None,
+            totals: Totals::default(),
+        };
+        (0..machines.len() as u32).for_each(|machine| cluster.repair(machine));
+        cluster
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    pub(super) fn unfinished(&self) -> u64 {
+        self.jobs.len() as u64
+    }
+
+    pub(super) fn next_end(&self) -> Option<Timestamp> {
+        self.ends.peek().map(|Reverse((at, _, _))| *at)
+    }
+
+    /// When the book wants to be asked again.
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        self.wake_at
+    }
+
+    pub(super) fn submit(&mut self, job: Job) -> Result<(), LabError> {
+        let fits = self.machines.iter().any(|machine| job.request.fits(&machine.capacity));
+        if !fits || job.run == Span(0) {
+            self.totals.dropped += 1;
+            return Ok(());
+        }
+        let place = self.submitted;
+        self.submitted += 1;
+        if self.places.insert(job.id, place).is_some() {
+            return Err(LabError::Repeated { id: job.id });
+        }
+        let (mut open_needs, mut needed_waits) = (0, Vec::new());
+        for need in &job.needs {
+            let needed = self.places.get(need).and_then(|needed| self.jobs.get_mut(needed));
+            let Some(needed) = needed else { continue };
+            needed.dependents.push(place);
+            open_needs += 1;
+            if needed.attempt.is_none() && needed.open_needs == 0 {
+                // It waits in the queue, and its place there may depend on how many wait for it.
+                needed_waits.push(self.places[need]);
+            }
+        }
+        let live =
+            Live { job, open_needs, dependents: Vec::new(), attempt: None, interrupted: 0, lost: Span::default() };
+        self.jobs.insert(place, live);
+        if open_needs == 0 {
+            self.enqueue(place);
+        }
+        needed_waits.into_iter().for_each(|needed| self.enqueue(needed));
+        Ok(())
+    }
+
+    /// Plans and starts until there is nothing more to start.
+    pub(super) fn pass(&mut self, now: Timestamp, bounds: Bounds) {
+        loop {
+            let decision = self.book.plan(now, bounds, &|_| 1);
+            self.wake_at = decision.wake_at.filter(|at| *at > now);
+            decision.starts.iter().for_each(|start| self.start(*start, now));
+            if !decision.more {
+                break;
+            }
+        }
+        self.totals.queued_max = self.totals.queued_max.max(self.book.waiting_len() as u64);
+    }
+
+    /// What was to end now gives its room back, before it is known to have ended.
+    pub(super) fn free_what_was_to_end(&mut self, now: Timestamp) {
+        let due = self.ends.iter().filter(|Reverse((at, _, _))| *at == now);
+        for Reverse((_, number, place)) in due {
+            let attempt = self.jobs.get(place).and_then(|live| live.attempt);
+            if attempt.is_some_and(|attempt| attempt.number == *number && attempt.expected_end == Some(now)) {
+                let ran = self.jobs.get(place).map(Live::run);
+                self.book.ended(key(*place), ran);
+            }
+        }
+    }
+
+    /// Finishes the next job that ends by now; false if there is none.
+    pub(super) fn finish_next(&mut self, now: Timestamp, sink: &mut dyn FnMut(&Record)) -> bool {
+        while let Some(Reverse((at, number, place))) = self.ends.peek().copied() {
+            if at > now {
+                return false;
+            }
+            self.ends.pop();
+            let attempt = self.jobs.get(&place).and_then(|live| live.attempt);
+            if let Some(attempt) = attempt.filter(|attempt| attempt.number == number) {
+                self.finish(place, &attempt, now, sink);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn finish(&mut self, place: u64, attempt: &Attempt, now: Timestamp, sink: &mut dyn FnMut(&Record)) {
+        let Some(live) = self.jobs.remove(&place) else { return };
+        self.places.remove(&live.job.id);
+        self.book.ended(key(place), Some(live.run()));
+        self.totals.finished += 1;
+        sink(&live.record(attempt, now));
+        for dependent in live.dependents {
+            let Some(waiting) = self.jobs.get_mut(&dependent) else { continue };
+            waiting.open_needs -= 1;
+            if waiting.open_needs == 0 {
+                self.enqueue(dependent);
+            }
+        }
+    }
+
+    /// The machine fails: what ran there starts again elsewhere, from the beginning.
+    pub(super) fn fail(&mut self, machine: u32, now: Timestamp) -> Result<(), LabError> {
+        self.totals.failures += 1;
+        let Some(epoch) = self.epochs.iter().find(|(_, of)| **of == machine).map(|(epoch, _)| *epoch) else {
+            return Ok(());
+        };
+        self.epochs.remove(&epoch);
+        self.book.left(epoch);
+        let on_it = |live: &Live| live.attempt.is_some_and(|attempt| attempt.epoch == epoch);
+        let hit: Vec<u64> = self.jobs.iter().filter(|(_, live)| on_it(live)).map(|(place, _)| *place).collect();
+        hit.into_iter().try_for_each(|place| self.interrupt(place, now))
+    }
+
+    /// The machine is there, again or for the first time.
+    pub(super) fn repair(&mut self, machine: u32) {
+        let Machine { name, capacity, labels } = self.machines[machine as usize].clone();
+        self.last_epoch += 1;
+        let epoch = Epoch(self.last_epoch);
+        self.epochs.insert(epoch, machine);
+        self.book.worker(Worker { epoch, name, labels, capacity, ready: true });
+    }
+
+    fn interrupt(&mut self, place: u64, now: Timestamp) -> Result<(), LabError> {
+        let Some(live) = self.jobs.get_mut(&place) else { return Ok(()) };
+        let Some(attempt) = live.attempt.take() else { return Ok(()) };
+        live.interrupted += 1;
+        live.lost.0 += now.since(attempt.started).0;
+        if live.interrupted >= INTERRUPTIONS_MAX {
+            return Err(LabError::Hopeless { id: live.job.id, interrupted: live.interrupted });
+        }
+        self.enqueue(place);
+        Ok(())
+    }
+
+    fn enqueue(&mut self, place: u64) {
+        if let Some(live) = self.jobs.get(&place) {
+            self.book.enqueue(queued(place), live.facts(self.estimates));
+        }
+    }
+
+    fn start(&mut self, start: Start, now: Timestamp) {
+        let place = start.queued.job.0;
+        let (Some(facts), Some(live)) = (self.book.dequeue(start.queued), self.jobs.get_mut(&place)) else { return };
+        self.book.started(key(place), start.epoch, now, &facts);
+        self.attempts += 1;
+        let machine = self.epochs.get(&start.epoch).copied().unwrap_or_default();
+        live.attempt = Some(Attempt {
+            number: self.attempts,
+            epoch: start.epoch,
+            machine,
+            started: now,
+            expected_end: facts.expected.map(|span| now.plus(span)),
+        });
+        self.ends.push(Reverse((now.plus(live.run()), self.attempts, place)));
+    }
+}
+
+fn queued(place: u64) -> Queued {
+    Queued { job: JobId(place), task: 0 }
+}
+
+fn key(place: u64) -> ElementKey {
+    ElementKey { job: JobId(place), task: 0, index: TaskIndex(0) }
+}

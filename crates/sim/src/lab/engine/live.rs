@@ -1,0 +1,65 @@
+//! A job between its submission and its end.
+
+use quorate_placement::book::{Facts, Lineage};
+use quorate_types::{Epoch, Span, Timestamp};
+
+use super::super::job::{Job, Record};
+use super::Estimates;
+
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) job: Job,
+    /// Jobs that it waits for.
+    pub(super) open_needs: usize,
+    /// Jobs that wait for it, by their number in the order of submission.
+    pub(super) dependents: Vec<u64>,
+    pub(super) attempt: Option<Attempt>,
+    pub(super) interrupted: u32,
+    pub(super) lost: Span,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    pub(super) number: u64,
+    pub(super) epoch: Epoch,
+    pub(super) machine: u32,
+    pub(super) started: Timestamp,
+    /// When it was expected to end.
+    pub(super) expected_end: Option<Timestamp>,
+}
+
+impl Live {
+    /// How long it takes: at most what was asked for.
+    pub(super) fn run(&self) -> Span {
+        self.job.limit.map_or(self.job.run, |limit| self.job.run.min(limit))
+    }
+
+    pub(super) fn facts(&self, estimates: Estimates) -> Facts {
+        let job = &self.job;
+        let mut facts = Facts::new(job.submitted, job.request.clone());
+        facts.priority = job.priority;
+        facts.limit = job.limit;
+        facts.open_dependencies = self.dependents.len() as u32;
+        facts.lineage = Some(Lineage { owner: job.owner.clone(), name: job.name.as_str().into() });
+        facts.expected = match estimates {
+            Estimates::User => job.limit,
+            Estimates::Exact => Some(self.run()),
+            Estimates::Learned => None,
+        };
+        facts
+    }
+
+    pub(super) fn record(&self, attempt: &Attempt, finished: Timestamp) -> Record {
+        Record {
+            id: self.job.id,
+            namespace: self.job.namespace.clone(),
+            submitted: self.job.submitted,
+            started: attempt.started,
+            finished,
+            request: self.job.request.clone(),
+            machine: attempt.machine,
+            interrupted: self.interrupted,
+            lost: self.lost,
+        }
+    }
+}

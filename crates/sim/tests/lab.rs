@@ -1,0 +1,108 @@
+//! Published schedules and figures come out of the lab: those of "Improving Backfilling by Using Machine Learning to
+//! Predict Running Times in Parallel Systems" (SC'15), start for start.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use quorate_sim::lab::input::{Format, Workload};
+use quorate_sim::lab::machines::pool;
+use quorate_sim::lab::{
+    Backfill, Estimates, EventRule, Metrics, Options, PlacementOrder, QueueOrder, Record, Summary, replay,
+};
+
+const EASY: &str = "KTH-SP2.easy.swf.gz";
+const EASY_SJBF: &str = "KTH-SP2.easysjbf_clairvoyant.swf.gz";
+
+fn options(queue: QueueOrder, backfill: Backfill, event_rule: EventRule) -> Options {
+    Options {
+        queue,
+        backfill,
+        placement: PlacementOrder::BestFit,
+        event_rule,
+        estimates: Estimates::User,
+        failures: None,
+        seed: 1,
+    }
+}
+
+/// The file, or `None` where the data are not; then the test says so.
+fn trace(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/swf").join(name);
+    if path.is_file() {
+        return Some(path);
+    }
+    eprintln!("skipped: needs ../shared/data/swf/{name}");
+    None
+}
+
+/// Replays the trace on the 100 processors of the KTH SP2: its figures, and when each job started, in seconds.
+fn run(path: &Path, options: &Options, first: Option<u64>) -> (Summary, BTreeMap<u64, u64>) {
+    let machines = pool(100);
+    let workload = Workload::open(path, Format::Swf, &machines, first).unwrap();
+    let (mut metrics, mut starts) = (Metrics::new(&machines), BTreeMap::new());
+    let totals = replay(workload.jobs().unwrap().map(Result::unwrap), &machines, options, &mut |record: &Record| {
+        metrics.observe(record);
+        assert_eq!(record.started.0 % 1000, 0);
+        starts.insert(record.id, record.started.0 / 1000);
+    });
+    (metrics.summary(&totals.unwrap()), starts)
+}
+
+/// Submission + wait of each line.
+fn published_starts(path: &Path) -> BTreeMap<u64, u64> {
+    let mut text = String::new();
+    flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with(';'));
+    lines
+        .map(|line| {
+            let fields: Vec<u64> = line.split_whitespace().take(3).map(|field| field.parse().unwrap()).collect();
+            (fields[0], fields[1] + fields[2])
+        })
+        .collect()
+}
+
+/// How many jobs start when the published schedule has them start.
+fn same_starts(ours: &BTreeMap<u64, u64>, published: &BTreeMap<u64, u64>) -> usize {
+    ours.iter().filter(|(id, start)| published.get(id) == Some(start)).count()
+}
+
+#[test]
+fn easy_starts_every_job_when_the_published_schedule_does() {
+    let Some(path) = trace(EASY) else { return };
+    let (summary, starts) = run(&path, &options(QueueOrder::Fifo, Backfill::Easy, EventRule::Pyss), None);
+    let published = published_starts(&path);
+    assert_eq!((starts.len(), same_starts(&starts, &published)), (28_481, 28_481));
+    assert!((summary.mean_bounded_slowdown - 92.57653973362949).abs() < 1e-9, "{summary:?}");
+}
+
+#[test]
+fn easy_with_the_shortest_first_has_the_published_slowdown() {
+    let Some(path) = trace(EASY_SJBF) else { return };
+    let easy_sjbf = options(QueueOrder::Fifo, Backfill::EasySjbf, EventRule::Pyss);
+    let (summary, starts) = run(&path, &Options { estimates: Estimates::Exact, ..easy_sjbf }, None);
+    assert_eq!(same_starts(&starts, &published_starts(&path)), 28_481);
+    assert!((summary.mean_bounded_slowdown - 49.8477189313406).abs() < 1e-9, "{summary:?}");
+}
+
+#[test]
+fn the_natural_order_of_events_differs_in_as_many_starts_as_published() {
+    let Some(path) = trace(EASY) else { return };
+    let (summary, starts) = run(&path, &options(QueueOrder::Fifo, Backfill::Easy, EventRule::Natural), None);
+    assert_eq!(same_starts(&starts, &published_starts(&path)), 28_025);
+    assert!((summary.mean_bounded_slowdown - 92.6877).abs() < 5e-5, "{summary:?}");
+}
+
+#[test]
+fn the_first_jobs_wait_as_long_as_published() {
+    let Some(path) = trace(EASY) else { return };
+    for (queue, backfill, wait_s, slowdown) in [
+        (QueueOrder::Fifo, Backfill::None, 17264.911133, 439.939817),
+        (QueueOrder::Sjf, Backfill::None, 6224.442383, 115.755753),
+        (QueueOrder::Fifo, Backfill::Easy, 3081.791016, 47.059959),
+    ] {
+        let (summary, _) = run(&path, &options(queue, backfill, EventRule::Natural), Some(1_024));
+        assert!((summary.mean_wait_s - wait_s).abs() < 5e-7, "{queue:?} {backfill:?}: {summary:?}");
+        assert!((summary.mean_bounded_slowdown - slowdown).abs() < 5e-7, "{queue:?} {backfill:?}: {summary:?}");
+    }
+}

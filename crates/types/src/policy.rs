@@ -1,0 +1,72 @@
+//! What the scheduler goes by: which task comes first, what may pass it, and which worker it goes to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::words;
+
+words!(
+    /// The order of the queue.
+    #[derive(Default)]
+    QueueOrder {
+        /// In the order of submission.
+        Fifo = "fifo",
+        /// The highest priority first, raised by waiting.
+        #[default]
+        Priority = "priority",
+        /// The shortest expected run time first.
+        Sjf = "sjf",
+        /// The least expected time and open dependencies first.
+        LeastWork = "least-work",
+    }
+);
+
+words!(
+    /// What may start before the head of the queue, which does not fit yet.
+    #[derive(Default)]
+    Backfill {
+        /// What does not need the worker that is held for the head.
+        #[default]
+        None = "none",
+        /// What does not delay the head.
+        Easy = "easy",
+        /// The same, the shortest first.
+        EasySjbf = "easy-sjbf",
+    }
+);
+
+words!(
+    /// How a worker is chosen among those that have room.
+    #[derive(Default)]
+    PlacementOrder {
+        #[default]
+        BestFit = "best-fit",
+        LeastLoad = "least-load",
+        RoundRobin = "round-robin",
+        Random = "random",
+        WeightedRoundRobin = "weighted-round-robin",
+        LeastJobs = "least-jobs",
+        LowestUtilisation = "lowest-utilisation",
+        WorstFit = "worst-fit",
+        ConsistentHash = "consistent-hash",
+        PowerOfTwo = "power-of-two",
+    }
+);
+
+/// Queue order × backfill × placement. What is left out of a change stays as it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    pub queue: QueueOrder,
+    pub backfill: Backfill,
+    pub placement: PlacementOrder,
+}
+
+impl Policy {
+    /// Whether it goes by how long tasks will run.
+    pub fn looks_ahead(&self) -> bool {
+        let by_time = match self.queue {
+            QueueOrder::Sjf | QueueOrder::LeastWork => true,
+            QueueOrder::Fifo | QueueOrder::Priority => false,
+        };
+        by_time || self.backfill != Backfill::None
+    }
+}
