@@ -147,6 +147,18 @@ impl Api {
         sent.unwrap_or_else(|e| panic!("POST {}{path}: {e:?}", self.base))
     }
 
+    /// Writes what may be written twice; a cluster without a leader is asked again for a while.
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let sent = self.send(Method::PUT, path, &[], body.to_string().into_bytes()).await;
+            match sent.unwrap_or_else(|e| panic!("PUT {}{path}: {e:?}", self.base)) {
+                answer if answer.status != 503 || Instant::now() > deadline => return answer,
+                _ => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         let sent = self.send(Method::DELETE, path, &[], Vec::new()).await;
         sent.unwrap_or_else(|e| panic!("DELETE {}{path}: {e:?}", self.base))

@@ -21,6 +21,7 @@ mod jobs;
 mod key;
 mod lines;
 mod logs;
+mod policy;
 mod retry;
 mod servers;
 mod submit;

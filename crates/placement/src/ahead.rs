@@ -39,7 +39,7 @@ pub(crate) fn is_promising(state: &State, entry: &Entry) -> bool {
             | Command::Remove { .. }
             | Command::Assign { .. }
             | Command::Advance
-            | Command::SetPolicy(_)
+            | Command::ChangePolicy(_)
             | Command::NameCluster { .. }
             | Command::IdentifyReplica { .. }
             | Command::AnnounceReplica { .. }

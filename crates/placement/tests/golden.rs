@@ -8,7 +8,7 @@ use quorate_placement::{Bounds, Plan, Planner};
 use quorate_state::State;
 use quorate_state::command::{Command, Entry, Proposal, Registration};
 use quorate_types::job::JobRequest;
-use quorate_types::policy::{PlacementOrder, Policy, QueueOrder};
+use quorate_types::policy::{PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::Ending;
 use quorate_types::{LogIndex, Name, ReplicaId, Timestamp};
@@ -18,7 +18,8 @@ struct View(State);
 impl View {
     fn new(queue: QueueOrder, placement: PlacementOrder) -> Self {
         let mut view = Self(State::default());
-        view.apply(Command::SetPolicy(Policy { queue, placement, ..Policy::default() }));
+        let change = PolicyChange { queue: Some(queue), placement: Some(placement), ..PolicyChange::default() };
+        view.apply(Command::ChangePolicy(change));
         view
     }
 

@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use quorate_types::policy::PolicyChange;
 use quorate_types::session::Report;
-use quorate_types::{
-    AttemptNumber, Epoch, JobId, JobSpec, Name, Policy, ReplicaId, Resources, Span, TaskIndex, Timestamp,
-};
+use quorate_types::{AttemptNumber, Epoch, JobId, JobSpec, Name, ReplicaId, Resources, Span, TaskIndex, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// One log entry's payload: the leader's time and the commands that share the entry.
@@ -98,7 +97,7 @@ pub enum Command {
     },
     /// Nothing but the passing of time: timers that are due fire with every entry.
     Advance,
-    SetPolicy(Policy),
+    ChangePolicy(PolicyChange),
     /// Gives the cluster its identity; the first one wins.
     NameCluster {
         id: u64,

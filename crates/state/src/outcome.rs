@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quorate_types::event::{Cursor, EventType, EventView};
 use quorate_types::session::{AttemptKey, Stream};
 use quorate_types::status::JobState;
-use quorate_types::{AttemptNumber, Epoch, Fence, JobId, LogIndex, Name, ReplicaId, TaskIndex, Timestamp};
+use quorate_types::{AttemptNumber, Epoch, Fence, JobId, LogIndex, Name, Policy, ReplicaId, TaskIndex, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The answer to one command. Kept for a while, so that a repeated proposal gets the same one.
@@ -27,6 +27,7 @@ pub enum Outcome {
         stale: u32,
     },
     Rejected(Rejection),
+    PolicyChanged(Policy),
 }
 
 /// Why a legal request was refused. Nothing has changed.

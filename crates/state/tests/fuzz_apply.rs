@@ -12,7 +12,7 @@ use fuzz::{Fuzz, Verdict, damage};
 use quorate_state::State;
 use quorate_state::command::{Command, Entry, Origin, Proposal, RetryScope};
 use quorate_types::job::JobRequest;
-use quorate_types::policy::{Backfill, PlacementOrder, Policy, QueueOrder};
+use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{Finished, Happening};
 use quorate_types::status::Ending;
 use quorate_types::{JobId, JobSpec, LogIndex, ReplicaId, Span, TaskIndex};
@@ -114,13 +114,17 @@ fn failing() -> Cluster {
 fn administration() -> Cluster {
     let mut cluster = Cluster::default();
     let epoch = cluster.ready_worker("w0", 4);
-    let policy = Policy { queue: QueueOrder::Fifo, backfill: Backfill::Easy, placement: PlacementOrder::Random };
+    let policy = PolicyChange {
+        queue: Some(QueueOrder::Fifo),
+        backfill: Some(Backfill::Easy),
+        placement: Some(PlacementOrder::Random),
+    };
     let replica = ReplicaId(1);
     let commands = [
         Command::NameCluster { id: 9 },
         Command::IdentifyReplica { replica, storage: 1 << 60 },
         Command::AnnounceReplica { replica, http: "127.0.0.1:1".into() },
-        Command::SetPolicy(policy),
+        Command::ChangePolicy(policy),
         Command::Attach { worker: name("w0"), epoch, replica: ReplicaId(2) },
         Command::Drain { worker: name("w0") },
         Command::Undrain { worker: name("w0") },

@@ -5,7 +5,7 @@
 mod support;
 
 use quorate_state::command::{Assignment, Command, Entry, Origin, Proposal, Registration, RetryScope};
-use quorate_types::policy::{Backfill, PlacementOrder, Policy, QueueOrder};
+use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{Finished, Happening, Report};
 use quorate_types::status::Ending;
 use quorate_types::{AttemptNumber, Epoch, JobId, ReplicaId, Resources, Span, TaskIndex, Timestamp};
@@ -64,10 +64,10 @@ fn commands() -> Vec<Command> {
             ],
         },
         Command::Advance,
-        Command::SetPolicy(Policy {
-            queue: QueueOrder::Fifo,
-            backfill: Backfill::Easy,
-            placement: PlacementOrder::Random,
+        Command::ChangePolicy(PolicyChange {
+            queue: Some(QueueOrder::Fifo),
+            backfill: Some(Backfill::Easy),
+            placement: Some(PlacementOrder::Random),
         }),
         Command::NameCluster { id: 1 },
         Command::IdentifyReplica { replica, storage: 3 },

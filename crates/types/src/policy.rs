@@ -52,12 +52,36 @@ words!(
     }
 );
 
-/// Queue order × backfill × placement. What is left out of a change stays as it was.
+/// Queue order × backfill × placement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     pub queue: QueueOrder,
     pub backfill: Backfill,
     pub placement: PlacementOrder,
+}
+
+/// A change of the policy: what is left out stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyChange {
+    #[serde(default)]
+    pub queue: Option<QueueOrder>,
+    #[serde(default)]
+    pub backfill: Option<Backfill>,
+    #[serde(default)]
+    pub placement: Option<PlacementOrder>,
+}
+
+impl PolicyChange {
+    /// The policy that this makes of another.
+    #[must_use]
+    pub fn of(self, policy: Policy) -> Policy {
+        Policy {
+            queue: self.queue.unwrap_or(policy.queue),
+            backfill: self.backfill.unwrap_or(policy.backfill),
+            placement: self.placement.unwrap_or(policy.placement),
+        }
+    }
 }
 
 impl Policy {

@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod cron;
 mod job;
+mod policy;
 mod serve;
 mod sim;
 mod simulate;
@@ -18,6 +19,7 @@ pub(crate) use bench::{BenchArgs, Death, Scenario};
 pub(crate) use cluster::{ClusterCommand, WorkerCommand};
 pub(crate) use cron::{CronCommand, DstChoice, NextArgs};
 pub(crate) use job::{FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs};
+pub(crate) use policy::PolicyCommand;
 pub(crate) use serve::{DemoArgs, DevArgs, LogFormat, ProcessArgs, ServeArgs, WorkArgs};
 pub(crate) use sim::SimArgs;
 pub(crate) use simulate::{MachineArgs, PolicyArgs, ResultArgs, RuleArgs, SimulateArgs, Who};
@@ -105,6 +107,9 @@ pub(crate) enum Command {
     /// Shows and changes the cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Shows and changes what the scheduler goes by
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Tells what cron expressions mean; needs no cluster
     #[command(subcommand)]
     Cron(CronCommand),

@@ -9,6 +9,7 @@ mod demo;
 mod dev;
 mod job;
 mod logs;
+mod policy;
 mod run;
 mod serve;
 mod sim;
@@ -84,6 +85,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Job(command) => with_client(&client, async move |context| job::run(&context, *command).await),
         Command::Worker(command) => with_client(&client, async move |context| worker::run(&context, command).await),
         Command::Cluster(command) => with_client(&client, async move |context| cluster::run(&context, command).await),
+        Command::Policy(command) => with_client(&client, async move |context| policy::run(&context, command).await),
     }
 }
 

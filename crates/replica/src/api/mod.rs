@@ -16,6 +16,7 @@ mod layers;
 mod logs;
 mod openapi;
 mod patient;
+mod policy;
 mod query;
 mod read;
 mod refusal;

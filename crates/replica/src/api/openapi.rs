@@ -11,6 +11,8 @@ pub(crate) async fn document() -> Response {
 
 #[cfg(test)]
 mod tests {
+    use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
+
     use super::DOCUMENT;
 
     /// The document lists exactly the paths of the router, each with its methods.
@@ -35,5 +37,14 @@ mod tests {
         documented.sort();
         routed.sort();
         assert_eq!(documented, routed);
+    }
+    /// The names of policies are all there, in the order of the code.
+    #[test]
+    fn the_document_names_every_policy() {
+        let document: serde_json::Value = serde_json::from_str(DOCUMENT).unwrap();
+        let named = |schema: &str| document["components"]["schemas"][schema]["enum"].clone();
+        assert_eq!(named("QueueOrder"), serde_json::json!(QueueOrder::ALL));
+        assert_eq!(named("Backfill"), serde_json::json!(Backfill::ALL));
+        assert_eq!(named("PlacementOrder"), serde_json::json!(PlacementOrder::ALL));
     }
 }

@@ -74,9 +74,10 @@ impl State {
             Command::Assign { items } => Ok(self.assign(items, out)),
             Command::Report { worker, epoch, reports } => self.report(worker, *epoch, reports, out),
             Command::Advance => Ok(Outcome::Done),
-            Command::SetPolicy(policy) => {
-                self.cluster.scalars.policy = *policy;
-                Ok(Outcome::Done)
+            Command::ChangePolicy(change) => {
+                let policy = change.of(self.cluster.scalars.policy);
+                self.cluster.scalars.policy = policy;
+                Ok(Outcome::PolicyChanged(policy))
             }
             Command::NameCluster { id } => Ok(self.name_cluster(*id)),
             Command::IdentifyReplica { replica, storage } => self.identify_replica(*replica, *storage),
