@@ -3,10 +3,12 @@
 //! A version shares most of its structure with the one before, so that what changed is found without looking at
 //! everything. What a plan gives away is known to be given when a later version says so.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use quorate_state::State;
-use quorate_state::command::{Assignment, Entry};
+use quorate_state::command::{self, Assignment};
 use quorate_state::element::{Attempt, Element};
 use quorate_state::job::{ElementKey, Job};
 use quorate_state::queue::{QueueChange, Queued};
@@ -51,7 +53,7 @@ impl Planner {
 
     /// Decides what to start once `entry`, the next of the log, has been applied to `state`. None if the entry gives
     /// no reason to look, or if looking would take long.
-    pub fn ahead(&mut self, state: &State, entry: &Entry) -> Option<Plan> {
+    pub fn ahead(&mut self, state: &State, entry: &command::Entry) -> Option<Plan> {
         if !ahead::is_promising(state, entry) {
             return None;
         }
@@ -167,19 +169,16 @@ fn tracking(state: &State) -> Tracking {
 
 /// The elements that the decision is about: those of one task in their order, from the first that is pending.
 fn assignments(state: &State, decision: &Decision) -> Vec<Assignment> {
-    let mut assignments = Vec::with_capacity(decision.starts.len());
-    for starts in decision.starts.chunk_by(|a, b| a.queued == b.queued) {
-        let queued = starts[0].queued;
-        let pending = task_of(state, queued).into_iter().flat_map(|task| task.pending());
-        assignments.extend(starts.iter().zip(pending).map(|(start, (index, attempt))| Assignment {
-            job: queued.job,
-            task: queued.task,
-            index,
-            attempt,
-            epoch: start.epoch,
-        }));
-    }
-    assignments
+    let mut pending = BTreeMap::new();
+    let starts = decision.starts.iter().filter_map(|book::Start { queued, epoch }| {
+        let elements = match pending.entry(*queued) {
+            Entry::Vacant(vacant) => vacant.insert(task_of(state, *queued)?.pending()),
+            Entry::Occupied(occupied) => occupied.into_mut(),
+        };
+        let (index, attempt) = elements.next()?;
+        Some(Assignment { job: queued.job, task: queued.task, index, attempt, epoch: *epoch })
+    });
+    starts.collect()
 }
 
 fn task_of(state: &State, queued: Queued) -> Option<&quorate_state::job::Task> {

@@ -110,7 +110,7 @@ pub(crate) fn too_large() -> ApiError {
 /// Reads JSON. What is no JSON is `invalid_json`; JSON of another shape gets `shape`, with a pointer.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], shape: Code) -> ApiResult<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| complaint(&error, shape))?;
+    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| complaint(&error, bytes, shape))?;
     deserializer.end().map_err(|error| syntax(&error))?;
     Ok(parsed)
 }
@@ -129,12 +129,14 @@ pub(crate) async fn nothing(room: &Room, body: Body) -> ApiResult<()> {
     optional::<Nothing>(room, body).await.map(|Nothing {}| ())
 }
 
-fn complaint(error: &serde_path_to_error::Error<serde_json::Error>, shape: Code) -> ApiError {
-    if !error.inner().is_data() {
-        return syntax(error.inner());
-    }
-    let errors = vec![FieldError::new(pointer(error.path()), error.inner().to_string())];
-    ApiError(Problem::with_errors(shape, errors))
+fn complaint(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8], shape: Code) -> ApiError {
+    let detail = match error.inner() {
+        inner if inner.is_data() => inner.to_string(),
+        // Where a word is expected, a number is no JSON to serde_json.
+        _ if serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() => "must be a text".to_owned(),
+        inner => return syntax(inner),
+    };
+    ApiError(Problem::with_errors(shape, vec![FieldError::new(pointer(error.path()), detail)]))
 }
 
 fn syntax(error: &serde_json::Error) -> ApiError {
