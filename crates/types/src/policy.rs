@@ -17,6 +17,10 @@ words!(
         Sjf = "sjf",
         /// The least expected time and open dependencies first.
         LeastWork = "least-work",
+        /// The earliest deadline of the job first, jobs without one last.
+        Deadline = "deadline",
+        /// The longest remaining path of its job first.
+        CriticalPath = "critical-path",
     }
 );
 
@@ -65,7 +69,7 @@ impl Policy {
     pub fn looks_ahead(&self) -> bool {
         let by_time = match self.queue {
             QueueOrder::Sjf | QueueOrder::LeastWork => true,
-            QueueOrder::Fifo | QueueOrder::Priority => false,
+            QueueOrder::Fifo | QueueOrder::Priority | QueueOrder::Deadline | QueueOrder::CriticalPath => false,
         };
         by_time || self.backfill != Backfill::None
     }

@@ -3,6 +3,8 @@
 //!
 //! To add one: a file here, a variant of [`QueueOrder`], an arm below, a test.
 
+mod critical_path;
+mod deadline;
 mod least_work;
 mod priority;
 mod sjf;
@@ -22,5 +24,7 @@ pub(crate) fn rank(order: QueueOrder, facts: &Facts) -> u64 {
         QueueOrder::Priority => priority::rank(facts),
         QueueOrder::Sjf => sjf::rank(facts),
         QueueOrder::LeastWork => least_work::rank(facts),
+        QueueOrder::Deadline => deadline::rank(facts),
+        QueueOrder::CriticalPath => critical_path::rank(facts),
     }
 }
