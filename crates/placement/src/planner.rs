@@ -87,6 +87,7 @@ impl Planner {
                 state.finished_jobs().for_each(|job| learn(&mut self.book, job));
             }
         }
+        self.book.advance(state.now());
         let seen = std::mem::replace(&mut self.seen, state.clone());
         for (old, new) in state.changed_workers(&seen) {
             self.worker(&seen, state, old, new);

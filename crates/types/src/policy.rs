@@ -21,6 +21,10 @@ words!(
         Deadline = "deadline",
         /// The longest remaining path of its job first.
         CriticalPath = "critical-path",
+        /// A weighted sum of age, size, priority and the namespace's fair share.
+        Multifactor = "multifactor",
+        /// The namespace with the lowest dominant share first, past use included.
+        FairShare = "fair-share",
     }
 );
 
@@ -65,12 +69,12 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Whether it goes by how long tasks will run.
+    /// Whether it goes by how long tasks run, or by what namespaces use.
     pub fn looks_ahead(&self) -> bool {
-        let by_time = match self.queue {
-            QueueOrder::Sjf | QueueOrder::LeastWork => true,
+        let by_queue = match self.queue {
+            QueueOrder::Sjf | QueueOrder::LeastWork | QueueOrder::Multifactor | QueueOrder::FairShare => true,
             QueueOrder::Fifo | QueueOrder::Priority | QueueOrder::Deadline | QueueOrder::CriticalPath => false,
         };
-        by_time || self.backfill != Backfill::None
+        by_queue || self.backfill != Backfill::None
     }
 }

@@ -1,6 +1,6 @@
 //! One decision: tasks in the queue's order, each to the worker that the policy chooses.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use quorate_state::queue::Queued;
 use quorate_types::Timestamp;
@@ -11,7 +11,8 @@ use super::{Book, Bounds, Decision, Wish};
 use crate::book::backfill::{easy, none};
 use crate::book::fleet::Slot;
 use crate::book::place;
-use crate::book::queue::Place;
+use crate::book::queue::turns::Turns;
+use crate::book::queue::{self, Place};
 use crate::book::vector::Least;
 
 /// A decision while it is made.
@@ -24,10 +25,19 @@ pub(crate) struct Pass<'a> {
     misses: usize,
     held: Vec<Slot>,
     after: Option<Place>,
-    /// Tasks are walked by their expected time now, and these have had their turn.
-    shortest: Option<BTreeSet<Queued>>,
+    walk: Walk,
     /// The decision depends on when something will end.
     pub(crate) looked_ahead: bool,
+}
+
+/// In which way tasks are walked.
+enum Walk {
+    /// By their rank, all of them in one line.
+    Line,
+    /// Each namespace in its turn.
+    Turns(Turns),
+    /// By their expected time; of some, so many elements have been placed before.
+    Shortest { placed: BTreeMap<Queued, u64> },
 }
 
 /// Whether all elements of a task were placed.
@@ -48,6 +58,7 @@ impl Book {
             return Decision { wake_at: self.wake_at, ..Decision::default() };
         }
         self.correct_overdue(now);
+        let walk = self.walk(now);
         let mut pass = Pass {
             book: self,
             now,
@@ -57,7 +68,7 @@ impl Book {
             misses: 0,
             held: Vec::new(),
             after: None,
-            shortest: None,
+            walk,
             looked_ahead: false,
         };
         pass.run();
@@ -68,6 +79,15 @@ impl Book {
         self.changed = decision.more;
         decision.wake_at = self.wake_at;
         decision
+    }
+
+    fn walk(&mut self, now: Timestamp) -> Walk {
+        if !queue::goes_by_use(self.policy.queue) {
+            return Walk::Line;
+        }
+        self.usage.advance(now);
+        self.usage.settle(&self.fleet.capacity());
+        Walk::Turns(Turns::new(self))
     }
 
     /// What has run for longer than was expected is expected to end later.
@@ -97,19 +117,27 @@ impl Pass<'_> {
     /// The next task in order of which `may` holds.
     pub(crate) fn next(&mut self, mut may: impl FnMut(&Least) -> bool) -> Option<Queued> {
         let waiting = &self.book.waiting;
-        let line = if self.shortest.is_some() { waiting.shortest() } else { waiting.line() };
-        loop {
-            let (place, _) = line.first(self.after.as_ref(), &mut may)?;
-            self.after = Some(*place);
-            if !self.shortest.as_ref().is_some_and(|done| done.contains(&place.1)) {
-                return Some(place.1);
+        match &mut self.walk {
+            Walk::Turns(turns) => turns.next(self.book, may),
+            Walk::Line => {
+                self.after = Some(*waiting.line().first(self.after.as_ref(), may)?.0);
+                self.after.map(|place| place.1)
             }
+            Walk::Shortest { placed } => loop {
+                let place = *waiting.shortest().first(self.after.as_ref(), &mut may)?.0;
+                self.after = Some(place);
+                if placed.get(&place.1).is_none_or(|placed| *placed < (self.pending)(place.1)) {
+                    return Some(place.1);
+                }
+            },
         }
     }
 
     /// From here on tasks come by their expected time, from the shortest that waits.
     pub(crate) fn walk_shortest(&mut self) {
-        self.shortest = Some(self.decision.starts.iter().map(|start| start.queued).collect());
+        let mut placed = BTreeMap::new();
+        self.decision.starts.iter().for_each(|start| *placed.entry(start.queued).or_default() += 1);
+        self.walk = Walk::Shortest { placed };
         self.after = None;
     }
 
@@ -155,7 +183,12 @@ impl Pass<'_> {
     ) -> Placing {
         let Some(entry) = self.book.waiting.entry(queued).cloned() else { return Placing::Whole };
         let mut placing = Placing::Whole;
-        for _ in 0..(self.pending)(queued) {
+        let before = match &self.walk {
+            Walk::Line => 0,
+            Walk::Turns(turns) => turns.placed(queued),
+            Walk::Shortest { placed } => placed.get(&queued).copied().unwrap_or(0),
+        };
+        for nth in before..(self.pending)(queued) {
             if self.decision.starts.len() >= self.bounds.assignments_max {
                 break;
             }
@@ -167,6 +200,11 @@ impl Pass<'_> {
             };
             let start = self.book.promise(queued, slot, &entry, self.now);
             self.decision.starts.push(start);
+            if let Walk::Turns(turns) = &mut self.walk
+                && turns.pass_on(self.book, queued, nth + 1)
+            {
+                break;
+            }
         }
         placing
     }

@@ -79,6 +79,11 @@ impl Cluster {
         self.wake_at
     }
 
+    /// What happens next happens at `now`.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        self.book.advance(now);
+    }
+
     pub(super) fn submit(&mut self, job: Job) -> Result<(), LabError> {
         let fits = self.machines.iter().any(|machine| job.request.fits(&machine.capacity));
         if !fits || job.run == Span(0) {
