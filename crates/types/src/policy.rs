@@ -39,6 +39,8 @@ words!(
         Easy = "easy",
         /// The same, the shortest first.
         EasySjbf = "easy-sjbf",
+        /// What delays none of those that wait.
+        Conservative = "conservative",
     }
 );
 

@@ -34,6 +34,7 @@ pub use fleet::Worker;
 pub(crate) use pass::{Pass, Placing};
 pub(crate) use waiting::{Entry, Waiting};
 
+use backfill::conservative::Reservations;
 use estimate::Estimator;
 use fleet::{Fleet, Slot};
 use running::{Running, RunningSet};
@@ -112,6 +113,8 @@ pub struct Book {
     estimator: Estimator,
     /// Kept where the order goes by it.
     pub(crate) usage: Usage,
+    /// What is reserved for those that wait, where backfill is conservative.
+    pub(crate) reservations: Reservations,
     /// What the last decision gave away and nobody has started yet. It is taken off what is free.
     promises: BTreeMap<(Queued, Epoch), Promise>,
     tracking: Tracking,
@@ -152,6 +155,7 @@ impl Book {
             running: RunningSet::default(),
             estimator: Estimator::default(),
             usage: Usage::default(),
+            reservations: Reservations::new(),
             promises: BTreeMap::new(),
             tracking,
             promised: BTreeSet::new(),
@@ -196,6 +200,13 @@ impl Book {
     pub fn dequeue(&mut self, queued: Queued) -> Option<Facts> {
         self.changed = true;
         self.waiting.remove(queued)
+    }
+
+    /// When elements of a task will start at the latest, the first one first, as far as there are reservations and
+    /// nothing runs for longer than expected: where backfill is conservative, as of the last plan.
+    pub fn reserved(&self, queued: Queued) -> impl Iterator<Item = Timestamp> {
+        let reservations = self.reservations.get(&queued).into_iter().flatten();
+        reservations.map(|reservation| reservation.start).filter(|start| *start != Timestamp(u64::MAX))
     }
 
     /// How many tasks wait.

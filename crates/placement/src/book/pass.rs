@@ -8,7 +8,7 @@ use quorate_types::policy::Backfill;
 
 use super::waiting::Entry;
 use super::{Book, Bounds, Decision, Wish};
-use crate::book::backfill::{easy, none};
+use crate::book::backfill::{conservative, easy, none};
 use crate::book::fleet::Slot;
 use crate::book::place;
 use crate::book::queue::turns::Turns;
@@ -48,6 +48,14 @@ pub(crate) enum Placing {
     Short,
 }
 
+/// Whether the task that has been looked at last may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Goes,
+    /// Another namespace comes first; the task comes again.
+    Over,
+}
+
 impl Book {
     /// Decides what to start now. What it gives away is taken off what is free until it has started, or until the
     /// next plan.
@@ -75,10 +83,18 @@ impl Book {
         pass.decision.cut = pass.misses >= pass.bounds.misses_max;
         let (held, looked_ahead, mut decision) = (pass.held, pass.looked_ahead, pass.decision);
         held.into_iter().for_each(|slot| self.fleet.release(slot));
-        self.wake_at = if looked_ahead { self.running.next_end() } else { None };
+        self.wake_at = if looked_ahead { self.next_opening(now) } else { None };
         self.changed = decision.more;
         decision.wake_at = self.wake_at;
         decision
+    }
+
+    /// When something is expected to end, or a reservation begins that waits for no end: what stood before it may have
+    /// moved away.
+    fn next_opening(&self, now: Timestamp) -> Option<Timestamp> {
+        let starts = self.reservations.values().flatten().map(|reservation| reservation.start);
+        let begin = starts.filter(|start| *start > now && *start != Timestamp(u64::MAX)).min();
+        [self.running.next_end(), begin].into_iter().flatten().min()
     }
 
     fn walk(&mut self, now: Timestamp) -> Walk {
@@ -111,6 +127,7 @@ impl Pass<'_> {
             Backfill::None => none::run(self),
             Backfill::Easy => easy::run(self, easy::Order::Queue),
             Backfill::EasySjbf => easy::run(self, easy::Order::Shortest),
+            Backfill::Conservative => conservative::run(self),
         }
     }
 
@@ -182,30 +199,43 @@ impl Pass<'_> {
         mut otherwise: impl FnMut(&mut Book, &Entry) -> Option<Slot>,
     ) -> Placing {
         let Some(entry) = self.book.waiting.entry(queued).cloned() else { return Placing::Whole };
-        let mut placing = Placing::Whole;
-        let before = match &self.walk {
+        for nth in self.elements(queued) {
+            if self.decision.starts.len() >= self.bounds.assignments_max {
+                break;
+            }
+            let chosen = self.choose(queued, &entry);
+            let Some(slot) = chosen.or_else(|| otherwise(self.book, &entry)) else { return Placing::Short };
+            if self.start(queued, slot, &entry, nth) == Turn::Over {
+                break;
+            }
+        }
+        Placing::Whole
+    }
+
+    /// The elements of a task that could be placed and have not been, counted.
+    pub(crate) fn elements(&self, queued: Queued) -> std::ops::Range<u64> {
+        let placed = match &self.walk {
             Walk::Line => 0,
             Walk::Turns(turns) => turns.placed(queued),
             Walk::Shortest { placed } => placed.get(&queued).copied().unwrap_or(0),
         };
-        for nth in before..(self.pending)(queued) {
-            if self.decision.starts.len() >= self.bounds.assignments_max {
-                break;
-            }
-            let wish = Wish { queued, facts: &entry.facts, wanted: entry.wanted };
-            let chosen = place::choose(&self.book.fleet, &wish, &mut self.book.memory);
-            let Some(slot) = chosen.or_else(|| otherwise(self.book, &entry)) else {
-                placing = Placing::Short;
-                break;
-            };
-            let start = self.book.promise(queued, slot, &entry, self.now);
-            self.decision.starts.push(start);
-            if let Walk::Turns(turns) = &mut self.walk
-                && turns.pass_on(self.book, queued, nth + 1)
-            {
-                break;
-            }
-        }
-        placing
+        placed..(self.pending)(queued)
+    }
+
+    /// The worker that the policy wants an element on, of those with room.
+    pub(crate) fn choose(&mut self, queued: Queued, entry: &Entry) -> Option<Slot> {
+        let wish = Wish { queued, facts: &entry.facts, wanted: entry.wanted };
+        place::choose(&self.book.fleet, &wish, &mut self.book.memory)
+    }
+
+    /// The `nth` element of a task goes to the worker.
+    pub(crate) fn start(&mut self, queued: Queued, slot: Slot, entry: &Entry, nth: u64) -> Turn {
+        let start = self.book.promise(queued, slot, entry, self.now);
+        self.decision.starts.push(start);
+        let over = match &mut self.walk {
+            Walk::Turns(turns) => turns.pass_on(self.book, queued, nth + 1),
+            Walk::Line | Walk::Shortest { .. } => false,
+        };
+        if over { Turn::Over } else { Turn::Goes }
     }
 }

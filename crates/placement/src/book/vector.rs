@@ -11,7 +11,7 @@ pub(crate) const LANES: usize = 4;
 
 /// An amount of each kind, in the units of [`Resources`]. Kinds beyond the last lane are left out: what fits here
 /// may still lack one of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Vector([u64; LANES]);
 
 impl Vector {
