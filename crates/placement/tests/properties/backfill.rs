@@ -80,7 +80,7 @@ fn opening(world: &World, starts: &[Start], cores: u64) -> Option<Timestamp> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn easy_never_delays_the_head(

@@ -124,7 +124,7 @@ fn run(policy: Policy, steps: &[Step]) -> Vec<Start> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 700, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_plan_keeps_to_what_is_there_and_the_same_history_gives_the_same(

@@ -86,13 +86,28 @@ impl Ledger {
             let stretch = Stretch::new(start.max(pass.now), entry.facts.expected);
             let known = start != Timestamp(u64::MAX);
             let there = ledger.workers.contains_key(&slot) || pass.book.fleet.is_ready(slot);
-            if known && there && ledger.book(pass, slot).profile.fits(stretch, &entry.wanted) {
-                ledger.book(pass, slot).profile.take(stretch, &entry.wanted);
-                ledger.old.entry(queued).or_default().push_back(Reservation { epoch, start: stretch.start });
-                ledger.len += 1;
+            if !known || !there {
+                continue;
             }
+            if !ledger.book(pass, slot).profile.fits(stretch, &entry.wanted) {
+                ledger.forget(pass);
+                break;
+            }
+            ledger.book(pass, slot).profile.take(stretch, &entry.wanted);
+            ledger.old.entry(queued).or_default().push_back(Reservation { epoch, start: stretch.start });
+            ledger.len += 1;
         }
         ledger
+    }
+
+    /// Something ran for longer than was expected, and one of those that wait lost its place to it. All begin again in the
+    /// queue's order, so that none falls behind those that came later.
+    fn forget(&mut self, pass: &Pass<'_>) {
+        for (slot, booked) in &mut self.workers {
+            booked.profile = Profile::of(pass.book.fleet.member(*slot), pass.now);
+        }
+        self.old.clear();
+        self.len = 0;
     }
 
     fn all(mut self) -> Reservations {
