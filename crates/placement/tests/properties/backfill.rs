@@ -87,26 +87,28 @@ proptest! {
         backfill in prop::sample::select(&[Backfill::Easy, Backfill::EasySjbf][..]),
         placement in prop::sample::select(PlacementOrder::ALL),
         workers in workers(),
-        arrivals in arrivals(1),
+        arrivals in arrivals(3),
     ) {
         let mut world = world(backfill, placement, &workers);
-        // The first time that each was the head, it was told so.
-        let mut told: BTreeMap<Queued, Timestamp> = BTreeMap::new();
+        // When the next element of a task with so many left starts at the latest, as of when it first was the head.
+        let mut told: BTreeMap<(Queued, u64), Timestamp> = BTreeMap::new();
         replay(&mut world, &arrivals, 0, &mut |world, starts| {
+            let mut left: BTreeMap<Queued, u64> = world.waiting.iter().map(|(at, task)| (*at, task.pending)).collect();
             for start in starts {
-                if let Some(latest) = told.get(&start.queued) {
+                let pending = left.get_mut(&start.queued).unwrap();
+                if let Some(latest) = told.get(&(start.queued, *pending)) {
                     assert!(world.now <= *latest, "{start:?} at {:?} instead of {latest:?}", world.now);
                 }
+                *pending -= 1;
             }
-            let waits = |queued: &Queued| starts.iter().all(|start| start.queued != *queued);
-            let fits = |cores: u64| workers.iter().any(|has| cores <= has * 1_000);
-            let head = world.waiting.iter().find(|(queued, waiting)| {
-                waits(queued) && fits(waiting.facts.request.cpu_millis)
-            });
-            let Some((head, waiting)) = head else { return };
-            let ahead: Vec<Start> = starts.iter().filter(|start| start.queued < *head).copied().collect();
-            let soonest = opening(world, &ahead, waiting.facts.request.cpu_millis).unwrap();
-            told.entry(*head).or_insert(soonest);
+            let cores = |queued: &Queued| world.waiting[queued].facts.request.cpu_millis;
+            let fits = |queued: &Queued| workers.iter().any(|has| cores(queued) <= has * 1_000);
+            let Some((head, pending)) = left.iter().find(|(queued, pending)| **pending > 0 && fits(queued)) else {
+                return;
+            };
+            let ahead: Vec<Start> = starts.iter().filter(|start| start.queued <= *head).copied().collect();
+            let soonest = opening(world, &ahead, cores(head)).unwrap();
+            told.entry((*head, *pending)).or_insert(soonest);
         });
     }
 
