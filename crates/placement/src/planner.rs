@@ -89,6 +89,7 @@ impl Planner {
                 state.finished_jobs().for_each(|job| learn(&mut self.book, job));
             }
         }
+        self.book.advance(state.now());
         let seen = std::mem::replace(&mut self.seen, state.clone());
         for (old, new) in state.changed_workers(&seen) {
             self.worker(&seen, state, old, new);
@@ -225,12 +226,15 @@ fn facts_of(state: &State, queued: Queued) -> Option<Facts> {
     let job = state.job(queued.job)?;
     let spec = job.task_spec(queued.task)?;
     Some(Facts {
+        namespace: job.spec.namespace.clone(),
         submitted: job.header.submitted_at,
         priority: job.spec.priority,
         request: spec.resources.clone(),
         expected: spec.expected,
         limit: spec.timeout,
         open_dependencies: job.dependents(queued.task) as u32,
+        deadline: job.header.flow().deadline,
+        path: job.path(queued.task),
         lineage: Some(lineage(job, &spec.name)),
     })
 }

@@ -100,6 +100,47 @@ fn fifo_takes_jobs_as_they_came_and_priority_the_highest_first() {
 }
 
 #[test]
+fn the_earliest_deadline_comes_first_and_none_last() {
+    let view = View::new(QueueOrder::Deadline, PlacementOrder::BestFit)
+        .worker("w", r#"{"cpu":3}"#)
+        .job(r#"{"command":["x"]}"#)
+        .job(r#"{"command":["x"],"deadline":"2h"}"#)
+        .job(r#"{"command":["x"],"deadline":"1h"}"#)
+        .job(r#"{"command":["x"],"deadline":"2h"}"#);
+    assert_eq!(view.plan(), "3/0[0]>w 2/0[0]>w 4/0[0]>w");
+}
+
+#[test]
+fn the_longest_remaining_path_comes_first() {
+    let view = View::new(QueueOrder::CriticalPath, PlacementOrder::BestFit)
+        .worker("w", r#"{"cpu":2}"#)
+        .job(r#"{"tasks":[{"name":"a","command":["x"],"expected":"50s"}]}"#)
+        .job(
+            r#"{"tasks":[{"name":"a","command":["x"],"expected":"10s"},{"name":"b","command":["x"],"expected":"20s"},
+                {"name":"c","command":["x"],"expected":"35s","needs":["b"]}]}"#,
+        );
+    assert_eq!(view.plan(), "2/1[0]>w 1/0[0]>w");
+}
+
+#[test]
+fn a_path_is_the_longest_chain_of_those_that_wait() {
+    let view = View::new(QueueOrder::CriticalPath, PlacementOrder::BestFit)
+        .job(
+            r#"{"tasks":[
+                {"name":"end","command":["x"],"expected":"7s","needs":["long","short"]},
+                {"name":"long","command":["x"],"expected":"5s","needs":["start"]},
+                {"name":"short","command":["x"],"timeout":"2s","needs":["start"]},
+                {"name":"start","command":["x"]},
+                {"name":"alone","command":["x"],"count":9,"expected":"3s"}]}"#,
+        )
+        .job(r#"{"command":["x"]}"#);
+    let paths = |job: u64| (0..5).map(move |task| (job, task));
+    let path = |(job, task)| view.0.job(quorate_types::JobId(job)).unwrap().path(task).0;
+    assert_eq!(paths(1).map(path).collect::<Vec<_>>(), [7_000, 12_000, 9_000, 13_000, 3_000]);
+    assert_eq!(paths(2).map(path).collect::<Vec<_>>(), [1_000, 0, 0, 0, 0], "unknown counts as a second");
+}
+
+#[test]
 fn best_fit_fills_the_fullest_first() {
     let view = three(PlacementOrder::BestFit).job(&array(5, "2"));
     assert_eq!(view.plan(), "1/0[0]>small 1/0[1]>mid 1/0[2]>mid 1/0[3]>big 1/0[4]>big");

@@ -9,7 +9,7 @@ use imbl::{OrdMap, OrdSet};
 use quorate_types::api::TaskCounts;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::{JobState, TaskState};
-use quorate_types::{AttemptNumber, End, JobId, JobSpec, LogIndex, Need, TaskIndex, TaskSpec, Timestamp};
+use quorate_types::{AttemptNumber, End, JobId, JobSpec, LogIndex, Need, Span, TaskIndex, TaskSpec, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::element::Element;
@@ -151,6 +151,11 @@ impl Job {
     /// How many tasks wait for this one.
     pub fn dependents(&self, task: u32) -> usize {
         self.plan.dependents(task).len()
+    }
+
+    /// How long a task and the longest chain of tasks behind it will run, as far as the specification says.
+    pub fn path(&self, task: u32) -> Span {
+        self.plan.path(&self.spec, task)
     }
 
     /// Whether tasks of this job may be placed.

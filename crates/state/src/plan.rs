@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-use quorate_types::{JobSpec, Need, On};
+use quorate_types::{JobSpec, Need, On, Span, TaskSpec};
 
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -15,7 +15,12 @@ pub(crate) struct Plan {
     each: BTreeMap<u32, Vec<Edge>>,
     /// The tasks whose elements others wait for one by one.
     feeding: BTreeSet<u32>,
+    /// How long each task and the longest chain behind it will run.
+    paths: Vec<Span>,
 }
+
+/// What stands for a run time that nobody knows: enough for the longer of two unknown chains to count as longer.
+const UNKNOWN_RUN: Span = Span::from_secs(1);
 
 /// From one task to another, with the end that the one must have for the other to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +61,12 @@ impl Plan {
         self.feeding.contains(&task)
     }
 
+    /// How long a task and the longest chain of tasks that wait for it, each for the one before, will run. Elements
+    /// of one task count as running at once.
+    pub(crate) fn path(&self, spec: &JobSpec, task: u32) -> Span {
+        self.paths.get(task as usize).copied().unwrap_or_else(|| spec.tasks.get(task as usize).map_or(Span(0), run_of))
+    }
+
     fn new(spec: &JobSpec) -> Self {
         let positions: BTreeMap<&str, u32> = spec.tasks.iter().map(|task| task.name.as_str()).zip(0..).collect();
         let len = spec.tasks.len();
@@ -73,6 +84,37 @@ impl Plan {
                 }
             }
         }
+        plan.paths = plan.longest_paths(spec);
         plan
     }
+
+    /// Backwards from the tasks for which nobody waits, each when all behind it are known (Kahn 1962). What stands in
+    /// a cycle, which no valid job has, would keep its own time.
+    fn longest_paths(&self, spec: &JobSpec) -> Vec<Span> {
+        let mut before = vec![Vec::new(); spec.tasks.len()];
+        let mut open: Vec<usize> = self.dependents.iter().map(Vec::len).collect();
+        for (at, edges) in self.dependents.iter().enumerate() {
+            edges.iter().for_each(|edge| before[edge.task as usize].push(at));
+        }
+        let mut paths: Vec<Span> = spec.tasks.iter().map(run_of).collect();
+        let mut longest = paths.clone();
+        let mut known: Vec<usize> = (0..open.len()).filter(|at| open[*at] == 0).collect();
+        while let Some(at) = known.pop() {
+            paths[at] = longest[at];
+            for needed in &before[at] {
+                let through = Span(run_of(&spec.tasks[*needed]).0.saturating_add(paths[at].0));
+                longest[*needed] = longest[*needed].max(through);
+                open[*needed] -= 1;
+                if open[*needed] == 0 {
+                    known.push(*needed);
+                }
+            }
+        }
+        paths
+    }
+}
+
+/// What is expected, else the limit.
+fn run_of(task: &TaskSpec) -> Span {
+    task.expected.or(task.timeout).unwrap_or(UNKNOWN_RUN)
 }

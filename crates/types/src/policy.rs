@@ -17,6 +17,14 @@ words!(
         Sjf = "sjf",
         /// The least expected time and open dependencies first.
         LeastWork = "least-work",
+        /// The earliest deadline of the job first, jobs without one last.
+        Deadline = "deadline",
+        /// The longest remaining path of its job first.
+        CriticalPath = "critical-path",
+        /// A weighted sum of age, size, priority and the namespace's fair share.
+        Multifactor = "multifactor",
+        /// The namespace with the lowest dominant share first, past use included.
+        FairShare = "fair-share",
     }
 );
 
@@ -31,6 +39,8 @@ words!(
         Easy = "easy",
         /// The same, the shortest first.
         EasySjbf = "easy-sjbf",
+        /// What delays none of those that wait.
+        Conservative = "conservative",
     }
 );
 
@@ -85,12 +95,12 @@ impl PolicyChange {
 }
 
 impl Policy {
-    /// Whether it goes by how long tasks will run.
+    /// Whether it goes by how long tasks run, or by what namespaces use.
     pub fn looks_ahead(&self) -> bool {
-        let by_time = match self.queue {
-            QueueOrder::Sjf | QueueOrder::LeastWork => true,
-            QueueOrder::Fifo | QueueOrder::Priority => false,
+        let by_queue = match self.queue {
+            QueueOrder::Sjf | QueueOrder::LeastWork | QueueOrder::Multifactor | QueueOrder::FairShare => true,
+            QueueOrder::Fifo | QueueOrder::Priority | QueueOrder::Deadline | QueueOrder::CriticalPath => false,
         };
-        by_time || self.backfill != Backfill::None
+        by_queue || self.backfill != Backfill::None
     }
 }

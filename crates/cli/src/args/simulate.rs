@@ -91,10 +91,11 @@ fn labelled(text: &str) -> Result<Who, String> {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Policies (lists by commas; every combination is a run)")]
 pub(crate) struct PolicyArgs {
-    /// fifo, priority (raised by waiting), sjf (shortest first) or least-work (time and dependents).
+    /// fifo, priority (raised by waiting), sjf (shortest first), least-work (time and dependents), deadline (earliest
+    /// first), critical-path (longest remaining path), multifactor (age, size, priority, fair share) or fair-share.
     #[arg(long, value_name = "QUEUE", value_delimiter = ',', default_value = "fifo")]
     pub(crate) queue: Vec<QueueOrder>,
-    /// none, easy or easy-sjbf.
+    /// none, easy, easy-sjbf or conservative.
     #[arg(long, value_name = "BACKFILL", value_delimiter = ',', default_value = "none")]
     pub(crate) backfill: Vec<Backfill>,
     /// best-fit, least-load, round-robin, random, weighted-round-robin, least-jobs, lowest-utilisation, worst-fit,

@@ -60,6 +60,8 @@ pub(crate) struct Fleet {
     stale: BTreeSet<Slot>,
     /// Of all workers, also those that are draining.
     attempts: u64,
+    /// Of all workers together, also those that are draining.
+    capacity: Vector,
     /// The pass of the worker that had the last weighted turn.
     pass: u64,
 }
@@ -87,6 +89,17 @@ impl Fleet {
     /// What the workers with the most room have, kind by kind; none if there is no worker.
     pub(crate) fn most_room(&self) -> Option<&Room> {
         self.pool.whole()
+    }
+
+    /// What all workers have together.
+    pub(crate) fn capacity(&self) -> Vector {
+        self.capacity
+    }
+
+    /// The largest share that the request has of any kind of the largest worker, in 1/2²⁰; at most all of it.
+    pub(crate) fn size_of(&self, wanted: &Vector) -> u64 {
+        let lanes = wanted.lanes().iter().zip(self.scale.lanes());
+        lanes.map(|(wanted, largest)| place::share(*wanted, *largest)).max().unwrap_or(0).min(1 << 20)
     }
 
     pub(crate) fn attempts(&self) -> u64 {
@@ -145,6 +158,7 @@ impl Fleet {
             }
         };
         self.by_epoch.insert(epoch, slot);
+        self.capacity = self.capacity.plus(&size);
         let scale = self.scale.larger(&size);
         if scale == self.scale {
             self.rank(slot);
@@ -157,6 +171,7 @@ impl Fleet {
     /// The worker is gone, and nothing of it runs any more.
     pub(crate) fn remove(&mut self, epoch: Epoch) {
         let Some(slot) = self.by_epoch.remove(&epoch) else { return };
+        self.capacity = self.capacity.minus(&self.member(slot).size);
         self.members[slot as usize].worker.ready = false;
         self.rank(slot);
         self.sync(slot);

@@ -3,13 +3,14 @@
 //!
 //! Layout: `facts` (what policies know of a task), `waiting` and `running`, `pass` (one decision),
 //! `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit), `place/` (one
-//! file for each way to choose a worker), `estimate` (run times learned from history), over the indexes `fleet`,
-//! `treap` and `vector`.
+//! file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what namespaces used),
+//! over the indexes `fleet`, `treap` and `vector`, and `decay` (powers of one half).
 //!
 //! Invariants: the same history of a book gives the same plan; a plan never gives a worker more than it has free, and
 //! never names a task that could not be placed.
 
 mod backfill;
+mod decay;
 mod estimate;
 mod facts;
 mod fleet;
@@ -18,6 +19,7 @@ mod place;
 mod queue;
 mod running;
 mod treap;
+mod usage;
 mod vector;
 mod waiting;
 
@@ -25,16 +27,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
-use quorate_types::{Epoch, JobId, Policy, Resources, Span, TaskIndex, Timestamp};
+use quorate_types::{Epoch, JobId, Name, Policy, Resources, Span, TaskIndex, Timestamp};
 
 pub use facts::{Facts, Lineage};
 pub use fleet::Worker;
 pub(crate) use pass::{Pass, Placing};
 pub(crate) use waiting::{Entry, Waiting};
 
+use backfill::conservative::Reservations;
 use estimate::Estimator;
 use fleet::{Fleet, Slot};
 use running::{Running, RunningSet};
+use usage::Usage;
 use vector::Vector;
 
 /// How much one plan may decide, so that it stays short whatever waits.
@@ -92,7 +96,7 @@ pub(crate) struct Wish<'a> {
 /// How a book learns what runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracking {
-    /// Attempt by attempt, so that it knows what ends when: [`Book::started`] and [`Book::ended`].
+    /// Attempt by attempt, so that it knows what ends when and who uses what: [`Book::started`] and [`Book::ended`].
     Attempts,
     /// Worker by worker: [`Book::load`]. It costs less where no policy looks ahead or learns.
     Loads,
@@ -107,6 +111,10 @@ pub struct Book {
     pub(crate) waiting: Waiting,
     running: RunningSet,
     estimator: Estimator,
+    /// Kept where the order goes by it.
+    pub(crate) usage: Usage,
+    /// What is reserved for those that wait, where backfill is conservative.
+    pub(crate) reservations: Reservations,
     /// What the last decision gave away and nobody has started yet. It is taken off what is free.
     promises: BTreeMap<(Queued, Epoch), Promise>,
     tracking: Tracking,
@@ -120,7 +128,9 @@ pub struct Book {
 /// Starts of elements of one task on one worker.
 #[derive(Debug)]
 struct Promise {
+    namespace: Name,
     request: Resources,
+    wanted: Vector,
     count: u32,
     /// When they are expected to end.
     end: Timestamp,
@@ -144,12 +154,19 @@ impl Book {
             waiting: Waiting::new(policy),
             running: RunningSet::default(),
             estimator: Estimator::default(),
+            usage: Usage::default(),
+            reservations: Reservations::new(),
             promises: BTreeMap::new(),
             tracking,
             promised: BTreeSet::new(),
             changed: true,
             wake_at: None,
         }
+    }
+
+    /// What is told from here on happened at `now`. Only what namespaces used depends on it.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.usage.advance(now);
     }
 
     /// A worker registered, or takes new tasks again, or none any more.
@@ -174,7 +191,8 @@ impl Book {
     pub fn enqueue(&mut self, queued: Queued, mut facts: Facts) {
         facts.expected = self.estimator.expected(&facts);
         let wanted = self.fleet.kinds.vector(&facts.request);
-        self.waiting.insert(queued, facts, wanted);
+        let size = self.fleet.size_of(&wanted);
+        self.waiting.insert(queued, facts, wanted, size);
         self.changed = true;
     }
 
@@ -182,6 +200,13 @@ impl Book {
     pub fn dequeue(&mut self, queued: Queued) -> Option<Facts> {
         self.changed = true;
         self.waiting.remove(queued)
+    }
+
+    /// When elements of a task will start at the latest, the first one first, as far as there are reservations and
+    /// nothing runs for longer than expected: where backfill is conservative, as of the last plan.
+    pub fn reserved(&self, queued: Queued) -> impl Iterator<Item = Timestamp> {
+        let reservations = self.reservations.get(&queued).into_iter().flatten();
+        reservations.map(|reservation| reservation.start).filter(|start| *start != Timestamp(u64::MAX))
     }
 
     /// How many tasks wait.
@@ -196,12 +221,12 @@ impl Book {
         let wanted = self.fleet.kinds.vector(&facts.request);
         if !self.keep_promise(Queued { job: key.job, task: key.task }, epoch) {
             self.fleet.take(slot, &facts.request, &wanted);
+            self.charge(&facts.namespace, &wanted, at);
         }
-        let expected = self.estimator.expected(facts);
-        let end = expected.map_or(Timestamp(u64::MAX), |span| at.plus(span));
-        let limit_end = facts.limit.map_or(Timestamp(u64::MAX), |span| at.plus(span));
-        self.fleet.note_end(slot, end, key, wanted);
-        self.running.insert(key, Running::new(slot, at, end, limit_end, facts));
+        let mut running = Running::new(slot, at, facts, wanted);
+        running.end = self.estimator.expected(facts).map_or(running.end, |span| at.plus(span));
+        self.fleet.note_end(slot, running.end, key, wanted);
+        self.running.insert(key, running);
         self.changed = true;
     }
 
@@ -210,6 +235,7 @@ impl Book {
         let Some(running) = self.running.remove(key) else { return };
         self.fleet.forget_end(running.slot, running.end, key);
         self.fleet.give_back(running.slot, &running.request);
+        self.discharge(&running.namespace, &running.wanted);
         if let (Some(ran), Some(lineage)) = (ran, &running.lineage) {
             self.estimator.learn(lineage, ran);
         }
@@ -239,6 +265,19 @@ impl Book {
         self.estimator.learn(lineage, ran);
     }
 
+    /// The namespace holds so much more since `since`.
+    fn charge(&mut self, namespace: &Name, wanted: &Vector, since: Timestamp) {
+        if queue::goes_by_use(self.policy.queue) {
+            self.usage.hold(namespace, wanted, since);
+        }
+    }
+
+    fn discharge(&mut self, namespace: &Name, wanted: &Vector) {
+        if queue::goes_by_use(self.policy.queue) {
+            self.usage.release(namespace, wanted);
+        }
+    }
+
     /// Whether there is a worker to place on.
     pub(crate) fn has_workers(&self) -> bool {
         self.fleet.ready_len() > 0
@@ -261,6 +300,7 @@ impl Book {
     fn withdraw(&mut self) {
         for ((queued, epoch), promise) in std::mem::take(&mut self.promises) {
             self.changed = true;
+            (0..promise.count).for_each(|_| self.discharge(&promise.namespace, &promise.wanted));
             let Some(slot) = self.fleet.slot(epoch) else { continue };
             for nth in 0..promise.count {
                 self.fleet.forget_end(slot, promise.end, stand_in(queued, nth));
@@ -280,9 +320,16 @@ impl Book {
         }
         let end = facts.expected.map_or(Timestamp(u64::MAX), |span| now.plus(span));
         let promise = self.promises.entry((queued, epoch));
-        let promise = promise.or_insert_with(|| Promise { request: facts.request.clone(), count: 0, end });
+        let promise = promise.or_insert_with(|| Promise {
+            namespace: facts.namespace.clone(),
+            request: facts.request.clone(),
+            wanted: *wanted,
+            count: 0,
+            end,
+        });
         self.fleet.note_end(slot, end, stand_in(queued, promise.count), *wanted);
         promise.count += 1;
+        self.charge(&facts.namespace, wanted, now);
         Start { queued, epoch }
     }
 }

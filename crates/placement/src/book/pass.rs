@@ -1,6 +1,6 @@
 //! One decision: tasks in the queue's order, each to the worker that the policy chooses.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use quorate_state::queue::Queued;
 use quorate_types::Timestamp;
@@ -8,10 +8,11 @@ use quorate_types::policy::Backfill;
 
 use super::waiting::Entry;
 use super::{Book, Bounds, Decision, Wish};
-use crate::book::backfill::{easy, none};
+use crate::book::backfill::{conservative, easy, none};
 use crate::book::fleet::Slot;
 use crate::book::place;
-use crate::book::queue::Place;
+use crate::book::queue::turns::Turns;
+use crate::book::queue::{self, Place};
 use crate::book::vector::Least;
 
 /// A decision while it is made.
@@ -24,10 +25,19 @@ pub(crate) struct Pass<'a> {
     misses: usize,
     held: Vec<Slot>,
     after: Option<Place>,
-    /// Tasks are walked by their expected time now, and these have had their turn.
-    shortest: Option<BTreeSet<Queued>>,
+    walk: Walk,
     /// The decision depends on when something will end.
     pub(crate) looked_ahead: bool,
+}
+
+/// In which way tasks are walked.
+enum Walk {
+    /// By their rank, all of them in one line.
+    Line,
+    /// Each namespace in its turn.
+    Turns(Turns),
+    /// By their expected time; of some, so many elements have been placed before.
+    Shortest { placed: BTreeMap<Queued, u64> },
 }
 
 /// Whether all elements of a task were placed.
@@ -36,6 +46,14 @@ pub(crate) enum Placing {
     Whole,
     /// There was no room for the next one.
     Short,
+}
+
+/// Whether the task that has been looked at last may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Goes,
+    /// Another namespace comes first; the task comes again.
+    Over,
 }
 
 impl Book {
@@ -48,6 +66,7 @@ impl Book {
             return Decision { wake_at: self.wake_at, ..Decision::default() };
         }
         self.correct_overdue(now);
+        let walk = self.walk(now);
         let mut pass = Pass {
             book: self,
             now,
@@ -57,17 +76,34 @@ impl Book {
             misses: 0,
             held: Vec::new(),
             after: None,
-            shortest: None,
+            walk,
             looked_ahead: false,
         };
         pass.run();
         pass.decision.cut = pass.misses >= pass.bounds.misses_max;
         let (held, looked_ahead, mut decision) = (pass.held, pass.looked_ahead, pass.decision);
         held.into_iter().for_each(|slot| self.fleet.release(slot));
-        self.wake_at = if looked_ahead { self.running.next_end() } else { None };
+        self.wake_at = if looked_ahead { self.next_opening(now) } else { None };
         self.changed = decision.more;
         decision.wake_at = self.wake_at;
         decision
+    }
+
+    /// When something is expected to end, or a reservation begins that waits for no end: what stood before it may have
+    /// moved away.
+    fn next_opening(&self, now: Timestamp) -> Option<Timestamp> {
+        let starts = self.reservations.values().flatten().map(|reservation| reservation.start);
+        let begin = starts.filter(|start| *start > now && *start != Timestamp(u64::MAX)).min();
+        [self.running.next_end(), begin].into_iter().flatten().min()
+    }
+
+    fn walk(&mut self, now: Timestamp) -> Walk {
+        if !queue::goes_by_use(self.policy.queue) {
+            return Walk::Line;
+        }
+        self.usage.advance(now);
+        self.usage.settle(&self.fleet.capacity());
+        Walk::Turns(Turns::new(self))
     }
 
     /// What has run for longer than was expected is expected to end later.
@@ -91,25 +127,34 @@ impl Pass<'_> {
             Backfill::None => none::run(self),
             Backfill::Easy => easy::run(self, easy::Order::Queue),
             Backfill::EasySjbf => easy::run(self, easy::Order::Shortest),
+            Backfill::Conservative => conservative::run(self),
         }
     }
 
     /// The next task in order of which `may` holds.
     pub(crate) fn next(&mut self, mut may: impl FnMut(&Least) -> bool) -> Option<Queued> {
         let waiting = &self.book.waiting;
-        let line = if self.shortest.is_some() { waiting.shortest() } else { waiting.line() };
-        loop {
-            let (place, _) = line.first(self.after.as_ref(), &mut may)?;
-            self.after = Some(*place);
-            if !self.shortest.as_ref().is_some_and(|done| done.contains(&place.1)) {
-                return Some(place.1);
+        match &mut self.walk {
+            Walk::Turns(turns) => turns.next(self.book, may),
+            Walk::Line => {
+                self.after = Some(*waiting.line().first(self.after.as_ref(), may)?.0);
+                self.after.map(|place| place.1)
             }
+            Walk::Shortest { placed } => loop {
+                let place = *waiting.shortest().first(self.after.as_ref(), &mut may)?.0;
+                self.after = Some(place);
+                if placed.get(&place.1).is_none_or(|placed| *placed < (self.pending)(place.1)) {
+                    return Some(place.1);
+                }
+            },
         }
     }
 
     /// From here on tasks come by their expected time, from the shortest that waits.
     pub(crate) fn walk_shortest(&mut self) {
-        self.shortest = Some(self.decision.starts.iter().map(|start| start.queued).collect());
+        let mut placed = BTreeMap::new();
+        self.decision.starts.iter().for_each(|start| *placed.entry(start.queued).or_default() += 1);
+        self.walk = Walk::Shortest { placed };
         self.after = None;
     }
 
@@ -154,20 +199,43 @@ impl Pass<'_> {
         mut otherwise: impl FnMut(&mut Book, &Entry) -> Option<Slot>,
     ) -> Placing {
         let Some(entry) = self.book.waiting.entry(queued).cloned() else { return Placing::Whole };
-        let mut placing = Placing::Whole;
-        for _ in 0..(self.pending)(queued) {
+        for nth in self.elements(queued) {
             if self.decision.starts.len() >= self.bounds.assignments_max {
                 break;
             }
-            let wish = Wish { queued, facts: &entry.facts, wanted: entry.wanted };
-            let chosen = place::choose(&self.book.fleet, &wish, &mut self.book.memory);
-            let Some(slot) = chosen.or_else(|| otherwise(self.book, &entry)) else {
-                placing = Placing::Short;
+            let chosen = self.choose(queued, &entry);
+            let Some(slot) = chosen.or_else(|| otherwise(self.book, &entry)) else { return Placing::Short };
+            if self.start(queued, slot, &entry, nth) == Turn::Over {
                 break;
-            };
-            let start = self.book.promise(queued, slot, &entry, self.now);
-            self.decision.starts.push(start);
+            }
         }
-        placing
+        Placing::Whole
+    }
+
+    /// The elements of a task that could be placed and have not been, counted.
+    pub(crate) fn elements(&self, queued: Queued) -> std::ops::Range<u64> {
+        let placed = match &self.walk {
+            Walk::Line => 0,
+            Walk::Turns(turns) => turns.placed(queued),
+            Walk::Shortest { placed } => placed.get(&queued).copied().unwrap_or(0),
+        };
+        placed..(self.pending)(queued)
+    }
+
+    /// The worker that the policy wants an element on, of those with room.
+    pub(crate) fn choose(&mut self, queued: Queued, entry: &Entry) -> Option<Slot> {
+        let wish = Wish { queued, facts: &entry.facts, wanted: entry.wanted };
+        place::choose(&self.book.fleet, &wish, &mut self.book.memory)
+    }
+
+    /// The `nth` element of a task goes to the worker.
+    pub(crate) fn start(&mut self, queued: Queued, slot: Slot, entry: &Entry, nth: u64) -> Turn {
+        let start = self.book.promise(queued, slot, entry, self.now);
+        self.decision.starts.push(start);
+        let over = match &mut self.walk {
+            Walk::Turns(turns) => turns.pass_on(self.book, queued, nth + 1),
+            Walk::Line | Walk::Shortest { .. } => false,
+        };
+        if over { Turn::Over } else { Turn::Goes }
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_state::job::ElementKey;
-use quorate_types::{Resources, Span, Timestamp};
+use quorate_types::{Name, Resources, Span, Timestamp};
 
 use super::facts::{Facts, Lineage};
 use crate::book::fleet::Slot;
+use crate::book::vector::Vector;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Running {
@@ -18,11 +19,24 @@ pub(crate) struct Running {
     pub(crate) limit_end: Timestamp,
     pub(crate) request: Resources,
     pub(crate) lineage: Option<Lineage>,
+    /// To whom it is charged, and how much.
+    pub(crate) namespace: Name,
+    pub(crate) wanted: Vector,
 }
 
 impl Running {
-    pub(crate) fn new(slot: Slot, since: Timestamp, end: Timestamp, limit_end: Timestamp, facts: &Facts) -> Self {
-        Self { slot, since, end, limit_end, request: facts.request.clone(), lineage: facts.lineage.clone() }
+    /// From `since` on, without a known end.
+    pub(crate) fn new(slot: Slot, since: Timestamp, facts: &Facts, wanted: Vector) -> Self {
+        Self {
+            slot,
+            since,
+            end: Timestamp(u64::MAX),
+            limit_end: facts.limit.map_or(Timestamp(u64::MAX), |span| since.plus(span)),
+            request: facts.request.clone(),
+            lineage: facts.lineage.clone(),
+            namespace: facts.namespace.clone(),
+            wanted,
+        }
     }
 
     /// It has run for longer than was expected: as long again, but not beyond its limit.

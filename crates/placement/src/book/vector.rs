@@ -7,16 +7,21 @@ use quorate_types::{Name, Resources};
 use crate::book::treap::Summary;
 
 /// Cpu, memory and the first kinds that the workers have besides.
-const LANES: usize = 4;
+pub(crate) const LANES: usize = 4;
 
 /// An amount of each kind, in the units of [`Resources`]. Kinds beyond the last lane are left out: what fits here
 /// may still lack one of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Vector([u64; LANES]);
 
 impl Vector {
     pub(crate) fn fits(&self, free: &Self) -> bool {
         self.0.iter().zip(&free.0).all(|(wanted, free)| wanted <= free)
+    }
+
+    pub(crate) fn plus(mut self, more: &Self) -> Self {
+        self.0.iter_mut().zip(&more.0).for_each(|(a, b)| *a = a.saturating_add(*b));
+        self
     }
 
     pub(crate) fn minus(mut self, less: &Self) -> Self {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::queue::Queued;
+use quorate_types::Name;
 use quorate_types::policy::Backfill;
 
 use super::facts::Facts;
@@ -27,13 +28,21 @@ pub(crate) struct Waiting {
     policy: Policy,
     entries: BTreeMap<Queued, Arc<Entry>>,
     line: Line,
+    /// A line for each namespace instead, where the order goes by what namespaces use.
+    lines: BTreeMap<Name, Line>,
     /// By expected time, kept where backfill goes by it.
     shortest: Line,
 }
 
 impl Waiting {
     pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, entries: BTreeMap::new(), line: Line::default(), shortest: Line::default() }
+        Self {
+            policy,
+            entries: BTreeMap::new(),
+            line: Line::default(),
+            lines: BTreeMap::new(),
+            shortest: Line::default(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -52,16 +61,25 @@ impl Waiting {
         &self.line
     }
 
+    pub(crate) fn lines(&self) -> &BTreeMap<Name, Line> {
+        &self.lines
+    }
+
     pub(crate) fn shortest(&self) -> &Line {
         &self.shortest
     }
 
-    pub(crate) fn insert(&mut self, queued: Queued, facts: Facts, wanted: Vector) {
+    /// `size` is the request's share of the largest worker, in 1/2²⁰.
+    pub(crate) fn insert(&mut self, queued: Queued, facts: Facts, wanted: Vector, size: u64) {
         self.remove(queued);
-        let place = (queue::rank(self.policy.queue, &facts), queued);
+        let place = (queue::rank(self.policy.queue, &facts, size), queued);
         let time_ms = facts.expected.map_or(u64::MAX, |span| span.0);
         let least = Least { request: wanted, time_ms };
-        self.line.insert(place, least);
+        if queue::goes_by_use(self.policy.queue) {
+            self.lines.entry(facts.namespace.clone()).or_default().insert(place, least);
+        } else {
+            self.line.insert(place, least);
+        }
         if self.policy.backfill == Backfill::EasySjbf {
             self.shortest.insert((time_ms, queued), least);
         }
@@ -70,7 +88,14 @@ impl Waiting {
 
     pub(crate) fn remove(&mut self, queued: Queued) -> Option<Facts> {
         let entry = self.entries.remove(&queued)?;
-        self.line.remove(&entry.place);
+        if let Some(line) = self.lines.get_mut(&entry.facts.namespace) {
+            line.remove(&entry.place);
+            if line.len() == 0 {
+                self.lines.remove(&entry.facts.namespace);
+            }
+        } else {
+            self.line.remove(&entry.place);
+        }
         if self.policy.backfill == Backfill::EasySjbf {
             self.shortest.remove(&(entry.facts.expected.map_or(u64::MAX, |span| span.0), queued));
         }

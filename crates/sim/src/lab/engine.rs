@@ -85,6 +85,7 @@ pub fn replay(
         sink,
     };
     while let Some(now) = engine.next_instant()? {
+        engine.cluster.advance(now);
         match options.event_rule {
             EventRule::Natural => engine.natural(now)?,
             EventRule::Pyss => engine.pyss(now)?,

@@ -121,7 +121,7 @@ fn reserve(pass: &mut Pass<'_>, queued: Queued) -> Option<Reservation> {
 }
 
 /// When the worker will have room; none if nobody knows.
-fn opening(book: &Book, slot: Slot, entry: &Entry) -> Option<Timestamp> {
+pub(super) fn opening(book: &Book, slot: Slot, entry: &Entry) -> Option<Timestamp> {
     let member = book.fleet.member(slot);
     let ((at, _), _) = member.ends.first_prefix(Sum(member.room), |sum| entry.wanted.fits(&sum.0))?;
     (*at != Timestamp(u64::MAX)).then_some(*at)

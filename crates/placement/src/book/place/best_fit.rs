@@ -11,6 +11,6 @@ pub(super) fn rank(member: &Member, scale: &Vector) -> u64 {
 }
 
 /// In 1/2²⁰; of nothing it is nothing.
-pub(super) fn share(part: u64, whole: u64) -> u64 {
+pub(crate) fn share(part: u64, whole: u64) -> u64 {
     (u128::from(part) << 20).checked_div(u128::from(whole)).unwrap_or(0) as u64
 }

@@ -1,11 +1,12 @@
 //! The simulated cluster: a book, and the jobs that it is about.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use quorate_placement::book::{Book, Bounds, Start, Tracking, Worker};
 use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
+use quorate_types::policy::QueueOrder;
 use quorate_types::{Epoch, JobId, Policy, Span, TaskIndex, Timestamp};
 
 use super::super::error::LabError;
@@ -19,6 +20,8 @@ const INTERRUPTIONS_MAX: u32 = 1_000;
 pub(super) struct Cluster {
     book: Book,
     estimates: Estimates,
+    /// Whether the policy goes by paths, which cost something to follow.
+    by_path: bool,
     machines: Vec<Machine>,
     epochs: BTreeMap<Epoch, u32>,
     last_epoch: u64,
@@ -39,6 +42,7 @@ impl Cluster {
         let mut cluster = Self {
             book: Book::new(policy, Tracking::Attempts, options.seed),
             estimates: options.estimates,
+            by_path: policy.queue == QueueOrder::CriticalPath,
             machines: machines.to_vec(),
             epochs: BTreeMap::new(),
             last_epoch: 0,
@@ -75,6 +79,11 @@ impl Cluster {
         self.wake_at
     }
 
+    /// What happens next happens at `now`.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        self.book.advance(now);
+    }
+
     pub(super) fn submit(&mut self, job: Job) -> Result<(), LabError> {
         let fits = self.machines.iter().any(|machine| job.request.fits(&machine.capacity));
         if !fits || job.run == Span(0) {
@@ -86,25 +95,52 @@ impl Cluster {
         if self.places.insert(job.id, place).is_some() {
             return Err(LabError::Repeated { id: job.id });
         }
-        let (mut open_needs, mut needed_waits) = (0, Vec::new());
+        let mut open_needs = 0;
         for need in &job.needs {
             let needed = self.places.get(need).and_then(|needed| self.jobs.get_mut(needed));
             let Some(needed) = needed else { continue };
             needed.dependents.push(place);
             open_needs += 1;
-            if needed.attempt.is_none() && needed.open_needs == 0 {
-                // It waits in the queue, and its place there may depend on how many wait for it.
-                needed_waits.push(self.places[need]);
-            }
         }
-        let live =
-            Live { job, open_needs, dependents: Vec::new(), attempt: None, interrupted: 0, lost: Span::default() };
+        let live = Live {
+            job,
+            open_needs,
+            dependents: Vec::new(),
+            behind: Span::default(),
+            attempt: None,
+            interrupted: 0,
+            lost: Span::default(),
+        };
         self.jobs.insert(place, live);
         if open_needs == 0 {
             self.enqueue(place);
         }
-        needed_waits.into_iter().for_each(|needed| self.enqueue(needed));
+        self.lengthen_paths(place).into_iter().for_each(|needed| self.enqueue(needed));
         Ok(())
+    }
+
+    /// What a new job needs has it behind it now, directly or not. Gives back those that wait in the queue: their place
+    /// there may depend on it.
+    fn lengthen_paths(&mut self, place: u64) -> BTreeSet<u64> {
+        let mut queued = BTreeSet::new();
+        let mut longer = vec![place];
+        while let Some(at) = longer.pop() {
+            let Some(live) = self.jobs.get(&at) else { continue };
+            let path = live.path(self.estimates);
+            let needs: Vec<u64> = live.job.needs.iter().filter_map(|id| self.places.get(id).copied()).collect();
+            for needed in needs {
+                let Some(live) = self.jobs.get_mut(&needed).filter(|_| needed < at) else { continue };
+                let grows = self.by_path && live.behind < path;
+                if grows {
+                    live.behind = path;
+                    longer.push(needed);
+                }
+                if live.attempt.is_none() && live.open_needs == 0 && (grows || at == place) {
+                    queued.insert(needed);
+                }
+            }
+        }
+        queued
     }
 
     /// Plans and starts until there is nothing more to start.

@@ -13,6 +13,8 @@ pub(super) struct Live {
     pub(super) open_needs: usize,
     /// Jobs that wait for it, by their number in the order of submission.
     pub(super) dependents: Vec<u64>,
+    /// How long the longest chain of jobs behind it will run, as far as they are submitted and policies know.
+    pub(super) behind: Span,
     pub(super) attempt: Option<Attempt>,
     pub(super) interrupted: u32,
     pub(super) lost: Span,
@@ -40,13 +42,27 @@ impl Live {
         facts.priority = job.priority;
         facts.limit = job.limit;
         facts.open_dependencies = self.dependents.len() as u32;
+        facts.namespace = job.namespace.clone();
+        facts.path = self.path(estimates);
         facts.lineage = Some(Lineage { owner: job.owner.clone(), name: job.name.as_str().into() });
-        facts.expected = match estimates {
-            Estimates::User => job.limit,
+        facts.expected = self.known_run(estimates);
+        facts
+    }
+
+    /// How long it will run, if policies are told.
+    fn known_run(&self, estimates: Estimates) -> Option<Span> {
+        match estimates {
+            Estimates::User => self.job.limit,
             Estimates::Exact => Some(self.run()),
             Estimates::Learned => None,
-        };
-        facts
+        }
+    }
+
+    /// How long it and the longest chain behind it will run. Learned times are not known so early; the limit, or a
+    /// second, stands in.
+    pub(super) fn path(&self, estimates: Estimates) -> Span {
+        let own = self.known_run(estimates).or(self.job.limit).unwrap_or(Span::from_secs(1));
+        Span(own.0.saturating_add(self.behind.0))
     }
 
     pub(super) fn record(&self, attempt: &Attempt, finished: Timestamp) -> Record {

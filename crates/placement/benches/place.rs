@@ -1,0 +1,128 @@
+//! What a decision costs: by placement policy and number of workers, by queue order with a million tasks that wait, and
+//! when nothing changed.
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use quorate_placement::book::{Book, Bounds, Facts, Tracking, Worker};
+use quorate_state::queue::Queued;
+use quorate_types::policy::{Backfill, PlacementOrder, Policy, QueueOrder};
+use quorate_types::{Epoch, JobId, Name, Resources, Span, Timestamp};
+
+/// Decisions of one plan.
+const BATCH: usize = 4_096;
+const SHAPES: u64 = 1_000;
+const NAMESPACES: u64 = 10;
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a legal name")
+}
+
+/// Machines of four sizes.
+fn capacity(worker: u64) -> Resources {
+    Resources::new(64_000 << (worker % 4), (256 << 30) << (worker % 4))
+}
+
+fn book(policy: Policy, workers: u64, tasks: u64) -> Book {
+    let tracking = if policy.looks_ahead() { Tracking::Attempts } else { Tracking::Loads };
+    let mut book = Book::new(policy, tracking, 1);
+    for worker in 0..workers {
+        let named = name(&format!("w{worker}"));
+        let (epoch, labels) = (Epoch(worker), BTreeMap::new());
+        book.worker(Worker { epoch, name: named, labels, capacity: capacity(worker), ready: true });
+    }
+    (0..tasks).for_each(|task| book.enqueue(queued(task), facts(task)));
+    book
+}
+
+fn queued(task: u64) -> Queued {
+    Queued { job: JobId(task), task: 0 }
+}
+
+/// One of a thousand shapes: up to a core and up to 4 GiB.
+fn facts(task: u64) -> Facts {
+    let shape = task.wrapping_mul(7_919) % SHAPES;
+    let request = Resources::new(1 + shape, (1 + shape * 31 % SHAPES) << 22);
+    let mut facts = Facts::new(Timestamp(task), request);
+    facts.namespace = name(&format!("n{}", task % NAMESPACES));
+    facts.priority = (shape % 100) as u8;
+    facts.expected = Some(Span(1_000 + shape * 17));
+    facts.deadline = Some(Timestamp(task + shape * 1_000));
+    facts.path = Span(shape * 29);
+    facts
+}
+
+/// The time of so many plans, each from the same state.
+fn plans(book: &mut Book, rounds: u64) -> Duration {
+    let bounds = Bounds { assignments_max: BATCH, ..Bounds::default() };
+    let mut spent = Duration::ZERO;
+    for _ in 0..rounds {
+        book.look_again();
+        let start = Instant::now();
+        let decision = book.plan(Timestamp(0), bounds, &|_| 1);
+        spent += start.elapsed();
+        assert_eq!(decision.starts.len(), BATCH);
+        for epoch in book.promised() {
+            book.load(epoch, capacity(epoch.0), 0);
+        }
+    }
+    spent
+}
+
+fn placements(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("placement");
+    group.sample_size(10).measurement_time(Duration::from_millis(500)).warm_up_time(Duration::from_millis(200));
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for placement in PlacementOrder::ALL {
+        for workers in [100, 1_000, 10_000] {
+            let policy = Policy { queue: QueueOrder::Fifo, backfill: Backfill::None, placement: *placement };
+            let mut book = book(policy, workers, 2 * BATCH as u64);
+            group.bench_function(BenchmarkId::new(placement.as_str(), workers), |b| {
+                b.iter_custom(|rounds| plans(&mut book, rounds));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// Where single attempts are followed, a plan first takes back what nobody started of the one before.
+fn queues(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("queue of a million");
+    group.sample_size(10).measurement_time(Duration::from_millis(500)).warm_up_time(Duration::from_millis(200));
+    for queue in QueueOrder::ALL {
+        let policy = Policy { queue: *queue, backfill: Backfill::None, placement: PlacementOrder::BestFit };
+        let mut book = book(policy, 1_000, 1_000_000);
+        group.throughput(Throughput::Elements(BATCH as u64));
+        group.bench_function(BenchmarkId::new("plan", queue.as_str()), |b| {
+            b.iter_custom(|rounds| plans(&mut book, rounds));
+        });
+        group.throughput(Throughput::Elements(1));
+        let mut task = 0;
+        group.bench_function(BenchmarkId::new("one goes and comes", queue.as_str()), |b| {
+            b.iter(|| {
+                task = (task + 7_919) % 1_000_000;
+                let facts = book.dequeue(queued(task)).expect("it waits");
+                book.enqueue(queued(task), facts);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Nothing fits, and nothing has changed since that was found out.
+fn unchanged(criterion: &mut Criterion) {
+    let policy = Policy { queue: QueueOrder::Fifo, backfill: Backfill::None, placement: PlacementOrder::BestFit };
+    let mut book = book(policy, 10_000, 1_000_000);
+    for worker in 0..10_000 {
+        book.load(Epoch(worker), Resources::default(), 1);
+    }
+    let _ = book.plan(Timestamp(0), Bounds::default(), &|_| 1);
+    criterion.bench_function("nothing changed, 10000 workers, a million tasks", |b| {
+        b.iter(|| book.plan(Timestamp(0), Bounds::default(), &|_| 1));
+    });
+}
+
+criterion_group!(benches, placements, queues, unchanged);
+criterion_main!(benches);

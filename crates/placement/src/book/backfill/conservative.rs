@@ -1,0 +1,266 @@
+//! Conservative: every element that waits has a reservation, in the queue's order, for when and where it will start if
+//! everything ends when it is expected to. A later one may start only if it delays none of them. (Mu'alem and
+//! Feitelson, "Utilization, predictability, workloads, and user runtime estimates in scheduling the IBM SP2 with
+//! backfilling", IEEE TPDS 12(6), 2001, section 2.) Reservations are kept from one decision to the next; when something
+//! ends early, each in turn is moved to an earlier time if there is one, and otherwise stays (the paper's compression).
+//!
+//! Bound: an element starts no later than its first reservation said, as long as nothing runs for longer than expected
+//! and no worker is lost. At most [`RESERVATIONS_MAX`] have one, those that came first in the queue's order; the others
+//! may start as long as they delay none.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use quorate_state::queue::Queued;
+use quorate_types::{Epoch, Timestamp};
+
+use super::profile::{Profile, Stretch};
+use crate::book::fleet::Slot;
+use crate::book::pass::Turn;
+use crate::book::vector::{Least, Vector};
+use crate::book::{Entry, Pass};
+
+/// Each is looked at in every decision, and the workers that they are on no longer go by the index.
+pub(crate) const RESERVATIONS_MAX: usize = 100;
+
+/// When and where an element of a task will start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    epoch: Epoch,
+    /// The largest time if nobody knows when: nothing else starts on that worker then.
+    pub(crate) start: Timestamp,
+}
+
+/// The reservations of each task, the earliest first.
+pub(crate) type Reservations = BTreeMap<Queued, VecDeque<Reservation>>;
+
+/// A worker with reservations.
+#[derive(Debug)]
+struct Booked {
+    profile: Profile,
+    /// It waits for an end that nobody knows, and nothing else is to start here.
+    closed: bool,
+}
+
+/// The reservations while a decision is made.
+#[derive(Debug, Default)]
+struct Ledger {
+    workers: BTreeMap<Slot, Booked>,
+    /// Not looked at yet.
+    old: Reservations,
+    settled: Reservations,
+    len: usize,
+    /// When the workers without reservations will have room, by what is asked for. As the decision goes on that becomes
+    /// later, never earlier.
+    openings: BTreeMap<Vector, BTreeSet<(Timestamp, usize, Slot)>>,
+}
+
+pub(crate) fn run(pass: &mut Pass<'_>) {
+    let mut ledger = Ledger::carried_over(pass);
+    pass.looked_ahead = true;
+    while !pass.is_over() {
+        let room = ledger.most_room(pass);
+        let all = ledger.len < RESERVATIONS_MAX;
+        let may = |least: &Least| all || room.iter().any(|room| least.request.fits(room));
+        let Some(queued) = pass.next(may) else { break };
+        ledger.settle(pass, queued);
+    }
+    pass.book.reservations = ledger.all();
+}
+
+impl Ledger {
+    /// What was reserved before and still can be had, by time.
+    fn carried_over(pass: &mut Pass<'_>) -> Self {
+        let mut ledger = Self::default();
+        let before = std::mem::take(&mut pass.book.reservations);
+        let mut by_start: Vec<(Timestamp, Queued, Epoch)> = Vec::new();
+        for (queued, reservations) in before {
+            let pending = pass.elements(queued).end as usize;
+            by_start.extend(reservations.iter().take(pending).map(|kept| (kept.start, queued, kept.epoch)));
+        }
+        by_start.sort_unstable();
+        for (start, queued, epoch) in by_start {
+            let (Some(entry), Some(slot)) = (pass.book.waiting.entry(queued).cloned(), pass.book.fleet.slot(epoch))
+            else {
+                continue;
+            };
+            let stretch = Stretch::new(start.max(pass.now), entry.facts.expected);
+            let known = start != Timestamp(u64::MAX);
+            let there = ledger.workers.contains_key(&slot) || pass.book.fleet.is_ready(slot);
+            if !known || !there {
+                continue;
+            }
+            if !ledger.book(pass, slot).profile.fits(stretch, &entry.wanted) {
+                ledger.forget(pass);
+                break;
+            }
+            ledger.book(pass, slot).profile.take(stretch, &entry.wanted);
+            ledger.old.entry(queued).or_default().push_back(Reservation { epoch, start: stretch.start });
+            ledger.len += 1;
+        }
+        ledger
+    }
+
+    /// Something ran for longer than was expected, and one of those that wait lost its place to it. All begin again in the
+    /// queue's order, so that none falls behind those that came later.
+    fn forget(&mut self, pass: &Pass<'_>) {
+        for (slot, booked) in &mut self.workers {
+            booked.profile = Profile::of(pass.book.fleet.member(*slot), pass.now);
+        }
+        self.old.clear();
+        self.len = 0;
+    }
+
+    fn all(mut self) -> Reservations {
+        for (queued, old) in self.old {
+            let reservations = self.settled.entry(queued).or_default();
+            reservations.extend(old);
+            reservations.make_contiguous().sort_unstable_by_key(|reservation| reservation.start);
+        }
+        self.settled
+    }
+
+    /// Keeps the worker out of the pool: what starts there is looked at more closely.
+    fn book(&mut self, pass: &mut Pass<'_>, slot: Slot) -> &mut Booked {
+        self.workers.entry(slot).or_insert_with(|| {
+            let profile = Profile::of(pass.book.fleet.member(slot), pass.now);
+            pass.hold(slot);
+            Booked { profile, closed: false }
+        })
+    }
+
+    /// The most that the workers without reservations have free, and what each of the others has.
+    fn most_room(&self, pass: &Pass<'_>) -> Vec<Vector> {
+        let fleet = &pass.book.fleet;
+        let open = fleet.most_room().map(|room| room.free);
+        open.into_iter().chain(self.workers.keys().map(|slot| fleet.member(*slot).room)).collect()
+    }
+
+    /// Starts the elements of a task that can start, and reserves for the others.
+    fn settle(&mut self, pass: &mut Pass<'_>, queued: Queued) {
+        let Some(entry) = pass.book.waiting.entry(queued).cloned() else { return };
+        let mut elements = pass.elements(queued);
+        // One without a reservation could not start: neither can the next.
+        let (mut waits, mut full) = (false, false);
+        while elements.start < elements.end && !pass.is_over() {
+            let old = self.take_up(pass, queued, &entry);
+            full &= old.is_none();
+            if !full && let Some(slot) = self.startable(pass, queued, &entry) {
+                if pass.start(queued, slot, &entry, elements.start) == Turn::Over {
+                    return self.look_again(queued);
+                }
+                elements.start += 1;
+                continue;
+            }
+            (waits, full) = (true, old.is_none());
+            if old.is_none() && self.len >= RESERVATIONS_MAX || !self.reserve(pass, queued, &entry, old) {
+                break;
+            }
+            elements.end -= 1;
+        }
+        if waits {
+            pass.miss();
+        }
+    }
+
+    /// The task comes again in this decision.
+    fn look_again(&mut self, queued: Queued) {
+        let settled = self.settled.remove(&queued).unwrap_or_default();
+        let old = self.old.entry(queued).or_default();
+        settled.into_iter().rev().for_each(|reservation| old.push_front(reservation));
+    }
+
+    /// Takes the task's next reservation out.
+    fn take_up(&mut self, pass: &Pass<'_>, queued: Queued, entry: &Entry) -> Option<Reservation> {
+        let old = self.old.get_mut(&queued)?.pop_front()?;
+        self.len -= 1;
+        if let Some(slot) = pass.book.fleet.slot(old.epoch)
+            && let Some(booked) = self.workers.get_mut(&slot)
+        {
+            booked.profile.give_back(Stretch::new(old.start, entry.facts.expected), &entry.wanted);
+        }
+        Some(old)
+    }
+
+    /// A worker on which an element can start now, and delays nobody: one without reservations, which the policy chooses,
+    /// or one on which it fits beside those.
+    fn startable(&mut self, pass: &mut Pass<'_>, queued: Queued, entry: &Entry) -> Option<Slot> {
+        if let Some(slot) = pass.choose(queued, entry) {
+            return Some(slot);
+        }
+        let stretch = Stretch::new(pass.now, entry.facts.expected);
+        let fleet = &pass.book.fleet;
+        let (slot, booked) = self.workers.iter_mut().find(|(slot, booked)| {
+            !booked.closed
+                && fleet.has_room(**slot, &entry.facts.request, &entry.wanted)
+                && booked.profile.fits(stretch, &entry.wanted)
+        })?;
+        booked.profile.take(stretch, &entry.wanted);
+        Some(*slot)
+    }
+
+    /// Reserves where an element can start first, and no later than before. False if no worker could ever take it.
+    fn reserve(&mut self, pass: &mut Pass<'_>, queued: Queued, entry: &Entry, old: Option<Reservation>) -> bool {
+        let booked = self.earliest_beside(pass, entry).map(|(start, slot)| (start, 0, slot));
+        let found = booked.into_iter().chain(self.earliest_open(pass, entry).map(|(start, slot)| (start, 1, slot)));
+        let found = found.min().map(|(start, _, slot)| Reservation { epoch: epoch(pass, slot), start });
+        let best = old.filter(|old| found.is_none_or(|found| old.start <= found.start)).or(found);
+        let unknown = |pass: &mut Pass<'_>| {
+            let slot = pass.book.fleet.most_free(&entry.facts.request, &entry.wanted)?;
+            Some(Reservation { epoch: epoch(pass, slot), start: Timestamp(u64::MAX) })
+        };
+        let Some(reservation) = best.or_else(|| unknown(pass)) else { return false };
+        let Some(slot) = pass.book.fleet.slot(reservation.epoch) else { return false };
+        let booked = self.book(pass, slot);
+        if reservation.start == Timestamp(u64::MAX) {
+            booked.closed = true;
+        } else {
+            booked.profile.take(Stretch::new(reservation.start, entry.facts.expected), &entry.wanted);
+        }
+        self.settled.entry(queued).or_default().push_back(reservation);
+        self.len += 1;
+        true
+    }
+
+    /// The first start on a worker with reservations.
+    fn earliest_beside(&self, pass: &Pass<'_>, entry: &Entry) -> Option<(Timestamp, Slot)> {
+        let fleet = &pass.book.fleet;
+        let open = self
+            .workers
+            .iter()
+            .filter(|(slot, booked)| !booked.closed && entry.facts.request.fits(&fleet.member(**slot).worker.capacity));
+        let starts = open.filter_map(|(slot, booked)| {
+            Some((booked.profile.earliest(entry.facts.expected, &entry.wanted)?.start, *slot))
+        });
+        starts.min()
+    }
+
+    /// The first start on a worker without.
+    fn earliest_open(&mut self, pass: &Pass<'_>, entry: &Entry) -> Option<(Timestamp, Slot)> {
+        let fleet = &pass.book.fleet;
+        let opening = |slot| super::easy::opening(pass.book, slot, entry);
+        let openings = self.openings.entry(entry.wanted).or_insert_with(|| {
+            fleet.ready().enumerate().filter_map(|(nth, slot)| Some((opening(slot)?, nth, slot))).collect()
+        });
+        let mut unfit = Vec::new();
+        let found = loop {
+            let Some((at, nth, slot)) = openings.pop_first() else { break None };
+            let Some(now_at) = opening(slot).filter(|_| !self.workers.contains_key(&slot)) else { continue };
+            openings.insert((now_at, nth, slot));
+            if now_at > at {
+                continue;
+            }
+            if entry.facts.request.fits(&fleet.member(slot).worker.capacity) {
+                break Some((at, slot));
+            }
+            // Kinds that the index does not know: another request of the same looks may fit.
+            unfit.push((at, nth, slot));
+            openings.remove(&(at, nth, slot));
+        };
+        openings.extend(unfit);
+        found
+    }
+}
+
+fn epoch(pass: &Pass<'_>, slot: Slot) -> Epoch {
+    pass.book.fleet.member(slot).worker.epoch
+}

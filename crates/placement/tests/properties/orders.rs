@@ -1,0 +1,175 @@
+//! How long orders let a task wait, and what fair share is fair about.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use quorate_placement::book::Facts;
+use quorate_state::queue::Queued;
+use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
+use quorate_types::{Name, Policy, Resources, Span, Timestamp};
+
+use crate::world::{World, facts, name};
+
+const MINUTE: u64 = 60_000;
+/// A hundred points of priority, ten minutes each.
+const PRIORITY_BOUND: u64 = 1_000 * MINUTE;
+/// The sum of the weights of `multifactor`.
+const MULTIFACTOR_BOUND: u64 = (1_000 + 4 * 60 + 12 * 60) * MINUTE;
+
+/// When each was submitted, in the order in which they started on one worker without backfill.
+fn starts(queue: QueueOrder, jobs: &[(u64, u8, u64, u64, u8)]) -> Vec<(Timestamp, Timestamp, Queued)> {
+    let mut world = World::new(Policy { queue, backfill: Backfill::None, placement: PlacementOrder::BestFit });
+    world.join(Resources::new(8_000, 0));
+    let (mut order, mut next, mut due) = (Vec::new(), 0, Timestamp(0));
+    let mut submitted: BTreeMap<Queued, Timestamp> = BTreeMap::new();
+    loop {
+        due = if next < jobs.len() { due } else { Timestamp(u64::MAX) };
+        let at = world.next_end().map_or(due, |end| end.min(due));
+        if at == Timestamp(u64::MAX) {
+            return order;
+        }
+        world.advance(at);
+        while next < jobs.len() && due <= world.now {
+            let (_, priority, cores, run, namespace) = jobs[next];
+            let mut facts = facts(cores, Some(run * MINUTE));
+            facts.namespace = name(["a", "b", "c"][namespace as usize]);
+            (facts.submitted, facts.priority) = (world.now, priority);
+            submitted.insert(world.submit(facts, 1), world.now);
+            next += 1;
+            due = jobs.get(next).map_or(due, |(after, ..)| world.now.plus(Span(after * MINUTE)));
+        }
+        let starts = world.plan();
+        order.extend(starts.iter().map(|start| (submitted[&start.queued], world.now, start.queued)));
+        world.start(&starts);
+    }
+}
+
+/// Nobody starts before someone who was there more than `bound` earlier and waits.
+fn overtakes_within(order: &[(Timestamp, Timestamp, Queued)], bound: u64) -> Result<(), TestCaseError> {
+    for (nth, (submitted, _, queued)) in order.iter().enumerate() {
+        for (later, _, overtaken) in &order[nth + 1..] {
+            let ahead = (later.0 + bound, overtaken) < (submitted.0, queued);
+            prop_assert!(!ahead, "{queued:?} of {submitted:?} overtook {overtaken:?} of {later:?}");
+        }
+    }
+    Ok(())
+}
+
+fn jobs() -> impl Strategy<Value = Vec<(u64, u8, u64, u64, u8)>> {
+    prop::collection::vec((0..300u64, 0..=100u8, 1..9u64, 1..2_000u64, 0..3u8), 2..60)
+}
+
+/// Namespaces that want the same again and again: cores and memory of each task.
+fn demands() -> impl Strategy<Value = Vec<(u64, u64)>> {
+    prop::collection::vec((1..10u64, 1..10u64), 2..5)
+}
+
+const ALL: (u64, u64) = (1_000, 1_000);
+
+/// How many tasks each gets of one worker that has [`ALL`], if all want as many as they can get.
+fn shares(demands: &[(u64, u64)]) -> Vec<u64> {
+    let policy = Policy { queue: QueueOrder::FairShare, backfill: Backfill::None, placement: PlacementOrder::BestFit };
+    let mut world = World::new(policy);
+    world.join(Resources::new(ALL.0, ALL.1));
+    let names: Vec<Name> = (0..demands.len()).map(|nth| name(&format!("n{nth}"))).collect();
+    for (namespace, (cpu, memory)) in names.iter().zip(demands) {
+        let mut facts = Facts::new(Timestamp(0), Resources::new(*cpu, *memory));
+        facts.namespace = namespace.clone();
+        world.submit(facts, 1_000);
+    }
+    let starts = world.plan();
+    let of = |namespace: &Name| {
+        let theirs = starts.iter().filter(|start| world.waiting[&start.queued].facts.namespace == *namespace);
+        theirs.count() as u64
+    };
+    names.iter().map(of).collect()
+}
+
+/// How many tasks of this kind fit into what another has.
+fn tasks_of(demand: (u64, u64), has: (u64, u64)) -> u64 {
+    (has.0 / demand.0).min(has.1 / demand.1)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn fifo_on_one_worker_overtakes_nobody(jobs in jobs()) {
+        overtakes_within(&starts(QueueOrder::Fifo, &jobs), 0)?;
+    }
+
+    #[test]
+    fn priority_overtakes_only_by_what_came_within_its_bound(jobs in jobs()) {
+        overtakes_within(&starts(QueueOrder::Priority, &jobs), PRIORITY_BOUND)?;
+    }
+
+    #[test]
+    fn multifactor_overtakes_only_by_what_came_within_its_bound(jobs in jobs()) {
+        overtakes_within(&starts(QueueOrder::Multifactor, &jobs), MULTIFACTOR_BOUND)?;
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A large task starts although small ones never cease to come: the worker that it waits for empties.
+    #[test]
+    fn small_tasks_do_not_starve_a_large_one(
+        queue in prop::sample::select(&[QueueOrder::Fifo, QueueOrder::Priority, QueueOrder::FairShare][..]),
+        backfill in prop::sample::select(Backfill::ALL),
+        workers in 1..4usize,
+        runs in prop::collection::vec(1..100u64, 400),
+    ) {
+        let mut world = World::new(Policy { queue, backfill, placement: PlacementOrder::LeastLoad });
+        for _ in 0..workers {
+            world.join(Resources::new(4_000, 0));
+        }
+        let mut large = None;
+        for (nth, run) in runs.iter().enumerate() {
+            world.advance(Timestamp(nth as u64 * 5));
+            world.submit(facts(1, Some(*run)), workers as u64);
+            if nth == 50 {
+                let mut facts = facts(4, Some(10));
+                facts.namespace = name("other");
+                large = Some(world.submit(facts, 1));
+            }
+            let starts = world.plan();
+            world.start(&starts);
+        }
+        prop_assert!(!world.waiting.contains_key(&large.unwrap()));
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Nobody would rather have what another has, but for one task of the other's: tasks cannot be divided. (With those
+    /// that can, Ghodsi et al. 2011, theorem 2.)
+    #[test]
+    fn fair_share_leaves_nobody_envious(demands in demands()) {
+        let tasks = shares(&demands);
+        for (own, demand) in tasks.iter().zip(&demands) {
+            for (theirs, of) in tasks.iter().zip(&demands) {
+                let theirs = theirs.saturating_sub(1);
+                let could = tasks_of(*demand, (theirs * of.0, theirs * of.1));
+                prop_assert!(could <= own + 1, "{demand:?} has {own}, and could have {could}: {tasks:?}");
+            }
+        }
+    }
+
+    /// Who asks for more than it needs gets no more tasks done, but for what a task of somebody else more or less
+    /// leaves. (Theorem 3.)
+    #[test]
+    fn fair_share_rewards_no_lies(demands in demands(), more in (0..6u64, 0..6u64)) {
+        let honest = shares(&demands)[0];
+        let mut lied = demands.clone();
+        lied[0] = (lied[0].0 + more.0, lied[0].1 + more.1);
+        let got = shares(&lied)[0];
+        // As if what it holds could be used for as many tasks as really fit.
+        let useful = tasks_of(demands[0], (got * lied[0].0, got * lied[0].1));
+        let others = demands[1..].iter().map(|of| of.0.div_ceil(demands[0].0).max(of.1.div_ceil(demands[0].1)));
+        prop_assert!(useful <= honest + 1 + others.max().unwrap_or(0), "{honest} became {useful}");
+    }
+}
