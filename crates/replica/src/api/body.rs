@@ -110,7 +110,8 @@ pub(crate) fn too_large() -> ApiError {
 /// Reads JSON. What is no JSON is `invalid_json`; JSON of another shape gets `shape`, with a pointer.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], shape: Code) -> ApiResult<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| complaint(&error, bytes, shape))?;
+    let parsed =
+        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| complaint(&error, bytes, shape))?;
     deserializer.end().map_err(|error| syntax(&error))?;
     Ok(parsed)
 }
