@@ -3,6 +3,7 @@
 //! A version shares most of its structure with the one before, so that what changed is found without looking at
 //! everything. What a plan gives away is known to be given when a later version says so.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::State;
@@ -166,12 +167,15 @@ fn tracking(state: &State) -> Tracking {
     if state.policy().looks_ahead() { Tracking::Attempts } else { Tracking::Loads }
 }
 
-/// The elements that the decision is about: those of one task in their order, from the first that is pending.
+/// The elements that the decision is about: those of one task in their order, from the first that is pending. A task
+/// may have several turns.
 fn assignments(state: &State, decision: &Decision) -> Vec<Assignment> {
     let mut assignments = Vec::with_capacity(decision.starts.len());
+    let mut pending = BTreeMap::new();
     for starts in decision.starts.chunk_by(|a, b| a.queued == b.queued) {
         let queued = starts[0].queued;
-        let pending = task_of(state, queued).into_iter().flat_map(|task| task.pending());
+        let elements = || task_of(state, queued).into_iter().flat_map(|task| task.pending());
+        let pending = pending.entry(queued).or_insert_with(elements);
         assignments.extend(starts.iter().zip(pending).map(|(start, (index, attempt))| Assignment {
             job: queued.job,
             task: queued.task,

@@ -8,7 +8,7 @@ use quorate_placement::{Bounds, Plan, Planner};
 use quorate_state::State;
 use quorate_state::command::{Command, Entry, Proposal, Registration};
 use quorate_types::job::JobRequest;
-use quorate_types::policy::{PlacementOrder, Policy, QueueOrder};
+use quorate_types::policy::{Backfill, PlacementOrder, Policy, QueueOrder};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::Ending;
 use quorate_types::{LogIndex, Name, ReplicaId, Timestamp};
@@ -137,6 +137,36 @@ fn a_path_is_the_longest_chain_of_those_that_wait() {
     let path = |(job, task)| view.0.job(quorate_types::JobId(job)).unwrap().path(task).0;
     assert_eq!(paths(1).map(path).collect::<Vec<_>>(), [7_000, 12_000, 9_000, 13_000, 3_000]);
     assert_eq!(paths(2).map(path).collect::<Vec<_>>(), [1_000, 0, 0, 0, 0], "unknown counts as a second");
+}
+
+/// Also on a leader that has just been elected: what runs is in the state.
+#[test]
+fn fair_share_counts_what_runs() {
+    let of = |namespace: &str, count: u32| {
+        format!(r#"{{"namespace":"{namespace}","tasks":[{{"name":"t","command":["x"],"count":{count}}}]}}"#)
+    };
+    let mut view =
+        View::new(QueueOrder::FairShare, PlacementOrder::BestFit).worker("w", r#"{"cpu":6}"#).job(&of("a", 2));
+    view.apply_plan();
+    let view = view.job(&of("a", 9)).job(&of("b", 9));
+    assert_eq!(view.plan(), "3/0[0]>w 3/0[1]>w 2/0[0]>w 3/0[2]>w");
+}
+
+/// Job 4 leaves job 2 its place, which is all that easy backfill asks for, but not job 3; job 5 ends before both.
+#[test]
+fn conservative_backfill_delays_nobody() {
+    let job = |cpu: u32, expected: &str| {
+        format!(r#"{{"tasks":[{{"name":"t","command":["x"],"expected":"{expected}","resources":{{"cpu":{cpu}}}}}]}}"#)
+    };
+    for (backfill, plan) in [(Backfill::Easy, "4/0[0]>w 5/0[0]>w"), (Backfill::Conservative, "5/0[0]>w")] {
+        let mut view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit);
+        let policy = Policy { queue: QueueOrder::Fifo, backfill, placement: PlacementOrder::BestFit };
+        view.apply(Command::SetPolicy(policy));
+        let mut view = view.worker("w", r#"{"cpu":8}"#).job(&job(4, "10m"));
+        view.apply_plan();
+        let view = view.job(&job(6, "10m")).job(&job(8, "10m")).job(&job(2, "30m")).job(&job(2, "9m"));
+        assert_eq!(view.plan(), plan, "{backfill:?}");
+    }
 }
 
 #[test]
