@@ -241,13 +241,23 @@ fn a_round_is_bounded_and_says_so() {
     assert_eq!((plan.assignments.len(), plan.more), (10, true));
 }
 
+/// Under every policy, with several namespaces and more than fits.
 #[test]
 fn plans_hold_when_applied() {
-    for placement in
-        [PlacementOrder::BestFit, PlacementOrder::LeastLoad, PlacementOrder::RoundRobin, PlacementOrder::Random]
-    {
-        let mut view = three(placement).job(&array(7, "1.5")).job(&array(20, "0.3")).job(&array(1, "0"));
-        view.apply_plan();
+    let of = |namespace: &str, count: u32, cpu: &str| {
+        let tasks = format!(r#"[{{"name":"t","command":["x"],"count":{count},"resources":{{"cpu":{cpu}}}}}]"#);
+        format!(r#"{{"namespace":"{namespace}","tasks":{tasks}}}"#)
+    };
+    let parts = QueueOrder::ALL.iter().flat_map(|queue| Backfill::ALL.iter().map(move |backfill| (*queue, *backfill)));
+    for (queue, backfill) in parts {
+        for placement in PlacementOrder::ALL.iter().copied() {
+            let mut view = three(placement);
+            view.apply(Command::SetPolicy(Policy { queue, backfill, placement }));
+            let mut view = view.job(&of("a", 3, "1.5")).job(&of("b", 9, "0.3")).job(&of("a", 1, "0"));
+            view.apply_plan();
+            let mut view = view.job(&of("c", 2, "8")).job(&of("a", 8, "1")).job(&of("b", 20, "0.2"));
+            view.apply_plan();
+        }
     }
 }
 
