@@ -168,7 +168,8 @@ fn tracking(state: &State) -> Tracking {
     if state.policy().looks_ahead() { Tracking::Attempts } else { Tracking::Loads }
 }
 
-/// The elements that the decision is about: those of one task in their order, from the first that is pending.
+/// The elements that the decision is about: those of one task in their order, from the first that is pending. A task
+/// may have several turns.
 fn assignments(state: &State, decision: &Decision) -> Vec<Assignment> {
     let mut pending = BTreeMap::new();
     let starts = decision.starts.iter().filter_map(|book::Start { queued, epoch }| {

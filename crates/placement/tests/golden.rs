@@ -8,7 +8,7 @@ use quorate_placement::{Bounds, Plan, Planner};
 use quorate_state::State;
 use quorate_state::command::{Command, Entry, Proposal, Registration};
 use quorate_types::job::JobRequest;
-use quorate_types::policy::{PlacementOrder, PolicyChange, QueueOrder};
+use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::Ending;
 use quorate_types::{LogIndex, Name, ReplicaId, Timestamp};
@@ -140,6 +140,35 @@ fn a_path_is_the_longest_chain_of_those_that_wait() {
     assert_eq!(paths(2).map(path).collect::<Vec<_>>(), [1_000, 0, 0, 0, 0], "unknown counts as a second");
 }
 
+/// Also on a leader that has just been elected: what runs is in the state.
+#[test]
+fn fair_share_counts_what_runs() {
+    let of = |namespace: &str, count: u32| {
+        format!(r#"{{"namespace":"{namespace}","tasks":[{{"name":"t","command":["x"],"count":{count}}}]}}"#)
+    };
+    let mut view =
+        View::new(QueueOrder::FairShare, PlacementOrder::BestFit).worker("w", r#"{"cpu":6}"#).job(&of("a", 2));
+    view.apply_plan();
+    let view = view.job(&of("a", 9)).job(&of("b", 9));
+    assert_eq!(view.plan(), "3/0[0]>w 3/0[1]>w 2/0[0]>w 3/0[2]>w");
+}
+
+/// Job 4 leaves job 2 its place, which is all that easy backfill asks for, but not job 3; job 5 ends before both.
+#[test]
+fn conservative_backfill_delays_nobody() {
+    let job = |cpu: u32, expected: &str| {
+        format!(r#"{{"tasks":[{{"name":"t","command":["x"],"expected":"{expected}","resources":{{"cpu":{cpu}}}}}]}}"#)
+    };
+    for (backfill, plan) in [(Backfill::Easy, "4/0[0]>w 5/0[0]>w"), (Backfill::Conservative, "5/0[0]>w")] {
+        let mut view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit);
+        view.apply(Command::ChangePolicy(PolicyChange { backfill: Some(backfill), ..PolicyChange::default() }));
+        let mut view = view.worker("w", r#"{"cpu":8}"#).job(&job(4, "10m"));
+        view.apply_plan();
+        let view = view.job(&job(6, "10m")).job(&job(8, "10m")).job(&job(2, "30m")).job(&job(2, "9m"));
+        assert_eq!(view.plan(), plan, "{backfill:?}");
+    }
+}
+
 #[test]
 fn best_fit_fills_the_fullest_first() {
     let view = three(PlacementOrder::BestFit).job(&array(5, "2"));
@@ -212,13 +241,24 @@ fn a_round_is_bounded_and_says_so() {
     assert_eq!((plan.assignments.len(), plan.more), (10, true));
 }
 
+/// Under every policy, with several namespaces and more than fits.
 #[test]
 fn plans_hold_when_applied() {
-    for placement in
-        [PlacementOrder::BestFit, PlacementOrder::LeastLoad, PlacementOrder::RoundRobin, PlacementOrder::Random]
-    {
-        let mut view = three(placement).job(&array(7, "1.5")).job(&array(20, "0.3")).job(&array(1, "0"));
-        view.apply_plan();
+    let of = |namespace: &str, count: u32, cpu: &str| {
+        let tasks = format!(r#"[{{"name":"t","command":["x"],"count":{count},"resources":{{"cpu":{cpu}}}}}]"#);
+        format!(r#"{{"namespace":"{namespace}","tasks":{tasks}}}"#)
+    };
+    let parts = QueueOrder::ALL.iter().flat_map(|queue| Backfill::ALL.iter().map(move |backfill| (*queue, *backfill)));
+    for (queue, backfill) in parts {
+        for placement in PlacementOrder::ALL.iter().copied() {
+            let mut view = three(placement);
+            let change = PolicyChange { queue: Some(queue), backfill: Some(backfill), placement: Some(placement) };
+            view.apply(Command::ChangePolicy(change));
+            let mut view = view.job(&of("a", 3, "1.5")).job(&of("b", 9, "0.3")).job(&of("a", 1, "0"));
+            view.apply_plan();
+            let mut view = view.job(&of("c", 2, "8")).job(&of("a", 8, "1")).job(&of("b", 20, "0.2"));
+            view.apply_plan();
+        }
     }
 }
 

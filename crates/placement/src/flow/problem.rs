@@ -6,7 +6,7 @@ use std::ops::Range;
 /// with [`UNPLACED_MAX`] it keeps every price of the solver below 2⁶³.
 pub const COST_MAX: u32 = 1 << 20;
 /// The largest cost of leaving a task unplaced: [`COST_MAX`] on each of 65,536 workers.
-pub const UNPLACED_MAX: u64 = (COST_MAX as u64) << 16;
+pub const UNPLACED_MAX: u64 = 1 << 36;
 /// Workers of one problem: an offer names its worker in two bytes, so that ten million stay at 80 MB.
 pub const WORKERS_MAX: usize = 1 << 16;
 /// Tasks of one problem, all groups together.

@@ -25,7 +25,7 @@ const SHARE_WEIGHT: Span = Span::from_secs(12 * 3_600);
 /// Within a namespace: when it was submitted, later by what it lacks. `size` is in 1/2²⁰.
 pub(super) fn rank(facts: &Facts, size: u64) -> u64 {
     let priority = u64::from(100_u8.saturating_sub(facts.priority)) * PRIORITY_WEIGHT.0 / 100;
-    let small = ((1 << 20) - size) * SIZE_WEIGHT.0 >> 20;
+    let small = (((1 << 20) - size) * SIZE_WEIGHT.0) >> 20;
     facts.submitted.0.saturating_add(priority).saturating_add(small)
 }
 
@@ -35,5 +35,5 @@ pub(super) fn penalty(book: &Book, namespace: &Name, all: u128, namespaces: usiz
     let share = u128::from(book.usage.share(namespace, &book.fleet.capacity()));
     let over_fair = (share * namespaces as u128) << EXPONENT_BITS;
     let factor = half_to(over_fair.checked_div(all).unwrap_or(0));
-    (u128::from(ONE - factor) * u128::from(SHARE_WEIGHT.0) >> FACTOR_BITS) as u64
+    ((u128::from(ONE - factor) * u128::from(SHARE_WEIGHT.0)) >> FACTOR_BITS) as u64
 }

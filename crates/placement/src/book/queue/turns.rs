@@ -78,7 +78,7 @@ impl Turns {
             if standing > lowest && self.order.first().is_some_and(|(_, first)| *first != namespace) {
                 continue;
             }
-            let before = std::mem::replace(&mut cursor.after, Some(*place));
+            let before = cursor.after.replace(*place);
             self.current = Some(Turn { namespace, standing, before });
             return Some(place.1);
         }
