@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-use quorate_types::{JobSpec, Need, On};
+use quorate_types::{JobSpec, Name, Need, On};
 
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -15,6 +15,8 @@ pub(crate) struct Plan {
     each: BTreeMap<u32, Vec<Edge>>,
     /// The tasks whose elements others wait for one by one.
     feeding: BTreeSet<u32>,
+    /// The positions of all tasks, in the order of their names.
+    by_name: Vec<u32>,
 }
 
 /// From one task to another, with the end that the one must have for the other to start.
@@ -56,10 +58,18 @@ impl Plan {
         self.feeding.contains(&task)
     }
 
+    /// Where a task is that another one needs.
+    pub(crate) fn position(&self, spec: &JobSpec, name: &Name) -> Option<u32> {
+        let name_at = |at: &u32| spec.tasks.get(*at as usize).map(|task| &task.name);
+        let found = self.by_name.binary_search_by(|at| name_at(at).cmp(&Some(name))).ok()?;
+        self.by_name.get(found).copied()
+    }
+
     fn new(spec: &JobSpec) -> Self {
         let positions: BTreeMap<&str, u32> = spec.tasks.iter().map(|task| task.name.as_str()).zip(0..).collect();
         let len = spec.tasks.len();
         let mut plan = Self { needs: vec![0; len], dependents: vec![Vec::new(); len], ..Self::default() };
+        plan.by_name = positions.values().copied().collect();
         for (at, task) in (0u32..).zip(&spec.tasks) {
             for need in &task.needs {
                 let Some(found) = need.task().and_then(|name| positions.get(name.as_str())) else { continue };
