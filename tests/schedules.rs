@@ -96,7 +96,7 @@ async fn the_examples_of_the_page_run() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/flow.md")).unwrap();
     let blocks = page.split("```json job\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let examples: Vec<Value> = blocks.map(|text| serde_json::from_str(text).unwrap()).collect();
-    assert_eq!(examples.len(), 5);
+    assert_eq!(examples.len(), 6);
     let mut cluster = Cluster::of_three().await;
     cluster.start_worker("w").await;
     for example in &examples {
@@ -112,6 +112,9 @@ async fn the_examples_of_the_page_run() {
         }
         let job = ended(&cluster, id).await;
         assert_eq!(job["state"], "succeeded", "{job}");
+        if example["name"] == "canvas" {
+            assert_eq!(result_of(&cluster, id, "sum").await, "126");
+        }
         if example.get("then").is_some() {
             let follower = wait_until("the job that follows", PATIENCE, async || {
                 let page = cluster.any().read("/v1/jobs?name=index").await;
@@ -130,6 +133,59 @@ async fn ended(cluster: &Cluster, id: u64) -> Value {
         job["finished_at"].is_string().then_some(job)
     })
     .await
+}
+
+async fn result_of(cluster: &Cluster, job: u64, task: &str) -> Value {
+    cluster.any().read(&format!("/v1/jobs/{job}/tasks/{task}/0")).await["result"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_flow_when_the_leader_dies() {
+    let _turn = turn().await;
+    let mut cluster = Cluster::of_three().await;
+    cluster.start_worker("w").await;
+    cluster.start_worker("v").await;
+    let other = json!({"tasks": [{"name": "b", "command": ["sh", "-c", "printf 'of b' > $QUORATE_RESULT"]}]});
+    let other = id_of(&cluster.any().post("/v1/jobs", &other).await.ok());
+    ended(&cluster, other).await;
+    // Each attempt of the last task leaves what it read; the first one fails.
+    let seen = cluster.dir.join("seen");
+    let read = format!("cp $QUORATE_INPUTS {}-$QUORATE_ATTEMPT; test $QUORATE_ATTEMPT = 2", seen.display());
+    let group = "sleep 1; test -s $QUORATE_INPUTS && printf \"of $QUORATE_INDEX\" > $QUORATE_RESULT";
+    let job = json!({"tasks": [
+        {"name": "a", "command": ["sh", "-c", "test -z \"$QUORATE_INPUTS\" && printf 'of \"a\"' > $QUORATE_RESULT"]},
+        {"name": "group", "count": 4, "command": ["sh", "-c", group], "needs": ["a"]},
+        {"name": "last", "command": ["sh", "-c", read], "retries": 1, "backoff": {"initial": "2s"},
+            "needs": ["a", "group", {"job": other}]}]});
+    let id = id_of(&cluster.any().post("/v1/jobs", &job).await.ok());
+    let in_state = async |cluster: &Cluster, task: &str, wanted: &str| {
+        wait_until("the task's state", PATIENCE, async || {
+            let task = cluster.any().read(&format!("/v1/jobs/{id}/tasks/{task}/0")).await;
+            (task["state"] == wanted && task["attempt"] == 1).then_some(())
+        })
+        .await;
+    };
+    for (task, wanted) in [("group", "running"), ("last", "waiting")] {
+        if task == "last" {
+            wait_until("its first attempt", PATIENCE, async || seen.with_file_name("seen-1").exists().then_some(()))
+                .await;
+        }
+        in_state(&cluster, task, wanted).await;
+        let leader = cluster.leader().await;
+        cluster.kill(leader);
+        cluster.restart(leader).await;
+    }
+    assert_eq!(ended(&cluster, id).await["state"], "succeeded");
+    let files = [1, 2].map(|attempt| std::fs::read(seen.with_file_name(format!("seen-{attempt}"))).unwrap());
+    assert_eq!(files[0], files[1], "both attempts read the same");
+    let element = |index: usize, result: &str| json!({"index": index, "state": "succeeded", "result": result});
+    let group: Vec<Value> = (0..4).map(|index| element(index, &format!("of {index}"))).collect();
+    let job = json!({"state": "succeeded", "tasks": {"b": [element(0, "of b")]}});
+    assert_eq!(
+        serde_json::from_slice::<Value>(&files[0]).unwrap(),
+        json!({"needs": {"a": [element(0, "of \"a\"")], "group": group}, "jobs": {other.to_string(): job}, "left_out": []})
+    );
+    cluster.finish();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

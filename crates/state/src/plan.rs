@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-use quorate_types::{JobSpec, Need, On, Span, TaskSpec};
+use quorate_types::{JobSpec, Name, Need, On, Span, TaskSpec};
 
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     feeding: BTreeSet<u32>,
     /// How long each task and the longest chain behind it will run.
     paths: Vec<Span>,
+    /// The positions of all tasks, in the order of their names.
+    by_name: Vec<u32>,
 }
 
 /// What stands for a run time that nobody knows: enough for the longer of two unknown chains to count as longer.
@@ -67,10 +69,18 @@ impl Plan {
         self.paths.get(task as usize).copied().unwrap_or_else(|| spec.tasks.get(task as usize).map_or(Span(0), run_of))
     }
 
+    /// Where a task is that another one needs.
+    pub(crate) fn position(&self, spec: &JobSpec, name: &Name) -> Option<u32> {
+        let name_at = |at: &u32| spec.tasks.get(*at as usize).map(|task| &task.name);
+        let found = self.by_name.binary_search_by(|at| name_at(at).cmp(&Some(name))).ok()?;
+        self.by_name.get(found).copied()
+    }
+
     fn new(spec: &JobSpec) -> Self {
         let positions: BTreeMap<&str, u32> = spec.tasks.iter().map(|task| task.name.as_str()).zip(0..).collect();
         let len = spec.tasks.len();
         let mut plan = Self { needs: vec![0; len], dependents: vec![Vec::new(); len], ..Self::default() };
+        plan.by_name = positions.values().copied().collect();
         for (at, task) in (0u32..).zip(&spec.tasks) {
             for need in &task.needs {
                 let Some(found) = need.task().and_then(|name| positions.get(name.as_str())) else { continue };

@@ -42,6 +42,9 @@ pub const PRIORITY_MAX: u8 = 100;
 pub const JOB_BYTES_MAX: usize = 4 << 20;
 /// What a task may leave as its result.
 pub const RESULT_BYTES_MAX: usize = 64 << 10;
+/// What a task gets to read of the results of what it needs: every attempt has a copy of its own, and the replica
+/// that sends it holds one in memory.
+pub const INPUTS_BYTES_MAX: usize = 1 << 20;
 /// The message beside a task's progress.
 pub const PROGRESS_MESSAGE_BYTES_MAX: usize = 256;
 /// Attempts of one task that are remembered one by one; older ones are dropped.

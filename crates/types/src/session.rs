@@ -15,6 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
+use crate::inputs::Inputs;
 use crate::job::TaskSpec;
 use crate::name::Name;
 use crate::resources::Resources;
@@ -90,13 +91,17 @@ pub struct Definition {
     pub job: JobId,
     pub namespace: Name,
     pub spec: Arc<TaskSpec>,
+    /// What all elements get of what the task needs; `None` if it needs nothing.
+    pub inputs: Option<Box<Inputs>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     pub key: AttemptKey,
     /// Position in [`Work::definitions`].
     pub definition: u32,
+    /// What this element gets besides.
+    pub inputs: Option<Box<Inputs>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use quorate_types::inputs::Inputs;
 use quorate_types::session::{AttemptKey, Definition};
 use tokio::sync::mpsc;
 
@@ -19,7 +20,7 @@ const THREADS: usize = 2;
 
 #[derive(Debug)]
 pub(crate) enum Job {
-    Prepare { key: AttemptKey, definition: Arc<Definition> },
+    Prepare { key: AttemptKey, definition: Arc<Definition>, inputs: Vec<Arc<Inputs>> },
     Collect { key: AttemptKey },
     Discard { key: AttemptKey },
     RecordGroup { key: AttemptKey, pid: i32 },
@@ -100,8 +101,8 @@ fn work(spool: &Spool, queue: &Mutex<Receiver<Job>>, done: &mpsc::UnboundedSende
 
 fn carry_out(spool: &Spool, job: Job) -> Option<Done> {
     match job {
-        Job::Prepare { key, definition } => {
-            let outcome = spool.prepare(key, &definition).map(Box::new);
+        Job::Prepare { key, definition, inputs } => {
+            let outcome = spool.prepare(key, &definition, &inputs).map(Box::new);
             Some(Done::Prepared { key, outcome })
         }
         Job::Collect { key } => Some(Done::Collected { key, leftover: spool.collect(key) }),

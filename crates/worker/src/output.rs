@@ -133,7 +133,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let spool = Spool::open(data.path(), Name::new("w").unwrap(), &Limits::default()).unwrap();
         spool.pass_on_folders(true);
-        spool.prepare(key(1), &definition(Driver::Process, None)).unwrap();
+        spool.prepare(key(1), &definition(Driver::Process, None), &[]).unwrap();
         let (entry, stdout) = (spool.entry(&key(1)).unwrap(), spool.path(&key(1)).join("stdout"));
         std::fs::write(&stdout, "").unwrap();
         spool.collect(key(1));

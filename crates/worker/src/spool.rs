@@ -1,8 +1,8 @@
 //! Folders of attempts: made before they start, read when they end, kept for a while, then removed.
 //! Everything in here blocks on the disk and is called from threads that may.
 //!
-//! `attempts/<job>-<task>-<index>-<attempt>-<fence>/` holds `stdout`, `stderr`, `stdin`, `result`,
-//! `progress`, and `work`, the working folder.
+//! `attempts/<job>-<task>-<index>-<attempt>-<fence>/` holds `stdout`, `stderr`, `stdin`, `inputs.json`,
+//! `result`, `progress`, and `work`, the working folder.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, DirBuilder};
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use quorate_types::inputs::Inputs;
 use quorate_types::job::TaskSpec;
 use quorate_types::limits::{OUTPUT_TAIL_BYTES_DEFAULT, OUTPUT_TAIL_BYTES_MAX, RESULT_BYTES_MAX};
 use quorate_types::session::{AttemptKey, Definition, Stream};
@@ -31,6 +32,7 @@ use self::removal::remove;
 use self::spares::Spares;
 
 mod files;
+mod inputs;
 mod removal;
 mod spares;
 #[cfg(test)]
@@ -39,6 +41,7 @@ mod tests;
 /// Where the folders are, below the worker's folder.
 pub(crate) const ATTEMPTS: &str = "attempts";
 const STDIN: &str = "stdin";
+const INPUTS: &str = "inputs.json";
 const RESULT: &str = "result";
 const PROGRESS: &str = "progress";
 const WORK: &str = "work";
@@ -159,7 +162,12 @@ impl Spool {
     }
 
     /// Makes the folder and says how the attempt is started, or in words why that can't be.
-    pub(crate) fn prepare(&self, key: AttemptKey, definition: &Definition) -> Result<Spawn, String> {
+    pub(crate) fn prepare(
+        &self,
+        key: AttemptKey,
+        definition: &Definition,
+        inputs: &[Arc<Inputs>],
+    ) -> Result<Spawn, String> {
         let path = self.folder_name(&key);
         let entry = Entry {
             folder: PathBuf::from(&path),
@@ -169,13 +177,13 @@ impl Spool {
             progress: Mutex::new(ProgressFile::new(Path::new(&path).join(PROGRESS))),
         };
         self.entries().all.insert(key, Arc::new(entry));
-        self.fill(key, definition, &path).map_err(|error| {
+        self.fill(key, definition, inputs, &path).map_err(|error| {
             tracing::warn!(job = %key.job, %error, "this worker can't make an attempt's folder");
             format!("make the attempt's folder: {error}")
         })
     }
 
-    fn fill(&self, key: AttemptKey, definition: &Definition, path: &str) -> io::Result<Spawn> {
+    fn fill(&self, key: AttemptKey, definition: &Definition, inputs: &[Arc<Inputs>], path: &str) -> io::Result<Spawn> {
         let spec = &definition.spec;
         let work = format!("{path}/{WORK}");
         let spare = lock(&self.spares).take(key.job);
@@ -196,10 +204,16 @@ impl Spool {
         if let (Some(text), Some(file)) = (&spec.stdin, &stdin) {
             fs::write(file, text)?;
         }
+        let mut env = self.environment(key, definition, path);
+        if !inputs.is_empty() {
+            let file = format!("{path}/{INPUTS}");
+            inputs::write(Path::new(&file), inputs)?;
+            env.push(("QUORATE_INPUTS".to_owned(), file));
+        }
         Ok(Spawn {
             key,
             argv: spec.command.clone(),
-            env: self.environment(key, definition, path),
+            env,
             working_dir,
             stdin,
             stdout: format!("{path}/stdout"),
@@ -345,7 +359,7 @@ fn finish(entry: &Entry) {
 
 /// Removes what nobody will ask for, and notes if nothing is left. Returns the bytes kept.
 fn tidy(entry: &Entry) -> u64 {
-    for file in [STDIN, RESULT, PROGRESS] {
+    for file in [STDIN, INPUTS, RESULT, PROGRESS] {
         let _ = fs::remove_file(entry.folder.join(file));
     }
     let (work, output) = (entry.folder.join(WORK), entry.output_bytes());

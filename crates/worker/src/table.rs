@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_types::inputs::Inputs;
 use quorate_types::job::Driver;
 use quorate_types::limits::REASON_BYTES_MAX;
 use quorate_types::session::{AttemptKey, Definition, Finished, Happening, Order, Report, Work};
@@ -19,38 +20,11 @@ use crate::clock::Boottime;
 use crate::outbox::Outbox;
 use crate::sys::Status;
 
+pub(crate) use self::action::Action;
+
+mod action;
 #[cfg(test)]
 pub(crate) mod tests;
-
-/// What is to be done; in this order.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Action {
-    /// Make the folder and what belongs into it; answered by [`Table::on_prepared`].
-    Prepare {
-        key: AttemptKey,
-        definition: Arc<Definition>,
-    },
-    /// Start the process; answered by [`Table::on_spawned`] or [`Table::on_not_started`].
-    Spawn {
-        key: AttemptKey,
-    },
-    /// TERM, and KILL after the grace.
-    Terminate {
-        key: AttemptKey,
-        grace: Duration,
-    },
-    Kill {
-        key: AttemptKey,
-    },
-    /// Read what it has left; answered by [`Table::on_collected`].
-    Collect {
-        key: AttemptKey,
-    },
-    /// Nobody will ask for what it left.
-    Discard {
-        key: AttemptKey,
-    },
-}
 
 /// What an attempt has left in its folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,6 +39,19 @@ pub(crate) struct Leftover {
 pub(crate) struct Bounds {
     pub(crate) attempts: usize,
     pub(crate) grace: Duration,
+}
+
+/// A definition, and apart from it what is of no more use once an attempt has been prepared.
+struct Defined {
+    definition: Arc<Definition>,
+    inputs: Option<Arc<Inputs>>,
+}
+
+impl From<Definition> for Defined {
+    fn from(mut definition: Definition) -> Self {
+        let inputs = definition.inputs.take().map(Arc::from);
+        Self { definition: Arc::new(definition), inputs }
+    }
 }
 
 #[derive(Debug)]
@@ -182,12 +169,12 @@ impl Table {
     }
 
     fn take_work(&mut self, work: Work, actions: &mut Vec<Action>) {
-        let definitions: Vec<_> = work.definitions.into_iter().map(Arc::new).collect();
+        let definitions: Vec<_> = work.definitions.into_iter().map(Defined::from).collect();
         let stop: BTreeSet<_> = work.stop.iter().copied().collect();
-        for Order { key, definition } in work.start {
+        for Order { key, definition, inputs } in work.start {
             if !stop.contains(&key) && !self.closing && !self.knows(&key) && !self.settled.contains_key(&key) {
-                let definition = usize::try_from(definition).ok().and_then(|at| definitions.get(at));
-                actions.extend(self.start(key, definition));
+                let defined = usize::try_from(definition).ok().and_then(|at| definitions.get(at));
+                actions.extend(self.start(key, defined, inputs.map(Arc::from)));
             }
         }
         for key in work.stop {
@@ -198,7 +185,8 @@ impl Table {
         self.settled.retain(|_, committed| *committed > pushed);
     }
 
-    fn start(&mut self, key: AttemptKey, definition: Option<&Arc<Definition>>) -> Option<Action> {
+    fn start(&mut self, key: AttemptKey, defined: Option<&Defined>, own: Option<Arc<Inputs>>) -> Option<Action> {
+        let definition = defined.map(|defined| &defined.definition);
         let refusal = match definition {
             None => Some("the replica sent no definition of the task"),
             Some(_) if self.attempts.len() >= self.bounds.attempts => Some("the worker has too many attempts at once"),
@@ -215,7 +203,11 @@ impl Table {
             self.report_end(key, Ending::Exited(0), Span(0), Leftover::default());
             return None;
         }
-        definition.map(|definition| Action::Prepare { key, definition: Arc::clone(definition) })
+        defined.map(|Defined { definition, inputs }| Action::Prepare {
+            key,
+            definition: Arc::clone(definition),
+            inputs: inputs.iter().cloned().chain(own).collect(),
+        })
     }
 
     fn stop(&mut self, key: AttemptKey) -> Option<Action> {

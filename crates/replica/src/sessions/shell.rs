@@ -87,12 +87,15 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(host: Host, io: T) 
     };
     if let Some(message) = farewell {
         // Best effort: a worker that does not hear it notices the closed connection.
-        let _ = timeout(HELLO_TIMEOUT, wire::send(&mut sink, &[message])).await;
+        let _ = timeout(HELLO_TIMEOUT, send(&mut sink, [message])).await;
     }
     info!(replica = %host.handle.id(), %end, "worker session ended");
 }
 
 enum Never {}
+
+/// What the worker is told, each made when the one before it has been sent.
+type Messages = Box<dyn Iterator<Item = ToWorker> + Send>;
 
 async fn session(
     host: &Host,
@@ -118,13 +121,13 @@ async fn session(
         }
         let mut open = Open::new(host, &seat, lease_ttl);
         info!(replica = %host.handle.id(), %worker, %epoch, index = %version.index, "worker connected");
-        send(sink, &[open.welcome()]).await?;
-        send(sink, &open.desk.whole(&version).map_err(|Fenced| End::Fenced)?).await?;
+        send(sink, [open.welcome()]).await?;
+        send(sink, open.desk.whole(&version).map_err(|Fenced| End::Fenced)?).await?;
         open.attach(&version);
         loop {
             let messages = open.next(stream, &mut asked).await?;
             hand_off().await;
-            send(sink, &messages).await?;
+            send(sink, messages).await?;
         }
     }
     .await;
@@ -133,8 +136,14 @@ async fn session(
 }
 
 /// A worker that takes nothing would hold the session's task for ever.
-async fn send(sink: &mut (impl Sink<Bytes, Error = std::io::Error> + Unpin), messages: &[ToWorker]) -> Result<(), End> {
-    timeout(SEND_TIMEOUT, wire::send(sink, messages)).await.map_err(|_| End::Silent)??;
+async fn send(
+    sink: &mut (impl Sink<Bytes, Error = std::io::Error> + Unpin),
+    messages: impl IntoIterator<Item = ToWorker>,
+) -> Result<(), End> {
+    for message in messages {
+        timeout(SEND_TIMEOUT, wire::feed(sink, &message)).await.map_err(|_| End::Silent)??;
+    }
+    timeout(SEND_TIMEOUT, wire::flush(sink)).await.map_err(|_| End::Silent)??;
     Ok(())
 }
 
@@ -230,23 +239,23 @@ impl<'a> Open<'a> {
         &mut self,
         stream: &mut (impl Stream<Item = std::io::Result<BytesMut>> + Unpin),
         asked: &mut mpsc::Receiver<ReadRequest>,
-    ) -> Result<Vec<ToWorker>, End> {
+    ) -> Result<Messages, End> {
         let silent_at = self.heard + self.lease_ttl.as_duration();
         tokio::select! {
             () = self.host.shutdown.cancelled() => Err(End::Shutdown),
             Some(committed) = self.reports.next() => self.on_committed(committed),
             Some((seq, noted)) = self.heartbeats.next() => {
-                Ok(if noted { vec![ToWorker::HeartbeatAck { seq }] } else { Vec::new() })
+                Ok(Box::new(noted.then_some(ToWorker::HeartbeatAck { seq }).into_iter()))
             }
             () = self.seat.wake.notified() => self.on_wake(),
-            Some(request) = asked.recv() => Ok(self.on_read(request)),
+            Some(request) = asked.recv() => Ok(Box::new(self.on_read(request).into_iter())),
             message = wire::receive(stream) => self.on_message(message?),
             // Its lease is over, if it is there at all.
             () = sleep_until(silent_at) => Err(End::Silent),
         }
     }
 
-    fn on_message(&mut self, message: FromWorker) -> Result<Vec<ToWorker>, End> {
+    fn on_message(&mut self, message: FromWorker) -> Result<Messages, End> {
         self.heard = Instant::now();
         match message {
             FromWorker::Hello(_) => return Err(End::Breach("a second hello")),
@@ -276,7 +285,7 @@ impl<'a> Open<'a> {
                 return Err(End::Goodbye);
             }
         }
-        Ok(Vec::new())
+        Ok(Box::new(std::iter::empty()))
     }
 
     /// The worker ended everything before it left.
@@ -290,31 +299,31 @@ impl<'a> Open<'a> {
         });
     }
 
-    fn on_wake(&mut self) -> Result<Vec<ToWorker>, End> {
+    fn on_wake(&mut self) -> Result<Messages, End> {
         let inbox = self.seat.take();
         if inbox.superseded {
             return Err(End::Superseded);
         }
-        self.desk.changes(&self.host.handle.version(), &inbox).map_err(|Fenced| End::Fenced)
+        let changes = self.desk.changes(&self.host.handle.version(), &inbox).map_err(|Fenced| End::Fenced)?;
+        Ok(Box::new(changes))
     }
 
     /// The worker must not hear of an index before it has heard all that happened up to it.
-    fn on_committed(&mut self, committed: Committed) -> Result<Vec<ToWorker>, End> {
+    fn on_committed(&mut self, committed: Committed) -> Result<Messages, End> {
         let index = committed.outcome.map_err(|Fenced| End::Fenced)?;
-        let mut messages = self.on_wake()?;
-        messages.push(ToWorker::ReportsCommitted { seq: committed.seq, index });
-        Ok(messages)
+        let committed = ToWorker::ReportsCommitted { seq: committed.seq, index };
+        Ok(Box::new(self.on_wake()?.chain([committed])))
     }
 
-    fn on_read(&mut self, request: ReadRequest) -> Vec<ToWorker> {
+    fn on_read(&mut self, request: ReadRequest) -> Option<ToWorker> {
         self.reading.retain(|_, answer| !answer.is_closed());
         if self.reading.len() >= OUTPUT_READS_MAX {
-            return Vec::new();
+            return None;
         }
         self.next_read += 1;
         self.reading.insert(self.next_read, request.answer);
         let (key, stream, read) = (request.key, request.stream, request.read);
-        vec![ToWorker::ReadOutput { request: self.next_read, key, stream, read }]
+        Some(ToWorker::ReadOutput { request: self.next_read, key, stream, read })
     }
 }
 

@@ -33,13 +33,15 @@ pub(crate) async fn receive(
     Ok(crate::calls::decode(&frame)?)
 }
 
-pub(crate) async fn send(
+/// Takes up a message; sends those before it if there are many.
+pub(crate) async fn feed(
     frames: &mut (impl Sink<Bytes, Error = std::io::Error> + Unpin),
-    messages: &[ToWorker],
+    message: &ToWorker,
 ) -> Result<(), WireError> {
-    for message in messages {
-        frames.feed(crate::calls::encode(message)).await?;
-    }
+    Ok(frames.feed(crate::calls::encode(message)).await?)
+}
+
+pub(crate) async fn flush(frames: &mut (impl Sink<Bytes, Error = std::io::Error> + Unpin)) -> Result<(), WireError> {
     Ok(frames.flush().await?)
 }
 

@@ -126,7 +126,9 @@ impl Agent {
     pub(super) fn carry_out(&mut self, actions: impl IntoIterator<Item = Action>) {
         for action in actions {
             match action {
-                Action::Prepare { key, definition } => self.disk.submit(Job::Prepare { key, definition }),
+                Action::Prepare { key, definition, inputs } => {
+                    self.disk.submit(Job::Prepare { key, definition, inputs });
+                }
                 Action::Terminate { key, grace } => {
                     let grace_ms = Span::from(grace).0;
                     self.keeper.order(Order::Terminate { key, grace_ms });

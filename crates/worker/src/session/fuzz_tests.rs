@@ -1,6 +1,8 @@
 //! What a replica may send: whatever bytes come, a session reads messages or breaks with an error.
 
+use quorate_types::inputs::{Input, Inputs, JobInput};
 use quorate_types::session::{AttemptKey, Definition, From, Order, ReadOutput, Stream, Work};
+use quorate_types::status::{JobState, TaskState};
 use quorate_types::{AttemptNumber, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 use serde_json::json;
 use tokio::runtime::{self, Runtime};
@@ -21,9 +23,17 @@ fn work() -> Work {
     let request: quorate_types::job::JobRequest = serde_json::from_value(request).unwrap();
     let job = request.validate().unwrap();
     let spec = Arc::new(job.tasks[0].clone());
+    let mut inputs = Inputs::default();
+    inputs.add_task(&job.tasks[0].name, None);
+    let result = Some("42".into());
+    let ended = vec![Input { index: TaskIndex(2), state: TaskState::Succeeded, result }];
+    let tasks = [(job.tasks[0].name.clone(), ended.clone())].into();
+    inputs.jobs.insert(JobId(17), JobInput { state: JobState::Succeeded, tasks });
+    let mut own = Inputs::default();
+    own.add_task(&job.tasks[0].name, Some(ended));
     Work {
-        definitions: vec![Definition { job: JobId(1), namespace: job.namespace, spec }],
-        start: vec![Order { key: key(1), definition: 0 }],
+        definitions: vec![Definition { job: JobId(1), namespace: job.namespace, spec, inputs: Some(inputs.into()) }],
+        start: vec![Order { key: key(1), definition: 0, inputs: Some(own.into()) }],
         stop: vec![key(2)],
     }
 }

@@ -11,7 +11,7 @@ fn spool(change: impl FnOnce(&mut Limits)) -> (tempfile::TempDir, Spool) {
 }
 
 fn prepared(spool: &Spool, n: u32) -> PathBuf {
-    spool.prepare(key(n), &definition(Driver::Process, None)).unwrap();
+    spool.prepare(key(n), &definition(Driver::Process, None), &[]).unwrap();
     spool.path(&key(n))
 }
 
@@ -39,6 +39,50 @@ fn results_are_bounded_text() {
 }
 
 #[test]
+fn inputs_are_there_from_the_start_and_gone_at_the_end() {
+    use quorate_types::TaskIndex;
+    use quorate_types::inputs::{Input, JobInput};
+    use quorate_types::status::{JobState, TaskState};
+    let (data, spool) = spool(|_| {});
+    spool.pass_on_folders(true);
+    let named = |text: &str| Name::new(text).unwrap();
+    let ended = |index, result: Option<&str>| {
+        vec![Input { index: TaskIndex(index), state: TaskState::Succeeded, result: result.map(Arc::from) }]
+    };
+    let (mut shared, mut own) = (Inputs::default(), Inputs::default());
+    shared.add_task(&named("b"), Some(ended(0, Some("a \"quote\"\n"))));
+    shared.add_task(&named("c"), None);
+    let tasks = [(named("main"), ended(0, None))].into();
+    shared.jobs.insert(JobId(17), JobInput { state: JobState::Succeeded, tasks });
+    own.add_task(&named("a"), Some(ended(3, Some(""))));
+    let expected = concat!(
+        r#"{"needs":{"a":[{"index":3,"state":"succeeded","result":""}],"#,
+        r#""b":[{"index":0,"state":"succeeded","result":"a \"quote\"\n"}]},"#,
+        r#""jobs":{"17":{"state":"succeeded","tasks":{"main":[{"index":0,"state":"succeeded","result":null}]}}},"#,
+        r#""left_out":[{"task":"c","job":null,"why":"too_large"}]}"#
+    );
+    let parts = [Arc::new(shared), Arc::new(own)];
+    let start = |spool: &Spool, index, parts: &[Arc<Inputs>]| {
+        let key = AttemptKey { index: TaskIndex(index), ..key(1) };
+        let spawn = spool.prepare(key, &definition(Driver::Process, None), parts).unwrap();
+        for output in ["stdout", "stderr"] {
+            fs::OpenOptions::new().append(true).create(true).open(spool.path(&key).join(output)).unwrap();
+        }
+        (key, spawn.env.into_iter().find(|(name, _)| name == "QUORATE_INPUTS").map(|(_, file)| file))
+    };
+    let (first, file) = start(&spool, 1, &parts);
+    let file = PathBuf::from(file.unwrap());
+    assert_eq!(fs::read_to_string(&file).unwrap(), expected);
+    assert_eq!(file.parent(), Some(spool.path(&first).as_path()));
+    spool.collect(first);
+    assert!(!file.exists());
+    // The next attempt, in the folder of the first, needs nothing.
+    let (second, file) = start(&spool, 2, &[]);
+    assert_eq!((file, fs::read_dir(data.path().join(ATTEMPTS)).unwrap().count()), (None, 1));
+    assert!(!spool.path(&second).join(INPUTS).exists());
+}
+
+#[test]
 fn what_left_nothing_has_no_folder_and_what_is_discarded_is_gone() {
     let (_data, spool) = spool(|_| {});
     let folder = prepared(&spool, 1);
@@ -57,7 +101,7 @@ fn a_folder_without_leftovers_serves_the_next_attempt_of_its_job() {
     spool.pass_on_folders(true);
     let of = |index| AttemptKey { index: quorate_types::TaskIndex(index), ..key(1) };
     let start = |key| {
-        spool.prepare(key, &definition(Driver::Process, None)).unwrap();
+        spool.prepare(key, &definition(Driver::Process, None), &[]).unwrap();
         for output in ["stdout", "stderr"] {
             fs::OpenOptions::new().append(true).create(true).open(spool.path(&key).join(output)).unwrap();
         }

@@ -34,13 +34,13 @@ pub(crate) fn definition(driver: Driver, timeout_ms: Option<u64>) -> Definition 
         grace: Span(700),
         expected: None,
     };
-    Definition { job: JobId(1), namespace: Name::new("default").unwrap(), spec: Arc::new(spec) }
+    Definition { job: JobId(1), namespace: Name::new("default").unwrap(), spec: Arc::new(spec), inputs: None }
 }
 
 fn work_of(definition: Definition, start: &[u32], stop: &[u32]) -> Work {
     Work {
         definitions: vec![definition],
-        start: start.iter().map(|n| Order { key: key(*n), definition: 0 }).collect(),
+        start: start.iter().map(|n| Order { key: key(*n), definition: 0, inputs: None }).collect(),
         stop: stop.iter().map(|n| key(*n)).collect(),
     }
 }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use quorate_types::Span;
+use quorate_types::inputs::{Input, Inputs};
 use quorate_types::session::{From, Happening};
-use quorate_types::status::Ending;
+use quorate_types::status::{Ending, TaskState};
+use quorate_types::{Name, Span, TaskIndex};
 
 use crate::Case;
 use crate::replica::{Replica, Session, key, shell, spec, stop, work};
@@ -14,6 +15,7 @@ use crate::worker::{Worker, alive, block_on, marker, may_namespace, wait_until};
 pub(crate) const CASES: &[Case] = &[
     ("tasks::endings", endings),
     ("tasks::environment_and_files", environment_and_files),
+    ("tasks::inputs_come_with_the_order", inputs_come_with_the_order),
     ("tasks::what_cannot_start", what_cannot_start),
     ("tasks::a_stop_kills_what_ignores_it", a_stop_kills_what_ignores_it),
     ("tasks::a_stop_lets_end_in_peace", a_stop_lets_end_in_peace),
@@ -98,6 +100,40 @@ fn environment_and_files() {
         // The worker's own environment stays its own, and no descriptors leak: stdio, ls's own, and the heading.
         assert!(!out.contains("CARGO"), "{out}");
         assert!(out.ends_with("\n5\n"), "{out}");
+        worker.leave().await;
+    });
+}
+
+fn inputs_come_with_the_order() {
+    block_on(async {
+        let mut replica = Replica::start().await;
+        let worker = Worker::start(&[&replica.url]);
+        let mut session = session(&mut replica).await;
+        let inputs = |task: &str, index: u32| {
+            let result = Some(format!("of {task}").into());
+            let ended = Input { index: TaskIndex(index), state: TaskState::Succeeded, result };
+            let mut inputs = Inputs::default();
+            inputs.add_task(&Name::new(task).unwrap(), Some(vec![ended]));
+            Some(Box::new(inputs))
+        };
+        let mut both = shell(1, "cat $QUORATE_INPUTS; rm $QUORATE_INPUTS");
+        both.definitions[0].inputs = inputs("whole", 0);
+        both.start[0].inputs = inputs("each", 5);
+        session.change(2, both);
+        let out = String::from_utf8(session.finished(1).await.stdout_tail).unwrap();
+        let said: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let element =
+            |index, result: &str| serde_json::json!([{"index": index, "state": "succeeded", "result": result}]);
+        assert_eq!(
+            said,
+            serde_json::json!({"needs": {"whole": element(0, "of whole"), "each": element(5, "of each")},
+                "jobs": {}, "left_out": []})
+        );
+        let file = first_folder(&worker).join("inputs.json");
+        assert!(!file.exists());
+        // A task that needs nothing can't be given what the worker itself was started with, or what the task claims.
+        session.run(3, 2, "exit ${QUORATE_INPUTS:+9}");
+        assert_eq!(session.finished(2).await.ending, Ending::Exited(0));
         worker.leave().await;
     });
 }

@@ -1,0 +1,90 @@
+//! What an attempt gets to read of what its task needs.
+//!
+//! A task starts when what it needs has ended, and a job is retried only once all of it has: so what the tasks of
+//! its own job left is the same for each attempt, whoever asks when. Another job may have been retried or have
+//! left memory since; then it is left out, rather than read half.
+
+use quorate_types::inputs::{INPUT_BYTES, Input, Inputs, JobInput, LeftOut, Why};
+use quorate_types::limits::INPUTS_BYTES_MAX;
+use quorate_types::{JobId, Name, Need, TaskIndex};
+
+use crate::job::{Job, Task};
+use crate::state::State;
+
+impl State {
+    /// What all elements of a task get; `None` if it needs nothing.
+    pub fn inputs_of(&self, job: &Job, task: u32) -> Option<Inputs> {
+        let needs = &job.task_spec(task)?.needs;
+        let (mut inputs, mut room) = (Inputs::default(), INPUTS_BYTES_MAX);
+        for need in needs {
+            match need {
+                Need::Task { task, .. } => inputs.add_task(task, job.ended(task, &mut room)),
+                Need::Job { job, .. } => match self.job_input(*job, &mut room) {
+                    Ok(found) => drop(inputs.jobs.insert(*job, found)),
+                    Err(why) => inputs.left_out.push(LeftOut { task: None, job: Some(*job), why }),
+                },
+                Need::Each { .. } => {}
+            }
+        }
+        (!needs.is_empty()).then_some(inputs)
+    }
+
+    fn job_input(&self, id: JobId, room: &mut usize) -> Result<JobInput, Why> {
+        let Some(job) = self.job(id) else {
+            return Err(if self.is_archived(id) { Why::Archived } else { Why::Forgotten });
+        };
+        if !job.header.state.is_finished() {
+            return Err(Why::Retried);
+        }
+        let mut left = *room;
+        let tasks = job.tasks().map(|(_, task, spec)| Some((spec.name.clone(), task.ended(&mut left)?)));
+        let tasks = tasks.collect::<Option<_>>().ok_or(Why::TooLarge)?;
+        *room = left;
+        Ok(JobInput { state: job.header.state, tasks })
+    }
+}
+
+impl Job {
+    /// What one element gets besides what all get, which leaves `room`; `None` if it needs no single elements.
+    pub fn inputs_of_element(&self, task: u32, index: TaskIndex, mut room: usize) -> Option<Inputs> {
+        if self.plan.each(task).is_empty() {
+            return None;
+        }
+        let mut inputs = Inputs::default();
+        for need in &self.task_spec(task)?.needs {
+            let Need::Each { task, .. } = need else { continue };
+            let found = self.task_of(task).and_then(|task| task.input(index, &mut room));
+            inputs.add_task(task, found.map(|input| vec![input]));
+        }
+        Some(inputs)
+    }
+
+    fn task_of(&self, name: &Name) -> Option<&Task> {
+        self.task(self.plan.position(&self.spec, name)?)
+    }
+
+    fn ended(&self, task: &Name, room: &mut usize) -> Option<Vec<Input>> {
+        self.task_of(task)?.ended(room)
+    }
+}
+
+impl Task {
+    /// All elements, if there is room for them.
+    fn ended(&self, room: &mut usize) -> Option<Vec<Input>> {
+        // An array that can't fit is not walked through: it may have a million elements.
+        if self.head.count as usize > *room / INPUT_BYTES {
+            return None;
+        }
+        let mut left = *room;
+        let inputs = (0..self.head.count).map(|at| self.input(TaskIndex(at), &mut left)).collect::<Option<_>>()?;
+        *room = left;
+        Some(inputs)
+    }
+
+    fn input(&self, index: TaskIndex, room: &mut usize) -> Option<Input> {
+        let result = self.element(index).and_then(|element| element.result.clone());
+        let input = Input { index, state: self.state_of(index)?, result };
+        *room = room.checked_sub(input.weight())?;
+        Some(input)
+    }
+}
