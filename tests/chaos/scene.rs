@@ -184,9 +184,22 @@ impl Scene {
 
     /// Starts replicas that do not run, and waits until all serve.
     pub(crate) async fn all_ready(&mut self) {
+        for id in self.cluster.ids() {
+            self.let_go(id).await;
+        }
         self.cluster.start_all();
         for id in self.cluster.ids() {
             self.cluster.ready(id).await;
+        }
+    }
+
+    /// One whose disk failed a moment ago may have said that it can't go on, and not have ended yet.
+    async fn let_go(&mut self, id: u64) {
+        let process = &mut self.cluster.replica(id).process;
+        let log = process.log_text();
+        let said = log.rfind("can't go on") > log.rfind("replica started");
+        if process.exited().is_none() && said {
+            process.wait_exit(PATIENCE).await;
         }
     }
 

@@ -12,7 +12,7 @@ use quorate_state::command::{self, Assignment};
 use quorate_state::element::{Attempt, Element};
 use quorate_state::job::{ElementKey, Job};
 use quorate_state::queue::{QueueChange, Queued};
-use quorate_state::worker::{AttemptChange, Worker};
+use quorate_state::worker::Worker;
 use quorate_types::status::{AttemptState, WorkerState};
 use quorate_types::{AttemptNumber, LogIndex, Name, Span, Timestamp};
 
@@ -28,7 +28,7 @@ pub struct Plan {
 }
 
 /// Decides which pending task goes to which worker. What it knows beyond the state (how long tasks ran, whose turn it
-/// is) is lost with the leader, and no harm done.
+/// is, what namespaces used) is lost with the leader.
 #[derive(Debug)]
 pub struct Planner {
     seen: State,
@@ -47,6 +47,10 @@ impl Planner {
 
     /// Decides what to start now.
     pub fn round(&mut self, state: &State, now: Timestamp, bounds: Bounds) -> Plan {
+        if state.index() < self.seen.index() {
+            // A plan ahead has seen more; the version with it is on its way.
+            return Plan::default();
+        }
         self.follow(state);
         self.plan(now, bounds).0
     }
@@ -59,6 +63,10 @@ impl Planner {
         }
         let mut then = state.clone();
         then.apply(LogIndex(state.index().0 + 1), entry);
+        if !self.knows_rules_of(&then) {
+            // Everything would be looked at anew, which is for a round.
+            return None;
+        }
         self.follow(&then);
         let (plan, decision) = self.plan(then.now(), ahead::BOUNDS);
         if decision.cut {
@@ -80,9 +88,14 @@ impl Planner {
         (Plan { assignments: assignments(state, &decision), more: decision.more }, decision)
     }
 
+    /// Whether the book was made for this policy and this cluster.
+    fn knows_rules_of(&self, state: &State) -> bool {
+        state.policy() == self.seen.policy() && state.cluster_id() == self.seen.cluster_id()
+    }
+
     /// Brings the book to this version.
     fn follow(&mut self, state: &State) {
-        if state.policy() != self.seen.policy() || state.cluster_id() != self.seen.cluster_id() {
+        if !self.knows_rules_of(state) {
             self.seen = State::default();
             self.book = Book::new(state.policy(), tracking(state), self.seed);
             if tracking(state) == Tracking::Attempts {
@@ -91,8 +104,12 @@ impl Planner {
         }
         self.book.advance(state.now());
         let seen = std::mem::replace(&mut self.seen, state.clone());
+        // All ends before all starts: an element may have ended on one worker and started on another.
         for (old, new) in state.changed_workers(&seen) {
-            self.worker(&seen, state, old, new);
+            self.ends(&seen, state, old, new);
+        }
+        for (old, new) in state.changed_workers(&seen) {
+            self.starts(state, old, new);
         }
         for epoch in self.book.promised() {
             if let Some(worker) = state.worker_of(epoch) {
@@ -111,17 +128,30 @@ impl Planner {
         }
     }
 
-    fn worker(&mut self, seen: &State, state: &State, old: Option<&Arc<Worker>>, new: Option<&Arc<Worker>>) {
-        let old = old.filter(|worker| worker.is_alive());
-        let new = new.filter(|worker| worker.is_alive());
-        if let Some(old) = old
-            && new.is_none_or(|new| new.epoch != old.epoch)
-        {
-            self.finish(seen, state, old);
+    /// What a worker runs no more; it may be gone itself.
+    fn ends(&mut self, seen: &State, state: &State, old: Option<&Arc<Worker>>, new: Option<&Arc<Worker>>) {
+        let Some(old) = old.filter(|worker| worker.is_alive()) else { return };
+        let stays = new.filter(|new| new.is_alive() && new.epoch == old.epoch);
+        if tracking(seen) == Tracking::Attempts {
+            match stays {
+                Some(new) => {
+                    let ends = new.changed_attempts(old).filter_map(|change| Some((change.key, change.was?)));
+                    ends.for_each(|(key, number)| self.book.ended(key, ran(state, key, number)));
+                }
+                None => old.attempts.iter().for_each(|(key, live)| {
+                    self.book.ended(*key, ran(state, *key, live.number));
+                }),
+            }
+        }
+        if stays.is_none() {
             self.book.left(old.epoch);
         }
-        let Some(new) = new else { return };
-        let old = old.filter(|old| old.epoch == new.epoch);
+    }
+
+    /// What a worker is, and runs besides.
+    fn starts(&mut self, state: &State, old: Option<&Arc<Worker>>, new: Option<&Arc<Worker>>) {
+        let Some(new) = new.filter(|worker| worker.is_alive()) else { return };
+        let old = old.filter(|old| old.is_alive() && old.epoch == new.epoch);
         if old.is_none_or(|old| old.state() != new.state()) {
             self.book.worker(book::Worker {
                 epoch: new.epoch,
@@ -131,35 +161,23 @@ impl Planner {
                 ready: new.state() == WorkerState::Ready,
             });
         }
-        match tracking(state) {
-            Tracking::Loads => self.book.load(new.epoch, new.free(), new.attempts.len() as u32),
-            Tracking::Attempts => match old {
-                Some(old) => new.changed_attempts(old).for_each(|change| self.attempt(state, new, change)),
-                None => new.attempts.iter().for_each(|(key, attempt)| {
-                    self.attempt(state, new, AttemptChange { key: *key, was: None, is: Some(attempt.number) });
-                }),
-            },
+        match (tracking(state), old) {
+            (Tracking::Loads, _) => self.book.load(new.epoch, new.free(), new.attempts.len() as u32),
+            (Tracking::Attempts, Some(old)) => {
+                let starts = new.changed_attempts(old).filter_map(|change| Some((change.key, change.is?)));
+                starts.for_each(|(key, number)| self.start(state, new, key, number));
+            }
+            (Tracking::Attempts, None) => {
+                new.attempts.iter().for_each(|(key, live)| self.start(state, new, *key, live.number));
+            }
         }
     }
 
-    fn attempt(&mut self, state: &State, worker: &Worker, change: AttemptChange) {
-        let AttemptChange { key, was, is } = change;
-        if let Some(number) = was {
-            self.book.ended(key, ran(state, key, number));
-        }
-        let queued = Queued { job: key.job, task: key.task };
-        if let (Some(number), Some(facts)) = (is, facts_of(state, queued)) {
-            let attempt = element_of(state, key).and_then(|element| attempt_of(element, number));
-            let since = attempt.map_or(state.now(), |attempt| attempt.assigned_at);
-            self.book.started(key, worker.epoch, since, &facts);
-        }
-    }
-
-    /// What finished together with its worker was worth learning from.
-    fn finish(&mut self, seen: &State, state: &State, worker: &Worker) {
-        if tracking(seen) == Tracking::Attempts {
-            worker.attempts.iter().for_each(|(key, live)| self.book.ended(*key, ran(state, *key, live.number)));
-        }
+    fn start(&mut self, state: &State, worker: &Worker, key: ElementKey, number: AttemptNumber) {
+        let Some(facts) = facts_of(state, Queued { job: key.job, task: key.task }) else { return };
+        let attempt = element_of(state, key).and_then(|element| attempt_of(element, number));
+        let since = attempt.map_or(state.now(), |attempt| attempt.assigned_at);
+        self.book.started(key, worker.epoch, since, &facts);
     }
 }
 

@@ -104,7 +104,7 @@ impl Leader {
             Step::Submit { count, cpu, priority, expected } => {
                 let expected = if expected < 20 { String::new() } else { format!(r#","expected":"{expected}s""#) };
                 let text = format!(
-                    r#"{{"priority":{priority},"tasks":[{{"command":["x"],"count":{count},"resources":{{"cpu":{cpu}}}{expected}}}]}}"#
+                    r#"{{"priority":{priority},"tasks":[{{"command":["x"],"count":{count},"retries":2,"backoff":{{"initial":"3s"}},"resources":{{"cpu":{cpu}}}{expected}}}]}}"#
                 );
                 let request: JobRequest = serde_json::from_str(&text).unwrap();
                 self.apply(Command::Submit(Arc::new(request.validate().unwrap())));
@@ -171,6 +171,8 @@ impl Leader {
             assert_eq!(plan, fresh, "a planner that followed and one that did not");
         }
         let planned = plan.assignments.len() as u32;
+        // Backoffs end with any entry, also with that which starts a sibling.
+        self.now = self.now.plus(Span::from_secs(1));
         let outcome = self.apply(Command::Assign { items: plan.assignments });
         assert_eq!(outcome, Outcome::Assigned { accepted: planned, stale: 0 });
     }

@@ -148,6 +148,13 @@ impl Job {
         self.tasks.iter().zip(&self.spec.tasks).map(|((at, task), spec)| (at, task.as_ref(), spec))
     }
 
+    /// Whether the worker has said that this attempt runs.
+    pub fn has_started(&self, key: &AttemptKey) -> bool {
+        let element = self.task(key.task).and_then(|task| task.element(key.index));
+        let current = element.and_then(Element::current).filter(|attempt| attempt.number == key.attempt);
+        current.is_some_and(|attempt| attempt.started_at.is_some())
+    }
+
     /// How many tasks wait for this one.
     pub fn dependents(&self, task: u32) -> usize {
         self.plan.dependents(task).len()

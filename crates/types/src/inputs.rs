@@ -78,7 +78,12 @@ impl Inputs {
         }
     }
 
-    /// What it counts against the limit.
+    /// What tasks of the same job count against the limit.
+    pub fn own_weight(&self) -> usize {
+        self.needs.values().flatten().map(Input::weight).sum()
+    }
+
+    /// What it counts in all.
     pub fn weight(&self) -> usize {
         let jobs = self.jobs.values().flat_map(|job| job.tasks.values());
         self.needs.values().chain(jobs).flatten().map(Input::weight).sum()

@@ -125,14 +125,15 @@ impl Fleet {
         self.pool.iter().map(|((_, slot), _)| *slot)
     }
 
-    /// A worker came, or is ready or draining now. Its capacity does not change within an epoch.
-    pub(crate) fn put(&mut self, worker: Worker) {
+    /// A worker came, or is ready or draining now. Its capacity does not change within an epoch. Whether vectors of
+    /// requests have to be made anew, since it brought a kind that nobody had.
+    pub(crate) fn put(&mut self, worker: Worker) -> bool {
         if let Some(slot) = self.slot(worker.epoch) {
             self.members[slot as usize].worker = worker;
             self.rank(slot);
-            return;
+            return false;
         }
-        self.kinds.meet(&worker.capacity);
+        let is_new_kind = self.kinds.meet(&worker.capacity);
         let size = self.kinds.vector(&worker.capacity);
         let member = Member {
             free: worker.capacity.clone(),
@@ -166,12 +167,14 @@ impl Fleet {
             self.scale = scale;
             self.rank_all();
         }
+        is_new_kind
     }
 
     /// The worker is gone, and nothing of it runs any more.
     pub(crate) fn remove(&mut self, epoch: Epoch) {
         let Some(slot) = self.by_epoch.remove(&epoch) else { return };
         self.capacity = self.capacity.minus(&self.member(slot).size);
+        self.attempts -= u64::from(std::mem::take(&mut self.members[slot as usize].attempts));
         self.members[slot as usize].worker.ready = false;
         self.rank(slot);
         self.sync(slot);
@@ -276,6 +279,14 @@ impl Fleet {
             }
             after = Some(found);
         }
+    }
+
+    /// The largest capacity of each kind of those that take new tasks.
+    pub(crate) fn largest(&mut self) -> Vector {
+        while let Some(slot) = self.stale.pop_first() {
+            self.sync(slot);
+        }
+        self.by_share.whole().map_or_else(Vector::default, |room| room.free)
     }
 
     /// Keeps the worker out of the pool until it is released.

@@ -171,7 +171,9 @@ impl Book {
 
     /// A worker registered, or takes new tasks again, or none any more.
     pub fn worker(&mut self, worker: Worker) {
-        self.fleet.put(worker);
+        if self.fleet.put(worker) {
+            self.waiting.measure(&self.fleet);
+        }
         self.changed = true;
     }
 
@@ -181,6 +183,7 @@ impl Book {
             Some(slot) => self.fleet.member(slot).ends.iter().map(|((_, key), _)| *key).collect(),
             None => return,
         };
+        self.promised.remove(&epoch);
         keys.into_iter().for_each(|key| self.ended(key, None));
         self.withdraw();
         self.fleet.remove(epoch);

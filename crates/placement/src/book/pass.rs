@@ -1,10 +1,10 @@
 //! One decision: tasks in the queue's order, each to the worker that the policy chooses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use quorate_state::queue::Queued;
-use quorate_types::Timestamp;
 use quorate_types::policy::Backfill;
+use quorate_types::{Resources, Timestamp};
 
 use super::waiting::Entry;
 use super::{Book, Bounds, Decision, Wish};
@@ -15,6 +15,9 @@ use crate::book::queue::turns::Turns;
 use crate::book::queue::{self, Place};
 use crate::book::vector::Least;
 
+/// Tasks that no worker could ever take, of those that one decision looks at.
+const STRAYS_MAX: usize = 10_000;
+
 /// A decision while it is made.
 pub(crate) struct Pass<'a> {
     pub(crate) book: &'a mut Book,
@@ -23,6 +26,10 @@ pub(crate) struct Pass<'a> {
     pending: &'a dyn Fn(Queued) -> u64,
     decision: Decision,
     misses: usize,
+    strays: usize,
+    /// Requests with kinds that no worker has enough of: looked for once. Only such are remembered; the others are
+    /// found out by the index.
+    hopeless: HashSet<Resources>,
     held: Vec<Slot>,
     after: Option<Place>,
     walk: Walk,
@@ -46,6 +53,14 @@ pub(crate) enum Placing {
     Whole,
     /// There was no room for the next one.
     Short,
+}
+
+/// Whether a worker was kept for a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holding {
+    Held,
+    /// Nobody that is not held could ever take it.
+    Nobody,
 }
 
 /// Whether the task that has been looked at last may go on.
@@ -74,17 +89,20 @@ impl Book {
             pending,
             decision: Decision::default(),
             misses: 0,
+            strays: 0,
+            hopeless: HashSet::new(),
             held: Vec::new(),
             after: None,
             walk,
             looked_ahead: false,
         };
         pass.run();
-        pass.decision.cut = pass.misses >= pass.bounds.misses_max;
+        pass.decision.cut = pass.misses >= pass.bounds.misses_max || pass.strays >= STRAYS_MAX;
         let (held, looked_ahead, mut decision) = (pass.held, pass.looked_ahead, pass.decision);
         held.into_iter().for_each(|slot| self.fleet.release(slot));
         self.wake_at = if looked_ahead { self.next_opening(now) } else { None };
-        self.changed = decision.more;
+        // What was started may be the reason why more can be: an element of the same task became pending meanwhile.
+        self.changed = decision.more || !decision.starts.is_empty();
         decision.wake_at = self.wake_at;
         decision
     }
@@ -163,7 +181,7 @@ impl Pass<'_> {
         if self.decision.starts.len() >= self.bounds.assignments_max {
             self.decision.more = true;
         }
-        self.decision.more || self.misses >= self.bounds.misses_max
+        self.decision.more || self.misses >= self.bounds.misses_max || self.strays >= STRAYS_MAX
     }
 
     /// A task was looked at in vain.
@@ -177,14 +195,27 @@ impl Pass<'_> {
         self.held.push(slot);
     }
 
-    /// Keeps the worker for the task that will most likely have room first. Nothing if the request is larger than
-    /// every worker.
-    pub(crate) fn hold_for(&mut self, queued: Queued) {
-        if let Some(entry) = self.book.waiting.entry(queued)
-            && let Some(slot) = self.book.fleet.most_free(&entry.facts.request, &entry.wanted)
-        {
-            self.hold(slot);
+    /// Keeps the worker for the task that will most likely have room first.
+    pub(crate) fn hold_for(&mut self, queued: Queued) -> Holding {
+        let Some(entry) = self.book.waiting.entry(queued).cloned() else { return Holding::Nobody };
+        if self.hopeless.contains(&entry.facts.request) {
+            return Holding::Nobody;
         }
+        match self.book.fleet.most_free(&entry.facts.request, &entry.wanted) {
+            Some(slot) => {
+                self.hold(slot);
+                Holding::Held
+            }
+            None => {
+                self.hopeless.insert(entry.facts.request.clone());
+                Holding::Nobody
+            }
+        }
+    }
+
+    /// A task that no worker could ever take was looked at: it is no reason to look no further.
+    pub(crate) fn stray(&mut self) {
+        self.strays += 1;
     }
 
     /// Places elements of a task while there is room, each where the policy wants it.
@@ -199,6 +230,9 @@ impl Pass<'_> {
         mut otherwise: impl FnMut(&mut Book, &Entry) -> Option<Slot>,
     ) -> Placing {
         let Some(entry) = self.book.waiting.entry(queued).cloned() else { return Placing::Whole };
+        if self.hopeless.contains(&entry.facts.request) {
+            return Placing::Short;
+        }
         for nth in self.elements(queued) {
             if self.decision.starts.len() >= self.bounds.assignments_max {
                 break;

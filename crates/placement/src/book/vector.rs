@@ -83,14 +83,16 @@ impl Summary for Least {
 pub(crate) struct Kinds(BTreeMap<Name, usize>);
 
 impl Kinds {
-    /// Gives the worker's kinds their lanes.
-    pub(crate) fn meet(&mut self, capacity: &Resources) {
+    /// Gives the worker's kinds their lanes; whether one is new.
+    pub(crate) fn meet(&mut self, capacity: &Resources) -> bool {
+        let known = self.0.len();
         for kind in capacity.other_millis.keys() {
             let next = self.0.len() + 2;
             if next < LANES && !self.0.contains_key(kind) {
                 self.0.insert(kind.clone(), next);
             }
         }
+        self.0.len() > known
     }
 
     pub(crate) fn vector(&self, resources: &Resources) -> Vector {

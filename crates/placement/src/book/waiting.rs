@@ -8,6 +8,7 @@ use quorate_types::Name;
 use quorate_types::policy::Backfill;
 
 use super::facts::Facts;
+use crate::book::fleet::Fleet;
 use crate::book::queue::{self, Place};
 use crate::book::treap::Treap;
 use crate::book::vector::{Least, Vector};
@@ -86,8 +87,24 @@ impl Waiting {
         self.entries.insert(queued, Arc::new(Entry { facts, wanted, place }));
     }
 
+    /// Looks at all requests anew: workers have a kind that nobody had before.
+    pub(crate) fn measure(&mut self, fleet: &Fleet) {
+        for (queued, entry) in std::mem::take(&mut self.entries) {
+            self.forget(queued, &entry);
+            let facts = Arc::unwrap_or_clone(entry).facts;
+            let wanted = fleet.kinds.vector(&facts.request);
+            self.insert(queued, facts, wanted, fleet.size_of(&wanted));
+        }
+    }
+
     pub(crate) fn remove(&mut self, queued: Queued) -> Option<Facts> {
         let entry = self.entries.remove(&queued)?;
+        self.forget(queued, &entry);
+        Some(Arc::unwrap_or_clone(entry).facts)
+    }
+
+    /// Takes it out of the lines.
+    fn forget(&mut self, queued: Queued, entry: &Entry) {
         if let Some(line) = self.lines.get_mut(&entry.facts.namespace) {
             line.remove(&entry.place);
             if line.len() == 0 {
@@ -99,6 +116,5 @@ impl Waiting {
         if self.policy.backfill == Backfill::EasySjbf {
             self.shortest.remove(&(entry.facts.expected.map_or(u64::MAX, |span| span.0), queued));
         }
-        Some(Arc::unwrap_or_clone(entry).facts)
     }
 }

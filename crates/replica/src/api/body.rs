@@ -134,10 +134,14 @@ fn complaint(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8]
     let detail = match error.inner() {
         inner if inner.is_data() => inner.to_string(),
         // Where a word is expected, a number is no JSON to serde_json.
-        _ if serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() => "must be a text".to_owned(),
+        inner if inner.to_string().starts_with("expected value") && is_json(bytes) => "must be a text".to_owned(),
         inner => return syntax(inner),
     };
     ApiError(Problem::with_errors(shape, vec![FieldError::new(pointer(error.path()), detail)]))
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
 fn syntax(error: &serde_json::Error) -> ApiError {

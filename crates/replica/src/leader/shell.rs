@@ -47,7 +47,8 @@ struct Rounds {
 
 impl Rounds {
     fn new(seed: u64) -> Self {
-        Self { duties: Duties::new(seed), rested: Instant::now(), slow: false }
+        // The first round looks at everything.
+        Self { duties: Duties::new(seed), rested: Instant::now(), slow: true }
     }
 
     /// Notes a round that began at `started`.
@@ -114,7 +115,11 @@ impl Leader {
             let led = async {
                 match term {
                     Some(term) => self.lead(term).await,
-                    None => std::future::pending().await,
+                    None => {
+                        // What was known while leading is old by the next time, and holds a version of the state.
+                        *self.rounds() = Rounds::new(0);
+                        std::future::pending().await
+                    }
                 }
             };
             tokio::select! {

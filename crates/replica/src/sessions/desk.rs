@@ -114,7 +114,8 @@ struct WorkWriter<'a> {
     work: Work,
     /// About how many bytes the definitions and inputs take.
     bytes: usize,
-    definitions: HashMap<(JobId, u32), Shared>,
+    /// By task, and whether inputs come with it.
+    definitions: HashMap<(JobId, u32, bool), Shared>,
 }
 
 /// What siblings share.
@@ -138,31 +139,26 @@ impl<'a> WorkWriter<'a> {
         // A job that is gone by now has no live attempts: there is nothing to start.
         let Some(job) = self.version.state.job(key.job) else { return };
         let Some(spec) = job.task_spec(key.task) else { return };
-        let shared = match self.definitions.get(&(key.job, key.task)) {
+        // Nothing is executed that could read them, or it has them since it started.
+        let reads = spec.driver == Driver::Process && !job.has_started(key);
+        let shared = match self.definitions.get(&(key.job, key.task, reads)) {
             Some(shared) => *shared,
-            None => self.define(job, key.task, spec),
+            None => self.define(job, key.task, spec, reads),
         };
-        let inputs = match spec.driver {
-            Driver::Process => job.inputs_of_element(key.task, key.index, shared.room),
-            Driver::Noop => None,
-        };
+        let inputs = reads.then(|| job.inputs_of_element(key.task, key.index, shared.room)).flatten();
         self.bytes += inputs.as_ref().map_or(0, |inputs| inputs.weight());
         self.work.start.push(Order { key: *key, definition: shared.position, inputs: inputs.map(Box::new) });
     }
 
-    fn define(&mut self, job: &Job, task: u32, spec: &TaskSpec) -> Shared {
-        let inputs = match spec.driver {
-            Driver::Process => self.version.state.inputs_of(job, task),
-            // Nothing is executed that could read them.
-            Driver::Noop => None,
-        };
-        let weight = inputs.as_ref().map_or(0, |inputs| inputs.weight());
-        self.bytes += spec.weight() + weight;
+    fn define(&mut self, job: &Job, task: u32, spec: &TaskSpec, reads: bool) -> Shared {
+        let inputs = reads.then(|| self.version.state.inputs_of(job, task)).flatten();
+        let (own, all) = inputs.as_ref().map_or((0, 0), |inputs| (inputs.own_weight(), inputs.weight()));
+        self.bytes += spec.weight() + all;
         let shared =
-            Shared { position: self.work.definitions.len() as u32, room: INPUTS_BYTES_MAX.saturating_sub(weight) };
+            Shared { position: self.work.definitions.len() as u32, room: INPUTS_BYTES_MAX.saturating_sub(own) };
         let (namespace, spec, inputs) = (job.spec.namespace.clone(), Arc::new(spec.clone()), inputs.map(Box::new));
         self.work.definitions.push(Definition { job: job.id(), namespace, spec, inputs });
-        self.definitions.insert((job.id(), task), shared);
+        self.definitions.insert((job.id(), task, reads), shared);
         shared
     }
 }

@@ -60,13 +60,14 @@ pub(crate) fn run(pass: &mut Pass<'_>, order: Order) {
 
 /// Starts what fits, in order, up to the first task that has to wait.
 fn start_head(pass: &mut Pass<'_>) -> Option<(Queued, Reservation)> {
+    let largest = pass.book.fleet.largest();
     while !pass.is_over() {
-        let queued = pass.next(|_| true)?;
+        let queued = pass.next(|least| least.request.fits(&largest))?;
         if pass.place(queued) == Placing::Short {
             match reserve(pass, queued) {
                 Some(reservation) => return Some((queued, reservation)),
                 // Larger than every worker: it blocks nobody.
-                None => pass.miss(),
+                None => pass.stray(),
             }
         }
     }

@@ -2,14 +2,18 @@
 //! room: what stands behind it in the queue goes elsewhere. So a large task does not starve behind small ones, and a
 //! task that waits for the one GPU does not block the rest of the cluster. On one worker this is the strict order.
 
+use crate::book::pass::Holding;
 use crate::book::{Pass, Placing};
 
 pub(crate) fn run(pass: &mut Pass<'_>) {
+    let largest = pass.book.fleet.largest();
     while !pass.is_over() && pass.book.has_workers() {
-        let Some(queued) = pass.next(|_| true) else { break };
+        let Some(queued) = pass.next(|least| least.request.fits(&largest)) else { break };
         if pass.place(queued) == Placing::Short {
-            pass.miss();
-            pass.hold_for(queued);
+            match pass.hold_for(queued) {
+                Holding::Held => pass.miss(),
+                Holding::Nobody => pass.stray(),
+            }
         }
     }
 }

@@ -107,8 +107,11 @@ fn write_legend(out: &mut dyn Write, names: &[String]) -> io::Result<()> {
     writeln!(out, "</ul>")
 }
 
+/// A heading, what is counted, and where it is found.
+type Panel = (&'static str, Unit, fn(&Summary) -> f64);
+
 fn write_bars(out: &mut dyn Write, runs: &[Run], names: &[String]) -> io::Result<()> {
-    let panels: [(&str, Unit, fn(&Summary) -> f64); 6] = [
+    let panels: [Panel; 6] = [
         ("Mean wait", Unit::Seconds, |run| run.mean_wait_s),
         ("Longest wait", Unit::Seconds, |run| run.max_wait_s),
         ("Mean bounded slowdown", Unit::Number, |run| run.mean_bounded_slowdown),
