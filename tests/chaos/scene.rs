@@ -198,7 +198,7 @@ impl Scene {
         let process = &mut self.cluster.replica(id).process;
         let log = process.log_text();
         let said = log.rfind("can't go on") > log.rfind("replica started");
-        if process.exited().is_none() && said {
+        if said && process.is_started() {
             process.wait_exit(PATIENCE).await;
         }
     }

@@ -1,5 +1,6 @@
 //! Published schedules and figures come out of the lab: those of "Improving Backfilling by Using Machine Learning to
 //! Predict Running Times in Parallel Systems" (SC'15), start for start.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -14,7 +14,7 @@ use crate::limits::{RESOURCE_KINDS_MAX, RESOURCE_UNITS_MAX};
 use crate::name::Name;
 
 /// An amount of each kind of resource.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Resources {
     pub cpu_millis: u64,
     pub memory_bytes: u64,

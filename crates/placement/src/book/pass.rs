@@ -1,6 +1,6 @@
 //! One decision: tasks in the queue's order, each to the worker that the policy chooses.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_state::queue::Queued;
 use quorate_types::policy::Backfill;
@@ -29,7 +29,7 @@ pub(crate) struct Pass<'a> {
     strays: usize,
     /// Requests with kinds that no worker has enough of: looked for once. Only such are remembered; the others are
     /// found out by the index.
-    hopeless: HashSet<Resources>,
+    hopeless: BTreeSet<Resources>,
     held: Vec<Slot>,
     after: Option<Place>,
     walk: Walk,
@@ -90,7 +90,7 @@ impl Book {
             decision: Decision::default(),
             misses: 0,
             strays: 0,
-            hopeless: HashSet::new(),
+            hopeless: BTreeSet::new(),
             held: Vec::new(),
             after: None,
             walk,

@@ -110,6 +110,7 @@ fn tell(work: &Workload) {
 }
 
 /// A file that can't be used is a mistake in what was asked for.
+#[expect(clippy::needless_pass_by_value, reason = "errors are mapped by value")]
 fn unreadable(error: InputError) -> Failure {
     Failure::Usage(error.to_string())
 }
