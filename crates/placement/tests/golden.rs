@@ -52,6 +52,13 @@ impl View {
         Planner::new(7).round(&self.0, Timestamp(0), bounds)
     }
 
+    /// One that has seen this version: only a round looks at everything.
+    fn planner(&self) -> Planner {
+        let mut planner = Planner::new(7);
+        planner.round(&self.0, Timestamp(0), Bounds { assignments_max: 0, ..Bounds::default() });
+        planner
+    }
+
     fn plan(&self) -> String {
         let mut text = String::new();
         for item in self.round(Bounds::default()).assignments {
@@ -270,7 +277,7 @@ fn a_plan_ahead_is_the_plan_of_a_round_later() {
         Command::Submit(Arc::new(request.validate().unwrap()))
     };
     let entry = |command| Entry { time: Timestamp(0), proposals: vec![Proposal { origin: None, command }] };
-    let plan_ahead = |view: &View, entry: &Entry| Planner::new(7).ahead(&view.0, entry).map(|plan| plan.assignments);
+    let plan_ahead = |view: &View, entry: &Entry| view.planner().ahead(&view.0, entry).map(|plan| plan.assignments);
     let mut view = three(PlacementOrder::BestFit);
     let submission = spec(&array(4, "2"));
     let planned = plan_ahead(&view, &entry(submission.clone())).unwrap();
@@ -320,7 +327,7 @@ fn a_plan_ahead_is_small() {
         for nth in 0..workers {
             view = view.worker(&format!("w{nth}"), &format!(r#"{{"cpu":{cpu}}}"#));
         }
-        Planner::new(7).ahead(&view.0, &entry).map(|plan| (plan.assignments.len(), plan.more))
+        view.planner().ahead(&view.0, &entry).map(|plan| (plan.assignments.len(), plan.more))
     };
     assert_eq!(planned(2, 5_000), Some((256, true)));
     assert_eq!(planned(1_000, 8), Some((256, true)));

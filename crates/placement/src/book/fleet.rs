@@ -56,7 +56,7 @@ pub(crate) struct Fleet {
     pool: Treap<(Preference, Slot), Room>,
     /// The same, those with the largest free share first and with their whole capacity. Brought up to date when
     /// it is asked.
-    by_share: Treap<(u64, Slot), Room>,
+    by_share: Treap<(u64, Epoch, Slot), Room>,
     stale: BTreeSet<Slot>,
     /// Of all workers, also those that are draining.
     attempts: u64,
@@ -274,8 +274,8 @@ impl Fleet {
         let mut after = None;
         loop {
             let found = *self.by_share.first(after.as_ref(), |room| wanted.fits(&room.free))?.0;
-            if request.fits(&self.member(found.1).worker.capacity) {
-                return Some(found.1);
+            if request.fits(&self.member(found.2).worker.capacity) {
+                return Some(found.2);
             }
             after = Some(found);
         }
@@ -325,10 +325,10 @@ impl Fleet {
         let member = &mut self.members[slot as usize];
         let new = member.preference.is_some().then(|| u64::MAX - place::free_share(member));
         if let Some(old) = std::mem::replace(&mut member.share, new) {
-            self.by_share.remove(&(old, slot));
+            self.by_share.remove(&(old, member.worker.epoch, slot));
         }
         if let Some(new) = new {
-            self.by_share.insert((new, slot), Room { free: member.size, attempts: 0 });
+            self.by_share.insert((new, member.worker.epoch, slot), Room { free: member.size, attempts: 0 });
         }
     }
 }
