@@ -193,14 +193,17 @@ impl Scene {
         }
     }
 
-    /// One whose disk failed a moment ago may have said that it can't go on, and not have ended yet.
+    /// One whose disk failed a moment ago may have said that it can't go on, and not have ended yet. One that was
+    /// started again since says so.
     async fn let_go(&mut self, id: u64) {
-        let process = &mut self.cluster.replica(id).process;
-        let log = process.log_text();
-        let said = log.rfind("can't go on") > log.rfind("replica started");
-        if said && process.is_started() {
-            process.wait_exit(PATIENCE).await;
-        }
+        let process = std::sync::Mutex::new(&mut self.cluster.replica(id).process);
+        wait_until(&format!("replica {id} to end or to start"), PATIENCE, || async {
+            let mut process = process.lock().unwrap();
+            let log = process.log_text();
+            let goes_on = log.rfind("can't go on") <= log.rfind("replica started");
+            (goes_on || !process.is_started() || process.exited().is_some()).then_some(())
+        })
+        .await;
     }
 
     /// Takes a dead replica out of the cluster, and puts a new one with an empty disk on its host.
