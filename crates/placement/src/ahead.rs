@@ -47,7 +47,8 @@ pub(crate) fn is_promising(state: &State, entry: &Entry) -> bool {
             | Command::IdentifyReplica { .. }
             | Command::AnnounceReplica { .. }
             | Command::ChangeSchedule { .. }
-            | Command::DrainBy { .. } => false,
+            | Command::DrainBy { .. }
+            | Command::Taint { .. } => false,
         })
 }
 

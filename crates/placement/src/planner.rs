@@ -14,10 +14,10 @@ use quorate_state::job::{ElementKey, Job};
 use quorate_state::queue::{QueueChange, Queued};
 use quorate_state::worker::Worker;
 use quorate_types::status::{AttemptState, WorkerState};
-use quorate_types::{AttemptNumber, LogIndex, Name, Span, Timestamp};
+use quorate_types::{AttemptNumber, Epoch, LogIndex, Name, Span, Timestamp};
 
 use crate::ahead;
-use crate::book::{self, Book, Bounds, Decision, Facts, Lineage, Tracking};
+use crate::book::{self, Book, Bounds, Constraints, Decision, Facts, Lineage, Surroundings, Tracking};
 
 /// What a round decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,8 +82,7 @@ impl Planner {
 
     fn plan(&mut self, now: Timestamp, bounds: Bounds) -> (Plan, Decision) {
         let state = &self.seen;
-        let pending = |queued: Queued| task_of(state, queued).map_or(0, |task| task.pending_len());
-        let decision = self.book.plan(now, bounds, &pending);
+        let decision = self.book.plan(now, bounds, &Sight(state));
         self.wake_at = decision.wake_at;
         (Plan { assignments: assignments(state, &decision), more: decision.more }, decision)
     }
@@ -152,11 +151,12 @@ impl Planner {
     fn starts(&mut self, state: &State, old: Option<&Arc<Worker>>, new: Option<&Arc<Worker>>) {
         let Some(new) = new.filter(|worker| worker.is_alive()) else { return };
         let old = old.filter(|old| old.is_alive() && old.epoch == new.epoch);
-        if old.is_none_or(|old| old.state() != new.state()) {
+        if old.is_none_or(|old| old.state() != new.state() || old.given_taints != new.given_taints) {
             self.book.worker(book::Worker {
                 epoch: new.epoch,
                 name: new.name.clone(),
                 labels: new.labels.clone(),
+                taints: new.taints().cloned().collect(),
                 capacity: new.capacity.clone(),
                 ready: new.state() == WorkerState::Ready,
             });
@@ -178,6 +178,23 @@ impl Planner {
         let attempt = element_of(state, key).and_then(|element| attempt_of(element, number));
         let since = attempt.map_or(state.now(), |attempt| attempt.assigned_at);
         self.book.started(key, worker.epoch, since, &facts);
+    }
+}
+
+/// What the state says of tasks and workers beside the book.
+struct Sight<'a>(&'a State);
+
+impl Surroundings for Sight<'_> {
+    fn pending(&self, queued: Queued) -> u64 {
+        task_of(self.0, queued).map_or(0, |task| task.pending_len())
+    }
+
+    fn crowd(&self, queued: Queued, label: &Name, value: &str) -> u32 {
+        self.0.crowd(queued.job, queued.task, label, value)
+    }
+
+    fn runs(&self, queued: Queued, epoch: Epoch) -> bool {
+        self.0.worker_of(epoch).is_some_and(|worker| worker.runs(queued.job, queued.task))
     }
 }
 
@@ -255,5 +272,7 @@ fn facts_of(state: &State, queued: Queued) -> Option<Facts> {
         deadline: job.header.flow().deadline,
         path: job.path(queued.task),
         lineage: Some(lineage(job, &spec.name)),
+        key: spec.key.clone(),
+        constraints: Constraints::of(spec, job.apart(queued.task).collect()),
     })
 }

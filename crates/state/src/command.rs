@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use quorate_types::policy::PolicyChange;
 use quorate_types::session::Report;
-use quorate_types::{AttemptNumber, Epoch, JobId, JobSpec, Name, ReplicaId, Resources, Span, TaskIndex, Timestamp};
+use quorate_types::{
+    AttemptNumber, Epoch, JobId, JobSpec, Name, ReplicaId, Resources, Span, Taint, TaskIndex, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// One log entry's payload: the leader's time and the commands that share the entry.
@@ -137,6 +139,11 @@ pub enum Command {
         worker: Name,
         within: Span,
     },
+    /// Gives a worker these taints besides its own, instead of those that it was given before.
+    Taint {
+        worker: Name,
+        taints: Vec<Taint>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +156,8 @@ pub enum RetryScope {
 pub struct Registration {
     pub name: Name,
     pub labels: BTreeMap<Name, String>,
+    /// Its own.
+    pub taints: Vec<Taint>,
     pub capacity: Resources,
     pub instance: u64,
     /// An instance whose attempts have certainly all ended.

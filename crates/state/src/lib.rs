@@ -15,6 +15,7 @@ mod apply;
 pub mod archive;
 pub mod check;
 pub mod command;
+mod crowds;
 mod dedup;
 mod digest;
 pub mod element;

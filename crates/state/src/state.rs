@@ -9,6 +9,7 @@ use quorate_types::{Epoch, JobId, LogIndex, Name, Policy, ReplicaId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Archived;
+use crate::crowds::Crowds;
 use crate::dedup::Dedup;
 use crate::job::Job;
 use crate::queue::Queue;
@@ -44,6 +45,8 @@ pub(crate) struct Cluster {
     pub(crate) slots: Slots,
     /// Derived: who waits for the end of a job, with the task that does.
     pub(crate) awaited: OrdMap<JobId, imbl::OrdSet<(JobId, u32)>>,
+    /// Derived.
+    pub(crate) crowds: Crowds,
     /// Derived: the schedules that have not ended, with their newest change.
     pub(crate) schedules: OrdMap<JobId, LogIndex>,
     /// Derived: finished jobs in memory, oldest first.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::constraint::{Condition, Preference, Spread, Toleration};
 use crate::name::{JobName, Name};
 use crate::need::{Need, On};
 use crate::resources::Resources;
@@ -100,6 +101,12 @@ pub struct TaskRequest {
     pub timeout: Option<Span>,
     pub grace: Option<Span>,
     pub expected: Option<Span>,
+    pub requires: Option<Vec<Condition>>,
+    pub prefers: Option<Vec<Preference>>,
+    pub tolerations: Option<Vec<Toleration>>,
+    pub spread: Option<Vec<Object<Spread>>>,
+    pub anti_affinity: Option<Vec<Name>>,
+    pub key: Option<Name>,
 }
 
 /// A backoff as a user writes it; what is left out keeps its default.
@@ -256,6 +263,19 @@ pub struct TaskSpec {
     pub grace: Span,
     /// How long the user expects it to run; policies may use it.
     pub expected: Option<Span>,
+    /// What its worker must be.
+    pub requires: Box<[Condition]>,
+    /// What its worker should be, if it can be had now.
+    pub prefers: Box<[Preference]>,
+    /// Taints that don't keep it off a worker.
+    pub tolerations: Box<[Toleration]>,
+    /// How many of its elements may come together.
+    pub spread: Box<[Spread]>,
+    /// Tasks of the job that must not share a worker with it, also not those that it names and that don't name it;
+    /// itself if no two elements may.
+    pub anti_affinity: Box<[Name]>,
+    /// What consistent hashing goes by, instead of its name.
+    pub key: Option<Name>,
 }
 
 /// What executes a task.
@@ -345,12 +365,25 @@ impl TaskSpec {
         !self.no_retry_on.contains(&code) && (self.retry_on.is_empty() || self.retry_on.contains(&code))
     }
 
+    /// Whether every worker with room will do.
+    pub fn is_unconstrained(&self) -> bool {
+        let Self { requires, prefers, tolerations, spread, anti_affinity, .. } = self;
+        requires.is_empty()
+            && prefers.is_empty()
+            && tolerations.is_empty()
+            && spread.is_empty()
+            && anti_affinity.is_empty()
+    }
+
     /// About how many bytes it takes when encoded.
     pub fn weight(&self) -> usize {
         const REST: usize = 256;
         let texts = self.command.iter().chain(&self.stdin).chain(&self.working_dir).map(String::len);
         let env = self.env.iter().map(|(name, value)| name.len() + value.len());
-        texts.sum::<usize>() + env.sum::<usize>() + REST
+        let conditions = self.requires.len() + self.prefers.len() + self.tolerations.len();
+        // A condition with its label and a value; longer ones are rare.
+        let constraints = 64 * (conditions + self.spread.len() + self.anti_affinity.len());
+        texts.sum::<usize>() + env.sum::<usize>() + constraints + REST
     }
 }
 

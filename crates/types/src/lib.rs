@@ -2,7 +2,7 @@
 //! that travel between replicas, workers and clients.
 //!
 //! Layout: `id` and `name` (who), `time` and `resources` (how much), `job` (what is submitted) with
-//! `need`, `when` and `schedule` (what it waits for) and `validate` (how a request becomes a job),
+//! `need`, `when` and `schedule` (what it waits for), `constraint` (where it may run) and `validate` (how a request becomes a job),
 //! `status` (the states of things), `api` (answers of the HTTP API), `problem` (its errors), `event`
 //! (what changed), `session` (the worker protocol) with `inputs` (what a task gets of what it needs), `policy` (what the scheduler goes by) and `limits` (every bound that a specification must
 //! respect). `planted` is for the simulation's own test.
@@ -12,6 +12,7 @@
 //! that go into the log use plain serde derives, so that they encode the same in JSON and in bincode.
 
 pub mod api;
+pub mod constraint;
 pub mod event;
 pub mod id;
 pub mod inputs;
@@ -31,6 +32,7 @@ pub mod validate;
 pub mod when;
 mod words;
 
+pub use constraint::{Condition, Labels, Preference, Spread, Taint, Toleration};
 pub use id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 pub use job::{JobSpec, TaskSpec};
 pub use name::{JobName, Name};

@@ -1,7 +1,7 @@
 //! `worker` and `cluster`.
 
 use clap::Subcommand;
-use quorate_types::{Name, ReplicaId, Span};
+use quorate_types::{Name, ReplicaId, Span, Taint};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkerCommand {
@@ -18,6 +18,13 @@ pub(crate) enum WorkerCommand {
     },
     /// Ends a drain
     Undrain { name: Name },
+    /// Gives a worker these taints besides its own: tasks that don't tolerate them stay off. Without any, takes all
+    /// away that it was given
+    Taint {
+        name: Name,
+        #[arg(value_name = "KEY[=VALUE]")]
+        taints: Vec<Taint>,
+    },
     /// Forgets a worker that is gone
     Remove { name: Name },
 }

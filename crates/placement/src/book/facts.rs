@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_types::{Name, Resources, Span, Timestamp};
+use quorate_types::{Condition, Name, Preference, Resources, Span, Spread, TaskSpec, Timestamp, Toleration};
 
 /// What a task of a job is to the policies. All of its elements share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,43 @@ pub struct Facts {
     pub path: Span,
     /// What learned times and consistent hashing go by; the latter else by the job's number.
     pub lineage: Option<Lineage>,
+    /// What consistent hashing goes by instead.
+    pub key: Option<Name>,
+    /// Where it may run, if not everywhere.
+    pub constraints: Option<Arc<Constraints>>,
+}
+
+/// Where a task may run, and where it would rather.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Constraints {
+    pub requires: Vec<Condition>,
+    pub prefers: Vec<Preference>,
+    pub tolerations: Vec<Toleration>,
+    pub spread: Vec<Spread>,
+    /// Tasks of its job that must not share a worker with it.
+    pub apart: Vec<u32>,
+}
+
+impl Constraints {
+    /// None if every worker will do. `apart` are the tasks of its job that must not share a worker with it, whichever of
+    /// them says so.
+    pub fn of(spec: &TaskSpec, apart: Vec<u32>) -> Option<Arc<Self>> {
+        let free = spec.is_unconstrained() && apart.is_empty();
+        (!free).then(|| {
+            Arc::new(Self {
+                requires: spec.requires.to_vec(),
+                prefers: spec.prefers.to_vec(),
+                tolerations: spec.tolerations.to_vec(),
+                spread: spec.spread.to_vec(),
+                apart,
+            })
+        })
+    }
+
+    /// Whether it depends on where other elements are.
+    pub(crate) fn are_social(&self) -> bool {
+        !self.spread.is_empty() || !self.apart.is_empty()
+    }
 }
 
 /// Tasks that are likely to run equally long: those of one owner under one name.
@@ -49,6 +86,8 @@ impl Facts {
             deadline: None,
             path: Span(0),
             lineage: None,
+            key: None,
+            constraints: None,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! never names a task that could not be placed.
 
 mod backfill;
+mod crowd;
 mod decay;
 mod estimate;
 mod facts;
@@ -18,6 +19,8 @@ mod pass;
 mod place;
 mod queue;
 mod running;
+mod shapes;
+mod traits;
 mod treap;
 mod usage;
 mod vector;
@@ -29,17 +32,22 @@ use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
 use quorate_types::{Epoch, JobId, Name, Policy, Resources, Span, TaskIndex, Timestamp};
 
-pub use facts::{Facts, Lineage};
+pub use crowd::Surroundings;
+pub use facts::{Constraints, Facts, Lineage};
 pub use fleet::Worker;
 pub(crate) use pass::{Pass, Placing};
 pub(crate) use waiting::{Entry, Waiting};
+
+use crowd::Crowding;
 
 use backfill::conservative::Reservations;
 use estimate::Estimator;
 use fleet::{Fleet, Slot};
 use running::{Running, RunningSet};
+use traits::{Bits, Needs};
 use usage::Usage;
 use vector::Vector;
+use waiting::Measures;
 
 /// How much one plan may decide, so that it stays short whatever waits.
 #[derive(Clone, Copy, Debug)]
@@ -87,10 +95,34 @@ pub struct Decision {
 }
 
 /// A task that is to be placed, as placement sees it.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish<'a> {
     pub(crate) queued: Queued,
     pub(crate) facts: &'a Facts,
     pub(crate) wanted: Vector,
+    pub(crate) needs: &'a Needs,
+    /// What the worker must be.
+    pub(crate) required: Bits,
+    crowding: &'a Crowding<'a>,
+}
+
+impl<'a> Wish<'a> {
+    pub(crate) fn new(queued: Queued, entry: &'a Entry, crowding: &'a Crowding<'a>) -> Self {
+        let Entry { facts, wanted, needs, .. } = entry;
+        Self { queued, facts, wanted: *wanted, needs, required: needs.required, crowding }
+    }
+
+    /// Whether the worker is what the task requires beyond what the index knows, and no element of the task, or of those
+    /// that must be apart from it, is in the way.
+    pub(crate) fn is_at_home(&self, worker: &Worker) -> bool {
+        let Some(constraints) = &self.facts.constraints else {
+            return !self.needs.beyond || worker.taints.is_empty();
+        };
+        let is_suited = !self.needs.beyond
+            || constraints.requires.iter().all(|condition| condition.is_met_by(worker.labels()))
+                && worker.taints.iter().all(|taint| taint.is_tolerated_by(&constraints.tolerations));
+        is_suited && (!constraints.are_social() || !self.crowding.is_crowded(self.queued, constraints, worker))
+    }
 }
 
 /// How a book learns what runs.
@@ -193,9 +225,11 @@ impl Book {
     /// Elements of a task wait: it is new, or what is known of it changed.
     pub fn enqueue(&mut self, queued: Queued, mut facts: Facts) {
         facts.expected = self.estimator.expected(&facts);
+        self.fleet.name_conditions(&facts, self.waiting.is_empty());
+        let needs = self.fleet.needs(&facts);
         let wanted = self.fleet.kinds.vector(&facts.request);
         let size = self.fleet.size_of(&wanted);
-        self.waiting.insert(queued, facts, wanted, size);
+        self.waiting.insert(queued, facts, Measures { wanted, needs, size });
         self.changed = true;
     }
 

@@ -10,6 +10,8 @@ use quorate_types::policy::Backfill;
 use super::facts::Facts;
 use crate::book::fleet::Fleet;
 use crate::book::queue::{self, Place};
+use crate::book::shapes::{ShapeNumbers, Shapes};
+use crate::book::traits::Needs;
 use crate::book::treap::Treap;
 use crate::book::vector::{Least, Vector};
 use quorate_types::Policy;
@@ -21,7 +23,18 @@ pub(crate) type Line = Treap<Place, Least>;
 pub(crate) struct Entry {
     pub(crate) facts: Facts,
     pub(crate) wanted: Vector,
+    pub(crate) needs: Needs,
+    pub(crate) shape: Shapes,
     place: Place,
+}
+
+/// What a request is in this fleet.
+#[derive(Debug)]
+pub(crate) struct Measures {
+    pub(crate) wanted: Vector,
+    pub(crate) needs: Needs,
+    /// Its share of the largest worker, in 1/2²⁰.
+    pub(crate) size: u64,
 }
 
 #[derive(Debug)]
@@ -33,6 +46,7 @@ pub(crate) struct Waiting {
     lines: BTreeMap<Name, Line>,
     /// By expected time, kept where backfill goes by it.
     shortest: Line,
+    shapes: ShapeNumbers,
 }
 
 impl Waiting {
@@ -43,6 +57,7 @@ impl Waiting {
             line: Line::default(),
             lines: BTreeMap::new(),
             shortest: Line::default(),
+            shapes: ShapeNumbers::default(),
         }
     }
 
@@ -70,12 +85,16 @@ impl Waiting {
         &self.shortest
     }
 
-    /// `size` is the request's share of the largest worker, in 1/2²⁰.
-    pub(crate) fn insert(&mut self, queued: Queued, facts: Facts, wanted: Vector, size: u64) {
+    pub(crate) fn insert(&mut self, queued: Queued, facts: Facts, measures: Measures) {
         self.remove(queued);
+        if self.entries.is_empty() {
+            self.shapes = ShapeNumbers::default();
+        }
+        let Measures { wanted, needs, size } = measures;
+        let shape = self.shapes.of(&facts);
         let place = (queue::rank(self.policy.queue, &facts, size), queued);
         let time_ms = facts.expected.map_or(u64::MAX, |span| span.0);
-        let least = Least { request: wanted, time_ms };
+        let least = Least { request: wanted, time_ms, shapes: shape };
         if queue::goes_by_use(self.policy.queue) {
             self.lines.entry(facts.namespace.clone()).or_default().insert(place, least);
         } else {
@@ -84,16 +103,17 @@ impl Waiting {
         if self.policy.backfill == Backfill::EasySjbf {
             self.shortest.insert((time_ms, queued), least);
         }
-        self.entries.insert(queued, Arc::new(Entry { facts, wanted, place }));
+        self.entries.insert(queued, Arc::new(Entry { facts, wanted, needs, shape, place }));
     }
 
-    /// Looks at all requests anew: workers have a kind that nobody had before.
+    /// Looks at all requests anew: workers have a kind or a taint that nobody had before.
     pub(crate) fn measure(&mut self, fleet: &Fleet) {
         for (queued, entry) in std::mem::take(&mut self.entries) {
             self.forget(queued, &entry);
             let facts = Arc::unwrap_or_clone(entry).facts;
             let wanted = fleet.kinds.vector(&facts.request);
-            self.insert(queued, facts, wanted, fleet.size_of(&wanted));
+            let measures = Measures { wanted, needs: fleet.needs(&facts), size: fleet.size_of(&wanted) };
+            self.insert(queued, facts, measures);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use quorate_types::problem::Code;
 
 use super::error::ApiError;
@@ -27,6 +27,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/workers/{name}", get(workers::show).delete(workers::remove))
         .route("/v1/workers/{name}/drain", post(workers::drain))
         .route("/v1/workers/{name}/undrain", post(workers::undrain))
+        .route("/v1/workers/{name}/taints", put(workers::taint))
         .route("/v1/workers/{name}/ended", post(workers::ended))
         .route("/v1/session", get(session::upgrade))
         .route("/v1/cluster", get(cluster::show))

@@ -218,7 +218,7 @@ impl Cluster {
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         self.epochs.insert(epoch, machine);
-        self.book.worker(Worker { epoch, name, labels, capacity, ready: true });
+        self.book.worker(Worker { epoch, name, labels, capacity, taints: Vec::new(), ready: true });
     }
 
     fn interrupt(&mut self, place: u64, now: Timestamp) -> Result<(), LabError> {
