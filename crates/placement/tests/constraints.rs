@@ -226,18 +226,39 @@ proptest! {
 /// A planner that has followed learns of conditions and taints one after the other; more of them than it has bits.
 #[test]
 fn more_conditions_than_the_index_knows_hold_as_well() {
-    let mut view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit);
-    for nth in 0..100 {
-        let taint = format!("taint{nth}");
-        view = view.labelled(&format!("w{nth}"), r#"{"cpu":2}"#, &[&format!("label{nth}=1")], &[&taint]);
+    for tainted in [true, false] {
+        let mut view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit);
+        for nth in 0..150 {
+            let taint = format!("taint{nth}");
+            let taints: &[&str] = if tainted { &[&taint] } else { &[] };
+            view = view.labelled(&format!("w{nth}"), r#"{"cpu":2}"#, &[&format!("label{nth}=1")], taints);
+        }
+        let mut planner = view.planner();
+        for nth in 0..150 {
+            let rest = if tainted {
+                format!(r#""tolerations":["taint{nth}"]"#)
+            } else {
+                format!(r#""requires":["label{nth}"]"#)
+            };
+            view = view.job(&task(1, &rest));
+            planner.round(&view.0, Timestamp(0), Bounds { assignments_max: 0, ..Bounds::default() });
+        }
+        let plan = planner.round(&view.0, Timestamp(0), Bounds::default()).assignments;
+        let expected: Vec<_> = (0..150).map(|nth| (JobId(nth + 1), TaskIndex(0), Epoch(nth + 1))).collect();
+        assert_eq!(plan.iter().map(|item| (item.job, item.index, item.epoch)).collect::<Vec<_>>(), expected);
     }
+}
+
+#[test]
+fn a_planner_that_follows_sees_taints_come_and_go() {
+    let mut view = zones(PlacementOrder::BestFit).job(&task(99, r#""requires":["worker=eu1"]"#));
     let mut planner = view.planner();
-    for nth in 0..100 {
-        let rest = format!(r#""requires":["label{nth}=1"],"tolerations":["taint{nth}"]"#);
-        view = view.job(&task(1, &rest));
-        planner.round(&view.0, Timestamp(0), Bounds { assignments_max: 0, ..Bounds::default() });
-    }
-    let plan = planner.round(&view.0, Timestamp(0), Bounds::default()).assignments;
-    let expected: Vec<_> = (0..100).map(|nth| (JobId(nth + 1), TaskIndex(0), Epoch(nth + 1))).collect();
-    assert_eq!(plan.iter().map(|item| (item.job, item.index, item.epoch)).collect::<Vec<_>>(), expected);
+    let mut started_after = |view: &mut View, taints: &[&str]| {
+        let taints = taints.iter().map(|taint| taint.parse().unwrap()).collect();
+        view.apply(Command::Taint { worker: Name::new("eu1").unwrap(), taints });
+        planner.round(&view.0, Timestamp(0), Bounds::default()).assignments.len()
+    };
+    assert_eq!(started_after(&mut view, &["new"]), 0);
+    assert_eq!(started_after(&mut view, &[]), 4);
+    assert_eq!(started_after(&mut view, &["dedicated=ml"]), 0);
 }
