@@ -48,6 +48,7 @@ pub(crate) fn is_promising(state: &State, entry: &Entry) -> bool {
             | Command::AnnounceReplica { .. }
             | Command::ChangeSchedule { .. }
             | Command::DrainBy { .. }
+            | Command::Preempt { .. }
             | Command::Taint { .. } => false,
         })
 }

@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use quorate_state::State;
-use quorate_state::command::{self, Assignment};
+use quorate_state::command::{self, Assignment, Preemption};
 use quorate_state::element::{Attempt, Element};
 use quorate_state::job::{ElementKey, Job};
 use quorate_state::queue::{QueueChange, Queued};
@@ -18,11 +18,14 @@ use quorate_types::{AttemptNumber, Epoch, LogIndex, Name, Span, Timestamp};
 
 use crate::ahead;
 use crate::book::{self, Book, Bounds, Constraints, Decision, Facts, Lineage, Surroundings, Tracking};
+use crate::preempt::Preemptor;
 
 /// What a round decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     pub assignments: Vec<Assignment>,
+    /// What is ended so that tasks that found no room get some.
+    pub preemptions: Vec<Preemption>,
     /// The round stopped at its bounds; another one would find more.
     pub more: bool,
 }
@@ -35,6 +38,7 @@ pub struct Planner {
     book: Book,
     seed: u64,
     wake_at: Option<Timestamp>,
+    preemptor: Preemptor,
 }
 
 impl Planner {
@@ -42,7 +46,7 @@ impl Planner {
     pub fn new(seed: u64) -> Self {
         let seen = State::default();
         let book = Book::new(seen.policy(), tracking(&seen), seed);
-        Self { seen, book, seed, wake_at: None }
+        Self { seen, book, seed, wake_at: None, preemptor: Preemptor::default() }
     }
 
     /// Decides what to start now.
@@ -52,7 +56,9 @@ impl Planner {
             return Plan::default();
         }
         self.follow(state);
-        self.plan(now, bounds).0
+        let (mut plan, decision) = self.plan(now, bounds);
+        plan.preemptions = self.preemptor.victims(&self.seen, &mut self.book, &decision, now);
+        plan
     }
 
     /// Decides what to start once `entry`, the next of the log, has been applied to `state`. None if the entry gives
@@ -69,7 +75,7 @@ impl Planner {
         }
         self.follow(&then);
         let (plan, decision) = self.plan(then.now(), ahead::BOUNDS);
-        if decision.cut {
+        if decision.cut || !self.book.preempting().is_empty() {
             self.book.look_again();
         }
         Some(plan)
@@ -84,7 +90,8 @@ impl Planner {
         let state = &self.seen;
         let decision = self.book.plan(now, bounds, &Sight(state));
         self.wake_at = decision.wake_at;
-        (Plan { assignments: assignments(state, &decision), more: decision.more }, decision)
+        let assignments = assignments(state, &decision);
+        (Plan { assignments, preemptions: Vec::new(), more: decision.more }, decision)
     }
 
     /// Whether the book was made for this policy and this cluster.
@@ -182,7 +189,7 @@ impl Planner {
 }
 
 /// What the state says of tasks and workers beside the book.
-struct Sight<'a>(&'a State);
+pub(crate) struct Sight<'a>(pub(crate) &'a State);
 
 impl Surroundings for Sight<'_> {
     fn pending(&self, queued: Queued) -> u64 {
@@ -265,6 +272,7 @@ fn facts_of(state: &State, queued: Queued) -> Option<Facts> {
         namespace: job.spec.namespace.clone(),
         submitted: job.header.submitted_at,
         priority: job.spec.priority,
+        preempts: job.spec.preempt,
         request: spec.resources.clone(),
         expected: spec.expected,
         limit: spec.timeout,

@@ -139,11 +139,37 @@ pub enum Command {
         worker: Name,
         within: Span,
     },
+    /// Ends attempts so that others have room.
+    Preempt {
+        items: Vec<Preemption>,
+    },
     /// Gives a worker these taints besides its own, instead of those that it was given before.
     Taint {
         worker: Name,
         taints: Vec<Taint>,
     },
+}
+
+/// The end of one attempt for another's sake; it is placed again without using a retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Preemption {
+    pub job: JobId,
+    /// Position of the task in the job.
+    pub task: u32,
+    pub index: TaskIndex,
+    /// It must be this one that runs.
+    pub attempt: AttemptNumber,
+    pub epoch: Epoch,
+    /// Who gets the room.
+    pub by: JobId,
+    pub grounds: Grounds,
+}
+
+/// Why an attempt has to make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Grounds {
+    LowerPriority,
+    LongerToGo,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

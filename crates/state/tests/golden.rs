@@ -4,7 +4,9 @@
 
 mod support;
 
-use quorate_state::command::{Assignment, Command, Entry, Origin, Proposal, Registration, RetryScope};
+use quorate_state::command::{
+    Assignment, Command, Entry, Grounds, Origin, Preemption, Proposal, Registration, RetryScope,
+};
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{Finished, Happening, Report};
 use quorate_types::status::Ending;
@@ -13,7 +15,7 @@ use support::{key, name, spec};
 
 /// Every field that a job may have.
 const EVERYTHING: &str = r#"{"name":"j","namespace":"n","priority":7,"labels":{"l":"v"},"idempotency_key":"i",
-    "on_failure":"continue","start_after":"1s","deadline":"1h","expires":"1m",
+    "on_failure":"continue","start_after":"1s","preempt":"lower","deadline":"1h","expires":"1m",
     "concurrency":{"key":"k","limit":2,"when_full":"replace"},"then":[{"on":"failure","job":{"command":["f"]}}],
     "schedule":{"cron":"0 3 * * *","time_zone":"Europe/Berlin","overlap":"allow","misfire":"all","dst":"both"},
     "tasks":[{"name":"t","command":["c"],"count":2,"max_parallel":1,"retry_on":[3],"no_retry_on":[4],"losses":9},
@@ -81,6 +83,17 @@ fn commands() -> Vec<Command> {
         Command::ChangeSchedule { schedule: job, spec: spec(r#"{"command":["c"],"schedule":{"every":"2s"}}"#) },
         Command::RetryFrom { job, task: name("t") },
         Command::DrainBy { worker: name("w"), within: Span(9) },
+        Command::Preempt {
+            items: vec![Preemption {
+                job,
+                task: 0,
+                index: TaskIndex(7),
+                attempt: AttemptNumber(1),
+                epoch,
+                by: JobId(5),
+                grounds: Grounds::LongerToGo,
+            }],
+        },
         Command::Taint { worker: name("w"), taints: vec!["a=b".parse().unwrap()] },
     ]
 }

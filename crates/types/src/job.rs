@@ -14,6 +14,7 @@ use crate::resources::Resources;
 use crate::schedule::{ScheduleRequest, ScheduleSpec};
 use crate::time::Span;
 use crate::when::When;
+use crate::words;
 
 /// Reads `T` from a JSON object only. Serde's derived structures accept arrays as well, which would turn a
 /// malformed request into a job.
@@ -58,6 +59,7 @@ pub struct JobRequest {
     pub expires: Option<When>,
     pub concurrency: Option<Object<ConcurrencyRequest>>,
     pub then: Option<Vec<Object<FollowUpRequest>>>,
+    pub preempt: Option<Preempt>,
     pub schedule: Option<Object<ScheduleRequest>>,
 }
 
@@ -139,6 +141,8 @@ pub struct JobSpec {
     pub then: Vec<FollowUp>,
     /// The job itself never runs: each tick submits a run of it.
     pub schedule: Option<Box<ScheduleSpec>>,
+    /// What its tasks may end to have room.
+    pub preempt: Preempt,
 }
 
 /// Jobs of a namespace that share a key run at most `limit` at a time.
@@ -161,6 +165,17 @@ pub enum WhenFull {
     /// their attempts have ended.
     Replace,
 }
+
+words!(
+    /// What a job's tasks may end to have room.
+    #[derive(Default)]
+    Preempt {
+        #[default]
+        Never = "never",
+        /// Attempts of jobs with a lower priority.
+        Lower = "lower",
+    }
+);
 
 /// A job that is submitted when another has finished. It has no follow-up of its own, so that what a job
 /// may lead to is all there to see, and bounded.
@@ -187,6 +202,7 @@ mod leaf {
         deadline: Option<When>,
         expires: Option<When>,
         concurrency: Option<Concurrency>,
+        preempt: Preempt,
     }
 
     /// The same fields in the same order.
@@ -202,14 +218,27 @@ mod leaf {
         deadline: Option<When>,
         expires: Option<When>,
         concurrency: &'a Option<Concurrency>,
+        preempt: Preempt,
     }
 
     pub(super) fn serialize<S: Serializer>(job: &Arc<JobSpec>, serializer: S) -> Result<S::Ok, S::Error> {
         let JobSpec { name, namespace, priority, labels, on_failure, tasks, .. } = &**job;
-        let JobSpec { start_after, deadline, expires, concurrency, .. } = &**job;
-        let (start_after, deadline, expires) = (*start_after, *deadline, *expires);
-        LeafRef { name, namespace, priority, labels, on_failure, tasks, start_after, deadline, expires, concurrency }
-            .serialize(serializer)
+        let JobSpec { start_after, deadline, expires, concurrency, preempt, .. } = &**job;
+        let (start_after, deadline, expires, preempt) = (*start_after, *deadline, *expires, *preempt);
+        LeafRef {
+            name,
+            namespace,
+            priority,
+            labels,
+            on_failure,
+            tasks,
+            start_after,
+            deadline,
+            expires,
+            concurrency,
+            preempt,
+        }
+        .serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<JobSpec>, D::Error> {
@@ -228,6 +257,7 @@ mod leaf {
             concurrency: leaf.concurrency,
             then: Vec::new(),
             schedule: None,
+            preempt: leaf.preempt,
         }))
     }
 }

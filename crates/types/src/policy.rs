@@ -25,6 +25,8 @@ words!(
         Multifactor = "multifactor",
         /// The namespace with the lowest dominant share first, past use included.
         FairShare = "fair-share",
+        /// The shortest expected run time first; it ends what has longer to go.
+        Srtf = "srtf",
     }
 );
 
@@ -98,7 +100,11 @@ impl Policy {
     /// Whether it goes by how long tasks run, or by what namespaces use.
     pub fn looks_ahead(&self) -> bool {
         let by_queue = match self.queue {
-            QueueOrder::Sjf | QueueOrder::LeastWork | QueueOrder::Multifactor | QueueOrder::FairShare => true,
+            QueueOrder::Sjf
+            | QueueOrder::Srtf
+            | QueueOrder::LeastWork
+            | QueueOrder::Multifactor
+            | QueueOrder::FairShare => true,
             QueueOrder::Fifo | QueueOrder::Priority | QueueOrder::Deadline | QueueOrder::CriticalPath => false,
         };
         by_queue || self.backfill != Backfill::None

@@ -79,6 +79,7 @@ impl JobRequest {
             concurrency,
             then,
             schedule,
+            preempt: self.preempt.unwrap_or_default(),
         })
     }
 }
@@ -514,7 +515,7 @@ mod tests {
             "requires":["zone=eu","m>=1.5"],"prefers":["ssd"],"tolerations":["d=ml"],
             "spread":[{"label":"rack","max":2}],"anti_affinity":["b"],"key":"k"},{"name":"b","command":["x"],"retry_on":[7],
             "needs":["a",{"job":3,"on":"finish"}],"max_parallel":2}],"start_after":"10m","expires":"1h",
-            "concurrency":{"key":"k"},"then":[{"on":"failure","job":{"command":["y"]}}],"schedule":{"every":"90s"}}"#;
+            "preempt":"lower","concurrency":{"key":"k"},"then":[{"on":"failure","job":{"command":["y"]}}],"schedule":{"every":"90s"}}"#;
         let job = validate(json).unwrap();
         assert_eq!(validate(&serde_json::to_string(&job).unwrap()), Ok(job));
     }

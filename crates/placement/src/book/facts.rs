@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quorate_types::job::Preempt;
 use quorate_types::{Condition, Name, Preference, Resources, Span, Spread, TaskSpec, Timestamp, Toleration};
 
 /// What a task of a job is to the policies. All of its elements share it.
@@ -12,6 +13,8 @@ pub struct Facts {
     pub submitted: Timestamp,
     /// From 0 to 100, higher first.
     pub priority: u8,
+    /// What it may end to have room.
+    pub preempts: Preempt,
     /// Of one element.
     pub request: Resources,
     /// How long one element will run. If nobody says, what was learned of its lineage stands in, or the limit.
@@ -79,6 +82,7 @@ impl Facts {
             namespace: quorate_types::validate::default_namespace(),
             submitted,
             priority: 50,
+            preempts: Preempt::Never,
             request,
             expected: None,
             limit: None,

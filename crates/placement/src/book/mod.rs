@@ -15,6 +15,7 @@ mod decay;
 mod estimate;
 mod facts;
 mod fleet;
+mod kept;
 mod pass;
 mod place;
 mod queue;
@@ -43,6 +44,7 @@ use crowd::Crowding;
 use backfill::conservative::Reservations;
 use estimate::Estimator;
 use fleet::{Fleet, Slot};
+use kept::Kept;
 use running::{Running, RunningSet};
 use traits::{Bits, Needs};
 use usage::Usage;
@@ -92,6 +94,8 @@ pub struct Decision {
     pub cut: bool,
     /// When time alone may change the decision.
     pub wake_at: Option<Timestamp>,
+    /// Something had changed, and everything was looked at.
+    pub looked: bool,
 }
 
 /// A task that is to be placed, as placement sees it.
@@ -150,6 +154,8 @@ pub struct Book {
     /// What the last decision gave away and nobody has started yet. It is taken off what is free.
     promises: BTreeMap<(Queued, Epoch), Promise>,
     tracking: Tracking,
+    /// Workers whose room is for one task first.
+    kept: BTreeMap<Epoch, Kept>,
     /// To whom something was promised, where single attempts are not followed.
     promised: BTreeSet<Epoch>,
     /// Something changed since the last decision.
@@ -167,6 +173,9 @@ struct Promise {
     /// When they are expected to end.
     end: Timestamp,
 }
+
+/// Tasks that one round would end others for.
+const PREEMPTORS_MAX: usize = 32;
 
 /// Stands for the `nth` element of a promise until it has started and its own index is known: counted from the other
 /// end than elements are.
@@ -189,6 +198,7 @@ impl Book {
             usage: Usage::default(),
             reservations: Reservations::new(),
             promises: BTreeMap::new(),
+            kept: BTreeMap::new(),
             tracking,
             promised: BTreeSet::new(),
             changed: true,
@@ -244,6 +254,30 @@ impl Book {
     pub fn reserved(&self, queued: Queued) -> impl Iterator<Item = Timestamp> {
         let reservations = self.reservations.get(&queued).into_iter().flatten();
         reservations.map(|reservation| reservation.start).filter(|start| *start != Timestamp(u64::MAX))
+    }
+
+    /// The first of the tasks that may end others to have room, in the queue's order.
+    pub(crate) fn preempting(&self) -> Vec<Queued> {
+        self.waiting.preempting().take(PREEMPTORS_MAX).collect()
+    }
+
+    /// What is known of a task that waits.
+    pub(crate) fn facts(&self, queued: Queued) -> Option<Facts> {
+        self.waiting.entry(queued).map(|entry| entry.facts.clone())
+    }
+
+    /// How long an attempt is expected to run on; the longest time if nobody knows.
+    pub(crate) fn remaining(&self, key: ElementKey, now: Timestamp) -> Option<Span> {
+        let end = self.running.get(key)?.end;
+        Some(if end == Timestamp(u64::MAX) { Span(u64::MAX) } else { end.since(now) })
+    }
+
+    /// Whether the worker takes new tasks, and could take one of these if nothing else ran there, wherever its siblings
+    /// are.
+    pub(crate) fn could_take(&self, epoch: Epoch, queued: Queued, around: &dyn Surroundings) -> bool {
+        let slot = self.fleet.slot(epoch).filter(|slot| self.fleet.is_ready(*slot));
+        let (Some(slot), Some(entry)) = (slot, self.waiting.entry(queued)) else { return false };
+        self.fleet.could_take(slot, &Wish::new(queued, entry, &Crowding::new(around)))
     }
 
     /// How many tasks wait.

@@ -8,7 +8,7 @@ use quorate_types::policy::Backfill;
 use quorate_types::{Resources, Timestamp};
 
 use super::waiting::Entry;
-use super::{Book, Bounds, Decision, Wish};
+use super::{Book, Bounds, Decision, Wish, kept};
 use crate::book::backfill::{conservative, easy, none};
 use crate::book::crowd::{Crowding, Surroundings};
 use crate::book::facts::Constraints;
@@ -31,6 +31,8 @@ pub(crate) struct Pass<'a> {
     decision: Decision,
     misses: usize,
     strays: usize,
+    /// Elements that were started before the walk, where a worker was kept for them.
+    ahead: BTreeMap<Queued, u64>,
     /// Requests with kinds that no worker has enough of: looked for once. Only such are remembered; the others are
     /// found out by the index.
     hopeless: BTreeSet<(Option<Arc<Constraints>>, Resources)>,
@@ -92,9 +94,10 @@ impl Book {
             now,
             bounds,
             crowding: Crowding::new(around),
-            decision: Decision::default(),
+            decision: Decision { looked: true, ..Decision::default() },
             misses: 0,
             strays: 0,
+            ahead: BTreeMap::new(),
             hopeless: BTreeSet::new(),
             blocked: Shapes::default(),
             held: Vec::new(),
@@ -102,6 +105,7 @@ impl Book {
             walk,
             looked_ahead: false,
         };
+        kept::run(&mut pass);
         pass.run();
         pass.decision.cut = pass.misses >= pass.bounds.misses_max || pass.strays >= STRAYS_MAX;
         let (held, looked_ahead, mut decision) = (pass.held, pass.looked_ahead, pass.decision);
@@ -197,6 +201,13 @@ impl Pass<'_> {
         self.misses += 1;
     }
 
+    /// An element goes to the worker that is kept for it.
+    pub(crate) fn start_kept(&mut self, queued: Queued, slot: Slot, entry: &Entry) {
+        let nth = self.elements(queued).start;
+        *self.ahead.entry(queued).or_default() += 1;
+        let _ = self.start(queued, slot, entry, nth);
+    }
+
     /// Keeps the worker out of what follows.
     pub(crate) fn hold(&mut self, slot: Slot) {
         self.book.fleet.hold(slot);
@@ -290,7 +301,8 @@ impl Pass<'_> {
             Walk::Turns(turns) => turns.placed(queued),
             Walk::Shortest { placed } => placed.get(&queued).copied().unwrap_or(0),
         };
-        placed..self.crowding.around.pending(queued)
+        let ahead = self.ahead.get(&queued).copied().unwrap_or(0);
+        placed.max(ahead)..self.crowding.around.pending(queued)
     }
 
     /// The worker that the policy wants an element on, of those with room.

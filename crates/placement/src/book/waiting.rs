@@ -1,11 +1,12 @@
 //! What waits, in the order of the policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_state::queue::Queued;
 use quorate_types::Name;
-use quorate_types::policy::Backfill;
+use quorate_types::job::Preempt;
+use quorate_types::policy::{Backfill, QueueOrder};
 
 use super::facts::Facts;
 use crate::book::fleet::Fleet;
@@ -47,6 +48,8 @@ pub(crate) struct Waiting {
     /// By expected time, kept where backfill goes by it.
     shortest: Line,
     shapes: ShapeNumbers,
+    /// Those that may end others to have room.
+    preempting: BTreeSet<Place>,
 }
 
 impl Waiting {
@@ -58,6 +61,7 @@ impl Waiting {
             lines: BTreeMap::new(),
             shortest: Line::default(),
             shapes: ShapeNumbers::default(),
+            preempting: BTreeSet::new(),
         }
     }
 
@@ -81,6 +85,10 @@ impl Waiting {
         &self.lines
     }
 
+    pub(crate) fn preempting(&self) -> impl Iterator<Item = Queued> {
+        self.preempting.iter().map(|place| place.1)
+    }
+
     pub(crate) fn shortest(&self) -> &Line {
         &self.shortest
     }
@@ -94,6 +102,9 @@ impl Waiting {
         let shape = self.shapes.of(&facts);
         let place = (queue::rank(self.policy.queue, &facts, size), queued);
         let time_ms = facts.expected.map_or(u64::MAX, |span| span.0);
+        if facts.preempts == Preempt::Lower || self.policy.queue == QueueOrder::Srtf {
+            self.preempting.insert(place);
+        }
         let least = Least { request: wanted, time_ms, shapes: shape };
         if queue::goes_by_use(self.policy.queue) {
             self.lines.entry(facts.namespace.clone()).or_default().insert(place, least);
@@ -125,6 +136,7 @@ impl Waiting {
 
     /// Takes it out of the lines.
     fn forget(&mut self, queued: Queued, entry: &Entry) {
+        self.preempting.remove(&entry.place);
         if let Some(line) = self.lines.get_mut(&entry.facts.namespace) {
             line.remove(&entry.place);
             if line.len() == 0 {

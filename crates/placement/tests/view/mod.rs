@@ -7,6 +7,7 @@ use std::sync::Arc;
 use quorate_placement::{Bounds, Plan, Planner};
 use quorate_state::State;
 use quorate_state::command::{Command, Entry, Proposal, Registration};
+use quorate_state::outcome::Outcome;
 use quorate_types::job::JobRequest;
 use quorate_types::policy::{PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::{LogIndex, Name, ReplicaId, Timestamp};
@@ -22,9 +23,13 @@ impl View {
     }
 
     pub fn apply(&mut self, command: Command) {
+        self.outcome_at(Timestamp(0), command);
+    }
+
+    pub fn outcome_at(&mut self, time: Timestamp, command: Command) -> Outcome {
         let index = LogIndex(self.0.index().0 + 1);
         let proposals = vec![Proposal { origin: None, command }];
-        self.0.apply(index, &Entry { time: Timestamp(0), proposals });
+        self.0.apply(index, &Entry { time, proposals }).outcomes.remove(0)
     }
 
     pub fn worker(self, name: &str, capacity: &str) -> Self {
@@ -50,9 +55,13 @@ impl View {
         self
     }
 
-    pub fn job(mut self, json: &str) -> Self {
+    pub fn job(self, json: &str) -> Self {
+        self.job_at(Timestamp(0), json)
+    }
+
+    pub fn job_at(mut self, time: Timestamp, json: &str) -> Self {
         let request: JobRequest = serde_json::from_str(json).unwrap();
-        self.apply(Command::Submit(Arc::new(request.validate().unwrap())));
+        self.outcome_at(time, Command::Submit(Arc::new(request.validate().unwrap())));
         self
     }
 
