@@ -61,6 +61,11 @@ impl Led {
 
     /// Everything that was asked to end has ended.
     fn confirm(&mut self) -> usize {
+        self.confirm_some(usize::MAX)
+    }
+
+    /// So much of what was asked to end has ended.
+    fn confirm_some(&mut self, most: usize) -> usize {
         let mut reports = Vec::new();
         for worker in self.view.0.workers() {
             for (at, live) in worker.attempts.iter().filter(|(_, live)| live.stopping) {
@@ -77,6 +82,7 @@ impl Led {
                 reports.push((worker.name.clone(), worker.epoch, Report { key, what }));
             }
         }
+        reports.truncate(most);
         let count = reports.len();
         for (worker, epoch, report) in reports {
             self.view.outcome_at(self.now, Command::Report { worker, epoch, reports: vec![report] });
@@ -157,6 +163,20 @@ fn the_room_is_kept_whatever_the_order() {
             assert_eq!(victims.elements().filter(|(_, element)| element.state.is_live()).count(), 2);
         }
     }
+}
+
+/// One victim ends before the other: what it leaves is for nobody else.
+#[test]
+fn room_is_kept_until_there_is_enough() {
+    let mut led = Led::new(QueueOrder::Fifo, &[("w", 2)]);
+    led.job(r#""priority":10"#, r#""count":4"#);
+    assert_eq!(led.round(), "1[0]>w 1[1]>w");
+    led.job(r#""priority":60,"preempt":"lower""#, r#""resources":{"cpu":2}"#);
+    assert_eq!(led.round(), "1[0]!2 1[1]!2");
+    assert_eq!(led.confirm_some(1), 1);
+    assert_eq!(led.round(), "");
+    assert_eq!(led.confirm(), 1);
+    assert_eq!(led.round(), "2[0]>w");
 }
 
 #[test]
