@@ -41,7 +41,9 @@ impl State {
             return Err(Rejection::JobState { job: id, state });
         }
         let job = self.start_run(id, out.time, out)?;
-        Ok(Outcome::Submitted { job, index: out.index, state: JobState::Pending, existing: false })
+        // It may have ended at once: what it needs has ended otherwise.
+        let state = self.jobs.get(&job).map_or(JobState::Pending, |job| job.header.state);
+        Ok(Outcome::Submitted { job, index: out.index, state, existing: false })
     }
 
     /// Gives the schedule another specification; what ran stays listed, and no tick is decided twice.
