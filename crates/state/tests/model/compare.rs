@@ -136,7 +136,11 @@ fn compare_keys(state: &State, model: &Model) -> Check {
     let note = |users: &mut Users, key: Option<(Name, Name)>, id: JobId, slot: Slot| {
         let Some(key) = key.filter(|_| slot != Slot::None) else { return };
         let (holders, waiting) = users.entry(key).or_default();
-        if slot == Slot::Held { holders.insert(id) } else { waiting.insert(id) };
+        if slot == Slot::Held {
+            holders.insert(id)
+        } else {
+            waiting.insert(id)
+        };
     };
     state.jobs().for_each(|job| note(&mut found, key_of(&job.spec), job.id(), job.header.flow().slot));
     model.jobs.values().for_each(|job| note(&mut expected, key_of(&job.spec), job.id, job.slot));
@@ -169,11 +173,8 @@ fn compare_workers(state: &State, model: &Model) -> Check {
         same(|| format!("free on {name}"), &worker.free(), &model.free(expected))?;
         let live: Vec<ElementKey> = worker.attempts.keys().copied().collect();
         let expected_live = model.live_on(epoch).into_iter();
-        let key = |(job, task, at): (JobId, usize, usize)| ElementKey {
-            job,
-            task: task as u32,
-            index: TaskIndex(at as u32),
-        };
+        let key =
+            |(job, task, at): (JobId, usize, usize)| ElementKey { job, task: task as u32, index: TaskIndex(at as u32) };
         same(|| format!("attempts on {name}"), &live, &expected_live.map(key).collect())?;
     }
     Ok(())
@@ -236,4 +237,3 @@ fn needs_are_met(job: &StateJob, task: u32, index: TaskIndex) -> Check {
     }
     Ok(())
 }
-

@@ -235,9 +235,8 @@ impl Model {
     fn submit(&mut self, spec: &Arc<JobSpec>) -> Result {
         if spec.idempotency_key.is_some() {
             let all = self.jobs.values().chain(self.archive.values());
-            let same = |job: &&Job| {
-                job.spec.namespace == spec.namespace && job.spec.idempotency_key == spec.idempotency_key
-            };
+            let same =
+                |job: &&Job| job.spec.namespace == spec.namespace && job.spec.idempotency_key == spec.idempotency_key;
             if let Some(job) = all.into_iter().find(same) {
                 if job.submitted_spec != *spec {
                     return Err(Rejection::IdempotencyConflict(job.id));

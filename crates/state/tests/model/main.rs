@@ -104,14 +104,19 @@ struct Round {
 fn round() -> impl Strategy<Value = Round> {
     let steps = prop_oneof![4 => prop::collection::vec(step(), 1), 1 => prop::collection::vec(step(), 2..4)];
     let behind = prop_oneof![9 => Just(0u8), 1 => 0..30u8];
-    (steps, prop::option::weighted(0.05, any::<u8>()), behind)
-        .prop_map(|(steps, repeats, behind)| Round { steps, repeats, behind })
+    (steps, prop::option::weighted(0.05, any::<u8>()), behind).prop_map(|(steps, repeats, behind)| Round {
+        steps,
+        repeats,
+        behind,
+    })
 }
 
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { 400 };
-    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 20_000, ..default }
+    let asked_for = |variable: &str| std::env::var_os(variable).is_some();
+    let cases = if asked_for("PROPTEST_CASES") { default.cases } else { 1_200 };
+    let max_shrink_iters = if asked_for("PROPTEST_MAX_SHRINK_ITERS") { default.max_shrink_iters } else { 20_000 };
+    ProptestConfig { cases, max_shrink_iters, failure_persistence: None, ..default }
 }
 
 proptest! {

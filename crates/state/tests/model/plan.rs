@@ -69,7 +69,8 @@ fn need() -> impl Strategy<Value = NeedPlan> {
 }
 
 fn codes() -> impl Strategy<Value = Value> {
-    let some = [json!({"retry_on": [1, 137]}), json!({"no_retry_on": [2, 137]}), json!({"retry_on": [3], "no_retry_on": [1]})];
+    let some =
+        [json!({"retry_on": [1, 137]}), json!({"no_retry_on": [2, 137]}), json!({"retry_on": [3], "no_retry_on": [1]})];
     prop_oneof![2 => Just(json!({})), 1 => prop::sample::select(some.to_vec())]
 }
 
@@ -102,14 +103,20 @@ fn times() -> impl Strategy<Value = [Option<&'static str>; 3]> {
 
 fn key() -> impl Strategy<Value = KeyPlan> {
     let when_full = prop_oneof![3 => Just("wait"), 1 => Just("reject"), 1 => Just("replace")];
-    (prop::sample::select(vec!["k", "l"]), 1..3u32, when_full)
-        .prop_map(|(key, limit, when_full)| KeyPlan { key, limit, when_full })
+    (prop::sample::select(vec!["k", "l"]), 1..3u32, when_full).prop_map(|(key, limit, when_full)| KeyPlan {
+        key,
+        limit,
+        when_full,
+    })
 }
 
 fn schedule() -> impl Strategy<Value = SchedulePlan> {
     let overlap = prop::sample::select(vec!["allow", "skip", "queue", "replace"]);
-    (overlap, 0..4u32, prop::bool::weighted(0.1))
-        .prop_map(|(overlap, history, paused)| SchedulePlan { overlap, history, paused })
+    (overlap, 0..4u32, prop::bool::weighted(0.1)).prop_map(|(overlap, history, paused)| SchedulePlan {
+        overlap,
+        history,
+        paused,
+    })
 }
 
 fn plain() -> impl Strategy<Value = JobPlan> {

@@ -21,19 +21,51 @@ pub enum Step {
     /// The same job again, or nearly the same under its idempotency key.
     Again(u8, bool),
     /// Pending elements, to workers in turn.
-    Place { from: u8, most: u8 },
-    Misplace { nth: u8, slip: Slip },
-    Report { nth: u8, what: u8, slip: Slip },
+    Place {
+        from: u8,
+        most: u8,
+    },
+    Misplace {
+        nth: u8,
+        slip: Slip,
+    },
+    Report {
+        nth: u8,
+        what: u8,
+        slip: Slip,
+    },
     /// Everything that runs on a worker, in one command.
-    ReportAll { worker: u8, what: u8 },
-    Register { worker: u8, how: u8, cpu: u8 },
-    Worker { worker: u8, what: u8, stale: bool },
-    Control { job: u8, what: u8, task: u8 },
-    Reassign { nth: u8, slip: Slip },
+    ReportAll {
+        worker: u8,
+        what: u8,
+    },
+    Register {
+        worker: u8,
+        how: u8,
+        cpu: u8,
+    },
+    Worker {
+        worker: u8,
+        what: u8,
+        stale: bool,
+    },
+    Control {
+        job: u8,
+        what: u8,
+        task: u8,
+    },
+    Reassign {
+        nth: u8,
+        slip: Slip,
+    },
     Pass(u64),
     /// Until something becomes due.
     Await,
-    Tick { nth: u8, first: u8, len: u8 },
+    Tick {
+        nth: u8,
+        first: u8,
+        len: u8,
+    },
     RunNow(u8),
     Change(u8, Box<JobPlan>),
 }
