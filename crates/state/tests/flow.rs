@@ -208,7 +208,7 @@ fn elements_do_not_wait_for_the_rest_of_what_was_cancelled_untouched() {
 }
 
 #[test]
-fn a_run_that_ends_at_once_says_so() {
+fn a_run_that_ends_at_once_is_one_that_has_ended() {
     let (mut cluster, epoch) = cluster();
     let failed = cluster.submit(r#"{"command":["x"]}"#);
     run(&mut cluster, epoch, failed, 0, 0, 1);
@@ -218,6 +218,9 @@ fn a_run_that_ends_at_once_says_so() {
     let outcome = cluster.apply(Command::RunNow { schedule });
     let Outcome::Submitted { job, state: told, .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!((told, state(&cluster, job)), (JobState::Cancelled, JobState::Cancelled));
+    let ticks = [1, 2].map(|nth| Timestamp(cluster.now.0 + nth * 60_000)).to_vec();
+    cluster.apply(Command::Tick { schedule, through: ticks[1], ticks });
+    assert_eq!(runs(&cluster, schedule).len(), 3, "the second tick finds that the first one's run has ended");
 }
 
 #[test]

@@ -166,7 +166,9 @@ impl Model {
         self.jobs.insert(id, job);
         self.settle(id);
         self.on_run_retried(id);
-        key.map(|key| self.admit(&key));
+        if let Some(key) = key {
+            self.admit(&key);
+        }
     }
 }
 

@@ -195,7 +195,9 @@ impl Model {
             let (key, end) = (key_of(&job.spec), self.end_of(id).unwrap());
             let schedule = job.is_schedule();
             let follow_ups: Vec<_> = job.spec.then.iter().filter(|then| then.on.is_met_by(end)).cloned().collect();
-            key.map(|key| self.admit(&key));
+            if let Some(key) = key {
+                self.admit(&key);
+            }
             for waiting in self.jobs.keys().copied().collect::<Vec<_>>() {
                 self.on_job_end(waiting, id, end);
             }

@@ -1,13 +1,14 @@
 //! The state machine against a model of it: random commands go to both, and after each entry both must be in the same
 //! state. The model (`machine`, `job`, `workers`, `control`, `schedule`) is written from docs/flow.md and docs/api.md on
 //! plain lists, and finds out everything anew each time; it shares no code with the state machine but the types of
-//! commands and outcomes. `plan` makes jobs, `steps` commands, `compare` says what must agree.
+//! commands and outcomes. `plan` makes jobs, `steps` commands; `compare` says what must agree, and `describe` what happened.
 //!
 //! `PROPTEST_CASES` asks for more histories than the default.
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a panic is how a test fails")]
 
 mod compare;
 mod control;
+mod describe;
 mod job;
 mod machine;
 mod plan;
@@ -73,7 +74,7 @@ impl Pair {
         let index = LogIndex(self.state.index().0 + 1);
         let applied = self.state.apply(index, entry);
         let expected = self.model.apply(index, entry);
-        self.log += &steps::describe(index, entry);
+        self.log += &describe::entry(index, entry);
         let log = self.log.clone();
         let context = |e: String| format!("after entry {index}: {e}\n{log}");
         if applied.outcomes != expected {
@@ -114,7 +115,7 @@ fn round() -> impl Strategy<Value = Round> {
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
     let asked_for = |variable: &str| std::env::var_os(variable).is_some();
-    let cases = if asked_for("PROPTEST_CASES") { default.cases } else { 1_200 };
+    let cases = if asked_for("PROPTEST_CASES") { default.cases } else { 600 };
     let max_shrink_iters = if asked_for("PROPTEST_MAX_SHRINK_ITERS") { default.max_shrink_iters } else { 20_000 };
     ProptestConfig { cases, max_shrink_iters, failure_persistence: None, ..default }
 }

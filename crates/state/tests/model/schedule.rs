@@ -48,8 +48,9 @@ impl Model {
 
     fn on_tick(&mut self, id: JobId, tick: Timestamp) {
         let overlap = self.jobs[&id].spec.schedule.as_ref().unwrap().overlap;
+        let is_run = |job: &&Job| job.finished.is_none() && job.run.is_some_and(|run| run.schedule == id);
+        let running: Vec<JobId> = self.jobs.values().filter(is_run).map(|job| job.id).collect();
         let ledger = self.ledger(id).unwrap();
-        let running: Vec<JobId> = ledger.active.iter().copied().collect();
         match overlap {
             Overlap::Skip if !running.is_empty() => return,
             Overlap::Queue if !running.is_empty() => {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use quorate_state::command::{Assignment, Command, Entry, Registration, RetryScope};
+use quorate_state::command::{Assignment, Command, Registration, RetryScope};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::{Ending, TaskState};
 use quorate_types::{
-    AttemptNumber, Epoch, Fence, JobId, JobSpec, LogIndex, Name, ReplicaId, Resources, Span, TaskIndex, Timestamp,
+    AttemptNumber, Epoch, Fence, JobId, JobSpec, Name, ReplicaId, Resources, Span, TaskIndex, Timestamp,
 };
 
 use crate::machine::Model;
@@ -93,10 +93,10 @@ pub fn step() -> impl Strategy<Value = Step> {
         10 => plan::job().prop_map(Step::Submit),
         1 => plan::scheduled_job().prop_map(Step::Submit),
         1 => (nth(), any::<bool>()).prop_map(|(nth, changed)| Step::Again(nth, changed)),
-        20 => (nth(), 1..6u8).prop_map(|(from, most)| Step::Place { from, most }),
+        20 => (nth(), 1..10u8).prop_map(|(from, most)| Step::Place { from, most }),
         2 => (nth(), slips).prop_map(|(nth, slip)| Step::Misplace { nth, slip }),
         20 => (nth(), nth(), slip()).prop_map(|(nth, what, slip)| Step::Report { nth, what, slip }),
-        6 => (nth(), nth()).prop_map(|(worker, what)| Step::ReportAll { worker, what }),
+        12 => (nth(), nth()).prop_map(|(worker, what)| Step::ReportAll { worker, what }),
         4 => (nth(), nth(), 0..4u8).prop_map(|(worker, how, cpu)| Step::Register { worker, how, cpu }),
         6 => (nth(), nth(), prop::bool::weighted(0.15)).prop_map(|(worker, what, stale)| Step::Worker { worker, what, stale }),
         14 => (nth(), nth(), nth()).prop_map(|(job, what, task)| Step::Control { job, what, task }),
@@ -153,7 +153,7 @@ fn happening(what: u8) -> Happening {
         _ => Happening::Finished(Box::new(Finished {
             ending: ending(what),
             ran: Span(10),
-            result: (what % 2 == 0).then(|| format!("result {what}")),
+            result: what.is_multiple_of(2).then(|| format!("result {what}")),
             stdout_tail: vec![b'x'; usize::from(what % 3)],
             stderr_tail: vec![],
         })),
@@ -183,7 +183,9 @@ impl Memory {
             Step::ReportAll { worker, what } => {
                 let worker = worker_of(model, *worker)?;
                 let live = self.attempts.iter().filter(|(_, epoch, key)| *epoch == worker.epoch && is_live(model, key));
-                let reports = live.map(|(.., key)| Report { key: *key, what: happening(*what) }).collect();
+                // Each something else, most of them ends.
+                let whats = (0..).map(|nth: u8| happening(what.wrapping_add(nth.wrapping_mul(37)).max(nth % 3 * 90)));
+                let reports = live.zip(whats).map(|((.., key), what)| Report { key: *key, what }).collect();
                 Some(Command::Report { worker: worker.name, epoch: worker.epoch, reports })
             }
             Step::Register { worker, how, cpu } => Some(self.register(model, *worker, *how, *cpu)),
@@ -239,7 +241,7 @@ impl Memory {
         let worker = name(WORKERS[usize::from(worker) % WORKERS.len()]);
         let present = model.workers.get(&worker).map(|worker| worker.instance);
         self.instances += 1;
-        // Two of three would take over; one says the same again, or comes in addition.
+        // Most would take over; one in six says the same again, and one comes in addition.
         let (instance, replaces) = match how % 6 {
             0 => (present.unwrap_or(self.instances), None),
             1 => (self.instances, None),
@@ -379,27 +381,4 @@ pub fn started(model: &Model) -> Vec<(Name, Epoch, AttemptKey)> {
         }
     }
     keys
-}
-
-/// An entry in a few lines.
-pub fn describe(index: LogIndex, entry: &Entry) -> String {
-    let commands = entry.proposals.iter().map(|proposal| match &proposal.command {
-        Command::Submit(spec) => format!("Submit {}", describe_job(spec)),
-        Command::ChangeSchedule { schedule, spec } => format!("ChangeSchedule {schedule} {}", describe_job(spec)),
-        other => format!("{other:?}"),
-    });
-    format!("{index} at {}: {}\n", entry.time, commands.collect::<Vec<_>>().join("\n    "))
-}
-
-fn describe_job(spec: &JobSpec) -> String {
-    let tasks = spec.tasks.iter().map(|task| {
-        let (retries, losses, most) = (task.retries, task.losses, task.max_parallel);
-        format!("{}[{}] retries {retries}, losses {losses}, at most {most:?}, {:?}", task.name, task.count, task.needs)
-    });
-    let tasks: Vec<String> = tasks.collect();
-    let times = [spec.start_after, spec.deadline, spec.expires];
-    let then = spec.then.iter().map(|then| format!("{:?} {}", then.on, describe_job(&then.job)));
-    let (then, key) = (then.collect::<Vec<_>>(), spec.concurrency.as_ref());
-    let schedule = spec.schedule.as_ref().map(|schedule| (schedule.overlap, schedule.history, schedule.paused));
-    format!("{tasks:?} {:?} {times:?} {key:?} then {then:?} schedule {schedule:?}", spec.on_failure)
 }
