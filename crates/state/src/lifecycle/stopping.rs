@@ -7,7 +7,7 @@ use quorate_types::event::EventType;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::{AttemptState, TaskState};
 
-use super::Change;
+use super::{Change, Ended};
 use crate::element::AfterStop;
 use crate::job::ElementKey;
 use crate::outcome::{Notice, NoticeKind};
@@ -63,6 +63,9 @@ impl Change<'_> {
             found.head.fresh_cancelled = true;
             self.count(state, TaskState::Cancelled, u64::from(fresh));
             self.emit_range(EventType::TaskCancelled, task, from, fresh);
+            if self.job.plan.feeds_elements(task) {
+                self.ended.push_back(Ended::Fresh(task, from));
+            }
             self.note_end(task, None);
         }
     }
