@@ -85,6 +85,7 @@ impl Model {
             Command::Remove { worker } => self.remove(worker),
             Command::Assign { items } => Ok(self.assign(items)),
             Command::Report { worker, epoch, reports } => self.report(worker, *epoch, reports),
+            Command::Preempt { items } => Ok(self.preempt(items)),
             Command::Advance => Ok(Outcome::Done),
             Command::Tick { schedule, ticks, through } => self.tick(*schedule, ticks, *through),
             Command::RunNow { schedule } => self.run_now(*schedule),
@@ -92,6 +93,7 @@ impl Model {
             Command::ChangePolicy(_)
             | Command::NameCluster { .. }
             | Command::IdentifyReplica { .. }
+            | Command::Taint { .. }
             | Command::AnnounceReplica { .. } => unreachable!("not part of the model: {command:?}"),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use quorate_state::command::{Assignment, Command, Registration, RetryScope};
+use quorate_state::command::{Assignment, Command, Grounds, Preemption, Registration, RetryScope};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::{Ending, TaskState};
 use quorate_types::{
@@ -252,6 +252,7 @@ impl Memory {
         Command::Register(Box::new(Registration {
             name: worker,
             labels: BTreeMap::new(),
+            taints: Vec::new(),
             capacity,
             instance,
             replaces,
@@ -340,7 +341,8 @@ fn on_worker(model: &Model, nth: u8, what: u8, stale: bool) -> Command {
     if stale {
         epoch.0 = epoch.0.saturating_sub(1);
     }
-    match what % 12 {
+    match what % 14 {
+        12..=13 => Command::Preempt { items: preemptions(model, epoch, nth) },
         0..=1 => Command::Expire { worker, epoch },
         2 => Command::End { worker, epoch },
         3 => Command::Drain { worker },
@@ -349,6 +351,25 @@ fn on_worker(model: &Model, nth: u8, what: u8, stale: bool) -> Command {
         9..=10 => Command::Remove { worker },
         _ => Command::Attach { worker, epoch, replica: ReplicaId(u64::from(nth % 3) + 1) },
     }
+}
+
+/// Attempts of one registration, some of them twice, and one number too high.
+fn preemptions(model: &Model, epoch: Epoch, nth: u8) -> Vec<Preemption> {
+    let live = model.live_on(epoch).into_iter().zip(0_u8..).filter(|(_, at)| nth.wrapping_add(*at) % 3 > 0);
+    let each = live.map(|((job, task, at), _)| {
+        let number = model.jobs[&job].tasks[task][at].attempts.last().unwrap().number;
+        Preemption {
+            job,
+            task: task as u32,
+            index: TaskIndex(at as u32),
+            attempt: AttemptNumber(number + u32::from(nth % 7 == 0)),
+            epoch,
+            by: JobId(1),
+            grounds: Grounds::LowerPriority,
+        }
+    });
+    let once: Vec<Preemption> = each.collect();
+    once.iter().chain(once.iter().filter(|_| nth % 2 == 0)).copied().collect()
 }
 
 fn control(model: &Model, nth: u8, what: u8, task: u8) -> Command {

@@ -1,6 +1,6 @@
 //! Workers and attempts of the model. What a worker's attempts hold is summed up whenever it is needed.
 
-use quorate_state::command::{Assignment, Registration};
+use quorate_state::command::{Assignment, Preemption, Registration};
 use quorate_state::element::AfterStop;
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_state::worker::Life;
@@ -116,6 +116,25 @@ impl Model {
     pub fn assign(&mut self, items: &[Assignment]) -> Outcome {
         let accepted = items.iter().filter(|item| self.place(item).is_some()).count() as u32;
         Outcome::Assigned { accepted, stale: items.len() as u32 - accepted }
+    }
+
+    pub fn preempt(&mut self, items: &[Preemption]) -> Outcome {
+        let stopped = items.iter().filter(|item| self.make_room(item).is_some()).count() as u32;
+        Outcome::Preempted { stopped, stale: items.len() as u32 - stopped }
+    }
+
+    /// Only the attempt that was meant, on that registration, and only once.
+    fn make_room(&mut self, item: &Preemption) -> Option<()> {
+        let (task, at) = (item.task as usize, item.index.0 as usize);
+        let job = self.jobs.get_mut(&item.job)?;
+        let element = job.tasks.get(task)?.get(at)?;
+        let attempt = element.attempts.last()?;
+        let meant = (attempt.number, attempt.epoch) == (item.attempt.0, item.epoch);
+        if !meant || !element.state.is_live() || element.state == TaskState::Stopping {
+            return None;
+        }
+        job.stop(task, at, AfterStop::Requeue);
+        Some(())
     }
 
     fn place(&mut self, item: &Assignment) -> Option<()> {
