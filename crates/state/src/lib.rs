@@ -34,4 +34,5 @@ mod timers;
 pub mod view;
 pub mod worker;
 
+pub use slots::KeyLine;
 pub use state::State;

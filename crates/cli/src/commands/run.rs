@@ -144,7 +144,7 @@ impl Following {
         if self.copied.is_empty() {
             let id = self.submitted.id;
             output::note(format!(
-                "job {id} has not started yet; `quorate worker list` shows whether a worker has room for it"
+                "job {id} has not started yet; `quorate job explain {id}` says why"
             ));
         }
     }

@@ -81,6 +81,7 @@ impl Book {
             return Decision { wake_at: self.wake_at, ..Decision::default() };
         }
         self.correct_overdue(now);
+        self.kept.clear();
         let walk = self.walk(now);
         let mut pass = Pass {
             book: self,
@@ -204,6 +205,7 @@ impl Pass<'_> {
         match self.book.fleet.most_free(&entry.facts.request, &entry.wanted) {
             Some(slot) => {
                 self.hold(slot);
+                self.book.keep(slot, queued, None);
                 Holding::Held
             }
             None => {
