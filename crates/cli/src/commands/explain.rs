@@ -80,7 +80,13 @@ fn text(explanation: &Explanation) -> String {
     said
 }
 
+/// A job of one element has no more to say than that.
 fn job_text(explained: &JobExplanation) -> String {
+    if let [Group { elements: 1, explanation, .. }] = explained.groups.as_slice()
+        && explained.groups_more == 0
+    {
+        return text(explanation);
+    }
     let mut said: String = explained.sentences.iter().map(|sentence| format!("{}\n", one_line(sentence))).collect();
     for group in &explained.groups {
         said.push('\n');

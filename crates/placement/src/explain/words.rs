@@ -93,8 +93,9 @@ fn opening(explanation: &Explanation, about: &Circumstances<'_>) -> String {
 
 fn waits_for(wait: &Wait, about: &Circumstances<'_>) -> String {
     match wait {
+        Wait::Task { task, on, of: 1, .. } => format!("It waits for task {task} to {}.", verb(*on)),
         Wait::Task { task, on, left, of } => {
-            format!("It waits for task {task} to {}: {left} of its {of} {} left.", verb(*on), elements(*left, *of))
+            format!("It waits for task {task} to {}: {left} of its {of} {} left.", verb(*on), elements(*left))
         }
         Wait::Element { task, index, on, state } => {
             format!("It waits for element {index} of task {task} to {}; that is {state}.", verb(*on))
@@ -295,12 +296,8 @@ const fn verb(on: On) -> &'static str {
     }
 }
 
-fn elements(left: u64, of: u64) -> &'static str {
-    match (left, of) {
-        (1, 1) => "element is",
-        (1, _) => "elements is",
-        (_, _) => "elements are",
-    }
+fn elements(left: u64) -> &'static str {
+    if left == 1 { "elements is" } else { "elements are" }
 }
 
 pub(super) fn plural<'a>(n: u64, one: &'a str, many: &'a str) -> &'a str {

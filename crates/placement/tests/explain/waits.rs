@@ -24,7 +24,7 @@ fn needs_of_the_same_job_and_of_others() {
          It waits for task a to succeed: 3 of its 3 elements are left.
          It waits for task b to end: 3 of its 3 elements are left.
          It waits for job 1 to fail; that is pending.
-         The only worker could take it now.
+         The only worker has room for it now.
          > task a succeeds
          > task b ends
          > job 1 fails",
@@ -33,7 +33,7 @@ fn needs_of_the_same_job_and_of_others() {
         &world.says(job, "b", 1),
         "Element 1 of task b of job 2 is waiting.
          It waits for element 1 of task a to succeed; that is running.
-         The only worker could take it now.
+         The only worker has room for it now.
          > element 1 of task a succeeds",
     );
     world.finish(job, &Ending::Exited(0));
@@ -50,7 +50,7 @@ fn start_times_deadlines_and_expiry() {
         &world.says(job, "main", 0),
         "Task main of job 1 is waiting.
          Its job does not start before 2026-01-01T00:00:30.000Z (in 30s).
-         The only worker could take it now.
+         The only worker has room for it now.
          Its job fails if it has not finished by 2026-01-01T00:05:00.000Z (in 5m).
          What of its job has not started by 2026-01-01T00:02:00.000Z (in 2m) is cancelled.
          > the time is 2026-01-01T00:00:30.000Z (in 30s)",
@@ -69,7 +69,7 @@ fn concurrency_keys_and_pauses() {
         &world.says(jobs[3], "main", 0),
         "Task main of job 4 is waiting.
          The concurrency key db lets 2 jobs run at a time: jobs 1 and 2 hold it. It is the 2nd of 2 in line.
-         The only worker could take it now.
+         The only worker has room for it now.
          > 2 of the jobs before it end, the first of 1 and 2",
     );
     world.apply(Command::Pause { job: JobId(1) });
@@ -77,7 +77,7 @@ fn concurrency_keys_and_pauses() {
         &world.says(jobs[0], "main", 0),
         "Task main of job 1 is pending.
          Its job is paused.
-         The only worker could take it now.
+         The only worker has room for it now.
          > job 1 is resumed",
     );
 }
@@ -98,7 +98,7 @@ fn backoff_and_the_bound_on_live_elements() {
         &world.says(array, "main", 4),
         "Element 4 of task main of job 2 is pending.
          Only 2 elements of its task may run at a time (max_parallel): 2 do, and 2 more come before it.
-         The only worker could take it now.
+         The only worker has room for it now.
          > 3 of the elements before it end",
     );
     world.apply(Command::Cancel { job: JobId(array) });

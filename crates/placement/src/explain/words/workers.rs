@@ -55,8 +55,8 @@ fn overview(survey: &WorkerSurvey, state: TaskState) -> Vec<String> {
     match (*open, state) {
         (0, _) if *total == 1 => said.push("The only worker can't take it now.".to_owned()),
         (0, _) => said.push(format!("None of the {total} {workers} can take it now.")),
-        (_, _) if *total == 1 => said.push("The only worker could take it now.".to_owned()),
-        (open, _) => said.push(format!("{open} of {total} {workers} could take it now.")),
+        (_, _) if *total == 1 => said.push("The only worker has room for it now.".to_owned()),
+        (open, _) => said.push(format!("{open} of {total} {workers} {} room for it now.", plural(open, "has", "have"))),
     }
     said
 }
