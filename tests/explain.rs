@@ -206,14 +206,14 @@ async fn a_dry_run_changes_nothing() {
 fn without_times(text: &str) -> String {
     let is_time = |word: &str| word.len() >= 24 && word.starts_with("20") && word.as_bytes()[10] == b'T';
     let mut words = Vec::new();
-    let mut rest = text.split(' ').peekable();
+    let mut rest = text.split(' ');
     while let Some(word) = rest.next() {
         if !is_time(word) {
             words.push(word);
             continue;
         }
         words.push("TIME");
-        while let Some(far) = rest.next() {
+        for far in rest.by_ref() {
             if let Some((_, after)) = far.split_once(')') {
                 words.push(after);
                 break;
