@@ -71,6 +71,21 @@ fn what_is_expected_says_from_where() {
     assert_eq!((learned.span, learned.source), (Span::from_secs(7), ExpectedSource::Learned));
 }
 
+/// A namespace that has used much stands behind one that has not, also when it submitted first and counts for more.
+#[test]
+fn what_namespaces_used_moves_their_tasks() {
+    for (queue, places) in [("priority", [1, 2]), ("multifactor", [2, 1])] {
+        let mut world = World::under(&format!(r#"{{"queue":"{queue}"}}"#));
+        world.worker("w", r#"{"cpu":4}"#);
+        world.job(r#"{"namespace":"used","tasks":[{"name":"long","command":["x"],"resources":{"cpu":4}}]}"#);
+        world.round();
+        let job =
+            |namespace, priority| format!(r#"{{"namespace":"{namespace}","priority":{priority},"command":["x"]}}"#);
+        let jobs = [world.job(&job("used", 50)), world.job(&job("idle", 30))];
+        assert_eq!(jobs.map(|job| world.explain(job, "main", 0).queue.unwrap().place), places, "{queue}");
+    }
+}
+
 #[test]
 fn elements_have_their_order() {
     let mut world = World::new();

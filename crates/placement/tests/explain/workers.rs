@@ -106,6 +106,20 @@ fn kept_for_another_taken_by_others_and_full() {
     assert!(said.contains("> an attempt on w ends"), "{said}");
 }
 
+/// What starts anyway needs nothing, whatever the other workers lack.
+#[test]
+fn nothing_is_wanting_where_it_starts() {
+    let mut world = World::new();
+    world.worker("a", r#"{"cpu":2}"#);
+    world.worker("b", r#"{"cpu":4}"#);
+    world.task(r#""resources":{"cpu":1}"#);
+    world.round();
+    let job = world.task(r#""resources":{"cpu":2}"#);
+    let explanation = world.explain(job, "main", 0);
+    assert_eq!((explanation.unblock, explanation.start.unwrap().worker), (vec![], named("b")));
+    assert_eq!(explanation.workers.unwrap().open, 1);
+}
+
 #[test]
 fn of_many_workers_the_nearest_are_listed_and_all_are_counted() {
     let mut world = World::new();
