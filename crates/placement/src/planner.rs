@@ -81,6 +81,15 @@ impl Planner {
         Some(plan)
     }
 
+    /// A book with the workers of a version and what can be learned of it, and with nothing that waits.
+    pub(crate) fn book_of_workers(state: &State) -> Book {
+        let mut planner = Self::new(0);
+        planner.follow_rules(state);
+        let none = std::mem::take(&mut planner.seen);
+        planner.follow_workers(&none, state);
+        planner.book
+    }
+
     /// When time alone may change what a round decides.
     pub fn wake_at(&self) -> Option<Timestamp> {
         self.wake_at
@@ -101,27 +110,9 @@ impl Planner {
 
     /// Brings the book to this version.
     fn follow(&mut self, state: &State) {
-        if !self.knows_rules_of(state) {
-            self.seen = State::default();
-            self.book = Book::new(state.policy(), tracking(state), self.seed);
-            if tracking(state) == Tracking::Attempts {
-                state.finished_jobs().for_each(|job| learn(&mut self.book, job));
-            }
-        }
-        self.book.advance(state.now());
+        self.follow_rules(state);
         let seen = std::mem::replace(&mut self.seen, state.clone());
-        // All ends before all starts: an element may have ended on one worker and started on another.
-        for (old, new) in state.changed_workers(&seen) {
-            self.ends(&seen, state, old, new);
-        }
-        for (old, new) in state.changed_workers(&seen) {
-            self.starts(state, old, new);
-        }
-        for epoch in self.book.promised() {
-            if let Some(worker) = state.worker_of(epoch) {
-                self.book.load(epoch, worker.free(), worker.attempts.len() as u32);
-            }
-        }
+        self.follow_workers(&seen, state);
         for change in state.queue().changes_since(seen.queue()) {
             match change {
                 QueueChange::Came(queued) => {
@@ -130,6 +121,32 @@ impl Planner {
                     }
                 }
                 QueueChange::Went(queued) => drop(self.book.dequeue(queued)),
+            }
+        }
+    }
+
+    fn follow_rules(&mut self, state: &State) {
+        if !self.knows_rules_of(state) {
+            self.seen = State::default();
+            self.book = Book::new(state.policy(), tracking(state), self.seed);
+            if tracking(state) == Tracking::Attempts {
+                state.finished_jobs().for_each(|job| learn(&mut self.book, job));
+            }
+        }
+        self.book.advance(state.now());
+    }
+
+    fn follow_workers(&mut self, seen: &State, state: &State) {
+        // All ends before all starts: an element may have ended on one worker and started on another.
+        for (old, new) in state.changed_workers(seen) {
+            self.ends(seen, state, old, new);
+        }
+        for (old, new) in state.changed_workers(seen) {
+            self.starts(state, old, new);
+        }
+        for epoch in self.book.promised() {
+            if let Some(worker) = state.worker_of(epoch) {
+                self.book.load(epoch, worker.free(), worker.attempts.len() as u32);
             }
         }
     }
@@ -265,9 +282,15 @@ fn lineage(job: &Job, task: &Name) -> Lineage {
     }
 }
 
-fn facts_of(state: &State, queued: Queued) -> Option<Facts> {
+pub(crate) fn facts_of(state: &State, queued: Queued) -> Option<Facts> {
     let job = state.job(queued.job)?;
-    let spec = job.task_spec(queued.task)?;
+    let lineage = lineage(job, &job.task_spec(queued.task)?.name);
+    Some(Facts { lineage: Some(lineage), ..plain_facts_of(job, queued.task)? })
+}
+
+/// Without the lineage, whose name costs more than all the rest.
+pub(crate) fn plain_facts_of(job: &Job, task: u32) -> Option<Facts> {
+    let spec = job.task_spec(task)?;
     Some(Facts {
         namespace: job.spec.namespace.clone(),
         submitted: job.header.submitted_at,
@@ -276,11 +299,11 @@ fn facts_of(state: &State, queued: Queued) -> Option<Facts> {
         request: spec.resources.clone(),
         expected: spec.expected,
         limit: spec.timeout,
-        open_dependencies: job.dependents(queued.task) as u32,
+        open_dependencies: job.dependents(task) as u32,
         deadline: job.header.flow().deadline,
-        path: job.path(queued.task),
-        lineage: Some(lineage(job, &spec.name)),
+        path: job.path(task),
+        lineage: None,
         key: spec.key.clone(),
-        constraints: Constraints::of(spec, job.apart(queued.task).collect()),
+        constraints: Constraints::of(spec, job.apart(task).collect()),
     })
 }

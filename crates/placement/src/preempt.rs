@@ -91,7 +91,7 @@ impl Preemptor {
             match self.best(state, book, &claim, &mut looks) {
                 Chance::Ending | Chance::None => {}
                 Chance::Offer(offer) => {
-                    book.keep(offer.epoch, *queued);
+                    book.earmark(offer.epoch, *queued);
                     items.extend(offer.victims.into_iter().map(|victim| victim.item));
                 }
             }
@@ -116,17 +116,17 @@ impl Preemptor {
             }
             let Some(worker) = state.worker(name) else { continue };
             *looks += 1;
-            let kept = book.kept_for(*epoch);
-            if kept.is_some_and(|kept| kept.queued != claim.queued)
+            let earmark = book.earmarked_for(*epoch);
+            if earmark.is_some_and(|earmark| earmark.queued != claim.queued)
                 || !book.could_take(*epoch, claim.queued, &Sight(state))
             {
                 continue;
             }
-            let promised = kept.map_or(0, |kept| kept.elements);
+            let promised = earmark.map_or(0, |earmark| earmark.elements);
             *looks += worker.attempts.len();
             match chance(state, book, claim, worker, promised) {
                 Chance::Ending => {
-                    book.keep(*epoch, claim.queued);
+                    book.earmark(*epoch, claim.queued);
                     return Chance::Ending;
                 }
                 Chance::Offer(offer) => best = best.into_iter().chain([offer]).min(),
@@ -140,7 +140,7 @@ impl Preemptor {
 /// Whether elements of the task wait for whom nothing is kept yet.
 fn wants_more(state: &State, book: &Book, decision: &Decision, queued: Queued) -> bool {
     let started = decision.starts.iter().filter(|start| start.queued == queued).count() as u64;
-    Sight(state).pending(queued) > started + book.kept_of(queued)
+    Sight(state).pending(queued) > started + book.earmarks_of(queued)
 }
 
 /// What the worker can give: first what it has and what is ending, less what is promised, then victims.

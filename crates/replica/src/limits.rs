@@ -63,6 +63,8 @@ pub(crate) const ANSWERS_BYTES_MAX: usize = 256 << 20;
 pub(crate) const ANSWER_BYTES_SMALL: usize = 64 << 10;
 /// Digests that are computed at once: each walks the whole state.
 pub(crate) const DIGESTS_MAX: usize = 1;
+/// Explanations and dry runs that are worked on at once: each may walk the whole queue.
+pub(crate) const EXPLANATIONS_MAX: usize = 1;
 /// Events in memory for `/v1/events`: about 40 MiB; older ones are answered 410.
 pub(crate) const EVENTS_MAX: usize = 200_000;
 /// Events that one stream takes at a time: some 40 KiB, which a client that reads nothing keeps in memory.

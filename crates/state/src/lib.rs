@@ -35,4 +35,5 @@ mod timers;
 pub mod view;
 pub mod worker;
 
+pub use slots::KeyLine;
 pub use state::State;

@@ -13,7 +13,7 @@ use crate::crowds::Crowds;
 use crate::dedup::Dedup;
 use crate::job::Job;
 use crate::queue::Queue;
-use crate::slots::Slots;
+use crate::slots::{KeyLine, Slots};
 use crate::timers::Timers;
 use crate::worker::{Worker, WorkerChange};
 
@@ -190,6 +190,11 @@ impl State {
     /// shares them with the one before.
     pub fn schedules(&self) -> &OrdMap<JobId, LogIndex> {
         &self.cluster.schedules
+    }
+
+    /// The line for a concurrency key that a job waits in, with the first `most` of those that hold a place.
+    pub fn key_line(&self, job: &Job, most: usize) -> Option<KeyLine> {
+        self.cluster.slots.line_of(job, most)
     }
 
     pub fn totals(&self) -> Totals {

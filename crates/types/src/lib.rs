@@ -2,8 +2,9 @@
 //! that travel between replicas, workers and clients.
 //!
 //! Layout: `id` and `name` (who), `time` and `resources` (how much), `job` (what is submitted) with
-//! `need`, `when` and `schedule` (what it waits for), `constraint` (where it may run) and `validate` (how a request becomes a job),
-//! `status` (the states of things), `api` (answers of the HTTP API), `problem` (its errors), `event`
+//! `need`, `when` and `schedule` (what it waits for), `constraint` (where it may run) and `validate` (how a request becomes a
+//! job), `status` (the states of things), `api` (answers of the HTTP API), `explain` (why a task is where it is), `problem`
+//! (its errors), `event`
 //! (what changed), `session` (the worker protocol) with `inputs` (what a task gets of what it needs), `policy` (what the scheduler goes by) and `limits` (every bound that a specification must
 //! respect). `planted` is for the simulation's own test.
 //!
@@ -14,6 +15,7 @@
 pub mod api;
 pub mod constraint;
 pub mod event;
+pub mod explain;
 pub mod id;
 pub mod inputs;
 pub mod job;

@@ -18,7 +18,9 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 pub(crate) use bench::{BenchArgs, Death, Scenario};
 pub(crate) use cluster::{ClusterCommand, WorkerCommand};
 pub(crate) use cron::{CronCommand, DstChoice, NextArgs};
-pub(crate) use job::{FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs};
+pub(crate) use job::{
+    ExplainArgs, FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs,
+};
 pub(crate) use policy::PolicyCommand;
 pub(crate) use serve::{DemoArgs, DevArgs, LogFormat, ProcessArgs, ServeArgs, WorkArgs};
 pub(crate) use sim::SimArgs;
@@ -161,6 +163,8 @@ mod tests {
             "quorate job show 1",
             "quorate job tasks 1",
             "quorate job logs 1 fetch -f",
+            "quorate job explain 1 fetch/0",
+            "quorate job submit job.json --dry-run",
             "quorate job wait 1 2 3",
             "quorate job cancel 1",
             "quorate job pause 1",

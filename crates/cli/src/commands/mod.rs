@@ -7,6 +7,7 @@ mod config;
 mod cron;
 mod demo;
 mod dev;
+mod explain;
 mod job;
 mod logs;
 mod policy;

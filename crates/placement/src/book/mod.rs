@@ -4,7 +4,7 @@
 //! Layout: `facts` (what policies know of a task), `waiting` and `running`, `pass` (one decision),
 //! `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit), `place/` (one
 //! file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what namespaces used),
-//! over the indexes `fleet`, `treap` and `vector`, and `decay` (powers of one half).
+//! `outlook` (what explanations ask), over the indexes `fleet`, `treap` and `vector`, and `decay` (powers of one half).
 //!
 //! Invariants: the same history of a book gives the same plan; a plan never gives a worker more than it has free, and
 //! never names a task that could not be placed.
@@ -12,10 +12,11 @@
 mod backfill;
 mod crowd;
 mod decay;
+mod earmarks;
 mod estimate;
 mod facts;
 mod fleet;
-mod kept;
+mod outlook;
 mod pass;
 mod place;
 mod queue;
@@ -36,15 +37,16 @@ use quorate_types::{Epoch, JobId, Name, Policy, Resources, Span, TaskIndex, Time
 pub use crowd::Surroundings;
 pub use facts::{Constraints, Facts, Lineage};
 pub use fleet::Worker;
+pub(crate) use outlook::Kept;
 pub(crate) use pass::{Pass, Placing};
 pub(crate) use waiting::{Entry, Waiting};
 
 use crowd::Crowding;
 
 use backfill::conservative::Reservations;
+use earmarks::Earmark;
 use estimate::Estimator;
 use fleet::{Fleet, Slot};
-use kept::Kept;
 use running::{Running, RunningSet};
 use traits::{Bits, Needs};
 use usage::Usage;
@@ -151,11 +153,13 @@ pub struct Book {
     pub(crate) usage: Usage,
     /// What is reserved for those that wait, where backfill is conservative.
     pub(crate) reservations: Reservations,
+    /// The workers that the last decision kept, and for whom, where backfill is not conservative.
+    kept: Vec<Kept>,
     /// What the last decision gave away and nobody has started yet. It is taken off what is free.
     promises: BTreeMap<(Queued, Epoch), Promise>,
     tracking: Tracking,
     /// Workers whose room is for one task first.
-    kept: BTreeMap<Epoch, Kept>,
+    earmarks: BTreeMap<Epoch, Earmark>,
     /// To whom something was promised, where single attempts are not followed.
     promised: BTreeSet<Epoch>,
     /// Something changed since the last decision.
@@ -197,8 +201,9 @@ impl Book {
             estimator: Estimator::default(),
             usage: Usage::default(),
             reservations: Reservations::new(),
+            kept: Vec::new(),
             promises: BTreeMap::new(),
-            kept: BTreeMap::new(),
+            earmarks: BTreeMap::new(),
             tracking,
             promised: BTreeSet::new(),
             changed: true,

@@ -8,7 +8,7 @@ use quorate_types::policy::Backfill;
 use quorate_types::{Resources, Timestamp};
 
 use super::waiting::Entry;
-use super::{Book, Bounds, Decision, Wish, kept};
+use super::{Book, Bounds, Decision, Wish, earmarks};
 use crate::book::backfill::{conservative, easy, none};
 use crate::book::crowd::{Crowding, Surroundings};
 use crate::book::facts::Constraints;
@@ -88,6 +88,7 @@ impl Book {
             return Decision { wake_at: self.wake_at, ..Decision::default() };
         }
         self.correct_overdue(now);
+        self.kept.clear();
         let walk = self.walk(now);
         let mut pass = Pass {
             book: self,
@@ -105,7 +106,7 @@ impl Book {
             walk,
             looked_ahead: false,
         };
-        kept::run(&mut pass);
+        earmarks::run(&mut pass);
         pass.run();
         pass.decision.cut = pass.misses >= pass.bounds.misses_max || pass.strays >= STRAYS_MAX;
         let (held, looked_ahead, mut decision) = (pass.held, pass.looked_ahead, pass.decision);
@@ -202,7 +203,7 @@ impl Pass<'_> {
     }
 
     /// An element goes to the worker that is kept for it.
-    pub(crate) fn start_kept(&mut self, queued: Queued, slot: Slot, entry: &Entry) {
+    pub(crate) fn start_earmarked(&mut self, queued: Queued, slot: Slot, entry: &Entry) {
         let nth = self.elements(queued).start;
         *self.ahead.entry(queued).or_default() += 1;
         let _ = self.start(queued, slot, entry, nth);
@@ -223,6 +224,7 @@ impl Pass<'_> {
         match self.most_free(queued, &entry) {
             Some(slot) => {
                 self.hold(slot);
+                self.book.keep(slot, queued, None);
                 Holding::Held
             }
             None => {

@@ -6,7 +6,9 @@ use axum::routing::{delete, get, post, put};
 use quorate_types::problem::Code;
 
 use super::error::ApiError;
-use super::{App, cluster, events, health, jobs, layers, logs, openapi, policy, schedules, session, tasks, workers};
+use super::{
+    App, cluster, events, explain, health, jobs, layers, logs, openapi, policy, schedules, session, tasks, workers,
+};
 
 /// Every route of the API, with what happens to every request around them.
 pub(crate) fn router(app: App) -> Router {
@@ -19,8 +21,10 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/run", post(schedules::run_now))
         .route("/v1/jobs/{id}/next", get(schedules::next))
+        .route("/v1/jobs/{id}/explain", get(explain::job))
         .route("/v1/jobs/{id}/tasks", get(tasks::list))
         .route("/v1/jobs/{id}/tasks/{task}/{index}", get(tasks::show))
+        .route("/v1/jobs/{id}/tasks/{task}/{index}/explain", get(explain::element))
         .route("/v1/jobs/{id}/tasks/{task}/{index}/logs", get(logs::read))
         .route("/v1/jobs/{id}/tasks/{task}/{index}/reassign", post(tasks::reassign))
         .route("/v1/workers", get(workers::list))

@@ -25,7 +25,7 @@ pub(crate) const RESERVATIONS_MAX: usize = 100;
 /// When and where an element of a task will start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reservation {
-    epoch: Epoch,
+    pub(crate) epoch: Epoch,
     /// The largest time if nobody knows when: nothing else starts on that worker then.
     pub(crate) start: Timestamp,
 }

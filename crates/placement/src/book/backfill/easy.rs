@@ -10,7 +10,7 @@
 //! task becomes the head when all in front of it have started.
 
 use quorate_state::queue::Queued;
-use quorate_types::Timestamp;
+use quorate_types::{Span, Timestamp};
 
 use crate::book::fleet::Slot;
 use crate::book::vector::{Least, Sum, Vector};
@@ -42,6 +42,11 @@ enum Window {
 pub(crate) fn run(pass: &mut Pass<'_>, order: Order) {
     let Some((head, mut reservation)) = start_head(pass) else { return };
     pass.hold(reservation.slot);
+    let at = match reservation.window {
+        Window::Unknown => None,
+        Window::Opens { in_ms, .. } => Some(pass.now.plus(Span(in_ms))),
+    };
+    pass.book.keep(reservation.slot, head, at);
     pass.looked_ahead = true;
     if order == Order::Shortest {
         pass.walk_shortest();
