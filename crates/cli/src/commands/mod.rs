@@ -11,6 +11,7 @@ mod job;
 mod logs;
 mod policy;
 mod run;
+mod scheduling;
 mod serve;
 mod sim;
 mod simulate;

@@ -22,6 +22,7 @@ mod read;
 mod refusal;
 mod router;
 mod schedules;
+mod scheduling;
 mod server;
 mod session;
 mod tasks;
@@ -42,6 +43,7 @@ pub(crate) use server::serve;
 use crate::events::History;
 use crate::limits::{ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX, REQUESTS_MAX, SESSIONS_MAX};
 use crate::memory::Budget;
+use crate::scheduling::Scheduling;
 use crate::sessions::{Host, Registry};
 use crate::waiters::Waiters;
 
@@ -69,6 +71,7 @@ pub(crate) struct Parts {
     pub(crate) history: Arc<History>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) waiters: Arc<Waiters>,
+    pub(crate) scheduling: Scheduling,
     pub(crate) sessions: Host,
     pub(crate) token: Option<Arc<str>>,
     pub(crate) metrics: Option<PrometheusHandle>,
