@@ -8,14 +8,18 @@ use quorate_types::{Epoch, Fence, JobId, Name, Resources, Timestamp};
 
 use super::world::elements;
 
+/// By kind of resource.
+type Amounts = BTreeMap<String, f64>;
+
 /// What one version held, until the next.
 struct Moment {
     at: Timestamp,
     /// By namespace, and by "" of all.
     queued: BTreeMap<String, u64>,
     running: BTreeMap<String, u64>,
-    held: BTreeMap<String, BTreeMap<String, f64>>,
-    workers: BTreeMap<Epoch, (BTreeMap<String, f64>, BTreeMap<String, f64>)>,
+    held: BTreeMap<String, Amounts>,
+    /// Used, and there.
+    workers: BTreeMap<Epoch, (Amounts, Amounts)>,
 }
 
 struct Ended {
@@ -50,7 +54,7 @@ pub(super) struct Expected {
 
 const KINDS: [&str; 3] = ["cpu", "memory", "gpu"];
 
-fn amounts(resources: &Resources) -> BTreeMap<String, f64> {
+fn amounts(resources: &Resources) -> Amounts {
     let gpu = resources.other(&Name::new("gpu").unwrap());
     let all = [resources.cpu_millis, resources.memory_bytes, gpu];
     KINDS.into_iter().zip(all).map(|(kind, amount)| (kind.to_owned(), amount as f64)).collect()
