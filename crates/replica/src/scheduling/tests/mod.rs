@@ -209,7 +209,10 @@ fn prometheus_text_is_well_formed() {
     let mut typed = "";
     for line in text.lines() {
         match line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
-            Some((name, _)) => typed = name,
+            Some((name, _)) => {
+                assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
+                typed = name;
+            }
             None => {
                 assert!(line.starts_with(typed) && line.rsplit_once(' ').unwrap().1.parse::<f64>().is_ok(), "{line}")
             }
