@@ -37,7 +37,7 @@ pub(crate) struct BenchArgs {
     /// failover: only this death. Default: all of them, one after the other.
     #[arg(long, value_name = "DEATH")]
     pub(crate) death: Option<Death>,
-    /// policies: only those; names of orders, backfills or placements. Default: all of them, which takes some eight
+    /// policies: only those; names of orders, backfills or placements. Default: all of them, which takes some nine
     /// minutes.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub(crate) only: Vec<Rule>,
