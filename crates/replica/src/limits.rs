@@ -98,3 +98,15 @@ pub(crate) const HEARTBEAT_CALL_TIMEOUT: Duration = Duration::from_millis(800);
 pub(crate) const DUTIES_PER_BATCH: usize = 1_000;
 /// How long requests that are under way may take to end when the replica stops.
 pub(crate) const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
+/// How often what the scheduler does is looked at, besides when somebody asks: seldom enough to cost little, and
+/// often enough that hardly any queue comes and goes in between.
+pub(crate) const SCHEDULING_LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Steps of each window of measurements: it moves by a twelfth of its length.
+pub(crate) const SCHEDULING_STEPS: usize = 12;
+/// Namespaces whose tasks are measured one by one, some 60 KiB each at most; a further one takes the place of the one
+/// that has been idle for longest, and if none is, counts in the sums of the cluster only.
+pub(crate) const SCHEDULING_NAMESPACES_MAX: usize = 256;
+/// Registrations of workers that are measured, some 1.3 KB each: those that ended are forgotten beyond it.
+pub(crate) const SCHEDULING_WORKERS_MAX: usize = 20_000;
+/// Kinds of resources that are measured: cpu, memory, and the first two others that workers offered.
+pub(crate) const SCHEDULING_KINDS_MAX: usize = 4;

@@ -54,7 +54,7 @@ pub struct Header {
 }
 
 /// One task of a job: an array of elements, most often of one.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Task {
     pub head: TaskHead,
     /// Elements below `fresh`, each with a record.

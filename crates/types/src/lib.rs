@@ -5,7 +5,7 @@
 //! `need`, `when` and `schedule` (what it waits for), `constraint` (where it may run) and `validate` (how a request becomes a
 //! job), `status` (the states of things), `api` (answers of the HTTP API), `explain` (why a task is where it is), `problem`
 //! (its errors), `event`
-//! (what changed), `session` (the worker protocol) with `inputs` (what a task gets of what it needs), `policy` (what the scheduler goes by) and `limits` (every bound that a specification must
+//! (what changed), `session` (the worker protocol) with `inputs` (what a task gets of what it needs), `policy` (what the scheduler goes by), `scheduling` (how well that goes) and `limits` (every bound that a specification must
 //! respect). `planted` is for the simulation's own test.
 //!
 //! Invariants: a [`job::JobSpec`] exists only validated; names are checked when they are made; units
@@ -27,6 +27,7 @@ pub mod policy;
 pub mod problem;
 pub mod resources;
 pub mod schedule;
+pub mod scheduling;
 pub mod session;
 pub mod status;
 pub mod time;

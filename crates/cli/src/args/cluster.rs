@@ -1,6 +1,7 @@
 //! `worker` and `cluster`.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use quorate_types::scheduling::Window;
 use quorate_types::{Name, ReplicaId, Span, Taint};
 
 #[derive(Debug, Subcommand)]
@@ -33,6 +34,8 @@ pub(crate) enum WorkerCommand {
 pub(crate) enum ClusterCommand {
     /// Shows the leader and the replicas
     Status,
+    /// Shows how well the cluster schedules; docs/scheduling.md has the formulas
+    Scheduling(SchedulingArgs),
     /// Adds a replica that runs already
     Add {
         #[arg(long)]
@@ -48,4 +51,14 @@ pub(crate) enum ClusterCommand {
     Remove { id: ReplicaId },
     /// Hands leadership to a replica, or to the most caught-up one
     TransferLeader { id: Option<ReplicaId> },
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SchedulingArgs {
+    /// Only what is in this namespace.
+    #[arg(long)]
+    pub(crate) namespace: Option<Name>,
+    /// Only this window: 1m, 5m, 1h or 24h.
+    #[arg(long)]
+    pub(crate) window: Option<Window>,
 }

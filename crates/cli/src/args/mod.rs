@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-pub(crate) use bench::{BenchArgs, Death, Scenario};
-pub(crate) use cluster::{ClusterCommand, WorkerCommand};
+pub(crate) use bench::{BenchArgs, Death, Rule, Scenario};
+pub(crate) use cluster::{ClusterCommand, SchedulingArgs, WorkerCommand};
 pub(crate) use cron::{CronCommand, DstChoice, NextArgs};
 pub(crate) use job::{
     ExplainArgs, FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs,
@@ -173,6 +173,8 @@ mod tests {
             "quorate worker list --server http://a:1,http://b:2 --token t",
             "quorate worker drain w",
             "quorate cluster status",
+            "quorate cluster scheduling --namespace web --window 5m -o json",
+            "quorate bench policies --only sjf,least-load --seed 7",
             "quorate cluster add --id 4 --http 127.0.0.1:1 --peer 127.0.0.1:2",
             "quorate cluster remove 4",
             "quorate cluster transfer-leader",
@@ -210,6 +212,8 @@ mod tests {
             "quorate run --env novalue -- true",
             "quorate work --name bad/name",
             "quorate bench nonsense",
+            "quorate cluster scheduling --window 2m",
+            "quorate bench policies --only lifo",
             "quorate bench submit --runs 0",
             "quorate sim --seed x",
             "quorate sim --minutes 0",

@@ -12,6 +12,7 @@ mod job;
 mod logs;
 mod policy;
 mod run;
+mod scheduling;
 mod serve;
 mod sim;
 mod simulate;

@@ -23,6 +23,7 @@ mod read;
 mod refusal;
 mod router;
 mod schedules;
+mod scheduling;
 mod server;
 mod session;
 mod tasks;
@@ -45,6 +46,7 @@ use crate::limits::{
     ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX, EXPLANATIONS_MAX, REQUESTS_MAX, SESSIONS_MAX,
 };
 use crate::memory::Budget;
+use crate::scheduling::Scheduling;
 use crate::sessions::{Host, Registry};
 use crate::waiters::Waiters;
 
@@ -72,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) history: Arc<History>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) waiters: Arc<Waiters>,
+    pub(crate) scheduling: Scheduling,
     pub(crate) sessions: Host,
     pub(crate) token: Option<Arc<str>>,
     pub(crate) metrics: Option<PrometheusHandle>,

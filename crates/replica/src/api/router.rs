@@ -7,7 +7,8 @@ use quorate_types::problem::Code;
 
 use super::error::ApiError;
 use super::{
-    App, cluster, events, explain, health, jobs, layers, logs, openapi, policy, schedules, session, tasks, workers,
+    App, cluster, events, explain, health, jobs, layers, logs, openapi, policy, schedules, scheduling, session, tasks,
+    workers,
 };
 
 /// Every route of the API, with what happens to every request around them.
@@ -40,6 +41,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/cluster/replicas/{id}", delete(cluster::remove))
         .route("/v1/cluster/transfer-leader", post(cluster::transfer_leader))
         .route("/v1/policy", get(policy::show).put(policy::change))
+        .route("/v1/scheduling", get(scheduling::show))
         .route("/v1/events", get(events::stream))
         .route("/metrics", get(health::metrics))
         .route("/livez", get(health::live))
