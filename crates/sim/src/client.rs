@@ -6,8 +6,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use quorate_types::api::{JobView, Submitted};
+use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::{JobId, LogIndex};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::chance::Chance;
 use crate::history::{Begun, History, Violation};
@@ -27,10 +28,24 @@ const THINK_MAX: Duration = Duration::from_millis(900);
 /// What a client can want.
 #[derive(Clone, Debug)]
 enum What {
-    Submit { key: String, body: String },
-    Read { job: JobId, how: Reading },
-    Edit { job: JobId, verb: Verb },
-    Reassign { job: JobId, task: &'static str },
+    Submit {
+        key: String,
+        body: String,
+    },
+    Read {
+        job: JobId,
+        how: Reading,
+    },
+    Edit {
+        job: JobId,
+        verb: Verb,
+    },
+    Reassign {
+        job: JobId,
+        task: &'static str,
+    },
+    /// Another policy for everybody.
+    ChangePolicy(PolicyChange),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +161,7 @@ impl Client {
             self.chance.pick(among).copied()
         };
         match (self.chance.below(100), job) {
+            (39, _) => What::ChangePolicy(self.policy()),
             (40..75, Some(job)) => What::Read { job, how: Reading::Linearizable },
             (75..82, Some(job)) => {
                 let min_index = if self.chance.permille(500) { history.newest() } else { LogIndex(0) };
@@ -167,6 +183,15 @@ impl Client {
         }
     }
 
+    fn policy(&mut self) -> PolicyChange {
+        let chance = &mut self.chance;
+        PolicyChange {
+            queue: chance.pick(QueueOrder::ALL).copied(),
+            backfill: chance.pick(Backfill::ALL).copied(),
+            placement: chance.pick(PlacementOrder::ALL).copied(),
+        }
+    }
+
     /// A job of a chosen shape; what it runs are [`Program`]s.
     fn job(&mut self, name: &str) -> String {
         let command = |chance: &mut Chance, task: &str, needs: &[&str]| {
@@ -182,9 +207,13 @@ impl Client {
         let job = match chance.below(4) {
             0 => json!({"name": name, "tasks": [
                 {"name": "a", "command": command(chance, "a", &[]), "retries": retries, "resources": resources}]}),
-            1 => json!({"name": name, "priority": chance.below(100), "tasks": [
-                {"name": "many", "command": command(chance, "many", &[]), "count": chance.below(12) + 2,
-                 "resources": resources}]}),
+            1 => {
+                let preempt = if chance.permille(300) { "lower" } else { "never" };
+                let (spread, apart, prefers) = where_to(chance);
+                json!({"name": name, "priority": chance.below(100), "preempt": preempt, "tasks": [
+                    {"name": "many", "command": command(chance, "many", &[]), "count": chance.below(12) + 2,
+                     "spread": spread, "anti_affinity": apart, "prefers": prefers, "resources": resources}]})
+            }
             2 => json!({"name": name, "on_failure": "continue", "tasks": [
                 {"name": "first", "command": command(chance, "first", &[])},
                 {"name": "left", "command": command(chance, "left", &["first"]), "needs": ["first"], "retries": retries},
@@ -287,7 +316,9 @@ impl Client {
                 let answered = Self::judge_edit(answer, history, counts).ok_or_else(told)?;
                 Ok(Some(Call::Edit { verb: *verb, answer: answered }))
             }
-            What::Reassign { .. } => Self::judge_edit(answer, history, counts).map(|_| None).ok_or_else(told),
+            What::Reassign { .. } | What::ChangePolicy(_) => {
+                Self::judge_edit(answer, history, counts).map(|_| None).ok_or_else(told)
+            }
         }
     }
 
@@ -313,6 +344,14 @@ impl Operation {
     }
 }
 
+/// Constraints that leave every element a place in the end, whoever is lost.
+fn where_to(chance: &mut Chance) -> (Value, Value, Value) {
+    let spread = if chance.permille(300) { json!([{"label": "zone", "max": 1 + chance.below(3)}]) } else { json!([]) };
+    let apart = if chance.permille(200) { json!(["many"]) } else { json!([]) };
+    let prefers = if chance.permille(300) { json!(["zone=z1", "worker=w2"]) } else { json!([]) };
+    (spread, apart, prefers)
+}
+
 pub(crate) fn index_of(answer: &Answer) -> Option<LogIndex> {
     answer.headers.get("quorate-index")?.to_str().ok()?.parse().ok().map(LogIndex)
 }
@@ -330,7 +369,7 @@ fn text(answer: &Answer) -> String {
 impl What {
     fn job(&self) -> Option<JobId> {
         match self {
-            Self::Submit { .. } => None,
+            Self::Submit { .. } | Self::ChangePolicy(_) => None,
             Self::Read { job, .. } | Self::Edit { job, .. } | Self::Reassign { job, .. } => Some(*job),
         }
     }
@@ -340,7 +379,7 @@ impl What {
         match self {
             Self::Submit { key, .. } => Some(history.jobs.begin(key)),
             Self::Read { job, how: Reading::Linearizable } | Self::Edit { job, .. } => history.jobs.begin_on(*job),
-            Self::Read { .. } | Self::Reassign { .. } => None,
+            Self::Read { .. } | Self::Reassign { .. } | Self::ChangePolicy(_) => None,
         }
     }
 
@@ -353,7 +392,7 @@ impl What {
                 history.jobs.leave_open(ticket, Call::Edit { verb: *verb, answer: Answered::Unknown });
             }
             // Whatever it would have seen, it changes nothing.
-            Self::Read { .. } | Self::Reassign { .. } => {}
+            Self::Read { .. } | Self::Reassign { .. } | Self::ChangePolicy(_) => {}
         }
     }
 
@@ -367,6 +406,7 @@ impl What {
             }
             Self::Edit { job, verb } => post(job, verb.path()),
             Self::Reassign { job, task } => post(job, &format!("tasks/{task}/0/reassign")),
+            Self::ChangePolicy(_) => (Method::PUT, "/v1/policy".to_owned()),
         };
         let request = Request::builder().method(method).uri(path);
         let request = match self {
@@ -374,7 +414,10 @@ impl What {
                 .header("content-type", "application/json")
                 .header("idempotency-key", key.as_str())
                 .body(Body::from(body.clone())),
-            _ => request.body(Body::empty()),
+            Self::ChangePolicy(change) => {
+                request.header("content-type", "application/json").body(Body::from(json!(change).to_string()))
+            }
+            Self::Read { .. } | Self::Edit { .. } | Self::Reassign { .. } => request.body(Body::empty()),
         };
         request.unwrap_or_else(|e| unreachable!("a request of plain parts: {e}"))
     }

@@ -1,7 +1,6 @@
 //! A worker in the simulation: the real agent on a simulated machine, with a simulated watchdog.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -20,6 +19,12 @@ use crate::network::{Host, Network};
 use crate::node::{Node, hand_off_takes};
 use crate::physical::Physical;
 use crate::watchdog::{SimWatchdog, Stage};
+
+/// Half of the workers are in one zone, half in the other.
+fn zone(host: Host) -> (Name, String) {
+    let label = Name::new("zone").unwrap_or_else(|_| unreachable!("it is a name"));
+    (label, format!("z{}", host % 2))
+}
 
 /// Events that wait for the agent.
 const EVENTS_MAX: usize = 1024;
@@ -131,7 +136,7 @@ impl Worker {
         let options = Options {
             servers: self.servers.iter().map(|server| format!("http://{server}")).collect(),
             name: Name::new(&self.name).unwrap_or_else(|_| unreachable!("w and a number is a name")),
-            labels: BTreeMap::new(),
+            labels: [zone(self.host)].into(),
             taints: Vec::new(),
             capacity: Resources::new(4_000, 4 << 30),
             data_dir: self.folder.clone(),
