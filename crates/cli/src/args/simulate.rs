@@ -92,7 +92,8 @@ fn labelled(text: &str) -> Result<Who, String> {
 #[command(next_help_heading = "Policies (lists by commas; every combination is a run)")]
 pub(crate) struct PolicyArgs {
     /// fifo, priority (raised by waiting), sjf (shortest first), least-work (time and dependents), deadline (earliest
-    /// first), critical-path (longest remaining path), multifactor (age, size, priority, fair share) or fair-share.
+    /// first), critical-path (longest remaining path), multifactor (age, size, priority, fair share), fair-share or aged-sjf (shortest
+    /// first, raised by waiting).
     #[arg(long, value_name = "QUEUE", value_delimiter = ',', default_value = "fifo")]
     pub(crate) queue: Vec<QueueOrder>,
     /// none, easy, easy-sjbf or conservative.
