@@ -208,7 +208,10 @@ mod tests {
         ] {
             let request: PolicyRequest = serde_json::from_str(asked).unwrap();
             assert_eq!(request.resolved(), PolicyChange { queue, backfill, placement: None }, "{asked}");
-            assert_eq!(serde_json::from_str::<PolicyRequest>(&serde_json::to_string(&request).unwrap()).unwrap(), request);
+            assert_eq!(
+                serde_json::from_str::<PolicyRequest>(&serde_json::to_string(&request).unwrap()).unwrap(),
+                request
+            );
         }
         let error = serde_json::from_str::<PolicyRequest>(r#"{"backfill":"off"}"#).unwrap_err().to_string();
         assert!(error.contains("\"off\" is none of none, easy, easy-sjbf, conservative, on"), "{error}");
