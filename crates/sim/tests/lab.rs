@@ -127,7 +127,7 @@ fn what_is_recommended_beats_easy_without_starving_anyone() {
 }
 
 mod scenes {
-    use quorate_sim::lab::{Fate, Job, LabError, Scene, Underway, replay_from};
+    use quorate_sim::lab::{Failures, Fate, Job, LabError, Scene, Underway, replay_from};
     use quorate_types::{Resources, Span, Timestamp};
 
     use super::*;
@@ -157,6 +157,15 @@ mod scenes {
             fates.push(Fate { id, started, finished, machine });
         })?;
         Ok(fates.iter().map(|fate| (fate.id, fate.started.0 / 1000, fate.finished.0 / 1000)).collect())
+    }
+
+    #[test]
+    fn nothing_fails_before_the_first_submission() {
+        let late = Job { submitted: Timestamp(1_700_000_000_000), ..job(1) };
+        let failures = Failures { mtbf: Span(3_600_000), mttr: Span(1_000), seed: 1 };
+        let options = Options { failures: Some(failures), ..Options::default() };
+        let totals = replay(std::iter::once(late), &pool(1), &options, &mut |_| {}).unwrap();
+        assert!(totals.failures < 3, "{totals:?}");
     }
 
     #[test]

@@ -93,14 +93,17 @@ pub fn replay_from(
     sink: &mut dyn FnMut(&Record),
 ) -> Result<Totals, LabError> {
     let policy = Policy { queue: options.queue, backfill: options.backfill, placement: options.placement };
+    let mut arrivals = Arrivals { jobs: jobs.peekable(), newest: Timestamp(0) };
+    // The time of a trace may begin anywhere: nothing fails before there is something to do.
+    let begin = if scene.now > Timestamp(0) { scene.now } else { arrivals.next_at().unwrap_or_default() };
     let mut engine = Engine {
-        arrivals: Arrivals { jobs: jobs.peekable(), newest: Timestamp(0) },
+        arrivals,
         cluster: Cluster::new(machines, policy, options, scene),
-        breakdowns: Breakdowns::new(machines.len(), options.failures),
-        begin: scene.now,
+        breakdowns: Breakdowns::new(machines.len(), options.failures, begin),
+        begin,
         sink,
     };
-    engine.cluster.advance(scene.now);
+    engine.cluster.advance(begin);
     scene.running.iter().try_for_each(|underway| engine.cluster.resume(underway))?;
     while let Some(now) = engine.next_instant()? {
         engine.cluster.advance(now);

@@ -129,13 +129,14 @@ fn started(fate: &Fate, resumed: &BTreeMap<u64, Timestamp>, now: Timestamp) -> O
 }
 
 fn workers(plan: &Plan) -> Vec<Worker> {
-    let running = |at: u32| plan.scene.running.iter().filter(|underway| underway.machine == at).count() as u64;
+    let mut running: BTreeMap<u32, u64> = BTreeMap::new();
+    plan.scene.running.iter().for_each(|underway| *running.entry(underway.machine).or_default() += 1);
     let state = |at: u32| if plan.scene.closed.contains(&at) { "draining" } else { "ready" };
     let all = (0_u32..).zip(&plan.machines);
     all.map(|(at, machine)| Worker {
         name: machine.name.clone(),
         state: state(at),
-        running: running(at),
+        running: running.get(&at).copied().unwrap_or_default(),
         to_come: 0,
         idle_in_s: 0.0,
     })

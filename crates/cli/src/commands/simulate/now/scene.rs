@@ -58,7 +58,16 @@ impl Plan {
             assumed: (0, assume.unwrap_or(ASSUMED)),
             paused: live.paused,
         };
-        let mut builder = Builder { live, plan, stuck: HashSet::new(), jobs: BTreeMap::new(), needs: 0 };
+        let positions = (0_u32..).zip(&plan.machines).map(|(at, machine)| (machine.name.clone(), at)).collect();
+        let mut builder = Builder {
+            live,
+            plan,
+            positions,
+            stuck: HashSet::new(),
+            later: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            needs: 0,
+        };
         live.jobs.iter().try_for_each(|job| builder.add(job))?;
         Ok(builder.plan)
     }
@@ -104,8 +113,12 @@ fn stage(live: &Live, args: &MachineArgs) -> Result<(Vec<Machine>, BTreeSet<u32>
 struct Builder<'a> {
     live: &'a Live,
     plan: Plan,
+    /// Of the machines, by name.
+    positions: BTreeMap<Name, u32>,
     /// What would wait for ever.
     stuck: HashSet<u64>,
+    /// What begins to wait later, and when.
+    later: BTreeMap<u64, Timestamp>,
     jobs: BTreeMap<JobId, Elements>,
     needs: usize,
 }
@@ -117,6 +130,8 @@ struct Element<'a> {
     spec: &'a JobSpec,
     task: &'a TaskSpec,
     index: usize,
+    /// Whether a worker that takes new tasks is large enough.
+    fits: bool,
     view: Option<&'a TaskView>,
 }
 
@@ -128,10 +143,11 @@ impl Builder<'_> {
         self.plan.names.insert(job.view.id, job.view.name.to_string());
         self.jobs.insert(job.view.id, Elements::new());
         for task in in_order_of_needs(&spec.tasks).into_iter().filter_map(|at| spec.tasks.get(at)) {
+            let fits = self.fits_somewhere(task);
             let mut ids = Vec::new();
             for index in 0..task.count {
                 let view = known.get(&(&task.name, index)).copied();
-                let element = Element { job: &job.view, spec: &spec, task, index: index as usize, view };
+                let element = Element { job: &job.view, spec: &spec, task, index: index as usize, fits, view };
                 let ended = view.is_some_and(|view| view.state.is_finished());
                 ids.push(if ended { None } else { Some(self.element(element)?) });
             }
@@ -156,12 +172,16 @@ impl Builder<'_> {
             self.plan.again.insert(id);
         }
         let needs = self.needs_of(element)?;
-        if !self.could_start(task) || needs.iter().any(|need| self.stuck.contains(need)) {
+        if !element.fits || needs.iter().any(|need| self.stuck.contains(need)) {
             self.stuck.insert(id);
             *self.plan.never.entry((job.id, task.name.clone())).or_default() += 1;
             return Ok(id);
         }
-        self.plan.waiting.push(Job { needs, submitted: self.since(element), ..replayed(id, element, run) });
+        let submitted = self.since(element, &needs);
+        if submitted > self.live.now {
+            self.later.insert(id, submitted);
+        }
+        self.plan.waiting.push(Job { needs, submitted, ..replayed(id, element, run) });
         Ok(id)
     }
 
@@ -169,9 +189,9 @@ impl Builder<'_> {
     fn place(&self, element: Element<'_>) -> Option<(u32, Timestamp)> {
         let view = element.view.filter(|view| matches!(view.state, TaskState::Assigned | TaskState::Running))?;
         let worker = view.worker.as_ref()?;
-        let machine = self.plan.machines.iter().position(|machine| machine.name == *worker)?;
+        let machine = *self.positions.get(worker)?;
         let started = view.attempts.last().and_then(|attempt| attempt.started_at).unwrap_or(self.live.now);
-        Some((machine as u32, started.min(self.live.now)))
+        Some((machine, started.min(self.live.now)))
     }
 
     fn underway(&mut self, id: u64, element: Element<'_>, machine: u32, started: Timestamp, run: Span) {
@@ -192,17 +212,17 @@ impl Builder<'_> {
         Span(task.timeout.map_or(known, |timeout| known.min(timeout)).0.max(1))
     }
 
-    /// Whether a worker that takes new tasks is large enough.
-    fn could_start(&self, task: &TaskSpec) -> bool {
+    fn fits_somewhere(&self, task: &TaskSpec) -> bool {
         let open = (0_u32..).zip(&self.plan.machines).filter(|(at, _)| !self.plan.scene.closed.contains(at));
         open.map(|(_, machine)| machine).any(|machine| task.resources.fits(&machine.capacity))
     }
 
-    /// Since when it waits, or when it will begin to.
-    fn since(&self, element: Element<'_>) -> Timestamp {
+    /// Since when it waits, or when it will begin to: not before what it needs, which must be known by then.
+    fn since(&self, element: Element<'_>, needs: &[u64]) -> Timestamp {
         let submitted = element.job.submitted_at;
         let start = element.spec.start_after.map(|when| when.resolve(submitted));
-        start.filter(|start| *start > self.live.now).unwrap_or(submitted)
+        let start = start.filter(|start| *start > self.live.now).unwrap_or(submitted);
+        needs.iter().filter_map(|need| self.later.get(need)).fold(start, |start, later| start.max(*later))
     }
 
     fn needs_of(&mut self, element: Element<'_>) -> Result<Vec<u64>, Failure> {

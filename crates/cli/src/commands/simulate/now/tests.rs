@@ -133,3 +133,11 @@ fn times_are_expected_learned_limited_or_assumed() {
     let later = json!({"command": ["x"], "start_after": "2026-01-01T01:30:00Z"});
     assert_eq!(drained(later, &[], ""), 40.0);
 }
+
+#[test]
+fn what_starts_later_holds_up_what_needs_it() {
+    let later = json!({"command": ["x"], "start_after": "2026-01-01T01:30:00Z"});
+    let needs = json!({"tasks": [{"name": "t", "command": ["x"], "needs": [{"job": 1, "on": "finish"}]}]});
+    let live = Live { jobs: vec![job(1, &later, &[]), job(2, &needs, &[])], ..live() };
+    assert_eq!(outlook(&live, "").unwrap().drained_in_s, 50.0 * 60.0);
+}
