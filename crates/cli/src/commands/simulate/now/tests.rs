@@ -121,7 +121,7 @@ fn times_are_expected_learned_limited_or_assumed() {
     };
     let plain = json!({"command": ["x"]});
     assert_eq!(drained(plain.clone(), &[], ""), 10.0);
-    assert_eq!(drained(plain.clone(), &[], "--assume 3m"), 3.0);
+    assert_eq!(drained(plain, &[], "--assume 3m"), 3.0);
     assert_eq!(drained(json!({"tasks": [{"command": ["x"], "timeout": "7m"}]}), &[], ""), 7.0);
     // Twenty minutes were learned of the first element.
     let twice = json!({"tasks": [{"command": ["x"], "count": 2, "timeout": "90m"}]});
