@@ -4,7 +4,8 @@
 //! one that answers, moves on when that one dies or has no leader, and repeats what is safe to repeat.
 //!
 //! Layout: `transport` (one request until it is answered) with `servers` (whose turn it is), `retry`
-//! (again, elsewhere, or give up) and `error`; `jobs`, `submit`, `workers`, `cluster` (the routes);
+//! (again, elsewhere, or give up) and `error`; `jobs`, `explain`, `submit`, `workers`, `cluster`, `policy`, `scheduling` (the
+//! routes);
 //! `events` and `logs` (streams that survive the replica they came from); `lines` (NDJSON).
 //!
 //! Invariants: a submission always carries an idempotency key, so it can be repeated through another
@@ -17,12 +18,14 @@
 mod cluster;
 mod error;
 mod events;
+mod explain;
 mod jobs;
 mod key;
 mod lines;
 mod logs;
 mod policy;
 mod retry;
+mod scheduling;
 mod servers;
 mod submit;
 mod transport;

@@ -1,8 +1,8 @@
 //! The routes below `/v1/workers`.
 
 use http::Method;
-use quorate_types::api::{DrainWorker, Page, WorkerEnded, WorkerView};
-use quorate_types::{Epoch, LogIndex, Name, Span};
+use quorate_types::api::{DrainWorker, Page, WorkerEnded, WorkerTaints, WorkerView};
+use quorate_types::{Epoch, LogIndex, Name, Span, Taint};
 
 use crate::error::Error;
 use crate::jobs::{accepted_index, gone_is_done};
@@ -46,6 +46,15 @@ impl Client {
     /// `not_found` when there is no such worker.
     pub async fn undrain(&self, name: &Name) -> Result<LogIndex, Error> {
         self.act_on_worker(name, "/undrain").await
+    }
+
+    /// Gives the worker these taints besides its own, instead of those that it was given before.
+    ///
+    /// # Errors
+    /// `not_found` when there is no such worker.
+    pub async fn taint(&self, name: &Name, taints: Vec<Taint>) -> Result<LogIndex, Error> {
+        let request = Request::repeatable(Method::PUT, worker_path(name, "/taints")).json(&WorkerTaints { taints })?;
+        Ok(accepted_index(&self.call(&request).await?))
     }
 
     /// Forgets a worker.

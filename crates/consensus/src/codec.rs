@@ -36,8 +36,8 @@ impl Kind {
     const fn version(self) -> u8 {
         match self {
             Self::Identity | Self::Vote | Self::Committed | Self::Purged | Self::SnapshotTrailer => 1,
-            // 2: jobs have conditions, times, keys and schedules.
-            Self::LogEntry | Self::Archived | Self::SnapshotHeader => 2,
+            // 2: jobs have conditions, times, keys and schedules. 3: tasks are constrained, and workers tainted.
+            Self::LogEntry | Self::Archived | Self::SnapshotHeader => 3,
         }
     }
 }

@@ -31,7 +31,7 @@ fn book(policy: Policy, workers: u64, tasks: u64) -> Book {
     for worker in 0..workers {
         let named = name(&format!("w{worker}"));
         let (epoch, labels) = (Epoch(worker), BTreeMap::new());
-        book.worker(Worker { epoch, name: named, labels, capacity: capacity(worker), ready: true });
+        book.worker(Worker { epoch, name: named, labels, capacity: capacity(worker), taints: Vec::new(), ready: true });
     }
     (0..tasks).for_each(|task| book.enqueue(queued(task), facts(task)));
     book

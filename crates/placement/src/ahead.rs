@@ -47,7 +47,9 @@ pub(crate) fn is_promising(state: &State, entry: &Entry) -> bool {
             | Command::IdentifyReplica { .. }
             | Command::AnnounceReplica { .. }
             | Command::ChangeSchedule { .. }
-            | Command::DrainBy { .. } => false,
+            | Command::DrainBy { .. }
+            | Command::Preempt { .. }
+            | Command::Taint { .. } => false,
         })
 }
 

@@ -8,21 +8,24 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use quorate_state::State;
-use quorate_state::command::{self, Assignment};
+use quorate_state::command::{self, Assignment, Preemption};
 use quorate_state::element::{Attempt, Element};
 use quorate_state::job::{ElementKey, Job};
 use quorate_state::queue::{QueueChange, Queued};
 use quorate_state::worker::Worker;
 use quorate_types::status::{AttemptState, WorkerState};
-use quorate_types::{AttemptNumber, LogIndex, Name, Span, Timestamp};
+use quorate_types::{AttemptNumber, Epoch, LogIndex, Name, Span, Timestamp};
 
 use crate::ahead;
-use crate::book::{self, Book, Bounds, Decision, Facts, Lineage, Tracking};
+use crate::book::{self, Book, Bounds, Constraints, Decision, Facts, Lineage, Surroundings, Tracking};
+use crate::preempt::Preemptor;
 
 /// What a round decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     pub assignments: Vec<Assignment>,
+    /// What is ended so that tasks that found no room get some.
+    pub preemptions: Vec<Preemption>,
     /// The round stopped at its bounds; another one would find more.
     pub more: bool,
 }
@@ -35,6 +38,7 @@ pub struct Planner {
     book: Book,
     seed: u64,
     wake_at: Option<Timestamp>,
+    preemptor: Preemptor,
 }
 
 impl Planner {
@@ -42,7 +46,7 @@ impl Planner {
     pub fn new(seed: u64) -> Self {
         let seen = State::default();
         let book = Book::new(seen.policy(), tracking(&seen), seed);
-        Self { seen, book, seed, wake_at: None }
+        Self { seen, book, seed, wake_at: None, preemptor: Preemptor::default() }
     }
 
     /// Decides what to start now.
@@ -52,7 +56,9 @@ impl Planner {
             return Plan::default();
         }
         self.follow(state);
-        self.plan(now, bounds).0
+        let (mut plan, decision) = self.plan(now, bounds);
+        plan.preemptions = self.preemptor.victims(&self.seen, &mut self.book, &decision, now);
+        plan
     }
 
     /// Decides what to start once `entry`, the next of the log, has been applied to `state`. None if the entry gives
@@ -69,10 +75,19 @@ impl Planner {
         }
         self.follow(&then);
         let (plan, decision) = self.plan(then.now(), ahead::BOUNDS);
-        if decision.cut {
+        if decision.cut || !self.book.preempting().is_empty() {
             self.book.look_again();
         }
         Some(plan)
+    }
+
+    /// A book with the workers of a version and what can be learned of it, and with nothing that waits.
+    pub(crate) fn book_of_workers(state: &State) -> Book {
+        let mut planner = Self::new(0);
+        planner.follow_rules(state);
+        let none = std::mem::take(&mut planner.seen);
+        planner.follow_workers(&none, state);
+        planner.book
     }
 
     /// When time alone may change what a round decides.
@@ -82,10 +97,10 @@ impl Planner {
 
     fn plan(&mut self, now: Timestamp, bounds: Bounds) -> (Plan, Decision) {
         let state = &self.seen;
-        let pending = |queued: Queued| task_of(state, queued).map_or(0, |task| task.pending_len());
-        let decision = self.book.plan(now, bounds, &pending);
+        let decision = self.book.plan(now, bounds, &Sight(state));
         self.wake_at = decision.wake_at;
-        (Plan { assignments: assignments(state, &decision), more: decision.more }, decision)
+        let assignments = assignments(state, &decision);
+        (Plan { assignments, preemptions: Vec::new(), more: decision.more }, decision)
     }
 
     /// Whether the book was made for this policy and this cluster.
@@ -95,27 +110,9 @@ impl Planner {
 
     /// Brings the book to this version.
     fn follow(&mut self, state: &State) {
-        if !self.knows_rules_of(state) {
-            self.seen = State::default();
-            self.book = Book::new(state.policy(), tracking(state), self.seed);
-            if tracking(state) == Tracking::Attempts {
-                state.finished_jobs().for_each(|job| learn(&mut self.book, job));
-            }
-        }
-        self.book.advance(state.now());
+        self.follow_rules(state);
         let seen = std::mem::replace(&mut self.seen, state.clone());
-        // All ends before all starts: an element may have ended on one worker and started on another.
-        for (old, new) in state.changed_workers(&seen) {
-            self.ends(&seen, state, old, new);
-        }
-        for (old, new) in state.changed_workers(&seen) {
-            self.starts(state, old, new);
-        }
-        for epoch in self.book.promised() {
-            if let Some(worker) = state.worker_of(epoch) {
-                self.book.load(epoch, worker.free(), worker.attempts.len() as u32);
-            }
-        }
+        self.follow_workers(&seen, state);
         for change in state.queue().changes_since(seen.queue()) {
             match change {
                 QueueChange::Came(queued) => {
@@ -124,6 +121,32 @@ impl Planner {
                     }
                 }
                 QueueChange::Went(queued) => drop(self.book.dequeue(queued)),
+            }
+        }
+    }
+
+    fn follow_rules(&mut self, state: &State) {
+        if !self.knows_rules_of(state) {
+            self.seen = State::default();
+            self.book = Book::new(state.policy(), tracking(state), self.seed);
+            if tracking(state) == Tracking::Attempts {
+                state.finished_jobs().for_each(|job| learn(&mut self.book, job));
+            }
+        }
+        self.book.advance(state.now());
+    }
+
+    fn follow_workers(&mut self, seen: &State, state: &State) {
+        // All ends before all starts: an element may have ended on one worker and started on another.
+        for (old, new) in state.changed_workers(seen) {
+            self.ends(seen, state, old, new);
+        }
+        for (old, new) in state.changed_workers(seen) {
+            self.starts(state, old, new);
+        }
+        for epoch in self.book.promised() {
+            if let Some(worker) = state.worker_of(epoch) {
+                self.book.load(epoch, worker.free(), worker.attempts.len() as u32);
             }
         }
     }
@@ -152,11 +175,12 @@ impl Planner {
     fn starts(&mut self, state: &State, old: Option<&Arc<Worker>>, new: Option<&Arc<Worker>>) {
         let Some(new) = new.filter(|worker| worker.is_alive()) else { return };
         let old = old.filter(|old| old.is_alive() && old.epoch == new.epoch);
-        if old.is_none_or(|old| old.state() != new.state()) {
+        if old.is_none_or(|old| old.state() != new.state() || old.given_taints != new.given_taints) {
             self.book.worker(book::Worker {
                 epoch: new.epoch,
                 name: new.name.clone(),
                 labels: new.labels.clone(),
+                taints: new.taints().cloned().collect(),
                 capacity: new.capacity.clone(),
                 ready: new.state() == WorkerState::Ready,
             });
@@ -178,6 +202,23 @@ impl Planner {
         let attempt = element_of(state, key).and_then(|element| attempt_of(element, number));
         let since = attempt.map_or(state.now(), |attempt| attempt.assigned_at);
         self.book.started(key, worker.epoch, since, &facts);
+    }
+}
+
+/// What the state says of tasks and workers beside the book.
+pub(crate) struct Sight<'a>(pub(crate) &'a State);
+
+impl Surroundings for Sight<'_> {
+    fn pending(&self, queued: Queued) -> u64 {
+        task_of(self.0, queued).map_or(0, |task| task.pending_len())
+    }
+
+    fn crowd(&self, queued: Queued, label: &Name, value: &str) -> u32 {
+        self.0.crowd(queued.job, queued.task, label, value)
+    }
+
+    fn runs(&self, queued: Queued, epoch: Epoch) -> bool {
+        self.0.worker_of(epoch).is_some_and(|worker| worker.runs(queued.job, queued.task))
     }
 }
 
@@ -241,19 +282,28 @@ fn lineage(job: &Job, task: &Name) -> Lineage {
     }
 }
 
-fn facts_of(state: &State, queued: Queued) -> Option<Facts> {
+pub(crate) fn facts_of(state: &State, queued: Queued) -> Option<Facts> {
     let job = state.job(queued.job)?;
-    let spec = job.task_spec(queued.task)?;
+    let lineage = lineage(job, &job.task_spec(queued.task)?.name);
+    Some(Facts { lineage: Some(lineage), ..plain_facts_of(job, queued.task)? })
+}
+
+/// Without the lineage, whose name costs more than all the rest.
+pub(crate) fn plain_facts_of(job: &Job, task: u32) -> Option<Facts> {
+    let spec = job.task_spec(task)?;
     Some(Facts {
         namespace: job.spec.namespace.clone(),
         submitted: job.header.submitted_at,
         priority: job.spec.priority,
+        preempts: job.spec.preempt,
         request: spec.resources.clone(),
         expected: spec.expected,
         limit: spec.timeout,
-        open_dependencies: job.dependents(queued.task) as u32,
+        open_dependencies: job.dependents(task) as u32,
         deadline: job.header.flow().deadline,
-        path: job.path(queued.task),
-        lineage: Some(lineage(job, &spec.name)),
+        path: job.path(task),
+        lineage: None,
+        key: spec.key.clone(),
+        constraints: Constraints::of(spec, job.apart(task).collect()),
     })
 }

@@ -1,85 +1,18 @@
 //! A view in, a plan out: each policy on a small cluster, as text.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::fmt::Write;
+mod view;
+
 use std::sync::Arc;
 
-use quorate_placement::{Bounds, Plan, Planner};
-use quorate_state::State;
-use quorate_state::command::{Command, Entry, Proposal, Registration};
+use quorate_placement::Bounds;
+use quorate_state::command::{Command, Entry, Proposal};
+use quorate_types::Timestamp;
 use quorate_types::job::JobRequest;
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::Ending;
-use quorate_types::{LogIndex, Name, ReplicaId, Timestamp};
-
-struct View(State);
-
-impl View {
-    fn new(queue: QueueOrder, placement: PlacementOrder) -> Self {
-        let mut view = Self(State::default());
-        let change = PolicyChange { queue: Some(queue), placement: Some(placement), ..PolicyChange::default() };
-        view.apply(Command::ChangePolicy(change));
-        view
-    }
-
-    fn apply(&mut self, command: Command) {
-        let index = LogIndex(self.0.index().0 + 1);
-        let proposals = vec![Proposal { origin: None, command }];
-        self.0.apply(index, &Entry { time: Timestamp(0), proposals });
-    }
-
-    fn worker(mut self, name: &str, capacity: &str) -> Self {
-        self.apply(Command::Register(Box::new(Registration {
-            name: Name::new(name).unwrap(),
-            labels: Default::default(),
-            capacity: serde_json::from_str(capacity).unwrap(),
-            instance: 1,
-            replaces: None,
-            replica: ReplicaId(1),
-            lease_ttl: quorate_types::Span(10_000),
-        })));
-        self
-    }
-
-    fn job(mut self, json: &str) -> Self {
-        let request: JobRequest = serde_json::from_str(json).unwrap();
-        self.apply(Command::Submit(Arc::new(request.validate().unwrap())));
-        self
-    }
-
-    fn round(&self, bounds: Bounds) -> Plan {
-        Planner::new(7).round(&self.0, Timestamp(0), bounds)
-    }
-
-    /// One that has seen this version: only a round looks at everything.
-    fn planner(&self) -> Planner {
-        let mut planner = Planner::new(7);
-        planner.round(&self.0, Timestamp(0), Bounds { assignments_max: 0, ..Bounds::default() });
-        planner
-    }
-
-    fn plan(&self) -> String {
-        let mut text = String::new();
-        for item in self.round(Bounds::default()).assignments {
-            let worker = &self.0.worker_of(item.epoch).unwrap().name;
-            write!(text, "{}/{}[{}]>{worker} ", item.job, item.task, item.index).unwrap();
-        }
-        text.trim_end().to_owned()
-    }
-
-    /// Applies the plan too: all of it must be accepted.
-    fn apply_plan(&mut self) {
-        let items = self.round(Bounds::default()).assignments;
-        let index = LogIndex(self.0.index().0 + 1);
-        let expected = items.len() as u32;
-        let proposals = vec![Proposal { origin: None, command: Command::Assign { items } }];
-        let applied = self.0.apply(index, &Entry { time: Timestamp(0), proposals });
-        let outcome = quorate_state::outcome::Outcome::Assigned { accepted: expected, stale: 0 };
-        assert_eq!(applied.outcomes, [outcome]);
-        self.0.check().unwrap();
-    }
-}
+use view::View;
 
 fn array(count: u32, cpu: &str) -> String {
     format!(r#"{{"tasks":[{{"name":"a","command":["x"],"count":{count},"resources":{{"cpu":{cpu}}}}}]}}"#)

@@ -113,6 +113,7 @@ impl Leader {
                 self.apply(Command::Register(Box::new(Registration {
                     name: worker(nth),
                     labels: Default::default(),
+                    taints: Vec::new(),
                     capacity: Resources::new(u64::from(cpu) * 1000, 1 << 30),
                     instance: self.state.index().0,
                     replaces: None,

@@ -22,7 +22,14 @@ impl Queue {
     fn new(queue: QueueOrder, capacity: Resources) -> Self {
         let mut book = Book::new(Policy { queue, ..Policy::default() }, Tracking::Attempts, 1);
         let name = Name::new("w").unwrap();
-        book.worker(Worker { epoch: Epoch(1), name, labels: BTreeMap::new(), capacity, ready: true });
+        book.worker(Worker {
+            epoch: Epoch(1),
+            name,
+            labels: BTreeMap::new(),
+            capacity,
+            taints: Vec::new(),
+            ready: true,
+        });
         Self { book, pending: BTreeMap::new(), facts: BTreeMap::new() }
     }
 
@@ -108,7 +115,14 @@ fn what_runs_counts_as_long_as_it_runs() {
     queue.book.left(Epoch(1));
     let name = Name::new("w").unwrap();
     let capacity = Resources::new(8_000, 0);
-    queue.book.worker(Worker { epoch: Epoch(2), name, labels: BTreeMap::new(), capacity, ready: true });
+    queue.book.worker(Worker {
+        epoch: Epoch(2),
+        name,
+        labels: BTreeMap::new(),
+        capacity,
+        taints: Vec::new(),
+        ready: true,
+    });
     assert_eq!(queue.turns(0), "abababab");
 }
 

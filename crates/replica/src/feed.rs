@@ -2,6 +2,7 @@
 
 use quorate_types::{Bug, is_planted};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use quorate_consensus::{Observer, Version};
 use quorate_state::outcome::Applied;
@@ -17,11 +18,18 @@ pub struct Feed {
     pub(crate) history: Arc<History>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) waiters: Arc<Waiters>,
+    /// How often the state was replaced by a snapshot.
+    pub(crate) restored: Arc<AtomicU64>,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { history: Arc::new(History::new(EVENTS_MAX)), registry: Arc::default(), waiters: Arc::default() }
+        Self {
+            history: Arc::new(History::new(EVENTS_MAX)),
+            registry: Arc::default(),
+            waiters: Arc::default(),
+            restored: Arc::default(),
+        }
     }
 }
 
@@ -44,6 +52,7 @@ impl Observer for Feed {
     }
 
     fn restored(&self, version: &Arc<Version>) {
+        self.restored.fetch_add(1, Ordering::AcqRel);
         self.registry.resync_all();
         if !is_planted(Bug::EventsLostAtInstall) {
             self.history.reset(version.index);

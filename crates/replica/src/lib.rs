@@ -4,7 +4,7 @@
 //! `api/` (the HTTP routes); `leader/` (the duties of the leader: liveness, timers, placement); `sessions/` (the
 //! workers' connections and the relay of their heartbeats); `events/` (the history that `/v1/events` serves);
 //! `feed` (what comes out of apply) and `waiters` (long polls); `calls` (what replicas ask each other); `limits`
-//! (every bound) and `memory` (the budget of all of them together); `telemetry`.
+//! (every bound) and `memory` (the budget of all of them together); `telemetry` and `scheduling/` (how well it schedules, in numbers).
 //!
 //! Invariants: a write is answered only after `consensus` committed it; a read goes through a barrier
 //! unless it asks for `stale`; what decides is sans-IO (`leader::duties`, `sessions::desk`) and what waits is
@@ -28,6 +28,7 @@ mod memory;
 mod node;
 mod raft_runtime;
 mod run;
+mod scheduling;
 mod sessions;
 mod telemetry;
 mod waiters;

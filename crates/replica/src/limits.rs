@@ -63,6 +63,8 @@ pub(crate) const ANSWERS_BYTES_MAX: usize = 256 << 20;
 pub(crate) const ANSWER_BYTES_SMALL: usize = 64 << 10;
 /// Digests that are computed at once: each walks the whole state.
 pub(crate) const DIGESTS_MAX: usize = 1;
+/// Explanations and dry runs that are worked on at once: each may walk the whole queue.
+pub(crate) const EXPLANATIONS_MAX: usize = 1;
 /// Events in memory for `/v1/events`: about 40 MiB; older ones are answered 410.
 pub(crate) const EVENTS_MAX: usize = 200_000;
 /// Events that one stream takes at a time: some 40 KiB, which a client that reads nothing keeps in memory.
@@ -96,3 +98,15 @@ pub(crate) const HEARTBEAT_CALL_TIMEOUT: Duration = Duration::from_millis(800);
 pub(crate) const DUTIES_PER_BATCH: usize = 1_000;
 /// How long requests that are under way may take to end when the replica stops.
 pub(crate) const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
+/// How often what the scheduler does is looked at, besides when somebody asks: seldom enough to cost little, and
+/// often enough that hardly any queue comes and goes in between.
+pub(crate) const SCHEDULING_LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Steps of each window of measurements: it moves by a twelfth of its length.
+pub(crate) const SCHEDULING_STEPS: usize = 12;
+/// Namespaces whose tasks are measured one by one, some 60 KiB each at most; a further one takes the place of the one
+/// that has been idle for longest, and if none is, counts in the sums of the cluster only.
+pub(crate) const SCHEDULING_NAMESPACES_MAX: usize = 256;
+/// Registrations of workers that are measured, some 1.3 KB each: those that ended are forgotten beyond it.
+pub(crate) const SCHEDULING_WORKERS_MAX: usize = 20_000;
+/// Kinds of resources that are measured: cpu, memory, and the first two others that workers offered.
+pub(crate) const SCHEDULING_KINDS_MAX: usize = 4;

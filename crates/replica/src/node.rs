@@ -19,6 +19,7 @@ use crate::calls::{Answer, Call, decode, encode};
 use crate::feed::Feed;
 use crate::leader::Leader;
 use crate::memory::Budget;
+use crate::scheduling::Scheduling;
 use crate::sessions::{self, Host, Relay};
 use crate::telemetry;
 
@@ -76,6 +77,7 @@ impl Node {
             history: feed.history.clone(),
             registry: feed.registry.clone(),
             waiters: feed.waiters.clone(),
+            scheduling: Scheduling::new(handle.clone(), feed.restored.clone()),
             sessions,
             token: settings.token.map(Arc::from),
             metrics,

@@ -20,6 +20,7 @@ use crate::limits::SHUTDOWN_WAIT;
 use crate::memory;
 use crate::node::{Node, Settings};
 use crate::raft_runtime::RaftRuntime;
+use crate::scheduling;
 use crate::telemetry;
 
 /// A handover takes a few milliseconds, or does not happen.
@@ -73,6 +74,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let metrics = telemetry::install();
     let upkeep = metrics.clone().map(|metrics| tokio::spawn(telemetry::keep_up(metrics)));
     let node = Node::start(&handle, &feed, settings, metrics, &stop);
+    let measuring = tokio::spawn(scheduling::watch(node.app().scheduling.clone()));
     let joining = join(handle.clone(), config.clone(), advertise, stop.clone());
     let server = tokio::spawn(api::serve(node.app(), http, stop.clone()));
     let ended = tokio::select! {
@@ -92,6 +94,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     }
     node.abort();
     memory.abort();
+    measuring.abort();
     upkeep.inspect(JoinHandle::abort);
     handle.shutdown().await;
     if ended.is_err() {

@@ -51,6 +51,10 @@ pub(crate) fn duty_done(outcome: &Outcome) {
         counter!("quorate_assignments_total", "result" => "accepted").increment(u64::from(*accepted));
         counter!("quorate_assignments_total", "result" => "stale").increment(u64::from(*stale));
     }
+    if let Outcome::Preempted { stopped, stale } = outcome {
+        counter!("quorate_preemptions_total", "result" => "stopped").increment(u64::from(*stopped));
+        counter!("quorate_preemptions_total", "result" => "stale").increment(u64::from(*stale));
+    }
 }
 
 pub(crate) fn heartbeats_relayed(acknowledged: usize, refused: usize) {

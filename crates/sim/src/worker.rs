@@ -132,6 +132,7 @@ impl Worker {
             servers: self.servers.iter().map(|server| format!("http://{server}")).collect(),
             name: Name::new(&self.name).unwrap_or_else(|_| unreachable!("w and a number is a name")),
             labels: BTreeMap::new(),
+            taints: Vec::new(),
             capacity: Resources::new(4_000, 4 << 30),
             data_dir: self.folder.clone(),
             token: None,

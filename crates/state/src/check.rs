@@ -110,6 +110,7 @@ impl State {
             || "retention differs from a restored one".into(),
         )?;
         ensure(a.workers == b.workers && a.epochs == b.epochs, || "workers differ from restored ones".into())?;
+        ensure(a.crowds == b.crowds, || "crowds differ from restored ones".into())?;
         ensure(a.slots == b.slots && a.awaited == b.awaited && a.schedules == b.schedules, || {
             "keys, awaited jobs or schedules differ from restored ones".into()
         })?;

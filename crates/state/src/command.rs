@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use quorate_types::policy::PolicyChange;
 use quorate_types::session::Report;
-use quorate_types::{AttemptNumber, Epoch, JobId, JobSpec, Name, ReplicaId, Resources, Span, TaskIndex, Timestamp};
+use quorate_types::{
+    AttemptNumber, Epoch, JobId, JobSpec, Name, ReplicaId, Resources, Span, Taint, TaskIndex, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// One log entry's payload: the leader's time and the commands that share the entry.
@@ -137,6 +139,37 @@ pub enum Command {
         worker: Name,
         within: Span,
     },
+    /// Ends attempts so that others have room.
+    Preempt {
+        items: Vec<Preemption>,
+    },
+    /// Gives a worker these taints besides its own, instead of those that it was given before.
+    Taint {
+        worker: Name,
+        taints: Vec<Taint>,
+    },
+}
+
+/// The end of one attempt for another's sake; it is placed again without using a retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Preemption {
+    pub job: JobId,
+    /// Position of the task in the job.
+    pub task: u32,
+    pub index: TaskIndex,
+    /// It must be this one that runs.
+    pub attempt: AttemptNumber,
+    pub epoch: Epoch,
+    /// Who gets the room.
+    pub by: JobId,
+    pub grounds: Grounds,
+}
+
+/// Why an attempt has to make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Grounds {
+    LowerPriority,
+    LongerToGo,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +182,8 @@ pub enum RetryScope {
 pub struct Registration {
     pub name: Name,
     pub labels: BTreeMap<Name, String>,
+    /// Its own.
+    pub taints: Vec<Taint>,
     pub capacity: Resources,
     pub instance: u64,
     /// An instance whose attempts have certainly all ended.

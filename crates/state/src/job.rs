@@ -9,7 +9,7 @@ use imbl::{OrdMap, OrdSet};
 use quorate_types::api::TaskCounts;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::{JobState, TaskState};
-use quorate_types::{AttemptNumber, End, JobId, JobSpec, LogIndex, Need, Span, TaskIndex, TaskSpec, Timestamp};
+use quorate_types::{AttemptNumber, End, JobId, JobSpec, LogIndex, Name, Need, Span, TaskIndex, TaskSpec, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::element::Element;
@@ -54,7 +54,7 @@ pub struct Header {
 }
 
 /// One task of a job: an array of elements, most often of one.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Task {
     pub head: TaskHead,
     /// Elements below `fresh`, each with a record.
@@ -153,6 +153,11 @@ impl Job {
         let element = self.task(key.task).and_then(|task| task.element(key.index));
         let current = element.and_then(Element::current).filter(|attempt| attempt.number == key.attempt);
         current.is_some_and(|attempt| attempt.started_at.is_some())
+    }
+
+    /// The position of a task that another one needs.
+    pub fn position_of(&self, name: &Name) -> Option<u32> {
+        self.plan.position(&self.spec, name)
     }
 
     /// How many tasks wait for this one.
@@ -285,6 +290,21 @@ impl Task {
     /// How many elements could be placed now.
     pub fn pending_len(&self) -> u64 {
         (u64::from(self.head.fresh_pending()) + self.ready.len() as u64).min(self.head.live_left() as u64)
+    }
+
+    /// How many elements that could be placed, but for the bound on live ones, come before this one, which could.
+    pub fn pending_before(&self, index: TaskIndex) -> u64 {
+        if index.0 < self.head.fresh {
+            return self.ready.range(..index.0).count() as u64;
+        }
+        self.ready.len() as u64 + u64::from(index.0 - self.head.fresh)
+    }
+
+    /// The one that has so many before it.
+    pub fn pending_at(&self, before: u64) -> Option<TaskIndex> {
+        let before = usize::try_from(before).ok()?;
+        let fresh = self.head.fresh..self.head.fresh + self.head.fresh_pending();
+        self.ready.iter().copied().chain(fresh).nth(before).map(TaskIndex)
     }
 
     pub fn element(&self, index: TaskIndex) -> Option<&Element> {

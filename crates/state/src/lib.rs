@@ -3,7 +3,7 @@
 //! Layout: `command` (what stands in the log) and `outcome` (what applying it yields); `state` with its
 //! parts `job` (with its `flow` and `plan`), `element`, `worker`, `queue`, `slots`, `timers` and `dedup`;
 //! `apply/`, one file for each kind of command, over the transitions in `lifecycle`; `snapshot` and
-//! `digest` (all of it as records), `archive` (finished jobs on disk), `view` (as the API shows it), `inputs` (as the tasks that need it do),
+//! `digest` (all of it as records), `archive` (finished jobs on disk), `changes` (what is different from an earlier version), `view` (as the API shows it), `inputs` (as the tasks that need it do),
 //! `check` (what must always hold) and `limits`.
 //!
 //! Invariants: apply is a function of (state, index, entry): no IO, clock, randomness, threads, floating
@@ -13,8 +13,10 @@
 
 mod apply;
 pub mod archive;
+pub mod changes;
 pub mod check;
 pub mod command;
+mod crowds;
 mod dedup;
 mod digest;
 pub mod element;
@@ -34,4 +36,5 @@ mod timers;
 pub mod view;
 pub mod worker;
 
+pub use slots::KeyLine;
 pub use state::State;

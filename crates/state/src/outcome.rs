@@ -28,6 +28,10 @@ pub enum Outcome {
     },
     Rejected(Rejection),
     PolicyChanged(Policy),
+    Preempted {
+        stopped: u32,
+        stale: u32,
+    },
 }
 
 /// Why a legal request was refused. Nothing has changed.

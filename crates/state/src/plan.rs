@@ -15,6 +15,8 @@ pub(crate) struct Plan {
     each: BTreeMap<u32, Vec<Edge>>,
     /// The tasks whose elements others wait for one by one.
     feeding: BTreeSet<u32>,
+    /// The tasks that must not share a worker with one.
+    apart: BTreeMap<u32, BTreeSet<u32>>,
     /// How long each task and the longest chain behind it will run.
     paths: Vec<Span>,
     /// The positions of all tasks, in the order of their names.
@@ -37,7 +39,8 @@ static INDEPENDENT: LazyLock<Arc<Plan>> = LazyLock::new(Arc::default);
 
 impl Plan {
     pub(crate) fn of(spec: &JobSpec) -> Arc<Self> {
-        match spec.tasks.iter().flat_map(|task| &task.needs).any(|need| need.task().is_some()) {
+        let needs = spec.tasks.iter().flat_map(|task| &task.needs).any(|need| need.task().is_some());
+        match needs || spec.tasks.iter().any(|task| !task.anti_affinity.is_empty()) {
             false => INDEPENDENT.clone(),
             true => Arc::new(Self::new(spec)),
         }
@@ -61,6 +64,11 @@ impl Plan {
     /// Whether others wait for its elements one by one.
     pub(crate) fn feeds_elements(&self, task: u32) -> bool {
         self.feeding.contains(&task)
+    }
+
+    /// The tasks that must not share a worker with it, whichever of them says so.
+    pub(crate) fn apart(&self, task: u32) -> impl Iterator<Item = u32> {
+        self.apart.get(&task).into_iter().flatten().copied()
     }
 
     /// How long a task and the longest chain of tasks that wait for it, each for the one before, will run. Elements
@@ -92,6 +100,12 @@ impl Plan {
                 } else {
                     plan.needs[at as usize] += 1;
                 }
+            }
+        }
+        for (at, task) in (0u32..).zip(&spec.tasks) {
+            for found in task.anti_affinity.iter().filter_map(|name| positions.get(name.as_str())) {
+                plan.apart.entry(at).or_default().insert(*found);
+                plan.apart.entry(*found).or_default().insert(at);
             }
         }
         plan.paths = plan.longest_paths(spec);

@@ -27,6 +27,17 @@ pub(crate) struct Slots {
     by_key: OrdMap<SlotKey, Users>,
 }
 
+/// The line for a concurrency key, as one that waits in it sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyLine {
+    /// The first jobs that hold a place.
+    pub holders: Vec<JobId>,
+    pub held: u64,
+    /// From 1.
+    pub place: u64,
+    pub waiting: u64,
+}
+
 /// Who uses a key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Users {
@@ -38,6 +49,18 @@ pub(crate) struct Users {
 impl Slots {
     pub(crate) fn users(&self, key: &SlotKey) -> Users {
         self.by_key.get(key).cloned().unwrap_or_default()
+    }
+
+    /// The line that a job waits in, with the first `most` of the jobs that hold a place.
+    pub(crate) fn line_of(&self, job: &Job, most: usize) -> Option<KeyLine> {
+        let users = self.by_key.get(&SlotKey::of(job)?)?;
+        let place = (Reverse(job.spec.priority), job.id());
+        users.waiting.contains(&place).then(|| KeyLine {
+            holders: users.holders.iter().take(most).copied().collect(),
+            held: users.holders.len() as u64,
+            place: users.waiting.range(..=place).count() as u64,
+            waiting: users.waiting.len() as u64,
+        })
     }
 
     /// Takes note of what the job's slot is.

@@ -176,11 +176,9 @@ impl State {
                     cluster.timers.set(until, Timer::Backoff(at));
                 }
                 let Some(attempt) = element.current().filter(|attempt| attempt.state.is_live()) else { continue };
-                if let Some(worker) = cluster.workers.get_mut(&attempt.worker) {
-                    let stopping = element.state == TaskState::Stopping;
-                    let live = LiveAttempt { number: attempt.number, fence: attempt.fence, stopping };
-                    Arc::make_mut(worker).take(at, live, &spec.resources);
-                }
+                let stopping = element.state == TaskState::Stopping;
+                let live = LiveAttempt { number: attempt.number, fence: attempt.fence, stopping };
+                cluster.occupy(&attempt.worker, at, live, spec);
             }
         }
     }

@@ -9,10 +9,11 @@ use quorate_types::{Epoch, JobId, LogIndex, Name, Policy, ReplicaId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Archived;
+use crate::crowds::Crowds;
 use crate::dedup::Dedup;
 use crate::job::Job;
 use crate::queue::Queue;
-use crate::slots::Slots;
+use crate::slots::{KeyLine, Slots};
 use crate::timers::Timers;
 use crate::worker::{Worker, WorkerChange};
 
@@ -44,6 +45,8 @@ pub(crate) struct Cluster {
     pub(crate) slots: Slots,
     /// Derived: who waits for the end of a job, with the task that does.
     pub(crate) awaited: OrdMap<JobId, imbl::OrdSet<(JobId, u32)>>,
+    /// Derived.
+    pub(crate) crowds: Crowds,
     /// Derived: the schedules that have not ended, with their newest change.
     pub(crate) schedules: OrdMap<JobId, LogIndex>,
     /// Derived: finished jobs in memory, oldest first.
@@ -187,6 +190,11 @@ impl State {
     /// shares them with the one before.
     pub fn schedules(&self) -> &OrdMap<JobId, LogIndex> {
         &self.cluster.schedules
+    }
+
+    /// The line for a concurrency key that a job waits in, with the first `most` of those that hold a place.
+    pub fn key_line(&self, job: &Job, most: usize) -> Option<KeyLine> {
+        self.cluster.slots.line_of(job, most)
     }
 
     pub fn totals(&self) -> Totals {

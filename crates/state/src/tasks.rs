@@ -6,7 +6,7 @@ use imbl::OrdMap;
 
 use crate::job::Task;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tasks {
     One(Arc<Task>),
     Many(OrdMap<u32, Arc<Task>>),

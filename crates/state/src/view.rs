@@ -110,6 +110,7 @@ pub fn worker(worker: &Worker) -> WorkerView {
         epoch: worker.epoch,
         state: worker.state(),
         labels: worker.labels.clone(),
+        taints: worker.taints().cloned().collect(),
         capacity: worker.capacity.clone(),
         used: worker.used.clone(),
         running: worker.attempts.len() as u64,

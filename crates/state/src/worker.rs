@@ -6,7 +6,9 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use quorate_types::status::WorkerState;
-use quorate_types::{AttemptNumber, Epoch, Fence, Name, ReplicaId, Resources, Span, Timestamp};
+use quorate_types::{
+    AttemptNumber, Epoch, Fence, JobId, Labels, Name, ReplicaId, Resources, Span, Taint, TaskIndex, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::job::ElementKey;
@@ -18,6 +20,10 @@ pub struct Worker {
     /// The agent's random number for this registration.
     pub instance: u64,
     pub labels: BTreeMap<Name, String>,
+    /// Those that it registered with.
+    pub own_taints: Vec<Taint>,
+    /// Those that an operator gave it; they survive a new registration.
+    pub given_taints: Vec<Taint>,
     pub capacity: Resources,
     pub life: Life,
     /// An operator wants no new tasks there; survives a new registration.
@@ -73,6 +79,22 @@ impl Worker {
 
     pub fn is_alive(&self) -> bool {
         self.life == Life::Alive
+    }
+
+    pub fn labels(&self) -> Labels<'_> {
+        Labels { worker: &self.name, labels: &self.labels }
+    }
+
+    /// What keeps tasks off, its own first.
+    pub fn taints(&self) -> impl Iterator<Item = &Taint> {
+        self.own_taints.iter().chain(self.given_taints.iter().filter(|taint| !self.own_taints.contains(taint)))
+    }
+
+    /// Whether an attempt of the task is live here.
+    pub fn runs(&self, job: JobId, task: u32) -> bool {
+        let first = ElementKey { job, task, index: TaskIndex(0) };
+        let last = ElementKey { job, task, index: TaskIndex(u32::MAX) };
+        self.attempts.range(first..=last).next().is_some()
     }
 
     /// What new attempts may take.

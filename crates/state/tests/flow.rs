@@ -172,6 +172,58 @@ fn times_open_and_end_jobs() {
 }
 
 #[test]
+fn what_was_left_out_on_purpose_spoils_no_end() {
+    let json = r#"{"deadline":"1m","tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"]},
+        {"name":"alarm","command":["x"],"needs":[{"task":"a","on":"failure"}]}]}"#;
+    let passes: [fn(&mut Cluster, JobId); 2] =
+        [|cluster, _| cluster.pass(Span::from_secs(60)), |cluster, job| drop(cluster.apply(Command::Cancel { job }))];
+    for end in passes {
+        let (mut cluster, epoch) = cluster();
+        let id = cluster.submit(json);
+        run(&mut cluster, epoch, id, 0, 0, 0);
+        let last = cluster.assign(id, 1, 0, epoch).unwrap();
+        end(&mut cluster, id);
+        assert_eq!(states(&cluster, id), [Succeeded, Stopping, Cancelled]);
+        cluster.finish("w", epoch, last, Ending::Exited(0));
+        assert_eq!(state(&cluster, id), JobState::Succeeded, "all that was to run has succeeded");
+    }
+}
+
+#[test]
+fn elements_do_not_wait_for_the_rest_of_what_was_cancelled_untouched() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(
+        r#"{"tasks":[{"name":"a","command":["x"],"count":3},
+        {"name":"clean","command":["x"],"count":3,"needs":[{"task":"a","each":true,"on":"finish"}]},
+        {"name":"alarm","command":["x"],"count":3,"needs":[{"task":"a","each":true,"on":"failure"}]}]}"#,
+    );
+    let of = |cluster: &Cluster, task: u32| [0, 1, 2].map(|at| cluster.task_state(id, task, at));
+    let slow = cluster.assign(id, 0, 0, epoch).unwrap();
+    run(&mut cluster, epoch, id, 0, 1, 1);
+    assert_eq!(of(&cluster, 0), [Assigned, Failed, Cancelled]);
+    assert_eq!(of(&cluster, 1), [Waiting, Pending, Pending], "the third has ended, too");
+    assert_eq!(of(&cluster, 2), [Waiting, Pending, Cancelled], "and it can't fail any more");
+    cluster.finish("w", epoch, slow, Ending::Exited(0));
+    assert_eq!((of(&cluster, 1), of(&cluster, 2)), ([Pending; 3], [Cancelled, Pending, Cancelled]));
+}
+
+#[test]
+fn a_run_that_ends_at_once_is_one_that_has_ended() {
+    let (mut cluster, epoch) = cluster();
+    let failed = cluster.submit(r#"{"command":["x"]}"#);
+    run(&mut cluster, epoch, failed, 0, 0, 1);
+    let schedule = cluster.submit(&format!(
+        r#"{{"tasks":[{{"command":["x"],"needs":[{{"job":{failed}}}]}}],"schedule":{{"every":"1m"}}}}"#
+    ));
+    let outcome = cluster.apply(Command::RunNow { schedule });
+    let Outcome::Submitted { job, state: told, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!((told, state(&cluster, job)), (JobState::Cancelled, JobState::Cancelled));
+    let ticks = [1, 2].map(|nth| Timestamp(cluster.now.0 + nth * 60_000)).to_vec();
+    cluster.apply(Command::Tick { schedule, through: ticks[1], ticks });
+    assert_eq!(runs(&cluster, schedule).len(), 3, "the second tick finds that the first one's run has ended");
+}
+
+#[test]
 fn a_key_is_held_by_as_many_as_its_limit_says() {
     let job = |extra: &str| format!(r#"{{"command":["x"],"concurrency":{{"key":"db"{extra}}}}}"#);
     let (mut cluster, epoch) = cluster();

@@ -4,7 +4,9 @@
 
 mod support;
 
-use quorate_state::command::{Assignment, Command, Entry, Origin, Proposal, Registration, RetryScope};
+use quorate_state::command::{
+    Assignment, Command, Entry, Grounds, Origin, Preemption, Proposal, Registration, RetryScope,
+};
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{Finished, Happening, Report};
 use quorate_types::status::Ending;
@@ -13,11 +15,13 @@ use support::{key, name, spec};
 
 /// Every field that a job may have.
 const EVERYTHING: &str = r#"{"name":"j","namespace":"n","priority":7,"labels":{"l":"v"},"idempotency_key":"i",
-    "on_failure":"continue","start_after":"1s","deadline":"1h","expires":"1m",
+    "on_failure":"continue","start_after":"1s","preempt":"lower","deadline":"1h","expires":"1m",
     "concurrency":{"key":"k","limit":2,"when_full":"replace"},"then":[{"on":"failure","job":{"command":["f"]}}],
     "schedule":{"cron":"0 3 * * *","time_zone":"Europe/Berlin","overlap":"allow","misfire":"all","dst":"both"},
     "tasks":[{"name":"t","command":["c"],"count":2,"max_parallel":1,"retry_on":[3],"no_retry_on":[4],"losses":9},
-    {"name":"u","command":["c"],"count":2,"needs":[{"task":"t","each":true},{"job":4,"on":"finish"}]}]}"#;
+    {"name":"u","command":["c"],"count":2,"needs":[{"task":"t","each":true},{"job":4,"on":"finish"}],
+    "requires":["a>=1.5","b in (c,d)"],"prefers":[{"condition":"!e","weight":7}],"tolerations":["f=g"],
+    "spread":[{"label":"z","max":2}],"anti_affinity":["t"],"key":"k"}]}"#;
 
 fn commands() -> Vec<Command> {
     let job = JobId(300);
@@ -40,6 +44,7 @@ fn commands() -> Vec<Command> {
         Command::Register(Box::new(Registration {
             name: worker.clone(),
             labels: Default::default(),
+            taints: Vec::new(),
             capacity: Resources::new(1000, 2),
             instance: 9,
             replaces: Some(8),
@@ -78,6 +83,18 @@ fn commands() -> Vec<Command> {
         Command::ChangeSchedule { schedule: job, spec: spec(r#"{"command":["c"],"schedule":{"every":"2s"}}"#) },
         Command::RetryFrom { job, task: name("t") },
         Command::DrainBy { worker: name("w"), within: Span(9) },
+        Command::Preempt {
+            items: vec![Preemption {
+                job,
+                task: 0,
+                index: TaskIndex(7),
+                attempt: AttemptNumber(1),
+                epoch,
+                by: JobId(5),
+                grounds: Grounds::LongerToGo,
+            }],
+        },
+        Command::Taint { worker: name("w"), taints: vec!["a=b".parse().unwrap()] },
     ]
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::constraint::Taint;
 use crate::id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 use crate::job::JobSpec;
 use crate::name::{JobName, Name};
@@ -124,6 +125,13 @@ pub struct DrainWorker {
     pub deadline: Option<Span>,
 }
 
+/// The taints that an operator gives a worker, besides those that it has itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerTaints {
+    pub taints: Vec<Taint>,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskView {
     pub task: Name,
@@ -166,6 +174,9 @@ pub struct WorkerView {
     pub epoch: Epoch,
     pub state: WorkerState,
     pub labels: BTreeMap<Name, String>,
+    /// What keeps tasks off that don't tolerate it, its own first.
+    #[serde(default)]
+    pub taints: Vec<Taint>,
     pub capacity: Resources,
     pub used: Resources,
     pub running: u64,

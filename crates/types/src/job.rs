@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::constraint::{Condition, Preference, Spread, Toleration};
 use crate::name::{JobName, Name};
 use crate::need::{Need, On};
 use crate::resources::Resources;
 use crate::schedule::{ScheduleRequest, ScheduleSpec};
 use crate::time::Span;
 use crate::when::When;
+use crate::words;
 
 /// Reads `T` from a JSON object only. Serde's derived structures accept arrays as well, which would turn a
 /// malformed request into a job.
@@ -57,6 +59,7 @@ pub struct JobRequest {
     pub expires: Option<When>,
     pub concurrency: Option<Object<ConcurrencyRequest>>,
     pub then: Option<Vec<Object<FollowUpRequest>>>,
+    pub preempt: Option<Preempt>,
     pub schedule: Option<Object<ScheduleRequest>>,
 }
 
@@ -100,6 +103,12 @@ pub struct TaskRequest {
     pub timeout: Option<Span>,
     pub grace: Option<Span>,
     pub expected: Option<Span>,
+    pub requires: Option<Vec<Condition>>,
+    pub prefers: Option<Vec<Preference>>,
+    pub tolerations: Option<Vec<Toleration>>,
+    pub spread: Option<Vec<Object<Spread>>>,
+    pub anti_affinity: Option<Vec<Name>>,
+    pub key: Option<Name>,
 }
 
 /// A backoff as a user writes it; what is left out keeps its default.
@@ -132,6 +141,8 @@ pub struct JobSpec {
     pub then: Vec<FollowUp>,
     /// The job itself never runs: each tick submits a run of it.
     pub schedule: Option<Box<ScheduleSpec>>,
+    /// What its tasks may end to have room.
+    pub preempt: Preempt,
 }
 
 /// Jobs of a namespace that share a key run at most `limit` at a time.
@@ -154,6 +165,17 @@ pub enum WhenFull {
     /// their attempts have ended.
     Replace,
 }
+
+words!(
+    /// What a job's tasks may end to have room.
+    #[derive(Default)]
+    Preempt {
+        #[default]
+        Never = "never",
+        /// Attempts of jobs with a lower priority.
+        Lower = "lower",
+    }
+);
 
 /// A job that is submitted when another has finished. It has no follow-up of its own, so that what a job
 /// may lead to is all there to see, and bounded.
@@ -180,6 +202,7 @@ mod leaf {
         deadline: Option<When>,
         expires: Option<When>,
         concurrency: Option<Concurrency>,
+        preempt: Preempt,
     }
 
     /// The same fields in the same order.
@@ -195,14 +218,27 @@ mod leaf {
         deadline: Option<When>,
         expires: Option<When>,
         concurrency: &'a Option<Concurrency>,
+        preempt: Preempt,
     }
 
     pub(super) fn serialize<S: Serializer>(job: &Arc<JobSpec>, serializer: S) -> Result<S::Ok, S::Error> {
         let JobSpec { name, namespace, priority, labels, on_failure, tasks, .. } = &**job;
-        let JobSpec { start_after, deadline, expires, concurrency, .. } = &**job;
-        let (start_after, deadline, expires) = (*start_after, *deadline, *expires);
-        LeafRef { name, namespace, priority, labels, on_failure, tasks, start_after, deadline, expires, concurrency }
-            .serialize(serializer)
+        let JobSpec { start_after, deadline, expires, concurrency, preempt, .. } = &**job;
+        let (start_after, deadline, expires, preempt) = (*start_after, *deadline, *expires, *preempt);
+        LeafRef {
+            name,
+            namespace,
+            priority,
+            labels,
+            on_failure,
+            tasks,
+            start_after,
+            deadline,
+            expires,
+            concurrency,
+            preempt,
+        }
+        .serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<JobSpec>, D::Error> {
@@ -221,6 +257,7 @@ mod leaf {
             concurrency: leaf.concurrency,
             then: Vec::new(),
             schedule: None,
+            preempt: leaf.preempt,
         }))
     }
 }
@@ -256,6 +293,19 @@ pub struct TaskSpec {
     pub grace: Span,
     /// How long the user expects it to run; policies may use it.
     pub expected: Option<Span>,
+    /// What its worker must be.
+    pub requires: Box<[Condition]>,
+    /// What its worker should be, if it can be had now.
+    pub prefers: Box<[Preference]>,
+    /// Taints that don't keep it off a worker.
+    pub tolerations: Box<[Toleration]>,
+    /// How many of its elements may come together.
+    pub spread: Box<[Spread]>,
+    /// Tasks of the job that must not share a worker with it, also not those that it names and that don't name it;
+    /// itself if no two elements may.
+    pub anti_affinity: Box<[Name]>,
+    /// What consistent hashing goes by, instead of its name.
+    pub key: Option<Name>,
 }
 
 /// What executes a task.
@@ -345,12 +395,25 @@ impl TaskSpec {
         !self.no_retry_on.contains(&code) && (self.retry_on.is_empty() || self.retry_on.contains(&code))
     }
 
+    /// Whether every worker with room will do.
+    pub fn is_unconstrained(&self) -> bool {
+        let Self { requires, prefers, tolerations, spread, anti_affinity, .. } = self;
+        requires.is_empty()
+            && prefers.is_empty()
+            && tolerations.is_empty()
+            && spread.is_empty()
+            && anti_affinity.is_empty()
+    }
+
     /// About how many bytes it takes when encoded.
     pub fn weight(&self) -> usize {
         const REST: usize = 256;
         let texts = self.command.iter().chain(&self.stdin).chain(&self.working_dir).map(String::len);
         let env = self.env.iter().map(|(name, value)| name.len() + value.len());
-        texts.sum::<usize>() + env.sum::<usize>() + REST
+        let conditions = self.requires.len() + self.prefers.len() + self.tolerations.len();
+        // A condition with its label and a value; longer ones are rare.
+        let constraints = 64 * (conditions + self.spread.len() + self.anti_affinity.len());
+        texts.sum::<usize>() + env.sum::<usize>() + constraints + REST
     }
 }
 

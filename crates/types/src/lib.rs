@@ -2,9 +2,10 @@
 //! that travel between replicas, workers and clients.
 //!
 //! Layout: `id` and `name` (who), `time` and `resources` (how much), `job` (what is submitted) with
-//! `need`, `when` and `schedule` (what it waits for) and `validate` (how a request becomes a job),
-//! `status` (the states of things), `api` (answers of the HTTP API), `problem` (its errors), `event`
-//! (what changed), `session` (the worker protocol) with `inputs` (what a task gets of what it needs), `policy` (what the scheduler goes by) and `limits` (every bound that a specification must
+//! `need`, `when` and `schedule` (what it waits for), `constraint` (where it may run) and `validate` (how a request becomes a
+//! job), `status` (the states of things), `api` (answers of the HTTP API), `explain` (why a task is where it is), `problem`
+//! (its errors), `event`
+//! (what changed), `session` (the worker protocol) with `inputs` (what a task gets of what it needs), `policy` (what the scheduler goes by), `scheduling` (how well that goes) and `limits` (every bound that a specification must
 //! respect). `planted` is for the simulation's own test.
 //!
 //! Invariants: a [`job::JobSpec`] exists only validated; names are checked when they are made; units
@@ -12,7 +13,9 @@
 //! that go into the log use plain serde derives, so that they encode the same in JSON and in bincode.
 
 pub mod api;
+pub mod constraint;
 pub mod event;
+pub mod explain;
 pub mod id;
 pub mod inputs;
 pub mod job;
@@ -24,6 +27,7 @@ pub mod policy;
 pub mod problem;
 pub mod resources;
 pub mod schedule;
+pub mod scheduling;
 pub mod session;
 pub mod status;
 pub mod time;
@@ -31,6 +35,7 @@ pub mod validate;
 pub mod when;
 mod words;
 
+pub use constraint::{Condition, Labels, Preference, Spread, Taint, Toleration};
 pub use id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 pub use job::{JobSpec, TaskSpec};
 pub use name::{JobName, Name};

@@ -32,6 +32,20 @@ pub const FIELD_ERROR_BYTES_MAX: usize = 512;
 pub const RESOURCE_KINDS_MAX: usize = 16;
 /// The largest amount of a resource in its inner unit: keeps every sum far from overflow.
 pub const RESOURCE_UNITS_MAX: u64 = 1 << 53;
+/// Conditions that a task requires of its worker.
+pub const REQUIRES_MAX: usize = 16;
+/// Conditions that a task prefers: each set of them that may be met together is tried, the best first.
+pub const PREFERS_MAX: usize = 6;
+/// The highest weight of a preference; the lowest is 1.
+pub const WEIGHT_MAX: u8 = 100;
+/// Values of one condition.
+pub const CONDITION_VALUES_MAX: usize = 64;
+/// Taints of a worker: its own, and as many that an operator gave it. Also what a task tolerates.
+pub const TAINTS_MAX: usize = 16;
+/// Labels that a task is spread over.
+pub const SPREADS_MAX: usize = 4;
+/// Tasks that one must not share a worker with.
+pub const ANTI_AFFINITY_MAX: usize = 16;
 /// Retries of one task.
 pub const RETRIES_MAX: u32 = 1_000;
 /// The longest duration in a specification: ten years.

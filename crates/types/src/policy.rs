@@ -25,6 +25,8 @@ words!(
         Multifactor = "multifactor",
         /// The namespace with the lowest dominant share first, past use included.
         FairShare = "fair-share",
+        /// The shortest expected run time first; it ends what has longer to go.
+        Srtf = "srtf",
         /// The shortest expected run time first, raised by waiting.
         AgedSjf = "aged-sjf",
     }
@@ -184,6 +186,7 @@ impl Policy {
     pub fn looks_ahead(&self) -> bool {
         let by_queue = match self.queue {
             QueueOrder::Sjf
+            | QueueOrder::Srtf
             | QueueOrder::LeastWork
             | QueueOrder::Multifactor
             | QueueOrder::FairShare

@@ -1,7 +1,7 @@
 //! The worker protocol: what travels over the one connection between a worker and a replica.
 //!
 //! The worker asks any replica for `GET /v1/session` with `Connection: Upgrade` and `Upgrade:
-//! quorate-worker/2`. After `101` both sides send frames: a 4-byte big-endian length, then one
+//! quorate-worker/3`. After `101` both sides send frames: a 4-byte big-endian length, then one
 //! [`FromWorker`] or [`ToWorker`] in bincode's standard configuration (serde mode).
 //!
 //! What a replica pushes is declarative. [`ToWorker::Assigned`] is the whole truth at a log index,
@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::constraint::Taint;
 use crate::id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 use crate::inputs::Inputs;
 use crate::job::TaskSpec;
@@ -23,7 +24,7 @@ use crate::status::Ending;
 use crate::time::Span;
 
 /// The value of the `Upgrade` header; a change of the messages changes its number.
-pub const PROTOCOL: &str = "quorate-worker/2";
+pub const PROTOCOL: &str = "quorate-worker/3";
 /// The path of the connection.
 pub const PATH: &str = "/v1/session";
 
@@ -108,6 +109,7 @@ pub struct Order {
 pub struct Hello {
     pub name: Name,
     pub labels: BTreeMap<Name, String>,
+    pub taints: Vec<Taint>,
     pub capacity: Resources,
     /// A random number for each registration.
     pub instance: u64,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::constraint::Taint;
 use crate::job::{Backoff, BackoffRequest, Driver, JobRequest, JobSpec, Object, TaskRequest, TaskSpec};
 use crate::limits::*;
 use crate::name::{JobName, Name};
@@ -10,6 +11,7 @@ use crate::problem::FieldError;
 use crate::resources::Resources;
 use crate::time::Span;
 
+mod constraint;
 mod flow;
 
 /// How many complaints one answer lists; a user mends a few at a time.
@@ -52,6 +54,7 @@ impl JobRequest {
             requests.into_iter().enumerate().map(|(at, request)| complaints.task(at, request, shape)).collect();
         complaints.check_elements(&tasks);
         complaints.check_needs(&tasks);
+        complaints.check_anti_affinity(&tasks, shape);
         if !complaints.0.is_empty() {
             return Err(complaints.0);
         }
@@ -76,6 +79,7 @@ impl JobRequest {
             concurrency,
             then,
             schedule,
+            preempt: self.preempt.unwrap_or_default(),
         })
     }
 }
@@ -97,6 +101,17 @@ pub fn check_labels(labels: &BTreeMap<Name, String>) -> Result<(), String> {
     }
     match labels.iter().find(|(_, value)| value.len() > LABEL_VALUE_BYTES_MAX) {
         Some((label, _)) => Err(format!("label {label} is longer than {LABEL_VALUE_BYTES_MAX} bytes")),
+        None => Ok(()),
+    }
+}
+
+/// Checks the taints of a worker.
+pub fn check_taints(taints: &[Taint]) -> Result<(), String> {
+    if taints.len() > TAINTS_MAX {
+        return Err(format!("has {} taints, the most is {TAINTS_MAX}", taints.len()));
+    }
+    match taints.iter().enumerate().find(|(at, taint)| taints[..*at].contains(taint)) {
+        Some((_, taint)) => Err(format!("taint {taint} is named twice")),
         None => Ok(()),
     }
 }
@@ -165,6 +180,7 @@ impl Complaints {
             self.add(place("name"), "each task of several needs a name");
         }
         let (retries, losses) = self.retries(&request, &place);
+        self.check_constraints(&request, &place);
         let driver = request.driver.unwrap_or_default();
         let command = request.command.unwrap_or_default();
         // A task that executes nothing needs no command; the one that it has is a command all the same.
@@ -216,6 +232,12 @@ impl Complaints {
             timeout: request.timeout,
             grace: request.grace.unwrap_or(GRACE_DEFAULT),
             expected: request.expected,
+            requires: request.requires.unwrap_or_default().into(),
+            prefers: request.prefers.unwrap_or_default().into(),
+            tolerations: request.tolerations.unwrap_or_default().into(),
+            spread: request.spread.unwrap_or_default().into_iter().map(|Object(spread)| spread).collect(),
+            anti_affinity: request.anti_affinity.unwrap_or_default().into(),
+            key: request.key,
         }
     }
 
@@ -421,6 +443,17 @@ mod tests {
                 r#"{"tasks":[{"name":"a","command":["x"],"backoff":{"initial":"9s","max":"1s"}}]}"#,
                 "/tasks/0/backoff/max",
             ),
+            (r#"{"tasks":[{"command":["x"],"prefers":[{"condition":"a","weight":0}]}]}"#, "/tasks/0/prefers/0/weight"),
+            (r#"{"tasks":[{"command":["x"],"prefers":["a","b","c","d","e","f","g"]}]}"#, "/tasks/0/prefers"),
+            (r#"{"tasks":[{"command":["x"],"requires":["a","b","a"]}]}"#, "/tasks/0/requires/2"),
+            (r#"{"tasks":[{"command":["x"],"tolerations":["a","a"]}]}"#, "/tasks/0/tolerations"),
+            (r#"{"tasks":[{"command":["x"],"spread":[{"label":"zone","max":0}]}]}"#, "/tasks/0/spread/0/max"),
+            (
+                r#"{"tasks":[{"command":["x"],"spread":[{"label":"z","max":1},{"label":"z","max":2}]}]}"#,
+                "/tasks/0/spread/1/label",
+            ),
+            (r#"{"tasks":[{"name":"a","command":["x"],"anti_affinity":["b"]}]}"#, "/tasks/0/anti_affinity/0"),
+            (r#"{"tasks":[{"name":"a","command":["x"],"anti_affinity":["a","a"]}]}"#, "/tasks/0/anti_affinity/1"),
             (r#"{"command":["a"],"start_after":"0s"}"#, "/start_after"),
             (r#"{"command":["a"],"start_after":"2h","deadline":"1h"}"#, "/deadline"),
             (r#"{"command":["a"],"start_after":"2h","expires":"2h"}"#, "/expires"),
@@ -478,9 +511,11 @@ mod tests {
     #[test]
     fn what_a_job_prints_can_be_submitted_again() {
         let json = r#"{"name":"n","tasks":[{"name":"a","command":["x"],"resources":{"cpu":0.5,"gpu":1},
-            "backoff":{"factor":1.5},"timeout":"1h30m","count":3},{"name":"b","command":["x"],"retry_on":[7],
+            "backoff":{"factor":1.5},"timeout":"1h30m","count":3,
+            "requires":["zone=eu","m>=1.5"],"prefers":["ssd"],"tolerations":["d=ml"],
+            "spread":[{"label":"rack","max":2}],"anti_affinity":["b"],"key":"k"},{"name":"b","command":["x"],"retry_on":[7],
             "needs":["a",{"job":3,"on":"finish"}],"max_parallel":2}],"start_after":"10m","expires":"1h",
-            "concurrency":{"key":"k"},"then":[{"on":"failure","job":{"command":["y"]}}],"schedule":{"every":"90s"}}"#;
+            "preempt":"lower","concurrency":{"key":"k"},"then":[{"on":"failure","job":{"command":["y"]}}],"schedule":{"every":"90s"}}"#;
         let job = validate(json).unwrap();
         assert_eq!(validate(&serde_json::to_string(&job).unwrap()), Ok(job));
     }

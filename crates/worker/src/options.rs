@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quorate_types::{Name, Resources};
+use quorate_types::{Name, Resources, Taint};
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -13,6 +13,8 @@ pub struct Options {
     pub servers: Vec<String>,
     pub name: Name,
     pub labels: BTreeMap<Name, String>,
+    /// What keeps tasks off that don't tolerate it.
+    pub taints: Vec<Taint>,
     pub capacity: Resources,
     /// Holds the spool of output and what a restart must know. One worker, one folder.
     pub data_dir: PathBuf,

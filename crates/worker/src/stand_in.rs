@@ -19,6 +19,7 @@ pub async fn stand_in(server: String, name: Name, registered: impl FnOnce()) -> 
     let hello = Hello {
         name,
         labels: BTreeMap::new(),
+        taints: Vec::new(),
         // Nothing fits, so nothing comes.
         capacity: Resources::new(0, 0),
         instance: host::random().map_err(|e| e.to_string())?,

@@ -1,9 +1,11 @@
 //! `bench`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use quorate_types::Span;
+use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct BenchArgs {
@@ -35,6 +37,13 @@ pub(crate) struct BenchArgs {
     /// failover: only this death. Default: all of them, one after the other.
     #[arg(long, value_name = "DEATH")]
     pub(crate) death: Option<Death>,
+    /// policies: only those; names of orders, backfills or placements. Default: all of them, which takes some nine
+    /// minutes.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) only: Vec<Rule>,
+    /// policies: what the work is drawn from.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
     /// Where the cluster's folder is made; a real disk, please. Default: the system's temporary folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -74,6 +83,8 @@ pub(crate) enum Scenario {
     Memory,
     /// How long writes take while replicas write snapshots of a million tasks; the 99.9th percentile.
     Snapshot,
+    /// Each policy in turn with the same work on mixed workers, and what `/v1/scheduling` says of it. Runs once.
+    Policies,
     /// Jobs that are submitted, placed and finished, for as long as wanted: elections and memory meanwhile.
     Soak,
 }
@@ -85,7 +96,7 @@ impl Scenario {
             Self::Submit | Self::Bulk | Self::Array | Self::Noop | Self::Process | Self::Latency => true,
             Self::Dag | Self::Reads | Self::Events | Self::Soak => true,
             Self::Failover | Self::Restart | Self::Catchup | Self::Idle | Self::Workers | Self::Memory => false,
-            Self::Snapshot => false,
+            Self::Snapshot | Self::Policies => false,
         }
     }
 
@@ -107,6 +118,7 @@ impl Scenario {
             Self::Workers => "workers",
             Self::Memory => "memory",
             Self::Snapshot => "snapshot",
+            Self::Policies => "policies",
             Self::Soak => "soak",
         }
     }
@@ -138,5 +150,26 @@ impl Death {
             Self::Agent => "agent",
             Self::Host => "host",
         }
+    }
+}
+
+/// One part of a policy; the others are the plain ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    Queue(QueueOrder),
+    Backfill(Backfill),
+    Placement(PlacementOrder),
+}
+
+impl FromStr for Rule {
+    type Err = String;
+    /// A name that two parts share is the first one's.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let queue = text.parse::<QueueOrder>().ok().map(Self::Queue);
+        let backfill = || text.parse::<Backfill>().ok().map(Self::Backfill);
+        let placement = || text.parse::<PlacementOrder>().ok().map(Self::Placement);
+        queue.or_else(backfill).or_else(placement).ok_or_else(|| {
+            format!("{text:?} is the name of no order, backfill or placement; docs/policies.md lists them")
+        })
     }
 }

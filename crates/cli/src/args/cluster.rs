@@ -1,7 +1,8 @@
 //! `worker` and `cluster`.
 
-use clap::Subcommand;
-use quorate_types::{Name, ReplicaId, Span};
+use clap::{Args, Subcommand};
+use quorate_types::scheduling::Window;
+use quorate_types::{Name, ReplicaId, Span, Taint};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkerCommand {
@@ -18,6 +19,13 @@ pub(crate) enum WorkerCommand {
     },
     /// Ends a drain
     Undrain { name: Name },
+    /// Gives a worker these taints besides its own: tasks that don't tolerate them stay off. Without any, takes all
+    /// away that it was given
+    Taint {
+        name: Name,
+        #[arg(value_name = "KEY[=VALUE]")]
+        taints: Vec<Taint>,
+    },
     /// Forgets a worker that is gone
     Remove { name: Name },
 }
@@ -26,6 +34,8 @@ pub(crate) enum WorkerCommand {
 pub(crate) enum ClusterCommand {
     /// Shows the leader and the replicas
     Status,
+    /// Shows how well the cluster schedules; docs/scheduling.md has the formulas
+    Scheduling(SchedulingArgs),
     /// Adds a replica that runs already
     Add {
         #[arg(long)]
@@ -41,4 +51,14 @@ pub(crate) enum ClusterCommand {
     Remove { id: ReplicaId },
     /// Hands leadership to a replica, or to the most caught-up one
     TransferLeader { id: Option<ReplicaId> },
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SchedulingArgs {
+    /// Only what is in this namespace.
+    #[arg(long)]
+    pub(crate) namespace: Option<Name>,
+    /// Only this window: 1m, 5m, 1h or 24h.
+    #[arg(long)]
+    pub(crate) window: Option<Window>,
 }

@@ -56,6 +56,8 @@ pub(crate) enum JobCommand {
     Tasks(TasksArgs),
     /// Prints a task's output
     Logs(LogsArgs),
+    /// Says why a job or task is where it is, and what would let it go on
+    Explain(ExplainArgs),
     /// Waits until jobs have finished
     Wait {
         #[arg(required = true)]
@@ -112,6 +114,9 @@ pub(crate) struct SubmitArgs {
     /// Wait until what was submitted has finished.
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Submit nothing: check the job, and say where its tasks would go now.
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) dry_run: bool,
     /// A second submission with the same key is the same job.
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
@@ -174,6 +179,16 @@ pub(crate) struct TasksArgs {
     /// Where an earlier list ended.
     #[arg(long)]
     pub(crate) cursor: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    pub(crate) id: JobId,
+    /// The task, as NAME or NAME/INDEX; without one, what of the job has not finished.
+    pub(crate) task: Option<String>,
+    /// The element of an array task.
+    #[arg(long)]
+    pub(crate) index: Option<TaskIndex>,
 }
 
 #[derive(Args, Debug)]

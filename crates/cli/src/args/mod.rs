@@ -15,10 +15,12 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-pub(crate) use bench::{BenchArgs, Death, Scenario};
-pub(crate) use cluster::{ClusterCommand, WorkerCommand};
+pub(crate) use bench::{BenchArgs, Death, Rule, Scenario};
+pub(crate) use cluster::{ClusterCommand, SchedulingArgs, WorkerCommand};
 pub(crate) use cron::{CronCommand, DstChoice, NextArgs};
-pub(crate) use job::{FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs};
+pub(crate) use job::{
+    ExplainArgs, FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs,
+};
 pub(crate) use policy::PolicyCommand;
 pub(crate) use serve::{DemoArgs, DevArgs, LogFormat, ProcessArgs, ServeArgs, WorkArgs};
 pub(crate) use sim::SimArgs;
@@ -151,7 +153,9 @@ mod tests {
             "quorate serve --id 1 --data d --http 127.0.0.1:1 --peer 127.0.0.1:2 --cluster 1=127.0.0.1:2",
             "quorate serve --id 4 --data d --http 127.0.0.1:1 --peer 127.0.0.1:2 --join http://127.0.0.1:7070 --insecure",
             "quorate serve --config f.toml --print-config",
-            "quorate work --servers http://a:1,http://b:2 --name w --cpu 4 --memory 1GiB --resource gpu=2 --label zone=a --data d",
+            "quorate work --servers http://a:1,http://b:2 --name w --cpu 4 --memory 1GiB --resource gpu=2 --label zone=a --taint dedicated=ml --data d",
+            "quorate worker taint w dedicated=ml spot",
+            "quorate worker taint w",
             "quorate run --cpu 0.5 --memory 256MiB --retries 3 --timeout 10m --env K=V --label zone=a --detach -- sh -c true",
             "quorate job submit job.json --wait",
             "quorate job submit --format wfcommons --time-scale 0.05 --burn flow.json.gz",
@@ -159,6 +163,8 @@ mod tests {
             "quorate job show 1",
             "quorate job tasks 1",
             "quorate job logs 1 fetch -f",
+            "quorate job explain 1 fetch/0",
+            "quorate job submit job.json --dry-run",
             "quorate job wait 1 2 3",
             "quorate job cancel 1",
             "quorate job pause 1",
@@ -167,6 +173,8 @@ mod tests {
             "quorate worker list --server http://a:1,http://b:2 --token t",
             "quorate worker drain w",
             "quorate cluster status",
+            "quorate cluster scheduling --namespace web --window 5m -o json",
+            "quorate bench policies --only sjf,least-load --seed 7",
             "quorate cluster add --id 4 --http 127.0.0.1:1 --peer 127.0.0.1:2",
             "quorate cluster remove 4",
             "quorate cluster transfer-leader",
@@ -204,6 +212,8 @@ mod tests {
             "quorate run --env novalue -- true",
             "quorate work --name bad/name",
             "quorate bench nonsense",
+            "quorate cluster scheduling --window 2m",
+            "quorate bench policies --only lifo",
             "quorate bench submit --runs 0",
             "quorate sim --seed x",
             "quorate sim --minutes 0",

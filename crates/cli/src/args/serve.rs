@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use quorate_types::Name;
 use quorate_types::resources::parse_bytes;
+use quorate_types::{Name, Taint};
 
 use super::job::{label, millis};
 
@@ -97,6 +97,9 @@ pub(crate) struct WorkArgs {
     /// A label of the worker; may be given several times.
     #[arg(long, value_parser = label, value_name = "zone=a")]
     pub(crate) label: Vec<(Name, String)>,
+    /// Keeps tasks off the worker that don't tolerate it; may be given several times.
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub(crate) taint: Vec<Taint>,
     /// The worker's folder: tasks' working folders and output. Default: quorate-data/worker-NAME.
     #[arg(long, value_name = "DIR", env = "QUORATE_DATA")]
     pub(crate) data: Option<PathBuf>,

@@ -13,6 +13,7 @@ mod latency;
 mod load;
 mod memory;
 mod noop;
+mod policies;
 mod process;
 mod reads;
 mod report;
@@ -31,6 +32,7 @@ use tempfile::TempDir;
 
 use crate::args::{BenchArgs, Scenario};
 use crate::cluster_process::{Layout, ProcessCluster, WorkerSize};
+pub(crate) use policies::{POLICIES, table as policies_table};
 pub(crate) use report::Report;
 use report::rounded;
 pub(crate) use target::Server;
@@ -58,6 +60,7 @@ pub(crate) async fn run(args: &BenchArgs, server: Option<Server>, say: &impl Fn(
         Scenario::Workers => workers::many(&bench, say).await,
         Scenario::Memory => memory::run(&bench, say).await,
         Scenario::Snapshot => snapshot::run(&bench, say).await,
+        Scenario::Policies => policies::run(&bench, say).await,
         Scenario::Soak => soak::run(&bench, say).await,
     }
 }

@@ -54,8 +54,15 @@ fn render(report: &Report) -> String {
         ("p50", ms(report.p50_ms)),
         ("p99", ms(report.p99_ms)),
     ];
-    pairs.extend(report.detail.iter().map(|(name, value)| (name.as_str(), plain(value))));
-    details(&pairs)
+    let tables = |name: &str| name == bench::POLICIES;
+    let plain_ones = report.detail.iter().filter(|(name, _)| !tables(name));
+    pairs.extend(plain_ones.map(|(name, value)| (name.as_str(), plain(value))));
+    let mut text = details(&pairs);
+    for (_, value) in report.detail.iter().filter(|(name, _)| tables(name)) {
+        text.push('\n');
+        text.push_str(&bench::policies_table(value));
+    }
+    text
 }
 
 /// Large figures without decimals.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_types::api::{Accepted, AddReplica, ClusterView};
 use quorate_types::{Code, LogIndex};
 
-use super::Context;
+use super::{Context, scheduling};
 use crate::args::{ClusterCommand, Format};
 use crate::exit::Failure;
 use crate::output::table::{Column, Table, details, or_dash};
@@ -18,6 +18,7 @@ pub(super) async fn run(context: &Context, command: ClusterCommand) -> Result<()
     let client = &context.client;
     match command {
         ClusterCommand::Status => status(context).await,
+        ClusterCommand::Scheduling(args) => scheduling::run(context, args).await,
         ClusterCommand::Add { id, http, peer } => {
             let index = client.add_replica(&AddReplica { id, http, peer }).await?;
             done(context, index, &format!("replica {id} is a member"))

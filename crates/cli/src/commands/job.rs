@@ -5,7 +5,7 @@ use quorate_types::api::{Accepted, JobView, RetryJob, TaskView};
 use quorate_types::status::JobState;
 use quorate_types::{JobId, LogIndex, Timestamp};
 
-use super::{Context, logs, submit, wait};
+use super::{Context, explain, logs, submit, wait};
 use crate::args::{Format, JobCommand, ListArgs, TasksArgs};
 use crate::exit::Failure;
 use crate::output::table::{Column, Table, details, or_dash};
@@ -19,6 +19,7 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<(), Fa
         JobCommand::Show { id } => show(context, &client.job(id).await?),
         JobCommand::Tasks(args) => tasks(context, args).await,
         JobCommand::Logs(args) => logs::run(context, args).await,
+        JobCommand::Explain(args) => explain::run(context, args).await,
         JobCommand::Wait { ids, timeout } => wait::run(context, &ids, timeout).await,
         JobCommand::Cancel { ids } => {
             for id in ids {

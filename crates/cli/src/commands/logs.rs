@@ -73,7 +73,7 @@ async fn address(client: &Client, args: &LogsArgs) -> Result<TaskAddress, Failur
 }
 
 /// Reads `fetch` or `fetch/7`.
-fn parse_task(text: &str) -> Result<(Name, Option<TaskIndex>), String> {
+pub(super) fn parse_task(text: &str) -> Result<(Name, Option<TaskIndex>), String> {
     let (name, index) = match text.rsplit_once('/') {
         Some((name, index)) => {
             let index = index.parse().map_err(|_| format!("{text:?} is no task such as fetch or fetch/7"))?;
@@ -85,7 +85,11 @@ fn parse_task(text: &str) -> Result<(Name, Option<TaskIndex>), String> {
 }
 
 /// The job's only task, or its only array if an index was given.
-async fn only_task(client: &Client, job: JobId, index: Option<TaskIndex>) -> Result<(Name, TaskIndex), Failure> {
+pub(super) async fn only_task(
+    client: &Client,
+    job: JobId,
+    index: Option<TaskIndex>,
+) -> Result<(Name, TaskIndex), Failure> {
     let page = client.tasks(job, &TaskFilter { limit: Some(2), ..TaskFilter::default() }).await?;
     match (page.items.as_slice(), index) {
         ([only], _) => Ok((only.task.clone(), index.unwrap_or(only.index))),

@@ -143,9 +143,7 @@ impl Following {
     fn tell_what_is_waited_for(&self) {
         if self.copied.is_empty() {
             let id = self.submitted.id;
-            output::note(format!(
-                "job {id} has not started yet; `quorate worker list` shows whether a worker has room for it"
-            ));
+            output::note(format!("job {id} has not started yet; `quorate job explain {id}` says why"));
         }
     }
 

@@ -11,7 +11,7 @@ use quorate_client::LineOutcome;
 use quorate_types::{JobId, limits};
 use serde::de::IgnoredAny;
 
-use super::{Context, wait};
+use super::{Context, explain, wait};
 use crate::args::{FileFormat, Format, SubmitArgs};
 use crate::exit::{Failure, REJECTED};
 use crate::output::{self, json};
@@ -28,6 +28,9 @@ pub(super) async fn run(context: &Context, args: SubmitArgs) -> Result<(), Failu
         FileFormat::Json => classify(&text),
         FileFormat::Wfcommons => Input::One(converted(&text, &args)?),
     };
+    if args.dry_run {
+        return dry_run(context, input, args.idempotency_key.as_deref()).await;
+    }
     let ids = match input {
         Input::One(job) => submit_one(context, job, args.idempotency_key.as_deref()).await?,
         Input::Lines(_) if args.idempotency_key.is_some() => {
@@ -90,6 +93,13 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 /// Reads a file with one JSON text.
 pub(super) fn read_json(path: &Path) -> Result<serde_json::Value, Failure> {
     serde_json::from_slice(&read(path)?).map_err(|e| Failure::Usage(format!("{}: {e}", path.display())))
+}
+
+async fn dry_run(context: &Context, input: Input, key: Option<&str>) -> Result<(), Failure> {
+    match input {
+        Input::One(job) => explain::tried(context, &context.client.dry_run(job, key).await?),
+        Input::Lines(_) => Err(Failure::Usage("--dry-run takes a single job, not lines of many".into())),
+    }
 }
 
 async fn submit_one(context: &Context, job: Bytes, key: Option<&str>) -> Result<Vec<JobId>, Failure> {

@@ -31,6 +31,7 @@ fn options(args: WorkArgs, client: &ClientArgs) -> Result<Options, Failure> {
     Ok(Options {
         servers,
         labels: args.label.into_iter().collect(),
+        taints: args.taint,
         capacity,
         data_dir: args.data.unwrap_or_else(|| default_folder(&args.name)),
         name: args.name,

@@ -22,6 +22,10 @@ pub(super) async fn run(context: &Context, command: WorkerCommand) -> Result<(),
             done(context, index, &name, "gets no new tasks")
         }
         WorkerCommand::Undrain { name } => done(context, client.undrain(&name).await?, &name, "gets tasks again"),
+        WorkerCommand::Taint { name, taints } => {
+            let what = if taints.is_empty() { "has only its own taints" } else { "is tainted" };
+            done(context, client.taint(&name, taints).await?, &name, what)
+        }
         WorkerCommand::Remove { name } => done(context, client.remove_worker(&name).await?, &name, "is forgotten"),
     }
 }
@@ -52,6 +56,7 @@ fn table(workers: &[WorkerView]) -> Result<(), Failure> {
         Column::Right("MEMORY"),
         Column::Left("OTHER"),
         Column::Left("LABELS"),
+        Column::Left("TAINTS"),
         Column::Right("REPLICA"),
     ];
     let mut table = Table::new(COLUMNS);
@@ -65,6 +70,7 @@ fn table(workers: &[WorkerView]) -> Result<(), Failure> {
             format!("{}/{}", short_bytes(used.memory_bytes), short_bytes(capacity.memory_bytes)),
             others(used, capacity),
             labels(worker),
+            taints(worker),
             worker.replica.to_string(),
         ]);
     }
@@ -86,6 +92,7 @@ fn show(context: &Context, worker: &WorkerView) -> Result<(), Failure> {
             ("memory", format!("{} of {}", short_bytes(used.memory_bytes), short_bytes(capacity.memory_bytes))),
             ("other", others(used, capacity)),
             ("labels", labels(worker)),
+            ("taints", taints(worker)),
             ("replica", worker.replica.to_string()),
         ])
         .as_bytes(),
@@ -103,6 +110,11 @@ fn done(context: &Context, index: LogIndex, name: &Name, what: &str) -> Result<(
 fn labels(worker: &WorkerView) -> String {
     let pairs: Vec<String> = worker.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     pairs.join(",")
+}
+
+fn taints(worker: &WorkerView) -> String {
+    let all: Vec<String> = worker.taints.iter().map(ToString::to_string).collect();
+    all.join(",")
 }
 
 fn others(used: &Resources, capacity: &Resources) -> String {

@@ -76,7 +76,7 @@ pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
 }
 
 /// Text of users may hold line ends and escape sequences; a table must not pass them to a terminal.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     if text.is_empty() {
         return "-".to_owned();
     }

@@ -35,6 +35,11 @@ impl Estimator {
         })
     }
 
+    /// Whether something was learned of tasks like this.
+    pub(crate) fn knows(&self, facts: &Facts) -> bool {
+        facts.lineage.as_ref().is_some_and(|lineage| self.known.contains_key(lineage))
+    }
+
     /// One of this lineage has finished after `ran`.
     pub(crate) fn learn(&mut self, lineage: &Lineage, ran: Span) {
         self.learned += 1;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use quorate_types::{Name, Resources, Span, Timestamp};
+use quorate_types::job::Preempt;
+use quorate_types::{Condition, Name, Preference, Resources, Span, Spread, TaskSpec, Timestamp, Toleration};
 
 /// What a task of a job is to the policies. All of its elements share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct Facts {
     pub submitted: Timestamp,
     /// From 0 to 100, higher first.
     pub priority: u8,
+    /// What it may end to have room.
+    pub preempts: Preempt,
     /// Of one element.
     pub request: Resources,
     /// How long one element will run. If nobody says, what was learned of its lineage stands in, or the limit.
@@ -26,6 +29,43 @@ pub struct Facts {
     pub path: Span,
     /// What learned times and consistent hashing go by; the latter else by the job's number.
     pub lineage: Option<Lineage>,
+    /// What consistent hashing goes by instead.
+    pub key: Option<Name>,
+    /// Where it may run, if not everywhere.
+    pub constraints: Option<Arc<Constraints>>,
+}
+
+/// Where a task may run, and where it would rather.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Constraints {
+    pub requires: Vec<Condition>,
+    pub prefers: Vec<Preference>,
+    pub tolerations: Vec<Toleration>,
+    pub spread: Vec<Spread>,
+    /// Tasks of its job that must not share a worker with it.
+    pub apart: Vec<u32>,
+}
+
+impl Constraints {
+    /// None if every worker will do. `apart` are the tasks of its job that must not share a worker with it, whichever of
+    /// them says so.
+    pub fn of(spec: &TaskSpec, apart: Vec<u32>) -> Option<Arc<Self>> {
+        let free = spec.is_unconstrained() && apart.is_empty();
+        (!free).then(|| {
+            Arc::new(Self {
+                requires: spec.requires.to_vec(),
+                prefers: spec.prefers.to_vec(),
+                tolerations: spec.tolerations.to_vec(),
+                spread: spec.spread.to_vec(),
+                apart,
+            })
+        })
+    }
+
+    /// Whether it depends on where other elements are.
+    pub(crate) fn are_social(&self) -> bool {
+        !self.spread.is_empty() || !self.apart.is_empty()
+    }
 }
 
 /// Tasks that are likely to run equally long: those of one owner under one name.
@@ -42,6 +82,7 @@ impl Facts {
             namespace: quorate_types::validate::default_namespace(),
             submitted,
             priority: 50,
+            preempts: Preempt::Never,
             request,
             expected: None,
             limit: None,
@@ -49,6 +90,8 @@ impl Facts {
             deadline: None,
             path: Span(0),
             lineage: None,
+            key: None,
+            constraints: None,
         }
     }
 }

@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_state::job::ElementKey;
 use quorate_state::limits::ATTEMPTS_PER_WORKER_MAX;
 use quorate_types::policy::PlacementOrder;
-use quorate_types::{Bug, Epoch, Name, Resources, Timestamp, is_planted};
+use quorate_types::{Bug, Epoch, Labels, Name, Resources, Taint, Timestamp, is_planted};
 
+use crate::book::Wish;
+use crate::book::facts::Facts;
 use crate::book::place::{self, Preference};
+use crate::book::traits::{Bits, Needs, Traits};
 use crate::book::treap::Treap;
 use crate::book::vector::{Kinds, Room, Sum, Vector};
 
@@ -20,9 +23,17 @@ pub struct Worker {
     pub epoch: Epoch,
     pub name: Name,
     pub labels: BTreeMap<Name, String>,
+    /// What keeps tasks off that don't tolerate it.
+    pub taints: Vec<Taint>,
     pub capacity: Resources,
     /// Whether it takes new tasks.
     pub ready: bool,
+}
+
+impl Worker {
+    pub(crate) fn labels(&self) -> Labels<'_> {
+        Labels { worker: &self.name, labels: &self.labels }
+    }
 }
 
 /// A worker with what it runs and what was promised to it.
@@ -34,6 +45,7 @@ pub(crate) struct Member {
     pub(crate) room: Vector,
     pub(crate) size: Vector,
     pub(crate) attempts: u32,
+    traits: Bits,
     /// When what runs here will end, with what it gives back.
     pub(crate) ends: Treap<(Timestamp, ElementKey), Sum>,
     /// When its next weighted turn comes.
@@ -49,6 +61,7 @@ pub(crate) struct Fleet {
     by_epoch: BTreeMap<Epoch, Slot>,
     unused: Vec<Slot>,
     pub(crate) kinds: Kinds,
+    traits: Traits,
     order: PlacementOrder,
     /// The largest capacity of each kind that was seen.
     scale: Vector,
@@ -125,21 +138,52 @@ impl Fleet {
         self.pool.iter().map(|((_, slot), _)| *slot)
     }
 
-    /// A worker came, or is ready or draining now. Its capacity does not change within an epoch. Whether vectors of
-    /// requests have to be made anew, since it brought a kind that nobody had.
+    /// What the task asks of labels and taints.
+    pub(crate) fn needs(&self, facts: &Facts) -> Needs {
+        self.traits.needs(facts)
+    }
+
+    /// Takes note of the conditions that a task names; `alone` if no other waits.
+    pub(crate) fn name_conditions(&mut self, facts: &Facts, alone: bool) {
+        let Some(constraints) = &facts.constraints else { return };
+        let forgotten = alone && self.traits.forget_conditions();
+        if self.traits.name(constraints) || forgotten {
+            self.look_at_traits();
+        }
+    }
+
+    fn look_at_traits(&mut self) {
+        let slots: Vec<Slot> = self.by_epoch.values().copied().collect();
+        for slot in slots {
+            let member = &mut self.members[slot as usize];
+            let traits = self.traits.of(&member.worker);
+            if std::mem::replace(&mut member.traits, traits) != traits {
+                self.rank(slot);
+            }
+        }
+    }
+
+    /// A worker came, or is ready or draining now, or has other taints. Its capacity does not change within an epoch.
+    /// Whether what is known of requests has to be made anew, since it brought a kind or a taint that nobody had.
     pub(crate) fn put(&mut self, worker: Worker) -> bool {
+        let is_new_taint = self.traits.meet(&worker);
+        if is_new_taint {
+            self.look_at_traits();
+        }
         if let Some(slot) = self.slot(worker.epoch) {
+            self.members[slot as usize].traits = self.traits.of(&worker);
             self.members[slot as usize].worker = worker;
             self.rank(slot);
-            return false;
+            return is_new_taint;
         }
-        let is_new_kind = self.kinds.meet(&worker.capacity);
+        let is_new_kind = self.kinds.meet(&worker.capacity) || is_new_taint;
         let size = self.kinds.vector(&worker.capacity);
         let member = Member {
             free: worker.capacity.clone(),
             room: size,
             size,
             attempts: 0,
+            traits: self.traits.of(&worker),
             ends: Treap::default(),
             pass: self.pass,
             preference: None,
@@ -182,36 +226,34 @@ impl Fleet {
         self.unused.push(slot);
     }
 
-    /// Whether the worker has room for the request now.
-    pub(crate) fn has_room(&self, slot: Slot, request: &Resources, wanted: &Vector) -> bool {
-        let member = self.member(slot);
-        may_go(&Room { free: member.room, attempts: member.attempts }, wanted)
+    /// Whether the worker has room for the task now.
+    pub(crate) fn has_room(&self, slot: Slot, wish: &Wish<'_>) -> bool {
+        let (member, request) = (self.member(slot), &wish.facts.request);
+        may_go(&member.room_now(), wish)
             && (request.other_millis.is_empty() || request.fits(&member.free) || is_planted(Bug::CapacityIgnored))
+            && wish.is_at_home(&member.worker)
+    }
+
+    /// Whether the task could ever go to the worker, if nothing else ran there.
+    pub(crate) fn could_take(&self, slot: Slot, wish: &Wish<'_>) -> bool {
+        let member = self.member(slot);
+        wish.facts.request.fits(&member.worker.capacity)
+            && wish.required.is_within(member.traits)
+            && wish.is_at_home(&member.worker)
     }
 
     /// The first with room in the order of preference, of those behind `after`.
-    pub(crate) fn first_with_room(
-        &self,
-        after: Option<&(Preference, Slot)>,
-        request: &Resources,
-        wanted: &Vector,
-    ) -> Option<Slot> {
-        self.first_of(after, request, wanted, u32::MAX)
+    pub(crate) fn first_with_room(&self, after: Option<&(Preference, Slot)>, wish: &Wish<'_>) -> Option<Slot> {
+        self.first_of(after, wish, u32::MAX)
     }
 
     /// The same, of those with less than so many attempts.
-    pub(crate) fn first_of(
-        &self,
-        after: Option<&(Preference, Slot)>,
-        request: &Resources,
-        wanted: &Vector,
-        attempts: u32,
-    ) -> Option<Slot> {
+    pub(crate) fn first_of(&self, after: Option<&(Preference, Slot)>, wish: &Wish<'_>, attempts: u32) -> Option<Slot> {
         let mut after = after.copied();
         loop {
-            let may = |room: &Room| room.attempts < attempts && may_go(room, wanted);
+            let may = |room: &Room| room.attempts < attempts && may_go(room, wish);
             let found = *self.pool.first(after.as_ref(), may)?.0;
-            if self.has_room(found.1, request, wanted) {
+            if self.has_room(found.1, wish) {
                 return Some(found.1);
             }
             after = Some(found);
@@ -219,9 +261,9 @@ impl Fleet {
     }
 
     /// The next with room behind this one in the order of preference.
-    pub(crate) fn next_with_room(&self, slot: Slot, request: &Resources, wanted: &Vector) -> Option<Slot> {
+    pub(crate) fn next_with_room(&self, slot: Slot, wish: &Wish<'_>) -> Option<Slot> {
         let preference = self.member(slot).preference?;
-        self.first_with_room(Some(&(preference, slot)), request, wanted)
+        self.first_with_room(Some(&(preference, slot)), wish)
     }
 
     pub(crate) fn take(&mut self, slot: Slot, request: &Resources, wanted: &Vector) {
@@ -267,14 +309,15 @@ impl Fleet {
     }
 
     /// The worker that has the largest share free, of those that could ever take it.
-    pub(crate) fn most_free(&mut self, request: &Resources, wanted: &Vector) -> Option<Slot> {
+    pub(crate) fn most_free(&mut self, wish: &Wish<'_>) -> Option<Slot> {
         while let Some(slot) = self.stale.pop_first() {
             self.sync(slot);
         }
         let mut after = None;
         loop {
-            let found = *self.by_share.first(after.as_ref(), |room| wanted.fits(&room.free))?.0;
-            if request.fits(&self.member(found.2).worker.capacity) {
+            let may = |room: &Room| wish.wanted.fits(&room.free) && wish.required.is_within(room.traits);
+            let found = *self.by_share.first(after.as_ref(), may)?.0;
+            if self.could_take(found.2, wish) {
                 return Some(found.2);
             }
             after = Some(found);
@@ -305,7 +348,7 @@ impl Fleet {
         self.stale.insert(slot);
         let member = &self.members[slot as usize];
         let new = (member.worker.ready && !member.held).then(|| place::preference(self.order, member, &self.scale));
-        let room = Room { free: member.room, attempts: member.attempts };
+        let room = member.room_now();
         let old = self.members[slot as usize].preference.take();
         if let Some(old) = old {
             self.pool.remove(&(old, slot));
@@ -328,11 +371,20 @@ impl Fleet {
             self.by_share.remove(&(old, member.worker.epoch, slot));
         }
         if let Some(new) = new {
-            self.by_share.insert((new, member.worker.epoch, slot), Room { free: member.size, attempts: 0 });
+            let whole = Room { free: member.size, attempts: 0, traits: member.traits };
+            self.by_share.insert((new, member.worker.epoch, slot), whole);
         }
     }
 }
 
-fn may_go(room: &Room, wanted: &Vector) -> bool {
-    (room.attempts as usize) < ATTEMPTS_PER_WORKER_MAX && (wanted.fits(&room.free) || is_planted(Bug::CapacityIgnored))
+impl Member {
+    fn room_now(&self) -> Room {
+        Room { free: self.room, attempts: self.attempts, traits: self.traits }
+    }
+}
+
+fn may_go(room: &Room, wish: &Wish<'_>) -> bool {
+    (room.attempts as usize) < ATTEMPTS_PER_WORKER_MAX
+        && wish.required.is_within(room.traits)
+        && (wish.wanted.fits(&room.free) || is_planted(Bug::CapacityIgnored))
 }

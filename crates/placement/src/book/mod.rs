@@ -4,20 +4,25 @@
 //! Layout: `facts` (what policies know of a task), `waiting` and `running`, `pass` (one decision),
 //! `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit), `place/` (one
 //! file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what namespaces used),
-//! over the indexes `fleet`, `treap` and `vector`, and `decay` (powers of one half).
+//! `outlook` (what explanations ask), over the indexes `fleet`, `treap` and `vector`, and `decay` (powers of one half).
 //!
 //! Invariants: the same history of a book gives the same plan; a plan never gives a worker more than it has free, and
 //! never names a task that could not be placed.
 
 mod backfill;
+mod crowd;
 mod decay;
+mod earmarks;
 mod estimate;
 mod facts;
 mod fleet;
+mod outlook;
 mod pass;
 mod place;
 mod queue;
 mod running;
+mod shapes;
+mod traits;
 mod treap;
 mod usage;
 mod vector;
@@ -29,17 +34,24 @@ use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
 use quorate_types::{Epoch, JobId, Name, Policy, Resources, Span, TaskIndex, Timestamp};
 
-pub use facts::{Facts, Lineage};
+pub use crowd::Surroundings;
+pub use facts::{Constraints, Facts, Lineage};
 pub use fleet::Worker;
+pub(crate) use outlook::Kept;
 pub(crate) use pass::{Pass, Placing};
 pub(crate) use waiting::{Entry, Waiting};
 
+use crowd::Crowding;
+
 use backfill::conservative::Reservations;
+use earmarks::Earmark;
 use estimate::Estimator;
 use fleet::{Fleet, Slot};
 use running::{Running, RunningSet};
+use traits::{Bits, Needs};
 use usage::Usage;
 use vector::Vector;
+use waiting::Measures;
 
 /// How much one plan may decide, so that it stays short whatever waits.
 #[derive(Clone, Copy, Debug)]
@@ -84,13 +96,39 @@ pub struct Decision {
     pub cut: bool,
     /// When time alone may change the decision.
     pub wake_at: Option<Timestamp>,
+    /// Something had changed, and everything was looked at.
+    pub looked: bool,
 }
 
 /// A task that is to be placed, as placement sees it.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish<'a> {
     pub(crate) queued: Queued,
     pub(crate) facts: &'a Facts,
     pub(crate) wanted: Vector,
+    pub(crate) needs: &'a Needs,
+    /// What the worker must be.
+    pub(crate) required: Bits,
+    crowding: &'a Crowding<'a>,
+}
+
+impl<'a> Wish<'a> {
+    pub(crate) fn new(queued: Queued, entry: &'a Entry, crowding: &'a Crowding<'a>) -> Self {
+        let Entry { facts, wanted, needs, .. } = entry;
+        Self { queued, facts, wanted: *wanted, needs, required: needs.required, crowding }
+    }
+
+    /// Whether the worker is what the task requires beyond what the index knows, and no element of the task, or of those
+    /// that must be apart from it, is in the way.
+    pub(crate) fn is_at_home(&self, worker: &Worker) -> bool {
+        let Some(constraints) = &self.facts.constraints else {
+            return !self.needs.beyond || worker.taints.is_empty();
+        };
+        let is_suited = !self.needs.beyond
+            || constraints.requires.iter().all(|condition| condition.is_met_by(worker.labels()))
+                && worker.taints.iter().all(|taint| taint.is_tolerated_by(&constraints.tolerations));
+        is_suited && (!constraints.are_social() || !self.crowding.is_crowded(self.queued, constraints, worker))
+    }
 }
 
 /// How a book learns what runs.
@@ -115,9 +153,13 @@ pub struct Book {
     pub(crate) usage: Usage,
     /// What is reserved for those that wait, where backfill is conservative.
     pub(crate) reservations: Reservations,
+    /// The workers that the last decision kept, and for whom, where backfill is not conservative.
+    kept: Vec<Kept>,
     /// What the last decision gave away and nobody has started yet. It is taken off what is free.
     promises: BTreeMap<(Queued, Epoch), Promise>,
     tracking: Tracking,
+    /// Workers whose room is for one task first.
+    earmarks: BTreeMap<Epoch, Earmark>,
     /// To whom something was promised, where single attempts are not followed.
     promised: BTreeSet<Epoch>,
     /// Something changed since the last decision.
@@ -135,6 +177,9 @@ struct Promise {
     /// When they are expected to end.
     end: Timestamp,
 }
+
+/// Tasks that one round would end others for.
+const PREEMPTORS_MAX: usize = 32;
 
 /// Stands for the `nth` element of a promise until it has started and its own index is known: counted from the other
 /// end than elements are.
@@ -156,7 +201,9 @@ impl Book {
             estimator: Estimator::default(),
             usage: Usage::default(),
             reservations: Reservations::new(),
+            kept: Vec::new(),
             promises: BTreeMap::new(),
+            earmarks: BTreeMap::new(),
             tracking,
             promised: BTreeSet::new(),
             changed: true,
@@ -193,9 +240,11 @@ impl Book {
     /// Elements of a task wait: it is new, or what is known of it changed.
     pub fn enqueue(&mut self, queued: Queued, mut facts: Facts) {
         facts.expected = self.estimator.expected(&facts);
+        self.fleet.name_conditions(&facts, self.waiting.is_empty());
+        let needs = self.fleet.needs(&facts);
         let wanted = self.fleet.kinds.vector(&facts.request);
         let size = self.fleet.size_of(&wanted);
-        self.waiting.insert(queued, facts, wanted, size);
+        self.waiting.insert(queued, facts, Measures { wanted, needs, size });
         self.changed = true;
     }
 
@@ -210,6 +259,30 @@ impl Book {
     pub fn reserved(&self, queued: Queued) -> impl Iterator<Item = Timestamp> {
         let reservations = self.reservations.get(&queued).into_iter().flatten();
         reservations.map(|reservation| reservation.start).filter(|start| *start != Timestamp(u64::MAX))
+    }
+
+    /// The first of the tasks that may end others to have room, in the queue's order.
+    pub(crate) fn preempting(&self) -> Vec<Queued> {
+        self.waiting.preempting().take(PREEMPTORS_MAX).collect()
+    }
+
+    /// What is known of a task that waits.
+    pub(crate) fn facts(&self, queued: Queued) -> Option<Facts> {
+        self.waiting.entry(queued).map(|entry| entry.facts.clone())
+    }
+
+    /// How long an attempt is expected to run on; the longest time if nobody knows.
+    pub(crate) fn remaining(&self, key: ElementKey, now: Timestamp) -> Option<Span> {
+        let end = self.running.get(key)?.end;
+        Some(if end == Timestamp(u64::MAX) { Span(u64::MAX) } else { end.since(now) })
+    }
+
+    /// Whether the worker takes new tasks, and could take one of these if nothing else ran there, wherever its siblings
+    /// are.
+    pub(crate) fn could_take(&self, epoch: Epoch, queued: Queued, around: &dyn Surroundings) -> bool {
+        let slot = self.fleet.slot(epoch).filter(|slot| self.fleet.is_ready(*slot));
+        let (Some(slot), Some(entry)) = (slot, self.waiting.entry(queued)) else { return false };
+        self.fleet.could_take(slot, &Wish::new(queued, entry, &Crowding::new(around)))
     }
 
     /// How many tasks wait.

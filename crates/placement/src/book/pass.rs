@@ -1,18 +1,22 @@
 //! One decision: tasks in the queue's order, each to the worker that the policy chooses.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use quorate_state::queue::Queued;
 use quorate_types::policy::Backfill;
 use quorate_types::{Resources, Timestamp};
 
 use super::waiting::Entry;
-use super::{Book, Bounds, Decision, Wish};
+use super::{Book, Bounds, Decision, Wish, earmarks};
 use crate::book::backfill::{conservative, easy, none};
+use crate::book::crowd::{Crowding, Surroundings};
+use crate::book::facts::Constraints;
 use crate::book::fleet::Slot;
 use crate::book::place;
 use crate::book::queue::turns::Turns;
 use crate::book::queue::{self, Place};
+use crate::book::shapes::Shapes;
 use crate::book::vector::Least;
 
 /// Tasks that no worker could ever take, of those that one decision looks at.
@@ -23,13 +27,17 @@ pub(crate) struct Pass<'a> {
     pub(crate) book: &'a mut Book,
     pub(crate) now: Timestamp,
     bounds: Bounds,
-    pending: &'a dyn Fn(Queued) -> u64,
+    crowding: Crowding<'a>,
     decision: Decision,
     misses: usize,
     strays: usize,
+    /// Elements that were started before the walk, where a worker was kept for them.
+    ahead: BTreeMap<Queued, u64>,
     /// Requests with kinds that no worker has enough of: looked for once. Only such are remembered; the others are
     /// found out by the index.
-    hopeless: BTreeSet<Resources>,
+    hopeless: BTreeSet<(Option<Arc<Constraints>>, Resources)>,
+    /// Shapes for which nothing more is to be had.
+    blocked: Shapes,
     held: Vec<Slot>,
     after: Option<Place>,
     walk: Walk,
@@ -74,28 +82,31 @@ pub(crate) enum Turn {
 impl Book {
     /// Decides what to start now. What it gives away is taken off what is free until it has started, or until the
     /// next plan.
-    /// `pending` tells how many elements of a task could be placed.
-    pub fn plan(&mut self, now: Timestamp, bounds: Bounds, pending: &dyn Fn(Queued) -> u64) -> Decision {
+    pub fn plan(&mut self, now: Timestamp, bounds: Bounds, around: &dyn Surroundings) -> Decision {
         self.withdraw();
         if !self.changed && self.wake_at.is_none_or(|at| now < at) {
             return Decision { wake_at: self.wake_at, ..Decision::default() };
         }
         self.correct_overdue(now);
+        self.kept.clear();
         let walk = self.walk(now);
         let mut pass = Pass {
             book: self,
             now,
             bounds,
-            pending,
-            decision: Decision::default(),
+            crowding: Crowding::new(around),
+            decision: Decision { looked: true, ..Decision::default() },
             misses: 0,
             strays: 0,
+            ahead: BTreeMap::new(),
             hopeless: BTreeSet::new(),
+            blocked: Shapes::default(),
             held: Vec::new(),
             after: None,
             walk,
             looked_ahead: false,
         };
+        earmarks::run(&mut pass);
         pass.run();
         pass.decision.cut = pass.misses >= pass.bounds.misses_max || pass.strays >= STRAYS_MAX;
         let (held, looked_ahead, mut decision) = (pass.held, pass.looked_ahead, pass.decision);
@@ -152,6 +163,8 @@ impl Pass<'_> {
     /// The next task in order of which `may` holds.
     pub(crate) fn next(&mut self, mut may: impl FnMut(&Least) -> bool) -> Option<Queued> {
         let waiting = &self.book.waiting;
+        let blocked = self.blocked;
+        let mut may = |least: &Least| !least.shapes.are_all_in(blocked) && may(least);
         match &mut self.walk {
             Walk::Turns(turns) => turns.next(self.book, may),
             Walk::Line => {
@@ -161,7 +174,7 @@ impl Pass<'_> {
             Walk::Shortest { placed } => loop {
                 let place = *waiting.shortest().first(self.after.as_ref(), &mut may)?.0;
                 self.after = Some(place);
-                if placed.get(&place.1).is_none_or(|placed| *placed < (self.pending)(place.1)) {
+                if placed.get(&place.1).is_none_or(|placed| *placed < self.crowding.around.pending(place.1)) {
                     return Some(place.1);
                 }
             },
@@ -189,6 +202,13 @@ impl Pass<'_> {
         self.misses += 1;
     }
 
+    /// An element goes to the worker that is kept for it.
+    pub(crate) fn start_earmarked(&mut self, queued: Queued, slot: Slot, entry: &Entry) {
+        let nth = self.elements(queued).start;
+        *self.ahead.entry(queued).or_default() += 1;
+        let _ = self.start(queued, slot, entry, nth);
+    }
+
     /// Keeps the worker out of what follows.
     pub(crate) fn hold(&mut self, slot: Slot) {
         self.book.fleet.hold(slot);
@@ -198,19 +218,48 @@ impl Pass<'_> {
     /// Keeps the worker for the task that will most likely have room first.
     pub(crate) fn hold_for(&mut self, queued: Queued) -> Holding {
         let Some(entry) = self.book.waiting.entry(queued).cloned() else { return Holding::Nobody };
-        if self.hopeless.contains(&entry.facts.request) {
+        if self.is_hopeless(&entry) {
             return Holding::Nobody;
         }
-        match self.book.fleet.most_free(&entry.facts.request, &entry.wanted) {
+        match self.most_free(queued, &entry) {
             Some(slot) => {
                 self.hold(slot);
+                self.book.keep(slot, queued, None);
                 Holding::Held
             }
             None => {
-                self.hopeless.insert(entry.facts.request.clone());
+                self.give_up(&entry);
                 Holding::Nobody
             }
         }
+    }
+
+    /// The worker that will most likely have room first.
+    pub(crate) fn most_free(&mut self, queued: Queued, entry: &Entry) -> Option<Slot> {
+        self.book.fleet.most_free(&Wish::new(queued, entry, &self.crowding))
+    }
+
+    /// Whether the task could ever go to the worker.
+    pub(crate) fn could_take(&self, slot: Slot, queued: Queued, entry: &Entry) -> bool {
+        self.book.fleet.could_take(slot, &self.wish(queued, entry))
+    }
+
+    pub(crate) fn wish<'b>(&'b self, queued: Queued, entry: &'b Entry) -> Wish<'b> {
+        Wish::new(queued, entry, &self.crowding)
+    }
+
+    /// Nothing like it finds a place in this decision.
+    pub(crate) fn give_up(&mut self, entry: &Entry) {
+        self.blocked = self.blocked.with(entry.shape.but_others());
+        // Where its siblings are is the one thing that others like it don't share.
+        if entry.facts.constraints.as_ref().is_none_or(|constraints| !constraints.are_social()) {
+            self.hopeless.insert((entry.facts.constraints.clone(), entry.facts.request.clone()));
+        }
+    }
+
+    fn is_hopeless(&self, entry: &Entry) -> bool {
+        !self.hopeless.is_empty()
+            && self.hopeless.contains(&(entry.facts.constraints.clone(), entry.facts.request.clone()))
     }
 
     /// A task that no worker could ever take was looked at: it is no reason to look no further.
@@ -227,18 +276,19 @@ impl Pass<'_> {
     pub(crate) fn place_by(
         &mut self,
         queued: Queued,
-        mut otherwise: impl FnMut(&mut Book, &Entry) -> Option<Slot>,
+        mut otherwise: impl FnMut(&mut Book, &Wish<'_>) -> Option<Slot>,
     ) -> Placing {
         let Some(entry) = self.book.waiting.entry(queued).cloned() else { return Placing::Whole };
-        if self.hopeless.contains(&entry.facts.request) {
+        if self.is_hopeless(&entry) {
             return Placing::Short;
         }
         for nth in self.elements(queued) {
             if self.decision.starts.len() >= self.bounds.assignments_max {
                 break;
             }
-            let chosen = self.choose(queued, &entry);
-            let Some(slot) = chosen.or_else(|| otherwise(self.book, &entry)) else { return Placing::Short };
+            let wish = Wish::new(queued, &entry, &self.crowding);
+            let chosen = place::choose(&self.book.fleet, &wish, &mut self.book.memory);
+            let Some(slot) = chosen.or_else(|| otherwise(self.book, &wish)) else { return Placing::Short };
             if self.start(queued, slot, &entry, nth) == Turn::Over {
                 break;
             }
@@ -253,17 +303,21 @@ impl Pass<'_> {
             Walk::Turns(turns) => turns.placed(queued),
             Walk::Shortest { placed } => placed.get(&queued).copied().unwrap_or(0),
         };
-        placed..(self.pending)(queued)
+        let ahead = self.ahead.get(&queued).copied().unwrap_or(0);
+        placed.max(ahead)..self.crowding.around.pending(queued)
     }
 
     /// The worker that the policy wants an element on, of those with room.
     pub(crate) fn choose(&mut self, queued: Queued, entry: &Entry) -> Option<Slot> {
-        let wish = Wish { queued, facts: &entry.facts, wanted: entry.wanted };
+        let wish = Wish::new(queued, entry, &self.crowding);
         place::choose(&self.book.fleet, &wish, &mut self.book.memory)
     }
 
     /// The `nth` element of a task goes to the worker.
     pub(crate) fn start(&mut self, queued: Queued, slot: Slot, entry: &Entry, nth: u64) -> Turn {
+        if let Some(constraints) = entry.facts.constraints.as_ref().filter(|constraints| constraints.are_social()) {
+            self.crowding.add(queued, constraints, &self.book.fleet.member(slot).worker);
+        }
         let start = self.book.promise(queued, slot, entry, self.now);
         self.decision.starts.push(start);
         let over = match &mut self.walk {

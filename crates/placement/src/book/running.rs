@@ -68,6 +68,10 @@ impl RunningSet {
         Some(running)
     }
 
+    pub(crate) fn get(&self, key: ElementKey) -> Option<&Running> {
+        self.by_key.get(&key)
+    }
+
     /// Takes out one that should have ended by now.
     pub(crate) fn take_overdue(&mut self, now: Timestamp) -> Option<(ElementKey, Running)> {
         let (end, key) = *self.by_end.first()?;

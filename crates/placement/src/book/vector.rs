@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use quorate_types::{Name, Resources};
 
+use crate::book::shapes::Shapes;
+use crate::book::traits::Bits;
 use crate::book::treap::Summary;
 
 /// Cpu, memory and the first kinds that the workers have besides.
@@ -44,12 +46,15 @@ impl Vector {
 pub(crate) struct Room {
     pub(crate) free: Vector,
     pub(crate) attempts: u32,
+    /// What some of them are.
+    pub(crate) traits: Bits,
 }
 
 impl Summary for Room {
     fn join(&mut self, other: &Self) {
         self.free.0.iter_mut().zip(&other.free.0).for_each(|(a, b)| *a = (*a).max(*b));
         self.attempts = self.attempts.min(other.attempts);
+        self.traits = self.traits.with(other.traits);
     }
 }
 
@@ -69,12 +74,15 @@ pub(crate) struct Least {
     pub(crate) request: Vector,
     /// In milliseconds; unknown is the largest number.
     pub(crate) time_ms: u64,
+    /// Which shapes are among them.
+    pub(crate) shapes: Shapes,
 }
 
 impl Summary for Least {
     fn join(&mut self, other: &Self) {
         self.request.0.iter_mut().zip(&other.request.0).for_each(|(a, b)| *a = (*a).min(*b));
         self.time_ms = self.time_ms.min(other.time_ms);
+        self.shapes = self.shapes.with(other.shapes);
     }
 }
 

@@ -1,15 +1,18 @@
 //! What waits, in the order of the policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_state::queue::Queued;
 use quorate_types::Name;
-use quorate_types::policy::Backfill;
+use quorate_types::job::Preempt;
+use quorate_types::policy::{Backfill, QueueOrder};
 
 use super::facts::Facts;
 use crate::book::fleet::Fleet;
 use crate::book::queue::{self, Place};
+use crate::book::shapes::{ShapeNumbers, Shapes};
+use crate::book::traits::Needs;
 use crate::book::treap::Treap;
 use crate::book::vector::{Least, Vector};
 use quorate_types::Policy;
@@ -21,7 +24,18 @@ pub(crate) type Line = Treap<Place, Least>;
 pub(crate) struct Entry {
     pub(crate) facts: Facts,
     pub(crate) wanted: Vector,
+    pub(crate) needs: Needs,
+    pub(crate) shape: Shapes,
     place: Place,
+}
+
+/// What a request is in this fleet.
+#[derive(Debug)]
+pub(crate) struct Measures {
+    pub(crate) wanted: Vector,
+    pub(crate) needs: Needs,
+    /// Its share of the largest worker, in 1/2²⁰.
+    pub(crate) size: u64,
 }
 
 #[derive(Debug)]
@@ -33,6 +47,9 @@ pub(crate) struct Waiting {
     lines: BTreeMap<Name, Line>,
     /// By expected time, kept where backfill goes by it.
     shortest: Line,
+    shapes: ShapeNumbers,
+    /// Those that may end others to have room.
+    preempting: BTreeSet<Place>,
 }
 
 impl Waiting {
@@ -43,6 +60,8 @@ impl Waiting {
             line: Line::default(),
             lines: BTreeMap::new(),
             shortest: Line::default(),
+            shapes: ShapeNumbers::default(),
+            preempting: BTreeSet::new(),
         }
     }
 
@@ -66,16 +85,27 @@ impl Waiting {
         &self.lines
     }
 
+    pub(crate) fn preempting(&self) -> impl Iterator<Item = Queued> {
+        self.preempting.iter().map(|place| place.1)
+    }
+
     pub(crate) fn shortest(&self) -> &Line {
         &self.shortest
     }
 
-    /// `size` is the request's share of the largest worker, in 1/2²⁰.
-    pub(crate) fn insert(&mut self, queued: Queued, facts: Facts, wanted: Vector, size: u64) {
+    pub(crate) fn insert(&mut self, queued: Queued, facts: Facts, measures: Measures) {
         self.remove(queued);
+        if self.entries.is_empty() {
+            self.shapes = ShapeNumbers::default();
+        }
+        let Measures { wanted, needs, size } = measures;
+        let shape = self.shapes.of(&facts);
         let place = (queue::rank(self.policy.queue, &facts, size), queued);
         let time_ms = facts.expected.map_or(u64::MAX, |span| span.0);
-        let least = Least { request: wanted, time_ms };
+        if facts.preempts == Preempt::Lower || self.policy.queue == QueueOrder::Srtf {
+            self.preempting.insert(place);
+        }
+        let least = Least { request: wanted, time_ms, shapes: shape };
         if queue::goes_by_use(self.policy.queue) {
             self.lines.entry(facts.namespace.clone()).or_default().insert(place, least);
         } else {
@@ -84,16 +114,17 @@ impl Waiting {
         if self.policy.backfill == Backfill::EasySjbf {
             self.shortest.insert((time_ms, queued), least);
         }
-        self.entries.insert(queued, Arc::new(Entry { facts, wanted, place }));
+        self.entries.insert(queued, Arc::new(Entry { facts, wanted, needs, shape, place }));
     }
 
-    /// Looks at all requests anew: workers have a kind that nobody had before.
+    /// Looks at all requests anew: workers have a kind or a taint that nobody had before.
     pub(crate) fn measure(&mut self, fleet: &Fleet) {
         for (queued, entry) in std::mem::take(&mut self.entries) {
             self.forget(queued, &entry);
             let facts = Arc::unwrap_or_clone(entry).facts;
             let wanted = fleet.kinds.vector(&facts.request);
-            self.insert(queued, facts, wanted, fleet.size_of(&wanted));
+            let measures = Measures { wanted, needs: fleet.needs(&facts), size: fleet.size_of(&wanted) };
+            self.insert(queued, facts, measures);
         }
     }
 
@@ -105,6 +136,7 @@ impl Waiting {
 
     /// Takes it out of the lines.
     fn forget(&mut self, queued: Queued, entry: &Entry) {
+        self.preempting.remove(&entry.place);
         if let Some(line) = self.lines.get_mut(&entry.facts.namespace) {
             line.remove(&entry.place);
             if line.len() == 0 {

@@ -80,8 +80,14 @@ impl World {
 
     pub(crate) fn join_as(&mut self, named: &str, capacity: Resources) -> Epoch {
         let epoch = Epoch(self.epochs.max(self.machines.len() as u64 + 1));
-        let worker =
-            Worker { epoch, name: name(named), labels: BTreeMap::new(), capacity: capacity.clone(), ready: true };
+        let worker = Worker {
+            epoch,
+            name: name(named),
+            labels: BTreeMap::new(),
+            capacity: capacity.clone(),
+            taints: Vec::new(),
+            ready: true,
+        };
         self.book.worker(worker.clone());
         self.machines.insert(epoch, Machine { worker, free: capacity, attempts: 0 });
         epoch

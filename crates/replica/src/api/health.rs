@@ -29,6 +29,8 @@ pub(crate) async fn metrics(State(app): State<App>) -> ApiResult<Response> {
     let version = app.handle.version();
     let connections = app.room.open_connections();
     telemetry::observe(&version.state, &app.handle.status(), connections, app.history.len());
-    let text = recorder.render();
+    let mut text = recorder.render();
+    let scheduling = app.scheduling.prometheus().await;
+    text.push_str(&scheduling.map_err(|error| ApiError::internal("measure the scheduler", &error))?);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }

@@ -24,12 +24,15 @@ use super::error::{ApiError, ApiResult};
 use super::query::{Query, job_id};
 use super::read::View;
 use super::write::at_index;
-use super::{App, body, bulk, schedules};
+use super::{App, body, bulk, explain, schedules};
 use crate::limits::{SCAN_COST_ARCHIVED, SCAN_COST_MAX};
 
 pub(crate) async fn submit(State(app): State<App>, uri: Uri, headers: HeaderMap, content: Body) -> ApiResult<Response> {
-    Query::of(&uri, &[])?;
+    let dry_run = DryRun::of(&uri)?;
     if body::is_ndjson(&headers, header::CONTENT_TYPE) {
+        if matches!(dry_run, DryRun::Yes(_)) {
+            return Err(ApiError::bad_parameter("dry_run", "is for a single job, not for lines of many"));
+        }
         if headers.contains_key("idempotency-key") {
             let detail = "of many jobs each has its own: give each line an idempotency_key";
             return Err(ApiError::bad_parameter("Idempotency-Key", detail));
@@ -47,10 +50,35 @@ pub(crate) async fn submit(State(app): State<App>, uri: Uri, headers: HeaderMap,
         return Err(ProposeError::Overloaded.into());
     }
     let key = headers.get("idempotency-key").map(header_key).transpose()?;
+    if let DryRun::Yes(query) = dry_run {
+        return explain::dry_run(&app, &query, read_spec(&received.bytes, key)?).await;
+    }
     let (submitted, existing) = submit_one(&app, &received.bytes, key).await?;
     let status = if existing { StatusCode::OK } else { StatusCode::CREATED };
     let location = [(header::LOCATION, format!("/v1/jobs/{}", submitted.id))];
     Ok(at_index(submitted.index, (status, location, Json(submitted)).into_response()))
+}
+
+/// Whether a submission is only to be tried.
+#[derive(Debug)]
+enum DryRun {
+    No,
+    /// It is a read then, with what every read takes.
+    Yes(Query),
+}
+
+impl DryRun {
+    fn of(uri: &Uri) -> ApiResult<Self> {
+        let query = Query::of(uri, &["dry_run"])?;
+        match query.text("dry_run") {
+            Some("true") => Ok(Self::Yes(query)),
+            Some("false") | None if !query.is_of_a_read() => Ok(Self::No),
+            Some("false") | None => {
+                Err(ApiError::bad_parameter("query", "a submission takes no parameter but dry_run"))
+            }
+            Some(_) => Err(ApiError::bad_parameter("dry_run", "must be true or false")),
+        }
+    }
 }
 
 fn header_key(value: &HeaderValue) -> ApiResult<String> {
@@ -61,6 +89,15 @@ fn header_key(value: &HeaderValue) -> ApiResult<String> {
 
 /// Submits the job in `bytes`; says whether it existed already.
 pub(crate) async fn submit_one(app: &App, bytes: &[u8], key: Option<String>) -> ApiResult<(Submitted, bool)> {
+    let spec = read_spec(bytes, key)?;
+    match app.commit(Command::Submit(Arc::new(spec))).await?.outcome {
+        Outcome::Submitted { job, index, state, existing } => Ok((Submitted { id: job, index, state }, existing)),
+        other => Err(ApiError::internal("submit a job", &format!("unexpected outcome {other:?}"))),
+    }
+}
+
+/// The job in `bytes`, checked as far as it can be without the state.
+fn read_spec(bytes: &[u8], key: Option<String>) -> ApiResult<JobSpec> {
     let Object(request): Object<JobRequest> = body::parse(bytes, Code::InvalidJob)?;
     let mut spec = request.validate().map_err(|errors| ApiError(Problem::with_errors(Code::InvalidJob, errors)))?;
     schedules::check(&spec)?;
@@ -72,10 +109,7 @@ pub(crate) async fn submit_one(app: &App, bytes: &[u8], key: Option<String>) -> 
         (Some(header), _) => spec.idempotency_key = Some(header),
         (None, _) => {}
     }
-    match app.commit(Command::Submit(Arc::new(spec))).await?.outcome {
-        Outcome::Submitted { job, index, state, existing } => Ok((Submitted { id: job, index, state }, existing)),
-        other => Err(ApiError::internal("submit a job", &format!("unexpected outcome {other:?}"))),
-    }
+    Ok(spec)
 }
 
 /// Which jobs a list shows.

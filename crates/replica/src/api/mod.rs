@@ -9,6 +9,7 @@ mod bulk;
 mod cluster;
 mod error;
 mod events;
+mod explain;
 mod finished;
 mod health;
 mod jobs;
@@ -22,6 +23,7 @@ mod read;
 mod refusal;
 mod router;
 mod schedules;
+mod scheduling;
 mod server;
 mod session;
 mod tasks;
@@ -40,8 +42,11 @@ pub(crate) use router::router;
 pub(crate) use server::serve;
 
 use crate::events::History;
-use crate::limits::{ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX, REQUESTS_MAX, SESSIONS_MAX};
+use crate::limits::{
+    ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX, EXPLANATIONS_MAX, REQUESTS_MAX, SESSIONS_MAX,
+};
 use crate::memory::Budget;
+use crate::scheduling::Scheduling;
 use crate::sessions::{Host, Registry};
 use crate::waiters::Waiters;
 
@@ -69,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) history: Arc<History>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) waiters: Arc<Waiters>,
+    pub(crate) scheduling: Scheduling,
     pub(crate) sessions: Host,
     pub(crate) token: Option<Arc<str>>,
     pub(crate) metrics: Option<PrometheusHandle>,
@@ -88,6 +94,7 @@ pub(crate) struct Room {
     /// Requests that are worked on.
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) digests: Arc<Semaphore>,
+    pub(crate) explanations: Arc<Semaphore>,
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) sessions: Arc<Semaphore>,
 }
@@ -109,7 +116,8 @@ impl Room {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let sessions = Arc::new(Semaphore::new(SESSIONS_MAX));
         let (requests, digests) = (Arc::new(Semaphore::new(REQUESTS_MAX)), Arc::new(Semaphore::new(DIGESTS_MAX)));
-        Self { bodies, answers, requests, digests, connections, sessions }
+        let explanations = Arc::new(Semaphore::new(EXPLANATIONS_MAX));
+        Self { bodies, answers, requests, digests, explanations, connections, sessions }
     }
 }
 

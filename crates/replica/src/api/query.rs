@@ -36,6 +36,11 @@ impl Query {
         Ok(Self(pairs.0))
     }
 
+    /// Whether it says anything that only reads take.
+    pub(crate) fn is_of_a_read(&self) -> bool {
+        self.0.iter().any(|(name, _)| OF_READS.contains(&name.as_str()))
+    }
+
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }

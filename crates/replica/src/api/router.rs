@@ -2,11 +2,14 @@
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use quorate_types::problem::Code;
 
 use super::error::ApiError;
-use super::{App, cluster, events, health, jobs, layers, logs, openapi, policy, schedules, session, tasks, workers};
+use super::{
+    App, cluster, events, explain, health, jobs, layers, logs, openapi, policy, schedules, scheduling, session, tasks,
+    workers,
+};
 
 /// Every route of the API, with what happens to every request around them.
 pub(crate) fn router(app: App) -> Router {
@@ -19,14 +22,17 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/run", post(schedules::run_now))
         .route("/v1/jobs/{id}/next", get(schedules::next))
+        .route("/v1/jobs/{id}/explain", get(explain::job))
         .route("/v1/jobs/{id}/tasks", get(tasks::list))
         .route("/v1/jobs/{id}/tasks/{task}/{index}", get(tasks::show))
+        .route("/v1/jobs/{id}/tasks/{task}/{index}/explain", get(explain::element))
         .route("/v1/jobs/{id}/tasks/{task}/{index}/logs", get(logs::read))
         .route("/v1/jobs/{id}/tasks/{task}/{index}/reassign", post(tasks::reassign))
         .route("/v1/workers", get(workers::list))
         .route("/v1/workers/{name}", get(workers::show).delete(workers::remove))
         .route("/v1/workers/{name}/drain", post(workers::drain))
         .route("/v1/workers/{name}/undrain", post(workers::undrain))
+        .route("/v1/workers/{name}/taints", put(workers::taint))
         .route("/v1/workers/{name}/ended", post(workers::ended))
         .route("/v1/session", get(session::upgrade))
         .route("/v1/cluster", get(cluster::show))
@@ -35,6 +41,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/cluster/replicas/{id}", delete(cluster::remove))
         .route("/v1/cluster/transfer-leader", post(cluster::transfer_leader))
         .route("/v1/policy", get(policy::show).put(policy::change))
+        .route("/v1/scheduling", get(scheduling::show))
         .route("/v1/events", get(events::stream))
         .route("/metrics", get(health::metrics))
         .route("/livez", get(health::live))

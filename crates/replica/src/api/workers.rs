@@ -7,10 +7,11 @@ use axum::http::Uri;
 use axum::response::Response;
 use quorate_state::command::Command;
 use quorate_state::view;
-use quorate_types::api::{DrainWorker, Page, WorkerEnded, WorkerView};
+use quorate_types::api::{DrainWorker, Page, WorkerEnded, WorkerTaints, WorkerView};
 use quorate_types::job::Object;
 use quorate_types::limits::SPAN_MS_MAX;
 use quorate_types::problem::Code;
+use quorate_types::validate::check_taints;
 use quorate_types::{Epoch, Name};
 
 use super::error::{ApiError, ApiResult};
@@ -62,6 +63,14 @@ pub(crate) async fn drain(State(app): State<App>, Path(name): Path<String>, cont
 pub(crate) async fn undrain(State(app): State<App>, Path(name): Path<String>, content: Body) -> ApiResult<Response> {
     body::nothing(&app.room, content).await?;
     app.write(Command::Undrain { worker: worker_name(&name)? }).await
+}
+
+pub(crate) async fn taint(State(app): State<App>, Path(name): Path<String>, content: Body) -> ApiResult<Response> {
+    let worker = worker_name(&name)?;
+    let Object(WorkerTaints { taints }): Object<WorkerTaints> =
+        body::parse(&body::read(&app.room, content).await?.bytes, Code::InvalidJson)?;
+    check_taints(&taints).map_err(|detail| ApiError::bad_parameter("taints", &detail))?;
+    app.write(Command::Taint { worker, taints }).await
 }
 
 pub(crate) async fn remove(State(app): State<App>, Path(name): Path<String>) -> ApiResult<Response> {

@@ -53,7 +53,11 @@ impl Duties {
             Admission::Open => commands.extend(self.ticks.due(time, state)),
             Admission::Closed => {}
         }
-        commands.extend(assign(self.planner.round(state, time, self.bounds)));
+        let plan = self.planner.round(state, time, self.bounds);
+        if !plan.preemptions.is_empty() {
+            commands.push(Command::Preempt { items: plan.preemptions.clone() });
+        }
+        commands.extend(assign(plan));
         commands
     }
 

@@ -88,6 +88,7 @@ mod tests {
         let command = Command::Register(Box::new(Registration {
             name: Name::new("w").unwrap(),
             labels: BTreeMap::new(),
+            taints: Vec::new(),
             capacity: Resources::new(1000, 0),
             instance: 1,
             replaces: None,

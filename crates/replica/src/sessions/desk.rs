@@ -207,6 +207,7 @@ mod tests {
         let registration = Registration {
             name: Name::new("w").unwrap(),
             labels: Default::default(),
+            taints: Vec::new(),
             capacity: Resources::new(9_000_000, 0),
             instance: 1,
             replaces: None,

@@ -1,8 +1,6 @@
 //! Placement decisions become attempts. Every part of a decision is checked again: it was made on an
 //! older version of the state, perhaps by a leader that is none any more.
 
-use std::sync::Arc;
-
 use quorate_types::event::EventType;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::{AttemptState, TaskState};
@@ -83,14 +81,17 @@ impl Change<'_> {
     /// The worker must live in that epoch, take new tasks and have room.
     fn occupy_worker(&mut self, item: &Assignment, at: ElementKey, attempt: LiveAttempt) -> Option<Name> {
         let name = self.cluster.epochs.get(&item.epoch)?.clone();
-        let found = self.cluster.workers.get_mut(&name)?;
-        let resources = &self.job.spec.tasks[item.task as usize].resources;
+        let found = self.cluster.workers.get(&name)?;
+        let spec = &self.job.spec.tasks[item.task as usize];
         let full = found.attempts.len() >= ATTEMPTS_PER_WORKER_MAX;
-        let fits = resources.fits(&found.free()) || is_planted(Bug::CapacityIgnored);
-        if found.draining || full || !fits {
+        let fits = spec.resources.fits(&found.free()) || is_planted(Bug::CapacityIgnored);
+        if found.draining || full || !fits || !spec.suits(found.labels(), found.taints()) {
             return None;
         }
-        Arc::make_mut(found).take(at, attempt, resources);
+        if !spec.is_unconstrained() && self.cluster.is_crowded(self.job, item.task, &name) {
+            return None;
+        }
+        self.cluster.occupy(&name, at, attempt, spec);
         Some(name)
     }
 }

@@ -5,6 +5,7 @@ mod control;
 mod follow;
 mod gates;
 mod membership;
+mod preempt;
 mod register;
 mod report;
 mod retention;
@@ -87,6 +88,8 @@ impl State {
             Command::ChangeSchedule { schedule, spec } => self.change_schedule(*schedule, spec, out),
             Command::RetryFrom { job, task } => self.retry_from(*job, task, out),
             Command::DrainBy { worker, within } => self.drain_by(worker, *within, out),
+            Command::Preempt { items } => Ok(self.preempt(items, out)),
+            Command::Taint { worker, taints } => self.taint(worker, taints),
         };
         result.unwrap_or_else(Outcome::Rejected)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_types::event::EventType;
-use quorate_types::{Epoch, Name, ReplicaId, Resources, Span};
+use quorate_types::{Epoch, Name, ReplicaId, Resources, Span, Taint};
 
 use super::Result;
 use crate::command::Registration;
@@ -46,11 +46,14 @@ impl State {
         }
         self.cluster.scalars.last_epoch += 1;
         let epoch = Epoch(self.cluster.scalars.last_epoch);
+        let given_taints = earlier.as_ref().map(|worker| worker.given_taints.clone()).unwrap_or_default();
         let worker = Worker {
             name: new.name.clone(),
             epoch,
             instance: new.instance,
             labels: new.labels.clone(),
+            own_taints: new.taints.clone(),
+            given_taints,
             capacity: new.capacity.clone(),
             life: Life::Alive,
             draining: earlier.is_some_and(|worker| worker.draining),
@@ -121,6 +124,13 @@ impl State {
         for at in live {
             self.edit(at.job, out, |change| change.stop(&at, AfterStop::Requeue));
         }
+    }
+
+    /// What runs there goes on.
+    pub(super) fn taint(&mut self, name: &Name, taints: &[Taint]) -> Result {
+        let found = self.cluster.workers.get_mut(name).ok_or_else(|| Rejection::NoSuchWorker(name.clone()))?;
+        Arc::make_mut(found).given_taints = taints.to_vec();
+        Ok(Outcome::Done)
     }
 
     pub(super) fn remove_worker(&mut self, name: &Name) -> Result {

@@ -225,6 +225,9 @@ impl Change<'_> {
             if plan.feeds_elements(at) {
                 let kept = task.elements().filter(|(_, element)| element.state.is_finished());
                 self.ended.extend(kept.map(|(index, _)| Ended::Element(at, index)));
+                if task.head.fresh_cancelled && task.head.fresh_len() > 0 {
+                    self.ended.push_back(Ended::Fresh(at, task.head.fresh));
+                }
             }
             if task.head.end().is_some() {
                 self.ended.push_back(Ended::Task(at));

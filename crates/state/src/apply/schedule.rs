@@ -41,7 +41,9 @@ impl State {
             return Err(Rejection::JobState { job: id, state });
         }
         let job = self.start_run(id, out.time, out)?;
-        Ok(Outcome::Submitted { job, index: out.index, state: JobState::Pending, existing: false })
+        // It may have ended at once: what it needs has ended otherwise.
+        let state = self.jobs.get(&job).map_or(JobState::Pending, |job| job.header.state);
+        Ok(Outcome::Submitted { job, index: out.index, state, existing: false })
     }
 
     /// Gives the schedule another specification; what ran stays listed, and no tick is decided twice.
@@ -83,7 +85,10 @@ impl State {
     fn start_tick(&mut self, id: JobId, tick: Timestamp, out: &mut Applied) {
         let Some(job) = self.jobs.get(&id) else { return };
         let Some(overlap) = job.spec.schedule.as_ref().map(|schedule| schedule.overlap) else { return };
-        let active = job.header.flow().ledger.as_ref().map(|ledger| ledger.active.clone()).unwrap_or_default();
+        // The ledger hears of ends only after the command.
+        let running = |run: &JobId| self.jobs.get(run).is_some_and(|job| job.header.finished_at.is_none());
+        let runs = job.header.flow().ledger.iter().flat_map(|ledger| ledger.active.iter().copied());
+        let active: Vec<JobId> = runs.filter(running).collect();
         match overlap {
             Overlap::Allow => {}
             Overlap::Skip | Overlap::Queue | Overlap::Replace if active.is_empty() => {}

@@ -7,7 +7,7 @@ use quorate_types::job::OnFailure;
 use quorate_types::limits::RESULT_BYTES_MAX as RESULT_BYTES_EACH_MAX;
 use quorate_types::session::{AttemptKey, Finished, Stream};
 use quorate_types::status::{AttemptState, Ending, TaskState};
-use quorate_types::{Resources, Span, Timestamp};
+use quorate_types::{Span, Timestamp};
 
 use super::Change;
 use crate::archive;
@@ -100,10 +100,7 @@ impl Change<'_> {
         let Some(attempt) = element.current_mut() else { return };
         attempt.end(state, ending, ran, now);
         let worker = attempt.worker.clone();
-        let resources: &Resources = &self.job.spec.tasks[at.task as usize].resources;
-        if let Some(worker) = self.cluster.workers.get_mut(&worker) {
-            Arc::make_mut(worker).release(at, resources);
-        }
+        self.cluster.vacate(&worker, at, &self.job.spec.tasks[at.task as usize]);
     }
 
     fn keep_result(&mut self, at: &ElementKey, result: Option<&str>) {

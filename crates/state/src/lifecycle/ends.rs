@@ -16,6 +16,8 @@ use crate::plan::Edge;
 pub(crate) enum Ended {
     Task(u32),
     Element(u32, TaskIndex),
+    /// The elements from this one on, which never had a record.
+    Fresh(u32, u32),
 }
 
 /// What became of a condition.
@@ -49,8 +51,14 @@ impl Change<'_> {
                         self.look_at_element(edge.task, index);
                     }
                 }
+                Ended::Fresh(task, from) => {
+                    let skipped = self.job.task(task).is_some_and(|found| found.head.is_skipped());
+                    for edge in plan.dependents(task).iter().filter(|edge| edge.each) {
+                        self.look_at_elements_from(*edge, from, skipped);
+                    }
+                }
                 Ended::Task(task) => {
-                    for edge in plan.dependents(task) {
+                    for edge in plan.dependents(task).iter().filter(|edge| !edge.each) {
                         self.on_task_end(task, *edge);
                     }
                 }
@@ -61,13 +69,6 @@ impl Change<'_> {
     fn on_task_end(&mut self, task: u32, edge: Edge) {
         let Some(head) = self.job.task(task).map(|found| found.head) else { return };
         let Some(end) = head.end() else { return };
-        if edge.each {
-            // Elements that never had a record ended without a word of their own.
-            if head.fresh_cancelled && head.fresh < head.count {
-                self.look_at_elements_from(edge, head.fresh, head.is_skipped());
-            }
-            return;
-        }
         match met(edge.on, Some(end), head.is_skipped()) {
             Met::Open => {}
             Met::Yes => self.meet(edge.task),

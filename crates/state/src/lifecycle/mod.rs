@@ -160,11 +160,13 @@ impl Change<'_> {
 
     fn verdict(&self) -> (JobState, EventType) {
         let (counts, flow) = (self.job.header.counts, self.job.header.flow());
-        if self.job.header.cancelling && counts.cancelled > 0 {
+        // What was left out on purpose spoils nothing.
+        let spoiled = counts.cancelled > flow.skipped;
+        if self.job.header.cancelling && spoiled {
             (JobState::Cancelled, EventType::JobCancelled)
-        } else if counts.failed > 0 || (flow.overdue && counts.cancelled > 0) {
+        } else if counts.failed > 0 || (flow.overdue && spoiled) {
             (JobState::Failed, EventType::JobFailed)
-        } else if counts.cancelled > flow.skipped {
+        } else if spoiled {
             (JobState::Cancelled, EventType::JobCancelled)
         } else {
             (JobState::Succeeded, EventType::JobSucceeded)

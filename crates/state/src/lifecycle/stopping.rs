@@ -7,7 +7,7 @@ use quorate_types::event::EventType;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::{AttemptState, TaskState};
 
-use super::Change;
+use super::{Change, Ended};
 use crate::element::AfterStop;
 use crate::job::ElementKey;
 use crate::outcome::{Notice, NoticeKind};
@@ -63,6 +63,9 @@ impl Change<'_> {
             found.head.fresh_cancelled = true;
             self.count(state, TaskState::Cancelled, u64::from(fresh));
             self.emit_range(EventType::TaskCancelled, task, from, fresh);
+            if self.job.plan.feeds_elements(task) {
+                self.ended.push_back(Ended::Fresh(task, from));
+            }
             self.note_end(task, None);
         }
     }
@@ -82,6 +85,11 @@ impl Change<'_> {
 
     /// Asks the worker to end this live attempt. Only its word or the end of its lease moves on.
     pub(crate) fn stop(&mut self, at: &ElementKey, after: AfterStop) {
+        self.stop_because(at, after, None);
+    }
+
+    /// The same, with a reason for its event.
+    pub(crate) fn stop_because(&mut self, at: &ElementKey, after: AfterStop, reason: Option<&str>) {
         let Some(element) = self.element_mut(at.task, at.index) else { return };
         // What ends the task for good overrides a pending move, never the other way round.
         if element.state != TaskState::Stopping || after != AfterStop::Requeue {
@@ -102,6 +110,6 @@ impl Change<'_> {
         }
         self.out.notices.push(Notice { worker, epoch, what: NoticeKind::Stop(key) });
         self.move_element(at.task, at.index, TaskState::Stopping);
-        self.emit(EventType::TaskStopping, at.task, at.index, None);
+        self.emit(EventType::TaskStopping, at.task, at.index, reason);
     }
 }

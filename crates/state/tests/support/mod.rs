@@ -71,6 +71,7 @@ impl Cluster {
         self.apply(Command::Register(Box::new(Registration {
             name: name(worker),
             labels: Default::default(),
+            taints: Vec::new(),
             capacity: Resources::new(cpu * 1000, 1 << 30),
             instance,
             replaces,

@@ -134,6 +134,7 @@ impl Agent {
         let hello = Hello {
             name: self.options.name.clone(),
             labels: self.options.labels.clone(),
+            taints: self.options.taints.clone(),
             capacity: self.options.capacity.clone(),
             instance: self.registration.instance,
             replaces: self.registration.replaces.filter(|_| self.registration.epoch.is_none()),

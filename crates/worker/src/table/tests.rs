@@ -33,6 +33,12 @@ pub(crate) fn definition(driver: Driver, timeout_ms: Option<u64>) -> Definition 
         timeout: timeout_ms.map(Span),
         grace: Span(700),
         expected: None,
+        requires: [].into(),
+        prefers: [].into(),
+        tolerations: [].into(),
+        spread: [].into(),
+        anti_affinity: [].into(),
+        key: None,
     };
     Definition { job: JobId(1), namespace: Name::new("default").unwrap(), spec: Arc::new(spec), inputs: None }
 }

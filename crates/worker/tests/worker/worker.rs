@@ -24,6 +24,7 @@ pub(crate) fn options(servers: &[&str], data_dir: &Path) -> Options {
         servers: servers.iter().map(|server| (*server).to_owned()).collect(),
         name: Name::new("w1").unwrap(),
         labels: BTreeMap::new(),
+        taints: Vec::new(),
         capacity: Resources::new(4000, 1 << 30),
         data_dir: data_dir.to_owned(),
         token: Some("secret".into()),

@@ -25,7 +25,7 @@ pub(crate) const RESERVATIONS_MAX: usize = 100;
 /// When and where an element of a task will start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reservation {
-    epoch: Epoch,
+    pub(crate) epoch: Epoch,
     /// The largest time if nobody knows when: nothing else starts on that worker then.
     pub(crate) start: Timestamp,
 }
@@ -85,7 +85,8 @@ impl Ledger {
             };
             let stretch = Stretch::new(start.max(pass.now), entry.facts.expected);
             let known = start != Timestamp(u64::MAX);
-            let there = ledger.workers.contains_key(&slot) || pass.book.fleet.is_ready(slot);
+            let there = (ledger.workers.contains_key(&slot) || pass.book.fleet.is_ready(slot))
+                && pass.could_take(slot, queued, &entry);
             if !known || !there {
                 continue;
             }
@@ -153,12 +154,22 @@ impl Ledger {
             }
             (waits, full) = (true, old.is_none());
             if old.is_none() && self.len >= RESERVATIONS_MAX || !self.reserve(pass, queued, &entry, old) {
+                self.give_up(pass, queued, &entry);
                 break;
             }
             elements.end -= 1;
         }
         if waits {
             pass.miss();
+        }
+    }
+
+    /// Without a reservation and without room for it now, nothing like it will start in this decision.
+    fn give_up(&self, pass: &mut Pass<'_>, queued: Queued, entry: &Entry) {
+        let wish = pass.wish(queued, entry);
+        let room = self.workers.keys().any(|slot| pass.book.fleet.has_room(*slot, &wish));
+        if entry.facts.constraints.is_some() && !room {
+            pass.give_up(entry);
         }
     }
 
@@ -188,11 +199,9 @@ impl Ledger {
             return Some(slot);
         }
         let stretch = Stretch::new(pass.now, entry.facts.expected);
-        let fleet = &pass.book.fleet;
+        let (fleet, wish) = (&pass.book.fleet, pass.wish(queued, entry));
         let (slot, booked) = self.workers.iter_mut().find(|(slot, booked)| {
-            !booked.closed
-                && fleet.has_room(**slot, &entry.facts.request, &entry.wanted)
-                && booked.profile.fits(stretch, &entry.wanted)
+            !booked.closed && fleet.has_room(**slot, &wish) && booked.profile.fits(stretch, &entry.wanted)
         })?;
         booked.profile.take(stretch, &entry.wanted);
         Some(*slot)
@@ -200,12 +209,13 @@ impl Ledger {
 
     /// Reserves where an element can start first, and no later than before. False if no worker could ever take it.
     fn reserve(&mut self, pass: &mut Pass<'_>, queued: Queued, entry: &Entry, old: Option<Reservation>) -> bool {
-        let booked = self.earliest_beside(pass, entry).map(|(start, slot)| (start, 0, slot));
-        let found = booked.into_iter().chain(self.earliest_open(pass, entry).map(|(start, slot)| (start, 1, slot)));
+        let booked = self.earliest_beside(pass, queued, entry).map(|(start, slot)| (start, 0, slot));
+        let found =
+            booked.into_iter().chain(self.earliest_open(pass, queued, entry).map(|(start, slot)| (start, 1, slot)));
         let found = found.min().map(|(start, _, slot)| Reservation { epoch: epoch(pass, slot), start });
         let best = old.filter(|old| found.is_none_or(|found| old.start <= found.start)).or(found);
         let unknown = |pass: &mut Pass<'_>| {
-            let slot = pass.book.fleet.most_free(&entry.facts.request, &entry.wanted)?;
+            let slot = pass.most_free(queued, entry)?;
             Some(Reservation { epoch: epoch(pass, slot), start: Timestamp(u64::MAX) })
         };
         let Some(reservation) = best.or_else(|| unknown(pass)) else { return false };
@@ -222,12 +232,9 @@ impl Ledger {
     }
 
     /// The first start on a worker with reservations.
-    fn earliest_beside(&self, pass: &Pass<'_>, entry: &Entry) -> Option<(Timestamp, Slot)> {
-        let fleet = &pass.book.fleet;
-        let open = self
-            .workers
-            .iter()
-            .filter(|(slot, booked)| !booked.closed && entry.facts.request.fits(&fleet.member(**slot).worker.capacity));
+    fn earliest_beside(&self, pass: &Pass<'_>, queued: Queued, entry: &Entry) -> Option<(Timestamp, Slot)> {
+        let open =
+            self.workers.iter().filter(|(slot, booked)| !booked.closed && pass.could_take(**slot, queued, entry));
         let starts = open.filter_map(|(slot, booked)| {
             Some((booked.profile.earliest(entry.facts.expected, &entry.wanted)?.start, *slot))
         });
@@ -235,7 +242,7 @@ impl Ledger {
     }
 
     /// The first start on a worker without.
-    fn earliest_open(&mut self, pass: &Pass<'_>, entry: &Entry) -> Option<(Timestamp, Slot)> {
+    fn earliest_open(&mut self, pass: &Pass<'_>, queued: Queued, entry: &Entry) -> Option<(Timestamp, Slot)> {
         let fleet = &pass.book.fleet;
         let opening = |slot| super::easy::opening(pass.book, slot, entry);
         let openings = self.openings.entry(entry.wanted).or_insert_with(|| {
@@ -249,10 +256,10 @@ impl Ledger {
             if now_at > at {
                 continue;
             }
-            if entry.facts.request.fits(&fleet.member(slot).worker.capacity) {
+            if pass.could_take(slot, queued, entry) {
                 break Some((at, slot));
             }
-            // Kinds that the index does not know: another request of the same looks may fit.
+            // What the index does not know: another request of the same looks may fit.
             unfit.push((at, nth, slot));
             openings.remove(&(at, nth, slot));
         };

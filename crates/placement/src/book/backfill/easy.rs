@@ -10,11 +10,11 @@
 //! task becomes the head when all in front of it have started.
 
 use quorate_state::queue::Queued;
-use quorate_types::Timestamp;
+use quorate_types::{Span, Timestamp};
 
 use crate::book::fleet::Slot;
 use crate::book::vector::{Least, Sum, Vector};
-use crate::book::{Book, Entry, LAST_KEY, Pass, Placing};
+use crate::book::{Book, Entry, LAST_KEY, Pass, Placing, Wish};
 
 /// The order in which later tasks are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,11 @@ enum Window {
 pub(crate) fn run(pass: &mut Pass<'_>, order: Order) {
     let Some((head, mut reservation)) = start_head(pass) else { return };
     pass.hold(reservation.slot);
+    let at = match reservation.window {
+        Window::Unknown => None,
+        Window::Opens { in_ms, .. } => Some(pass.now.plus(Span(in_ms))),
+    };
+    pass.book.keep(reservation.slot, head, at);
     pass.looked_ahead = true;
     if order == Order::Shortest {
         pass.walk_shortest();
@@ -51,9 +56,10 @@ pub(crate) fn run(pass: &mut Pass<'_>, order: Order) {
         if queued == head {
             continue;
         }
-        let placing = pass.place_by(queued, |book, entry| squeeze(book, entry, &mut reservation));
+        let placing = pass.place_by(queued, |book, wish| squeeze(book, wish, &mut reservation));
         if placing == Placing::Short {
             pass.miss();
+            give_up_elsewhere(pass, queued, &reservation);
         }
     }
 }
@@ -89,19 +95,29 @@ fn next_candidate(pass: &mut Pass<'_>, reservation: &Reservation) -> Option<Queu
 }
 
 /// The reserved worker, if the task does not delay the head there.
-fn squeeze(book: &mut Book, entry: &Entry, reservation: &mut Reservation) -> Option<Slot> {
+fn squeeze(book: &mut Book, wish: &Wish<'_>, reservation: &mut Reservation) -> Option<Slot> {
     let Window::Opens { in_ms, spare } = &mut reservation.window else { return None };
-    if !book.fleet.has_room(reservation.slot, &entry.facts.request, &entry.wanted) {
+    if !book.fleet.has_room(reservation.slot, wish) {
         return None;
     }
-    let ends_before = entry.facts.expected.is_some_and(|span| span.0 <= *in_ms);
+    let ends_before = wish.facts.expected.is_some_and(|span| span.0 <= *in_ms);
     if !ends_before {
-        if !entry.wanted.fits(spare) {
+        if !wish.wanted.fits(spare) {
             return None;
         }
-        *spare = spare.minus(&entry.wanted);
+        *spare = spare.minus(&wish.wanted);
     }
     Some(reservation.slot)
+}
+
+/// Room only becomes less in a decision: what found none, not on the reserved worker
+/// either, finds none later.
+fn give_up_elsewhere(pass: &mut Pass<'_>, queued: Queued, reservation: &Reservation) {
+    let Some(entry) = pass.book.waiting.entry(queued).cloned() else { return };
+    let room = pass.book.fleet.has_room(reservation.slot, &pass.wish(queued, &entry));
+    if entry.facts.constraints.is_some() && !room {
+        pass.give_up(&entry);
+    }
 }
 
 /// Where and when the task will have room first. None if it is larger than every worker.
@@ -109,10 +125,10 @@ fn reserve(pass: &mut Pass<'_>, queued: Queued) -> Option<Reservation> {
     let now = pass.now;
     let entry = pass.book.waiting.entry(queued)?.clone();
     let fleet = &pass.book.fleet;
-    let able = fleet.ready().filter(|slot| entry.facts.request.fits(&fleet.member(*slot).worker.capacity));
+    let able = fleet.ready().filter(|slot| pass.could_take(*slot, queued, &entry));
     let soonest = able.filter_map(|slot| Some((opening(pass.book, slot, &entry)?, slot))).min_by_key(|(at, _)| *at);
     let Some((at, slot)) = soonest else {
-        let slot = pass.book.fleet.most_free(&entry.facts.request, &entry.wanted)?;
+        let slot = pass.most_free(queued, &entry)?;
         return Some(Reservation { slot, window: Window::Unknown });
     };
     let member = fleet.member(slot);

@@ -1,6 +1,6 @@
 //! Consistent hashing with bounded loads: workers and keys stand on a ring, and a task goes to the next worker
 //! clockwise that runs less than a quarter more than the mean. (Mirrokni, Thorup and Zadimoghaddam, SODA 2018,
-//! section 1.1, with c = 1.25.) Tasks of one name are one key. The same key goes to the same worker while it has room, and few move when one comes
+//! section 1.1, with c = 1.25.) Tasks with one `key`, or else of one name, are one key. The same key goes to the same worker while it has room, and few move when one comes
 //! or goes.
 
 use quorate_types::Epoch;
@@ -18,17 +18,17 @@ pub(super) fn point(text: &str) -> u64 {
 }
 
 pub(super) fn choose(fleet: &Fleet, wish: &Wish<'_>) -> Option<Slot> {
-    let key = match &wish.facts.lineage {
-        Some(lineage) => point(&lineage.name),
-        None => crate::book::treap::scatter(wish.queued.job.0),
+    let key = match (&wish.facts.key, &wish.facts.lineage) {
+        (Some(key), _) => point(key.as_str()),
+        (None, Some(lineage)) => point(&lineage.name),
+        (None, None) => crate::book::treap::scatter(wish.queued.job.0),
     };
     let from = ((key, 0, Epoch(0)), 0);
     let mean_of = fleet.ready_len().max(1) as u64;
     let bound = ((fleet.attempts() + 1) * 5).div_ceil(mean_of * 4) as u32;
-    let (request, wanted) = (&wish.facts.request, &wish.wanted);
     let clockwise = |bound| {
-        let ahead = fleet.first_of(Some(&from), request, wanted, bound);
-        ahead.or_else(|| fleet.first_of(None, request, wanted, bound))
+        let ahead = fleet.first_of(Some(&from), wish, bound);
+        ahead.or_else(|| fleet.first_of(None, wish, bound))
     };
     clockwise(bound).or_else(|| clockwise(u32::MAX))
 }

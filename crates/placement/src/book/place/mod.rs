@@ -45,15 +45,23 @@ pub(crate) fn preference(order: PlacementOrder, member: &Member, scale: &Vector)
     (first, then, member.worker.epoch)
 }
 
-/// The worker that gets the task; none if none has room.
+/// The worker that gets the task; none if none has room. What the task prefers comes before what the policy does.
 pub(crate) fn choose(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory) -> Option<Slot> {
+    let preferred = wish.needs.preferred.iter().find_map(|set| {
+        let picky = Wish { required: wish.required.with(*set), ..*wish };
+        choose_of_all(fleet, &picky, memory)
+    });
+    preferred.or_else(|| choose_of_all(fleet, wish, memory))
+}
+
+fn choose_of_all(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory) -> Option<Slot> {
     match fleet.order() {
         PlacementOrder::BestFit
         | PlacementOrder::WorstFit
         | PlacementOrder::LeastLoad
         | PlacementOrder::LeastJobs
         | PlacementOrder::LowestUtilisation
-        | PlacementOrder::WeightedRoundRobin => fleet.first_with_room(None, &wish.facts.request, &wish.wanted),
+        | PlacementOrder::WeightedRoundRobin => fleet.first_with_room(None, wish),
         PlacementOrder::RoundRobin => round_robin::choose(fleet, wish, memory),
         PlacementOrder::Random => random::choose(fleet, wish, memory),
         PlacementOrder::PowerOfTwo => power_of_two::choose(fleet, wish, memory),

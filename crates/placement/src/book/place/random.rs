@@ -9,11 +9,10 @@ use crate::book::{Memory, Wish};
 const DRAWS: usize = 64;
 
 pub(super) fn choose(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory) -> Option<Slot> {
-    let (request, wanted) = (&wish.facts.request, &wish.wanted);
-    fleet.first_with_room(None, request, wanted)?;
+    fleet.first_with_room(None, wish)?;
     for _ in 0..DRAWS {
         let slot = (next(&mut memory.seed) % u64::from(fleet.slots())) as Slot;
-        if fleet.is_ready(slot) && fleet.has_room(slot, request, wanted) {
+        if fleet.is_ready(slot) && fleet.has_room(slot, wish) {
             return Some(slot);
         }
     }
@@ -21,15 +20,14 @@ pub(super) fn choose(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory) -> Opt
 }
 
 fn reservoir(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory) -> Option<Slot> {
-    let (request, wanted) = (&wish.facts.request, &wish.wanted);
     let (mut chosen, mut seen) = (None, 0_u64);
-    let mut at = fleet.first_with_room(None, request, wanted);
+    let mut at = fleet.first_with_room(None, wish);
     while let Some(slot) = at {
         seen += 1;
         if next(&mut memory.seed).is_multiple_of(seen) {
             chosen = Some(slot);
         }
-        at = fleet.next_with_room(slot, request, wanted);
+        at = fleet.next_with_room(slot, wish);
     }
     chosen
 }

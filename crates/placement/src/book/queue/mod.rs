@@ -12,6 +12,7 @@ mod least_work;
 pub(crate) mod multifactor;
 mod priority;
 mod sjf;
+mod srtf;
 pub(crate) mod turns;
 
 use quorate_state::queue::Queued;
@@ -29,6 +30,7 @@ pub(crate) fn goes_by_use(order: QueueOrder) -> bool {
         QueueOrder::Fifo
         | QueueOrder::Priority
         | QueueOrder::Sjf
+        | QueueOrder::Srtf
         | QueueOrder::LeastWork
         | QueueOrder::Deadline
         | QueueOrder::CriticalPath
@@ -43,6 +45,7 @@ pub(crate) fn rank(order: QueueOrder, facts: &Facts, size: u64) -> u64 {
         QueueOrder::Fifo | QueueOrder::FairShare => 0,
         QueueOrder::Priority => priority::rank(facts),
         QueueOrder::Sjf => sjf::rank(facts),
+        QueueOrder::Srtf => srtf::rank(facts),
         QueueOrder::LeastWork => least_work::rank(facts),
         QueueOrder::Deadline => deadline::rank(facts),
         QueueOrder::CriticalPath => critical_path::rank(facts),

@@ -31,7 +31,7 @@ pub(super) fn rank(facts: &Facts, size: u64) -> u64 {
 
 /// How much later the tasks of the namespace count as submitted, for what it has used. `all` is the sum of the shares of
 /// the namespaces that have tasks waiting, of which there are `namespaces`.
-pub(super) fn penalty(book: &Book, namespace: &Name, all: u128, namespaces: usize) -> u64 {
+pub(crate) fn penalty(book: &Book, namespace: &Name, all: u128, namespaces: usize) -> u64 {
     let share = u128::from(book.usage.share(namespace, &book.fleet.capacity()));
     let over_fair = (share * namespaces as u128) << EXPONENT_BITS;
     let factor = half_to(over_fair.checked_div(all).unwrap_or(0));

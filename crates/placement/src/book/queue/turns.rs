@@ -117,6 +117,7 @@ fn standing(book: &Book, namespace: &Name, cursor: Cursor, head: Place) -> Stand
         QueueOrder::Fifo
         | QueueOrder::Priority
         | QueueOrder::Sjf
+        | QueueOrder::Srtf
         | QueueOrder::LeastWork
         | QueueOrder::Deadline
         | QueueOrder::CriticalPath

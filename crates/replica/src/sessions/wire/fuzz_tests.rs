@@ -29,6 +29,7 @@ fn messages() -> Vec<FromWorker> {
     let hello = Hello {
         name: Name::new("w1").unwrap(),
         labels: BTreeMap::from([(Name::new("zone").unwrap(), "eu".into())]),
+        taints: Vec::new(),
         capacity: Resources {
             other_millis: BTreeMap::from([(Name::new("gpu").unwrap(), 2000)]),
             ..Resources::new(8000, 1 << 34)

@@ -232,7 +232,8 @@ impl Cluster {
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         self.epochs.insert(epoch, machine);
-        self.book.worker(Worker { epoch, name, labels, capacity, ready: !self.closed.contains(&machine) });
+        let ready = !self.closed.contains(&machine);
+        self.book.worker(Worker { epoch, name, labels, capacity, taints: Vec::new(), ready });
     }
 
     fn interrupt(&mut self, place: u64, now: Timestamp) -> Result<(), LabError> {

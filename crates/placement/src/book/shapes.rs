@@ -1,0 +1,56 @@
+//! Requests that ask for the same of the same workers: where one of them finds nothing, none does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_types::Resources;
+
+use crate::book::facts::{Constraints, Facts};
+
+/// Shapes with a number of their own; all others share the last one.
+const NUMBERED_MAX: u32 = 63;
+
+/// A set of shapes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shapes(u64);
+
+const OTHERS: Shapes = Shapes(1 << NUMBERED_MAX);
+
+impl Shapes {
+    pub(crate) fn with(self, more: Self) -> Self {
+        Self(self.0 | more.0)
+    }
+
+    pub(crate) fn are_all_in(self, others: Self) -> bool {
+        self.0 & !others.0 == 0
+    }
+
+    /// Those that say something of all with the same number.
+    pub(crate) fn but_others(self) -> Self {
+        Self(self.0 & !OTHERS.0)
+    }
+}
+
+/// Gives shapes their numbers: first come, first served.
+#[derive(Debug, Default)]
+pub(crate) struct ShapeNumbers(BTreeMap<(Arc<Constraints>, Resources), u32>);
+
+impl ShapeNumbers {
+    /// What asks for nothing in particular is told apart by what it takes, which the index knows. What depends on where
+    /// other elements are shares its chances with nobody.
+    pub(crate) fn of(&mut self, facts: &Facts) -> Shapes {
+        let Some(constraints) = facts.constraints.as_ref().filter(|constraints| !constraints.are_social()) else {
+            return OTHERS;
+        };
+        let key = (constraints.clone(), facts.request.clone());
+        if let Some(number) = self.0.get(&key) {
+            return Shapes(1 << number);
+        }
+        let next = self.0.len() as u32;
+        if next >= NUMBERED_MAX {
+            return OTHERS;
+        }
+        self.0.insert(key, next);
+        Shapes(1 << next)
+    }
+}

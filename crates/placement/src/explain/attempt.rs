@@ -1,0 +1,26 @@
+//! Of an element that a worker has: where, since when, and what follows.
+
+use quorate_state::State;
+use quorate_state::element::{AfterStop, Element};
+use quorate_types::explain::{AfterStopping, LiveAttempt};
+use quorate_types::status::TaskState;
+
+pub(super) fn of(state: &State, element: &Element) -> Option<LiveAttempt> {
+    let attempt = element.current()?;
+    let worker = state.worker_of(attempt.epoch);
+    let then = match (element.state, element.after_stop) {
+        (TaskState::Stopping, AfterStop::Requeue) => Some(AfterStopping::Placed),
+        (TaskState::Stopping, AfterStop::Cancel) => Some(AfterStopping::Cancelled),
+        (TaskState::Stopping, AfterStop::Fail) => Some(AfterStopping::Failed),
+        (_, AfterStop::Requeue | AfterStop::Cancel | AfterStop::Fail) => None,
+    };
+    Some(LiveAttempt {
+        number: attempt.number,
+        worker: attempt.worker.clone(),
+        worker_state: worker.map(|worker| worker.state()),
+        assigned_at: attempt.assigned_at,
+        started_at: attempt.started_at,
+        then,
+        moved_at: worker.and_then(|worker| worker.drain_until),
+    })
+}

@@ -1,0 +1,163 @@
+//! One element, in whatever state it is.
+
+use quorate_state::State;
+use quorate_state::archive::JobRecord;
+use quorate_state::element::Element;
+use quorate_state::job::{Job, TaskHead};
+use quorate_state::queue::Queued;
+use quorate_types::explain::{Explanation, QueuePlace, StartBasis, StartForecast};
+use quorate_types::status::TaskState;
+use quorate_types::{Epoch, JobId, TaskIndex, TaskSpec, Timestamp};
+
+use super::line::{Line, Seat};
+use super::survey::{self, Beyond};
+use super::words::{self, Circumstances};
+use super::{Subject, Voice, WORKERS_LISTED_MAX, attempt, end, waits};
+
+/// Explains an element of a job in memory; none if there is no such element.
+pub fn element(state: &State, now: Timestamp, id: JobId, task: u32, index: TaskIndex) -> Option<Explanation> {
+    let job = state.job(id)?;
+    let queued = Queued { job: id, task };
+    let line = is_in_line(state, job, task, index).then(|| Line::new(state, now, &[queued]));
+    let scene = Scene { state, now, voice: Voice::Real, line: line.as_ref(), listed_max: WORKERS_LISTED_MAX };
+    scene.explain(job, task, index)
+}
+
+/// Explains an element of a job that has left memory; `head` is that of its task.
+pub fn archived(
+    now: Timestamp,
+    record: &JobRecord,
+    task: u32,
+    index: TaskIndex,
+    element: Option<&Element>,
+) -> Option<Explanation> {
+    let heads = |at: u32| record.tasks.get(at as usize).copied();
+    let head = heads(task).filter(|head| index.0 < head.count)?;
+    let state = element.map_or_else(|| head.fresh_state(), |element| element.state);
+    let subject = Subject {
+        voice: Voice::Real,
+        header: &record.header,
+        spec: &record.spec,
+        heads: &heads,
+        task,
+        index,
+        record: element,
+    };
+    let mut explanation = blank(&subject, state)?;
+    explanation.end = end::of(&subject, state);
+    words::say(&mut explanation, &Circumstances::of(&subject, now));
+    Some(explanation)
+}
+
+/// Whether the element could be placed, so that its place in the queue is worth finding.
+pub(super) fn is_in_line(state: &State, job: &Job, task: u32, index: TaskIndex) -> bool {
+    let is_pending = job.task(task).and_then(|found| found.state_of(index)) == Some(TaskState::Pending);
+    is_pending && waits::of(state, job, task, index).0.is_empty()
+}
+
+/// What explanations of one version share.
+pub(super) struct Scene<'a> {
+    pub(super) state: &'a State,
+    pub(super) now: Timestamp,
+    pub(super) voice: Voice,
+    /// Made if any of the elements is in line.
+    pub(super) line: Option<&'a Line>,
+    pub(super) listed_max: usize,
+}
+
+impl Scene<'_> {
+    pub(super) fn explain(&self, job: &Job, task: u32, index: TaskIndex) -> Option<Explanation> {
+        let found = job.task(task)?;
+        let state = found.state_of(index)?;
+        let heads = |at: u32| -> Option<TaskHead> { job.task(at).map(|task| task.head) };
+        let subject = Subject {
+            voice: self.voice,
+            header: &job.header,
+            spec: &job.spec,
+            heads: &heads,
+            task,
+            index,
+            record: found.element(index),
+        };
+        let mut explanation = blank(&subject, state)?;
+        match state {
+            TaskState::Waiting | TaskState::Pending => self.look_ahead(&mut explanation, job, task, index)?,
+            TaskState::Assigned | TaskState::Running | TaskState::Stopping => {
+                explanation.attempt = subject.record.and_then(|element| attempt::of(self.state, element));
+            }
+            TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => {
+                explanation.end = end::of(&subject, state);
+            }
+        }
+        words::say(&mut explanation, &Circumstances::of(&subject, self.now));
+        Some(explanation)
+    }
+
+    /// What an element that has not started waits for, and where it may go.
+    fn look_ahead(&self, out: &mut Explanation, job: &Job, task: u32, index: TaskIndex) -> Option<()> {
+        let (spec, queued) = (job.task_spec(task)?, Queued { job: job.id(), task });
+        (out.waits_for, out.waits_for_more) = waits::of(self.state, job, task, index);
+        let line = self.line.filter(|line| out.waits_for.is_empty() && line.seat(queued).is_some());
+        let Some((line, seat)) = line.and_then(|line| Some((line, line.seat(queued)?))) else {
+            out.workers = Some(survey::of(self.state, spec, None, self.listed_max));
+            return Some(());
+        };
+        let before = job.task(task)?.pending_before(index);
+        out.start = self.forecast(line, queued, before as usize);
+        let starts = out.start.as_ref().is_some_and(|start| start.basis == StartBasis::Now);
+        out.queue = Some(self.place(seat, spec, before));
+        let beyond = Beyond { line, queued, voice: self.voice, starts };
+        out.workers = Some(survey::of(self.state, spec, Some(&beyond), self.listed_max));
+        Some(())
+    }
+
+    /// Where the element starts that has so many of its task before it.
+    fn forecast(&self, line: &Line, queued: Queued, before: usize) -> Option<StartForecast> {
+        let name = |epoch: Epoch| self.state.worker_of(epoch).map(|worker| worker.name.clone());
+        let starts = line.starts(queued);
+        if let Some(epoch) = starts.get(before) {
+            return Some(StartForecast { basis: StartBasis::Now, worker: name(*epoch)?, at: None });
+        }
+        let kept = line.kept_for(queued).nth(before - starts.len())?;
+        let basis = if kept.at.is_some() { StartBasis::Reservation } else { StartBasis::Hold };
+        Some(StartForecast { basis, worker: name(kept.epoch)?, at: kept.at })
+    }
+
+    fn place(&self, seat: &Seat, spec: &TaskSpec, elements_before: u64) -> QueuePlace {
+        let facts = &seat.facts;
+        debug_assert_eq!(facts.request, spec.resources, "the seat is that of the task");
+        QueuePlace {
+            policy: self.state.policy().queue,
+            place: seat.before + 1,
+            of: seat.of,
+            elements_before,
+            namespace: facts.namespace.clone(),
+            submitted_at: facts.submitted,
+            priority: facts.priority,
+            expected: seat.expected,
+            deadline: facts.deadline,
+            open_dependencies: facts.open_dependencies,
+            path: facts.path,
+            namespace_use: seat.namespace_use,
+        }
+    }
+}
+
+/// Nothing but who it is.
+fn blank(subject: &Subject<'_>, state: TaskState) -> Option<Explanation> {
+    Some(Explanation {
+        job: subject.voice.job(subject.header.id),
+        task: subject.spec.tasks.get(subject.task as usize)?.name.clone(),
+        index: subject.index,
+        state,
+        sentences: Vec::new(),
+        waits_for: Vec::new(),
+        waits_for_more: 0,
+        queue: None,
+        workers: None,
+        start: None,
+        attempt: None,
+        end: None,
+        unblock: Vec::new(),
+    })
+}

@@ -1,0 +1,105 @@
+//! What would let an element go on, in a few words each.
+
+use quorate_types::explain::{Explanation, Obstacle, StartBasis, Wait, WorkerOutlook, WorkerSurvey};
+use quorate_types::status::WorkerState;
+
+use super::workers::amount;
+use super::{Circumstances, verb};
+use quorate_types::{Resources, job::TaskSpec};
+
+/// Workers for which it is said what they lack.
+const WAYS_MAX: usize = 3;
+
+pub(super) fn of(explanation: &Explanation, about: &Circumstances<'_>) -> Vec<String> {
+    let starts = explanation.start.as_ref().is_some_and(|start| start.basis == StartBasis::Now);
+    let mut ways: Vec<String> = explanation.waits_for.iter().filter_map(|wait| wait_ends(wait, about)).collect();
+    if let Some(survey) = explanation.workers.as_ref().filter(|_| !starts) {
+        let spec = about.subject.spec.tasks.get(about.subject.task as usize);
+        if survey.able == 0 {
+            ways.extend(spec.map(|spec| format!("a worker registers that has {}", asked(spec))));
+        } else if explanation.waits_for.is_empty() {
+            ways.extend(survey_ways(survey));
+        }
+    }
+    ways
+}
+
+fn wait_ends(wait: &Wait, about: &Circumstances<'_>) -> Option<String> {
+    Some(match wait {
+        Wait::Task { task, on, .. } => format!("task {task} {}s", verb(*on)),
+        Wait::Element { task, index, on, .. } => format!("element {index} of task {task} {}s", verb(*on)),
+        Wait::Job { job, on, .. } => format!("job {job} {}s", verb(*on)),
+        Wait::StartTime { at } => format!("the time is {}", about.at(*at)),
+        Wait::Paused => match about.subject.voice.job(about.subject.header.id) {
+            Some(job) => format!("job {job} is resumed"),
+            None => "the job is resumed".to_owned(),
+        },
+        Wait::Cancelling => return None,
+        Wait::Backoff { until, .. } => format!("the backoff is over at {}", about.at(*until)),
+        Wait::MaxParallel { live, ahead, limit } => {
+            let ends = u64::from(*live) + ahead + 1 - u64::from(*limit);
+            format!("{ends} of the elements before it end")
+        }
+        Wait::Concurrency { holders, held, place, limit, .. } => {
+            let ends = held + place - u64::from(*limit).min(held + place - 1);
+            let named: Vec<String> = holders.iter().map(ToString::to_string).collect();
+            format!("{ends} of the jobs before it end, the first of {}", super::list(&named))
+        }
+    })
+}
+
+/// The nearest ways out, one worker each.
+fn survey_ways(survey: &WorkerSurvey) -> Vec<String> {
+    survey.listed.iter().filter_map(way).take(WAYS_MAX).collect()
+}
+
+/// What one worker would need; none if it is too small or gone.
+fn way(outlook: &WorkerOutlook) -> Option<String> {
+    let worker = &outlook.worker;
+    let (mut parts, mut short) = (Vec::new(), Vec::new());
+    for obstacle in &outlook.obstacles {
+        parts.push(match obstacle {
+            Obstacle::NotReady { state: WorkerState::Draining } => format!("{worker} is undrained"),
+            Obstacle::NotReady { state: WorkerState::Ready | WorkerState::Lost | WorkerState::Left } => return None,
+            Obstacle::Short(found) if found.asked > found.capacity => return None,
+            Obstacle::Short(found) => {
+                short.push(amount(&found.resource, found.missing));
+                continue;
+            }
+            Obstacle::Requires { .. } | Obstacle::Crowded { value: None, .. } => return None,
+            Obstacle::Tainted { taint } => format!("{worker} loses its taint {taint}"),
+            Obstacle::Crowded { label, value: Some(value), .. } => {
+                format!("one of its elements on workers with {label}={value} ends")
+            }
+            Obstacle::Apart { task } => format!("task {task} ends on {worker}"),
+            Obstacle::AttemptsFull { .. } => format!("an attempt on {worker} ends"),
+            Obstacle::Kept { task, job: Some(job) } => format!("task {task} of job {job} has started"),
+            Obstacle::Kept { task, job: None } => format!("task {task} has started"),
+            Obstacle::TakenAhead => format!("what tasks ahead in the queue take of {worker} is free again"),
+            Obstacle::NotReached => "the tasks ahead in the queue have started".to_owned(),
+        });
+    }
+    if !short.is_empty() {
+        parts.push(format!("{worker} has {} more free", super::list(&short)));
+    }
+    (!parts.is_empty()).then(|| parts.join(" and "))
+}
+
+/// What the task asks for and requires.
+fn asked(spec: &TaskSpec) -> String {
+    let Resources { cpu_millis, memory_bytes, other_millis } = &spec.resources;
+    let mut parts = Vec::new();
+    if *cpu_millis > 0 {
+        let n = *cpu_millis as f64 / 1_000.0;
+        parts.push(if n == 1.0 { "1 core".to_owned() } else { format!("{n} cores") });
+    }
+    if *memory_bytes > 0 {
+        parts.push(format!("{} of memory", quorate_types::resources::format_bytes(*memory_bytes)));
+    }
+    parts.extend(other_millis.iter().map(|(kind, millis)| amount(kind, *millis as f64 / 1_000.0)));
+    let requires: Vec<String> = spec.requires.iter().map(ToString::to_string).collect();
+    if requires.is_empty() {
+        return super::list(&parts);
+    }
+    format!("{} and meets {}", super::list(&parts), super::list(&requires))
+}

@@ -1,0 +1,9 @@
+//! Why a task is where it is: each reason as text, and what is said against what a round does.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod ends;
+mod queue;
+mod rounds;
+mod waits;
+mod workers;
+mod world;

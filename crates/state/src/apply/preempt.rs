@@ -1,0 +1,35 @@
+//! Attempts that make room for others. Each is looked at again: it may have ended since.
+
+use super::State;
+use crate::command::{Grounds, Preemption};
+use crate::element::AfterStop;
+use crate::job::ElementKey;
+use crate::lifecycle::Change;
+use crate::outcome::{Applied, Outcome};
+
+impl State {
+    pub(super) fn preempt(&mut self, items: &[Preemption], out: &mut Applied) -> Outcome {
+        let stopped = items.iter().filter(|item| self.edit(item.job, out, |change| change.preempt(item)) == Some(true));
+        let stopped = stopped.count() as u32;
+        Outcome::Preempted { stopped, stale: items.len() as u32 - stopped }
+    }
+}
+
+impl Change<'_> {
+    /// Whether it is the attempt that runs, and was not ending already.
+    fn preempt(&mut self, item: &Preemption) -> bool {
+        let at = ElementKey { job: item.job, task: item.task, index: item.index };
+        let live = self.cluster.epochs.get(&item.epoch).and_then(|name| self.cluster.workers.get(name));
+        let live = live.and_then(|worker| worker.attempts.get(&at));
+        if live.is_none_or(|live| live.number != item.attempt || live.stopping) {
+            return false;
+        }
+        let by = item.by;
+        let reason = match item.grounds {
+            Grounds::LowerPriority => format!("preempted by job {by}, which has a higher priority"),
+            Grounds::LongerToGo => format!("preempted by job {by}, which is shorter than what it has to go"),
+        };
+        self.stop_because(&at, AfterStop::Requeue, Some(&reason));
+        true
+    }
+}

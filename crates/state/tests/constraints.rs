@@ -1,0 +1,78 @@
+//! Constraints are looked at again when a decision is applied, whatever the leader thought.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use quorate_state::command::{Command, Registration};
+use quorate_state::outcome::{Outcome, Rejection};
+use quorate_types::status::Ending;
+use quorate_types::{Epoch, ReplicaId, Resources};
+use support::{Cluster, name};
+
+fn join(cluster: &mut Cluster, worker: &str, instance: u64, zone: &str, taints: &[&str]) -> Epoch {
+    let outcome = cluster.apply(Command::Register(Box::new(Registration {
+        name: name(worker),
+        labels: [(name("zone"), zone.to_owned())].into(),
+        taints: taints.iter().map(|taint| taint.parse().unwrap()).collect(),
+        capacity: Resources::new(8_000, 0),
+        instance,
+        replaces: (instance > 1).then_some(instance - 1),
+        replica: ReplicaId(1),
+        lease_ttl: quorate_types::Span(10_000),
+    })));
+    match outcome {
+        Outcome::Registered { epoch } => epoch,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn labels_and_taints() {
+    let mut cluster = Cluster::default();
+    let (eu, us) = (join(&mut cluster, "eu", 1, "eu", &[]), join(&mut cluster, "us", 1, "us", &["spot"]));
+    let job = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"],"count":9,"requires":["zone=eu"]}]}"#);
+    assert_eq!(cluster.assign(job, 0, 0, us), None, "another zone");
+    assert!(cluster.assign(job, 0, 0, eu).is_some());
+    let any = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"],"count":9}]}"#);
+    assert_eq!(cluster.assign(any, 0, 0, us), None, "it is tainted");
+    let tolerant = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"],"tolerations":["spot"]}]}"#);
+    assert!(cluster.assign(tolerant, 0, 0, us).is_some());
+
+    // What an operator gives comes besides, and outlives the registration.
+    let taint = |text: &str| Command::Taint { worker: name("eu"), taints: vec![text.parse().unwrap()] };
+    assert_eq!(cluster.apply(taint("repair")), Outcome::Done);
+    assert_eq!(cluster.assign(any, 0, 0, eu), None);
+    let eu = join(&mut cluster, "eu", 2, "eu", &["spot"]);
+    let taints: Vec<String> = cluster.state.worker("eu").unwrap().taints().map(ToString::to_string).collect();
+    assert_eq!(taints, ["spot", "repair"]);
+    assert_eq!(cluster.assign(any, 0, 0, eu), None);
+    cluster.apply(Command::Taint { worker: name("eu"), taints: vec!["spot".parse().unwrap()] });
+    assert_eq!(cluster.state.worker("eu").unwrap().taints().count(), 1, "its own are not named twice");
+    let nobody = Command::Taint { worker: name("nobody"), taints: vec![] };
+    assert_eq!(cluster.apply(nobody), Outcome::Rejected(Rejection::NoSuchWorker(name("nobody"))));
+}
+
+#[test]
+fn crowds_are_counted_and_dissolve() {
+    let mut cluster = Cluster::default();
+    let workers = [("a1", "a"), ("a2", "a"), ("b1", "b")];
+    let [a1, a2, b1] = workers.map(|(worker, zone)| join(&mut cluster, worker, 1, zone, &[]));
+    let job = cluster.submit(
+        r#"{"tasks":[{"name":"t","command":["x"],"count":9,"spread":[{"label":"zone","max":2}]},
+            {"name":"u","command":["x"],"count":9,"anti_affinity":["u","t"]}]}"#,
+    );
+    let first = cluster.assign(job, 0, 0, a1).unwrap();
+    assert!(cluster.assign(job, 0, 1, a2).is_some());
+    assert_eq!(cluster.assign(job, 0, 2, a2), None, "two are in zone a");
+    assert!(cluster.assign(job, 1, 0, b1).is_some());
+    assert_eq!(cluster.assign(job, 0, 2, b1), None, "u is there, and says that t must not be");
+    assert_eq!(cluster.assign(job, 1, 1, b1), None, "u is there itself");
+    assert_eq!(cluster.assign(job, 1, 1, a1), None, "t is there");
+    cluster.finish("a1", a1, first, Ending::Exited(0));
+    assert!(cluster.assign(job, 1, 1, a1).is_some(), "t has gone from there");
+    assert!(cluster.assign(job, 0, 2, a2).is_some(), "and from the zone");
+    assert_eq!(cluster.assign(job, 0, 3, a2), None);
+    let replaced = join(&mut cluster, "a2", 2, "a", &[]);
+    let retried = cluster.assign(job, 0, 1, replaced);
+    assert!(retried.is_some(), "a lost worker's elements count no more");
+}

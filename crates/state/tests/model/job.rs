@@ -1,0 +1,315 @@
+//! A job of the model: every element has a record, and what a job is comes out of its elements when it is asked for.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use quorate_state::element::AfterStop;
+use quorate_state::flow::{Run, Slot};
+use quorate_types::job::OnFailure;
+use quorate_types::status::{AttemptState, JobState, TaskState};
+use quorate_types::{End, Epoch, Fence, JobId, JobSpec, LogIndex, Name, Need, On, Span, Timestamp};
+
+pub struct Job {
+    pub id: JobId,
+    pub spec: Arc<JobSpec>,
+    /// What the idempotency key stands for; a schedule may have another specification since.
+    pub submitted_spec: Arc<JobSpec>,
+    pub submitted: LogIndex,
+    pub submitted_at: Timestamp,
+    pub tasks: Vec<Vec<Element>>,
+    pub other_jobs: Vec<OtherJob>,
+    pub paused: bool,
+    pub cancelling: bool,
+    pub overdue: bool,
+    pub started: bool,
+    pub finished: Option<(Timestamp, JobState)>,
+    /// The task whose failure was the first, since the submission or the retry.
+    pub first_failed: Option<usize>,
+    pub start_at: Option<Timestamp>,
+    pub deadline: Option<Timestamp>,
+    pub expires: Option<Timestamp>,
+    pub slot: Slot,
+    pub run: Option<Run>,
+    pub follows: Option<JobId>,
+    pub ledger: Option<Ledger>,
+}
+
+/// Of a schedule.
+#[derive(Default)]
+pub struct Ledger {
+    pub decided: Timestamp,
+    pub active: BTreeSet<JobId>,
+    pub queued: Option<Timestamp>,
+    pub finished: BTreeSet<JobId>,
+}
+
+/// Another job that a task needs, and how it ended.
+pub struct OtherJob {
+    pub task: usize,
+    pub job: JobId,
+    pub end: Option<End>,
+}
+
+#[derive(Clone)]
+pub struct Element {
+    pub state: TaskState,
+    /// It was cancelled because something went well.
+    pub skipped: bool,
+    pub failures: u32,
+    pub losses: u32,
+    pub unable: u32,
+    pub attempts: Vec<Attempt>,
+    pub wait: Option<Wait>,
+    pub after_stop: AfterStop,
+    pub result: Option<String>,
+}
+
+/// A backoff. How long it is exactly is up to the state machine, within bounds.
+#[derive(Clone, Copy)]
+pub struct Wait {
+    pub from: Timestamp,
+    pub least: Span,
+    pub until: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    pub number: u32,
+    pub fence: Fence,
+    pub worker: Name,
+    pub epoch: Epoch,
+    pub state: AttemptState,
+}
+
+/// What has become of a need.
+#[derive(Clone, Copy, PartialEq)]
+enum Met {
+    Open,
+    Yes,
+    /// It can't come about any more, because something went well or not.
+    No {
+        skipped: bool,
+    },
+}
+
+impl Element {
+    pub fn new() -> Self {
+        Self {
+            state: TaskState::Waiting,
+            skipped: false,
+            failures: 0,
+            losses: 0,
+            unable: 0,
+            attempts: Vec::new(),
+            wait: None,
+            after_stop: AfterStop::Requeue,
+            result: None,
+        }
+    }
+
+    pub fn next_number(&self) -> u32 {
+        self.attempts.last().map_or(0, |attempt| attempt.number) + 1
+    }
+
+    fn end(&self) -> Option<End> {
+        match self.state {
+            TaskState::Succeeded => Some(End::Succeeded),
+            TaskState::Failed => Some(End::Failed),
+            TaskState::Cancelled => Some(End::Cancelled),
+            _ => None,
+        }
+    }
+
+    pub fn cancel(&mut self, skipped: bool) {
+        (self.state, self.skipped, self.wait) = (TaskState::Cancelled, skipped, None);
+    }
+}
+
+impl Job {
+    pub fn is_schedule(&self) -> bool {
+        self.spec.schedule.is_some()
+    }
+
+    pub fn state(&self) -> JobState {
+        match self.finished {
+            Some((_, state)) => state,
+            None if self.paused => JobState::Paused,
+            None if self.started => JobState::Running,
+            None => JobState::Pending,
+        }
+    }
+
+    pub fn elements(&self) -> impl Iterator<Item = (usize, usize, &Element)> {
+        let tasks = self.tasks.iter().enumerate();
+        tasks.flat_map(|(task, elements)| elements.iter().enumerate().map(move |(at, element)| (task, at, element)))
+    }
+
+    fn places(&self) -> Vec<(usize, usize)> {
+        self.elements().map(|(task, at, _)| (task, at)).collect()
+    }
+
+    /// Those that could be placed now: no more than may be live besides those that are.
+    pub fn pending(&self, task: usize) -> Vec<usize> {
+        if self.paused || self.cancelling || self.finished.is_some() {
+            return Vec::new();
+        }
+        let elements = &self.tasks[task];
+        let live = elements.iter().filter(|element| element.state.is_live()).count();
+        let most = self.spec.tasks[task].max_parallel.map_or(usize::MAX, |most| most as usize).saturating_sub(live);
+        let pending = elements.iter().enumerate().filter(|(_, element)| element.state == TaskState::Pending);
+        pending.map(|(at, _)| at).take(most).collect()
+    }
+
+    pub fn position(&self, name: &Name) -> Option<usize> {
+        self.spec.tasks.iter().position(|task| task.name == *name)
+    }
+
+    /// How a task ended; `None` while it has not.
+    pub fn task_end(&self, task: usize) -> Option<End> {
+        let ends: Option<Vec<End>> = self.tasks[task].iter().map(Element::end).collect();
+        let ends = ends?;
+        Some(if ends.contains(&End::Failed) {
+            End::Failed
+        } else if ends.contains(&End::Cancelled) {
+            End::Cancelled
+        } else {
+            End::Succeeded
+        })
+    }
+
+    fn is_gated(&self) -> bool {
+        self.start_at.is_some() || self.slot == Slot::Waiting
+    }
+
+    /// Nothing of the task may start any more.
+    pub fn is_doomed(&self, task: usize) -> bool {
+        let failed = self.spec.on_failure == OnFailure::Cancel && self.first_failed.is_some();
+        self.cancelling || self.overdue || (failed && !self.is_spared(task))
+    }
+
+    /// It is there for the first failure, or for any end, or comes after what is.
+    fn is_spared(&self, task: usize) -> bool {
+        self.spec.tasks[task].needs.iter().any(|need| {
+            let Some(other) = need.task().and_then(|name| self.position(name)) else { return false };
+            need.on() == On::Finish
+                || (need.on() == On::Failure && self.first_failed == Some(other))
+                || self.is_spared(other)
+        })
+    }
+
+    fn met(&self, need: &Need, task: usize, at: usize) -> Met {
+        let decide = |end: Option<End>, on: On, well: bool| match end {
+            None => Met::Open,
+            Some(end) if on.is_met_by(end) => Met::Yes,
+            Some(_) => Met::No { skipped: well },
+        };
+        match need {
+            Need::Job { job, on } => {
+                let known = self.other_jobs.iter().find(|other| other.task == task && other.job == *job);
+                let end = known.and_then(|other| other.end);
+                decide(end, *on, end == Some(End::Succeeded))
+            }
+            Need::Task { task: name, on } => {
+                let other = self.position(name).unwrap();
+                let elements = &self.tasks[other];
+                if *on == On::Success && elements.iter().any(|element| element.state == TaskState::Failed) {
+                    return Met::No { skipped: false };
+                }
+                let end = self.task_end(other);
+                let left_out = elements.iter().all(|e| e.state != TaskState::Cancelled || e.skipped);
+                decide(end, *on, end == Some(End::Succeeded) || (end == Some(End::Cancelled) && left_out))
+            }
+            Need::Each { task: name, on } => {
+                let element = &self.tasks[self.position(name).unwrap()][at];
+                decide(element.end(), *on, element.state == TaskState::Succeeded || element.skipped)
+            }
+        }
+    }
+
+    /// What the first of these needs that can't come about any more says.
+    fn missed(&self, task: usize, at: usize, of_jobs: bool) -> Option<bool> {
+        let needs = self.spec.tasks[task].needs.iter().filter(|need| need.task().is_none() == of_jobs);
+        needs.map(|need| self.met(need, task, at)).find_map(|met| match met {
+            Met::No { skipped } => Some(skipped),
+            Met::Open | Met::Yes => None,
+        })
+    }
+
+    fn waits(&self, task: usize, at: usize) -> bool {
+        let element = &self.tasks[task][at];
+        element.state == TaskState::Waiting && element.wait.is_none()
+    }
+
+    /// Cancels what waits for other jobs that ended otherwise.
+    pub fn look_at_jobs(&mut self) {
+        for (task, at) in self.places() {
+            if let Some(skipped) = self.missed(task, at, true).filter(|_| self.waits(task, at)) {
+                self.tasks[task][at].cancel(skipped);
+            }
+        }
+    }
+
+    /// Cancels what waits in vain, and lets go on what waits for nothing more, until nothing changes.
+    pub fn look_at_tasks(&mut self) {
+        let mut changed = true;
+        while std::mem::take(&mut changed) {
+            for (task, at) in self.places() {
+                if !self.waits(task, at) {
+                    continue;
+                }
+                let needs = &self.spec.tasks[task].needs;
+                if let Some(skipped) = self.missed(task, at, false) {
+                    self.tasks[task][at].cancel(skipped);
+                    changed = true;
+                } else if needs.iter().all(|need| self.met(need, task, at) == Met::Yes)
+                    && !self.is_gated()
+                    && !self.is_doomed(task)
+                {
+                    self.tasks[task][at].state = TaskState::Pending;
+                    changed = true;
+                }
+            }
+        }
+    }
+
+    /// Cancels what has not started, of those tasks.
+    pub fn cancel_unstarted(&mut self, of: impl Fn(&Self, usize) -> bool) {
+        for (task, at) in self.places() {
+            let unstarted = matches!(self.tasks[task][at].state, TaskState::Waiting | TaskState::Pending);
+            if unstarted && of(self, task) {
+                self.tasks[task][at].cancel(false);
+            }
+        }
+    }
+
+    pub fn stop_live(&mut self, after: AfterStop) {
+        for (task, at) in self.places() {
+            if self.tasks[task][at].state.is_live() {
+                self.stop(task, at, after);
+            }
+        }
+    }
+
+    pub fn stop(&mut self, task: usize, at: usize, after: AfterStop) {
+        let element = &mut self.tasks[task][at];
+        if element.state != TaskState::Stopping || after != AfterStop::Requeue {
+            element.after_stop = after;
+        }
+        element.state = TaskState::Stopping;
+        element.attempts.last_mut().unwrap().state = AttemptState::Stopping;
+    }
+
+    pub fn verdict(&self) -> JobState {
+        let any = |of: fn(&Element) -> bool| self.elements().any(|(_, _, element)| of(element));
+        let spoiled = any(|element| element.state == TaskState::Cancelled && !element.skipped);
+        if self.cancelling && spoiled {
+            JobState::Cancelled
+        } else if any(|element| element.state == TaskState::Failed) || (self.overdue && spoiled) {
+            JobState::Failed
+        } else if spoiled {
+            JobState::Cancelled
+        } else {
+            JobState::Succeeded
+        }
+    }
+}

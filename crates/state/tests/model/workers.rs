@@ -1,0 +1,270 @@
+//! Workers and attempts of the model. What a worker's attempts hold is summed up whenever it is needed.
+
+use quorate_state::command::{Assignment, Preemption, Registration};
+use quorate_state::element::AfterStop;
+use quorate_state::outcome::{Outcome, Rejection};
+use quorate_state::worker::Life;
+use quorate_types::limits::ATTEMPTS_KEPT_MAX;
+use quorate_types::session::{Finished, Happening, Report};
+use quorate_types::status::{AttemptState, Ending, TaskState};
+use quorate_types::{Epoch, Fence, JobId, Name, ReplicaId, Resources, Timestamp};
+
+use crate::job::{Attempt, Wait};
+use crate::machine::{Model, Result};
+
+#[derive(Clone)]
+pub struct Worker {
+    pub name: Name,
+    pub epoch: Epoch,
+    pub instance: u64,
+    pub capacity: Resources,
+    pub life: Life,
+    pub draining: bool,
+    pub drain_until: Option<Timestamp>,
+    pub replica: ReplicaId,
+    /// When the registration began or ended.
+    pub since: Timestamp,
+}
+
+/// Attempts of one task in a row that workers may be unable to start.
+const UNABLE_MAX: u32 = 16;
+
+impl Worker {
+    pub fn is_alive(&self) -> bool {
+        self.life == Life::Alive
+    }
+}
+
+impl Model {
+    /// The elements with a live attempt of this registration.
+    pub fn live_on(&self, epoch: Epoch) -> Vec<(JobId, usize, usize)> {
+        let all = self.jobs.values().flat_map(|job| job.elements().map(|(task, at, e)| (job.id, task, at, e)));
+        let live = all.filter(|(.., e)| e.state.is_live() && e.attempts.last().unwrap().epoch == epoch);
+        live.map(|(id, task, at, _)| (id, task, at)).collect()
+    }
+
+    pub fn free(&self, worker: &Worker) -> Resources {
+        let mut free = worker.capacity.clone();
+        for (id, task, _) in self.live_on(worker.epoch) {
+            free.subtract(&self.jobs[&id].spec.tasks[task].resources);
+        }
+        free
+    }
+
+    fn living(&mut self, name: &Name, epoch: Epoch) -> Result<&mut Worker> {
+        let found = self.workers.get_mut(name).ok_or_else(|| Rejection::NoSuchWorker(name.clone()))?;
+        if found.epoch == epoch && found.is_alive() { Ok(found) } else { Err(Rejection::StaleEpoch) }
+    }
+
+    pub fn register(&mut self, new: &Registration) -> Result {
+        let earlier = self.workers.get(&new.name).cloned();
+        if let Some(alive) = earlier.as_ref().filter(|worker| worker.is_alive()) {
+            if alive.instance == new.instance {
+                return Ok(Outcome::Registered { epoch: alive.epoch });
+            }
+            if new.replaces != Some(alive.instance) {
+                return Err(Rejection::WorkerNameInUse(new.name.clone()));
+            }
+            self.end_worker(&new.name, alive.epoch, Life::Lost)?;
+        }
+        self.last_epoch += 1;
+        let worker = Worker {
+            name: new.name.clone(),
+            epoch: Epoch(self.last_epoch),
+            instance: new.instance,
+            capacity: new.capacity.clone(),
+            life: Life::Alive,
+            draining: earlier.is_some_and(|worker| worker.draining),
+            drain_until: None,
+            replica: new.replica,
+            since: self.now,
+        };
+        self.workers.insert(new.name.clone(), worker);
+        Ok(Outcome::Registered { epoch: Epoch(self.last_epoch) })
+    }
+
+    pub fn attach(&mut self, name: &Name, epoch: Epoch, replica: ReplicaId) -> Result {
+        self.living(name, epoch)?.replica = replica;
+        Ok(Outcome::Done)
+    }
+
+    pub fn end_worker(&mut self, name: &Name, epoch: Epoch, life: Life) -> Result {
+        let now = self.now;
+        let worker = self.living(name, epoch)?;
+        (worker.life, worker.since, worker.drain_until) = (life, now, None);
+        for (id, task, at) in self.live_on(epoch) {
+            self.lose(id, task, at);
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub fn drain(&mut self, name: &Name, on: bool, until: Option<Timestamp>) -> Result {
+        let worker = self.workers.get_mut(name).ok_or_else(|| Rejection::NoSuchWorker(name.clone()))?;
+        (worker.draining, worker.drain_until) = (on, until);
+        Ok(Outcome::Done)
+    }
+
+    pub fn remove(&mut self, name: &Name) -> Result {
+        let worker = self.workers.get(name).ok_or_else(|| Rejection::NoSuchWorker(name.clone()))?;
+        if worker.is_alive() {
+            return Err(Rejection::WorkerAlive(name.clone()));
+        }
+        self.workers.remove(name);
+        Ok(Outcome::Done)
+    }
+
+    pub fn assign(&mut self, items: &[Assignment]) -> Outcome {
+        let accepted = items.iter().filter(|item| self.place(item).is_some()).count() as u32;
+        Outcome::Assigned { accepted, stale: items.len() as u32 - accepted }
+    }
+
+    pub fn preempt(&mut self, items: &[Preemption]) -> Outcome {
+        let stopped = items.iter().filter(|item| self.make_room(item).is_some()).count() as u32;
+        Outcome::Preempted { stopped, stale: items.len() as u32 - stopped }
+    }
+
+    /// Only the attempt that was meant, on that registration, and only once.
+    fn make_room(&mut self, item: &Preemption) -> Option<()> {
+        let (task, at) = (item.task as usize, item.index.0 as usize);
+        let job = self.jobs.get_mut(&item.job)?;
+        let element = job.tasks.get(task)?.get(at)?;
+        let attempt = element.attempts.last()?;
+        let meant = (attempt.number, attempt.epoch) == (item.attempt.0, item.epoch);
+        if !meant || !element.state.is_live() || element.state == TaskState::Stopping {
+            return None;
+        }
+        job.stop(task, at, AfterStop::Requeue);
+        Some(())
+    }
+
+    fn place(&mut self, item: &Assignment) -> Option<()> {
+        let (task, at) = (item.task as usize, item.index.0 as usize);
+        let job = self.jobs.get(&item.job)?;
+        let element = job.tasks.get(task)?.get(at)?;
+        // Elements that could be placed are the first ones in line; which of them comes first does not matter.
+        let room = !job.pending(task).is_empty() && element.state == TaskState::Pending;
+        let newer = element.attempts.last().is_none_or(|attempt| attempt.fence.0 < self.index);
+        let worker = self.workers.values().find(|worker| worker.epoch == item.epoch && worker.is_alive())?;
+        let fits = job.spec.tasks[task].resources.fits(&self.free(worker));
+        if !room || !newer || element.next_number() != item.attempt.0 || worker.draining || !fits {
+            return None;
+        }
+        let attempt = Attempt {
+            number: item.attempt.0,
+            fence: Fence(self.index),
+            worker: worker.name.clone(),
+            epoch: item.epoch,
+            state: AttemptState::Assigned,
+        };
+        let element = &mut self.jobs.get_mut(&item.job)?.tasks[task][at];
+        element.state = TaskState::Assigned;
+        element.attempts.push(attempt);
+        let surplus = element.attempts.len().saturating_sub(ATTEMPTS_KEPT_MAX);
+        element.attempts.drain(..surplus);
+        Some(())
+    }
+
+    pub fn report(&mut self, name: &Name, epoch: Epoch, reports: &[Report]) -> Result {
+        if !self.workers.get(name).is_some_and(|worker| worker.is_alive() && worker.epoch == epoch) {
+            return Err(Rejection::StaleEpoch);
+        }
+        for report in reports {
+            self.on_report(epoch, report);
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Only the current attempt of the current registration counts.
+    fn on_report(&mut self, epoch: Epoch, report: &Report) -> Option<()> {
+        let key = &report.key;
+        let (task, at) = (key.task as usize, key.index.0 as usize);
+        let job = self.jobs.get_mut(&key.job)?;
+        let element = job.tasks.get_mut(task)?.get_mut(at)?;
+        let attempt = element.attempts.last_mut().filter(|attempt| attempt.state.is_live())?;
+        if (attempt.number, attempt.fence, attempt.epoch) != (key.attempt.0, key.fence, epoch) {
+            return None;
+        }
+        match &report.what {
+            Happening::Started if attempt.state == AttemptState::Assigned => {
+                (attempt.state, element.state, job.started) = (AttemptState::Running, TaskState::Running, true);
+            }
+            Happening::Started | Happening::Progress { .. } => {}
+            Happening::Finished(finished) => {
+                job.started = true;
+                self.finish_attempt(key.job, task, at, finished);
+                self.settle(key.job);
+            }
+        }
+        Some(())
+    }
+
+    fn finish_attempt(&mut self, id: JobId, task: usize, at: usize, finished: &Finished) {
+        let now = self.now;
+        let job = self.jobs.get_mut(&id).unwrap();
+        let (spec, doomed) = (job.spec.tasks[task].clone(), job.is_doomed(task));
+        let element = &mut job.tasks[task][at];
+        let stopping = (element.state == TaskState::Stopping).then_some(element.after_stop);
+        let attempt = element.attempts.last_mut().unwrap();
+        element.losses = 0;
+        let unable = element.unable + 1;
+        element.unable = 0;
+        attempt.state = AttemptState::Cancelled;
+        match (&finished.ending, stopping) {
+            (Ending::Exited(0), _) => {
+                (attempt.state, element.state) = (AttemptState::Succeeded, TaskState::Succeeded);
+                element.result = finished.result.clone();
+            }
+            (_, Some(AfterStop::Cancel)) => element.cancel(false),
+            (_, Some(AfterStop::Fail)) => self.give_up(id, task, at),
+            // The worker was told to stop it, or goes; it runs again.
+            (_, Some(AfterStop::Requeue)) | (Ending::Stopped, None) if doomed => element.cancel(false),
+            (_, Some(AfterStop::Requeue)) | (Ending::Stopped, None) => element.state = TaskState::Pending,
+            (Ending::Unable(_), None) => {
+                attempt.state = AttemptState::Failed;
+                element.unable = unable;
+                if unable >= UNABLE_MAX || doomed {
+                    return self.give_up(id, task, at);
+                }
+                element.state = TaskState::Waiting;
+                element.wait = Some(Wait { from: now, least: spec.backoff.wait(unable), until: None });
+            }
+            (ending, None) => {
+                attempt.state = AttemptState::Failed;
+                element.failures += 1;
+                if element.failures > spec.retries || !spec.may_retry(ending.exit_code()) || doomed {
+                    return self.give_up(id, task, at);
+                }
+                element.state = TaskState::Waiting;
+                element.wait = Some(Wait { from: now, least: spec.backoff.wait(element.failures), until: None });
+            }
+        }
+    }
+
+    /// The attempt ended with its worker.
+    fn lose(&mut self, id: JobId, task: usize, at: usize) {
+        let job = self.jobs.get_mut(&id).unwrap();
+        let (most, doomed) = (job.spec.tasks[task].losses, job.is_doomed(task));
+        let element = &mut job.tasks[task][at];
+        element.attempts.last_mut().unwrap().state = AttemptState::Lost;
+        let after = (element.state == TaskState::Stopping).then_some(element.after_stop);
+        element.losses += u32::from(after.is_none());
+        match after {
+            Some(AfterStop::Cancel) => element.cancel(false),
+            Some(AfterStop::Fail) => self.give_up(id, task, at),
+            None if element.losses >= most => self.give_up(id, task, at),
+            Some(AfterStop::Requeue) | None if doomed => element.cancel(false),
+            Some(AfterStop::Requeue) | None => element.state = TaskState::Pending,
+        }
+        self.settle(id);
+    }
+
+    /// The element has failed for good. The first that does keeps what is not there for it from starting.
+    fn give_up(&mut self, id: JobId, task: usize, at: usize) {
+        let job = self.jobs.get_mut(&id).unwrap();
+        job.tasks[task][at].state = TaskState::Failed;
+        if job.first_failed.is_none() {
+            job.first_failed = Some(task);
+            job.cancel_unstarted(|job, task| job.is_doomed(task));
+        }
+    }
+}
