@@ -100,6 +100,7 @@ async fn what_is_no_policy_is_refused_and_changes_nothing() {
     for (body, says) in [
         (json!({"queue": "shortest"}), "queue"),
         (json!({"backfill": 3}), "backfill"),
+        (json!({"backfill": "off"}), "conservative, on"),
         (json!({"order": "fifo"}), "order"),
         (json!([]), "object"),
     ] {
@@ -115,7 +116,14 @@ async fn what_is_no_policy_is_refused_and_changes_nothing() {
     );
     let set = say(&["policy", "set", "--queue", "sjf", "--backfill", "easy"], 0).await;
     assert_eq!(set, "queue      sjf\nbackfill   easy\nplacement  best-fit\n");
+    let on = say(&["policy", "set", "--backfill", "on", "--queue", "fifo"], 0).await;
+    assert_eq!(on, "queue      fifo\nbackfill   easy-sjbf\nplacement  best-fit\n", "a queue that is named stays");
+    api.put("/v1/policy", &json!({"backfill": "none", "placement": "worst-fit"})).await.ok();
+    let on = api.put("/v1/policy", &json!({"backfill": "on"})).await.ok().json();
+    assert_eq!(on, json!({"queue": "aged-sjf", "backfill": "easy-sjbf", "placement": "worst-fit"}));
+    assert_eq!(api.read("/v1/policy").await, on);
     say(&["policy", "set"], 2).await;
+    say(&["policy", "set", "--backfill", "off"], 2).await;
     say(&["policy", "set", "--queue", "shortest"], 2).await;
     cluster.finish();
 }

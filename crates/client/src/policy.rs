@@ -2,7 +2,7 @@
 
 use http::Method;
 use quorate_types::Policy;
-use quorate_types::policy::PolicyChange;
+use quorate_types::policy::PolicyRequest;
 
 use crate::error::Error;
 use crate::transport::{Client, Request};
@@ -20,7 +20,7 @@ impl Client {
     ///
     /// # Errors
     /// When no replica could be asked.
-    pub async fn change_policy(&self, change: PolicyChange) -> Result<Policy, Error> {
+    pub async fn change_policy(&self, change: PolicyRequest) -> Result<Policy, Error> {
         self.call(&Request::repeatable(Method::PUT, "/v1/policy").json(&change)?).await?.json()
     }
 }

@@ -62,6 +62,24 @@ fn the_longest_remaining_path_comes_first() {
     assert_eq!(view.plan(), "2/1[0]>w 1/0[0]>w");
 }
 
+/// Ten minutes are worth 2 h 13 min of waiting, an hour 6 h 58 min, and what nobody knows anything of counts as a day;
+/// thirty points of priority five hours.
+#[test]
+fn aged_sjf_takes_the_shortest_first_and_weighs_priority() {
+    let job = |priority: u8, rest: &str| {
+        format!(r#"{{"priority":{priority},"tasks":[{{"name":"a","command":["x"]{rest}}}]}}"#)
+    };
+    let view = View::new(QueueOrder::AgedSjf, PlacementOrder::BestFit)
+        .worker("w", r#"{"cpu":64}"#)
+        .job(&job(50, ""))
+        .job(&job(50, r#","expected":"1h""#))
+        .job(&job(20, r#","expected":"10m""#))
+        .job(&job(50, r#","expected":"10m""#))
+        .job(&job(90, r#","expected":"1h""#))
+        .job(&job(50, r#","expected":"1h","resources":{"cpu":56}"#));
+    assert_eq!(view.plan(), "5/0[0]>w 4/0[0]>w 6/0[0]>w 2/0[0]>w 3/0[0]>w 1/0[0]>w", "large ones are spared");
+}
+
 #[test]
 fn a_path_is_the_longest_chain_of_those_that_wait() {
     let view = View::new(QueueOrder::CriticalPath, PlacementOrder::BestFit)

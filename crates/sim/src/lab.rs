@@ -1,6 +1,6 @@
 //! The policy lab: recorded work, replayed in virtual time by the book of the placement.
 //!
-//! Layout: `job` (what goes in and what comes out), `engine` (virtual time), `error`; `input` (recorded work) and
+//! Layout: `job` (what goes in and what comes out), `scene` (a cluster at one instant), `engine` (virtual time), `error`; `input` (recorded work) and
 //! `machines` (what it runs on); `policy` (names), `runs` (many replays at once); `metrics` (a schedule in numbers),
 //! `tables` (each job) and `plots` (what is drawn: `series`, `distribution`,
 //! `gantt`), `report` (one HTML page).
@@ -20,16 +20,18 @@ mod plots;
 pub mod policy;
 pub mod report;
 mod runs;
+mod scene;
 mod series;
 mod tables;
 
-pub use engine::{Estimates, EventRule, Failures, Options, replay};
+pub use engine::{Estimates, EventRule, Failures, Options, replay, replay_from};
 pub use error::LabError;
 pub use gantt::Window;
 pub use job::{Job, Machine, Record, Totals};
 pub use metrics::{Metrics, Summary};
 pub use policy::Variant;
 pub use runs::{Experiment, Rules, Run, RunError, Wanted};
+pub use scene::{Fate, Scene, Underway};
 pub use tables::{JOBS_HEADING, STARTS_HEADING};
 // Those who call the lab name policies, and have nothing else to do with placement.
 pub use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};

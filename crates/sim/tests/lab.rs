@@ -13,6 +13,7 @@ use quorate_sim::lab::{
 };
 
 const EASY: &str = "KTH-SP2.easy.swf.gz";
+const LUBLIN: &str = "lublin_256.swf.gz";
 const EASY_SJBF: &str = "KTH-SP2.easysjbf_clairvoyant.swf.gz";
 
 fn options(queue: QueueOrder, backfill: Backfill, event_rule: EventRule) -> Options {
@@ -37,14 +38,13 @@ fn trace(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// Replays the trace on the 100 processors of the KTH SP2: its figures, and when each job started, in seconds.
+/// Replays the trace on the processors that its name stands for: its figures, and when each job started, in seconds.
 fn run(path: &Path, options: &Options, first: Option<u64>) -> (Summary, BTreeMap<u64, u64>) {
-    let machines = pool(100);
+    let machines = pool(if path.ends_with(LUBLIN) { 256 } else { 100 });
     let workload = Workload::open(path, Format::Swf, &machines, first).unwrap();
     let (mut metrics, mut starts) = (Metrics::new(&machines), BTreeMap::new());
     let totals = replay(workload.jobs().unwrap().map(Result::unwrap), &machines, options, &mut |record: &Record| {
         metrics.observe(record);
-        assert_eq!(record.started.0 % 1000, 0);
         starts.insert(record.id, record.started.0 / 1000);
     });
     (metrics.summary(&totals.unwrap()), starts)
@@ -105,5 +105,78 @@ fn the_first_jobs_wait_as_long_as_published() {
         let (summary, _) = run(&path, &options(queue, backfill, EventRule::Natural), Some(1_024));
         assert!((summary.mean_wait_s - wait_s).abs() < 5e-7, "{queue:?} {backfill:?}: {summary:?}");
         assert!((summary.mean_bounded_slowdown - slowdown).abs() < 5e-7, "{queue:?} {backfill:?}: {summary:?}");
+    }
+}
+
+/// The recommended policy beats EASY by far, starves nobody that EASY does not, and has the figures that
+/// docs/policies.md gives.
+#[test]
+fn what_is_recommended_beats_easy_without_starving_anyone() {
+    for (name, easy_max) in [(EASY, 14_805.2), (LUBLIN, 17_772.4)] {
+        let Some(path) = trace(name) else { return };
+        let of = |queue, backfill| run(&path, &options(queue, backfill, EventRule::Natural), None).0;
+        let easy = of(QueueOrder::Fifo, Backfill::Easy);
+        let recommended = of(QueueOrder::RECOMMENDED, Backfill::RECOMMENDED);
+        assert!((easy.max_bounded_slowdown - easy_max).abs() < 0.05, "{name}: {easy:?}");
+        assert!(recommended.mean_bounded_slowdown < 0.6 * easy.mean_bounded_slowdown, "{name}: {recommended:?}");
+        assert!(recommended.max_bounded_slowdown <= easy.max_bounded_slowdown, "{name}: {recommended:?}");
+        let page = include_str!("../../../docs/policies.md");
+        let figures = format!("{:.2} | {:.0}", recommended.mean_bounded_slowdown, recommended.max_bounded_slowdown);
+        assert!(page.contains(&figures), "{name}: {figures} is not in docs/policies.md");
+    }
+}
+
+mod scenes {
+    use quorate_sim::lab::{Failures, Fate, Job, LabError, Scene, Underway, replay_from};
+    use quorate_types::{Resources, Span, Timestamp};
+
+    use super::*;
+
+    /// One core for ten seconds, submitted at the second of its number.
+    fn job(id: u64) -> Job {
+        Job {
+            id,
+            submitted: Timestamp(id * 1000),
+            run: Span(10_000),
+            limit: Some(Span(10_000)),
+            request: Resources::new(1000, 0),
+            priority: 50,
+            namespace: "default".parse().unwrap(),
+            owner: "u".parse().unwrap(),
+            name: "n".parse().unwrap(),
+            needs: Vec::new(),
+        }
+    }
+
+    fn fates(scene: &Scene, jobs: Vec<Job>) -> Result<Vec<(u64, u64, u64)>, LabError> {
+        let machines = [pool(1), pool(1)].concat();
+        let mut fates: Vec<Fate> = Vec::new();
+        let easy = options(QueueOrder::Fifo, Backfill::Easy, EventRule::Natural);
+        replay_from(scene, jobs.into_iter(), &machines, &easy, &mut |record: &Record| {
+            let Record { id, started, finished, machine, .. } = *record;
+            fates.push(Fate { id, started, finished, machine });
+        })?;
+        Ok(fates.iter().map(|fate| (fate.id, fate.started.0 / 1000, fate.finished.0 / 1000)).collect())
+    }
+
+    #[test]
+    fn nothing_fails_before_the_first_submission() {
+        let late = Job { submitted: Timestamp(1_700_000_000_000), ..job(1) };
+        let failures = Failures { mtbf: Span(3_600_000), mttr: Span(1_000), seed: 1 };
+        let options = Options { failures: Some(failures), ..Options::default() };
+        let totals = replay(std::iter::once(late), &pool(1), &options, &mut |_| {}).unwrap();
+        assert!(totals.failures < 3, "{totals:?}");
+    }
+
+    #[test]
+    fn a_replay_goes_on_from_what_runs_and_starts_nothing_before() {
+        let underway = |id, machine, started| Underway { job: job(id), machine, started: Timestamp(started) };
+        let mut scene = Scene { now: Timestamp(50_000), ..Scene::default() };
+        scene.running = vec![underway(1, 0, 42_000), underway(2, 1, 49_000)];
+        assert_eq!(fates(&scene, vec![job(3), job(4)]).unwrap(), [(1, 42, 52), (2, 49, 59), (3, 52, 62), (4, 59, 69)]);
+        scene.closed.insert(0);
+        assert_eq!(fates(&scene, vec![job(3)]).unwrap(), [(1, 42, 52), (2, 49, 59), (3, 59, 69)]);
+        scene.running.push(underway(9, 7, 49_000));
+        assert_eq!(fates(&scene, vec![]), Err(LabError::Nowhere { id: 9 }));
     }
 }

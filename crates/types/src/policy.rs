@@ -27,6 +27,8 @@ words!(
         FairShare = "fair-share",
         /// The shortest expected run time first; it ends what has longer to go.
         Srtf = "srtf",
+        /// The shortest expected run time first, raised by waiting.
+        AgedSjf = "aged-sjf",
     }
 );
 
@@ -96,6 +98,89 @@ impl PolicyChange {
     }
 }
 
+/// A change as users ask for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueOrder>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<BackfillRequest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<PlacementOrder>,
+}
+
+/// Backfill by its name, or just `on`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackfillRequest {
+    /// What is recommended, with the queue that goes with it.
+    On,
+    Named(Backfill),
+}
+
+impl BackfillRequest {
+    const ON: &'static str = "on";
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::On => Self::ON,
+            Self::Named(backfill) => backfill.as_str(),
+        }
+    }
+}
+
+impl std::str::FromStr for BackfillRequest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            Self::ON => Ok(Self::On),
+            name => name.parse().map(Self::Named).map_err(|error: String| format!("{error}, {}", Self::ON)),
+        }
+    }
+}
+
+impl Serialize for BackfillRequest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for BackfillRequest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl PolicyRequest {
+    /// The change in names that stand in the log: what is recommended may be something else in the next version, and
+    /// must not change what an old entry means.
+    #[must_use]
+    pub fn resolved(self) -> PolicyChange {
+        let Self { queue, backfill, placement } = self;
+        match backfill {
+            Some(BackfillRequest::On) => PolicyChange {
+                queue: Some(queue.unwrap_or(QueueOrder::RECOMMENDED)),
+                backfill: Some(Backfill::RECOMMENDED),
+                placement,
+            },
+            Some(BackfillRequest::Named(backfill)) => PolicyChange { queue, backfill: Some(backfill), placement },
+            None => PolicyChange { queue, backfill: None, placement },
+        }
+    }
+}
+
+impl QueueOrder {
+    /// With backfill: docs/policies.md says why.
+    pub const RECOMMENDED: Self = Self::AgedSjf;
+}
+
+impl Backfill {
+    /// What `on` means: docs/policies.md says why.
+    pub const RECOMMENDED: Self = Self::EasySjbf;
+}
+
 impl Policy {
     /// Whether it goes by how long tasks run, or by what namespaces use.
     pub fn looks_ahead(&self) -> bool {
@@ -104,9 +189,34 @@ impl Policy {
             | QueueOrder::Srtf
             | QueueOrder::LeastWork
             | QueueOrder::Multifactor
-            | QueueOrder::FairShare => true,
+            | QueueOrder::FairShare
+            | QueueOrder::AgedSjf => true,
             QueueOrder::Fifo | QueueOrder::Priority | QueueOrder::Deadline | QueueOrder::CriticalPath => false,
         };
         by_queue || self.backfill != Backfill::None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_is_what_is_recommended_with_its_queue_unless_another_is_named() {
+        for (asked, queue, backfill) in [
+            (r#"{"backfill":"on"}"#, Some(QueueOrder::AgedSjf), Some(Backfill::EasySjbf)),
+            (r#"{"backfill":"on","queue":"fifo"}"#, Some(QueueOrder::Fifo), Some(Backfill::EasySjbf)),
+            (r#"{"backfill":"easy"}"#, None, Some(Backfill::Easy)),
+            (r#"{"queue":"sjf"}"#, Some(QueueOrder::Sjf), None),
+        ] {
+            let request: PolicyRequest = serde_json::from_str(asked).unwrap();
+            assert_eq!(request.resolved(), PolicyChange { queue, backfill, placement: None }, "{asked}");
+            assert_eq!(
+                serde_json::from_str::<PolicyRequest>(&serde_json::to_string(&request).unwrap()).unwrap(),
+                request
+            );
+        }
+        let error = serde_json::from_str::<PolicyRequest>(r#"{"backfill":"off"}"#).unwrap_err().to_string();
+        assert!(error.contains("\"off\" is none of none, easy, easy-sjbf, conservative, on"), "{error}");
     }
 }

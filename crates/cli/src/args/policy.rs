@@ -1,7 +1,7 @@
 //! `policy`.
 
 use clap::{Args, Subcommand};
-use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
+use quorate_types::policy::{BackfillRequest, PlacementOrder, PolicyRequest, QueueOrder};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
@@ -18,15 +18,16 @@ pub(crate) struct SetArgs {
     /// The order of the queue, such as priority.
     #[arg(long)]
     queue: Option<QueueOrder>,
-    /// What may start before a task that has to wait, such as easy.
+    /// What may start before a task that has to wait, such as easy; on for what is recommended, with the queue that goes
+    /// with it if none is named.
     #[arg(long)]
-    backfill: Option<Backfill>,
+    backfill: Option<BackfillRequest>,
     /// How a worker is chosen, such as best-fit.
     #[arg(long)]
     placement: Option<PlacementOrder>,
 }
 
-impl From<SetArgs> for PolicyChange {
+impl From<SetArgs> for PolicyRequest {
     fn from(SetArgs { queue, backfill, placement }: SetArgs) -> Self {
         Self { queue, backfill, placement }
     }

@@ -14,6 +14,7 @@ Examples:
   quorate simulate --trace jobs.ndjson --workers '16cpu,64GiB*4' --placement best-fit,least-load -o json
   quorate simulate --from-cluster --last 24h --queue fifo,sjf
   quorate simulate --from-cluster --last 7d --lose label=zone=a --add '32cpu,128GiB*2'
+  quorate simulate --from-cluster --now --drain w3
 
 JSON is one object for one run, and an array of them for several. docs/simulate.md has a tutorial, and what goes in and comes out.";
 
@@ -28,6 +29,13 @@ pub(crate) struct SimulateArgs {
     /// How far back --from-cluster goes: 24h unless told otherwise.
     #[arg(long, value_name = "DURATION", requires = "from_cluster", conflicts_with = "trace")]
     pub(crate) last: Option<Span>,
+    /// Instead of its history: what waits and runs on the cluster at this moment, until everything has ended. What would
+    /// wait, where would things go, how long does it take?
+    #[arg(long, requires = "from_cluster", conflicts_with_all = ["trace", "last", "save", "procs", "workers", "estimates", "first"])]
+    pub(crate) now: bool,
+    /// With --now: how long a task takes of which nothing is known, 10m unless told otherwise.
+    #[arg(long, value_name = "DURATION", requires = "now", value_parser = positive)]
+    pub(crate) assume: Option<Span>,
     /// Keep what --from-cluster has read, as a trace for later.
     #[arg(long, value_name = "FILE", requires = "from_cluster", conflicts_with = "trace")]
     pub(crate) save: Option<PathBuf>,
@@ -42,7 +50,7 @@ pub(crate) struct SimulateArgs {
 }
 
 /// What the work runs on.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Machines")]
 pub(crate) struct MachineArgs {
     /// One pool of N processors. Default: MaxProcs, or else MaxNodes, of the trace's header.
@@ -54,10 +62,12 @@ pub(crate) struct MachineArgs {
     /// What if: workers more than there are, written like those of --workers.
     #[arg(long, value_name = "SPEC")]
     pub(crate) add: Vec<MachineSpec>,
-    /// What if: this worker, or all with a label (label=zone=a), were not there.
+    /// What if: this worker, or all with a label (label=zone=a), were not there. With --now: what runs there
+    /// starts again elsewhere, from the beginning.
     #[arg(long, value_name = "NAME|label=KEY=VALUE")]
     pub(crate) lose: Vec<Who>,
-    /// What if: this worker got nothing. In a replay that is as if it were not there.
+    /// What if: this worker got nothing new. In a replay of history that is as if it were not there; with --now it ends
+    /// what it runs.
     #[arg(long, value_name = "NAME")]
     pub(crate) drain: Vec<Name>,
 }
@@ -91,19 +101,20 @@ fn labelled(text: &str) -> Result<Who, String> {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Policies (lists by commas; every combination is a run)")]
 pub(crate) struct PolicyArgs {
-    /// fifo, priority (raised by waiting), sjf (shortest first), least-work (time and dependents), deadline (earliest
-    /// first), critical-path (longest remaining path), multifactor (age, size, priority, fair share) or fair-share.
-    #[arg(long, value_name = "QUEUE", value_delimiter = ',', default_value = "fifo")]
+    /// Default: fifo; with --now each part is what the cluster goes by. fifo, priority (raised by waiting), sjf (shortest first), least-work (time and dependents), deadline (earliest
+    /// first), critical-path (longest remaining path), multifactor (age, size, priority, fair share), fair-share or aged-sjf (shortest
+    /// first, raised by waiting).
+    #[arg(long, value_name = "QUEUE", value_delimiter = ',')]
     pub(crate) queue: Vec<QueueOrder>,
-    /// none, easy, easy-sjbf or conservative.
-    #[arg(long, value_name = "BACKFILL", value_delimiter = ',', default_value = "none")]
+    /// Default: none. none, easy, easy-sjbf or conservative.
+    #[arg(long, value_name = "BACKFILL", value_delimiter = ',')]
     pub(crate) backfill: Vec<Backfill>,
-    /// best-fit, least-load, round-robin, random, weighted-round-robin, least-jobs, lowest-utilisation, worst-fit,
+    /// Default: best-fit. best-fit, least-load, round-robin, random, weighted-round-robin, least-jobs, lowest-utilisation, worst-fit,
     /// consistent-hash or power-of-two.
-    #[arg(long, value_name = "PLACEMENT", value_delimiter = ',', default_value = "best-fit")]
+    #[arg(long, value_name = "PLACEMENT", value_delimiter = ',')]
     pub(crate) placement: Vec<PlacementOrder>,
-    /// What a policy knows of run times: user (what was asked for), exact or learned (from the owner's last two jobs).
-    #[arg(long, value_name = "ESTIMATES", value_delimiter = ',', default_value = "user")]
+    /// What a policy knows of run times. Default: user. user (what was asked for), exact or learned (from the owner's last two jobs).
+    #[arg(long, value_name = "ESTIMATES", value_delimiter = ',')]
     pub(crate) estimates: Vec<Estimates>,
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use quorate_client::Client;
-use quorate_types::policy::{Backfill, PlacementOrder, Policy, PolicyChange, QueueOrder};
+use quorate_types::policy::{Backfill, BackfillRequest, PlacementOrder, Policy, PolicyRequest, QueueOrder};
 use quorate_types::scheduling::{SchedulingView, Window, WindowView};
 use quorate_types::status::JobState;
 use quorate_types::{JobId, Name};
@@ -153,7 +153,11 @@ async fn play(bench: &Bench, policy: Policy, work: &[Work]) -> anyhow::Result<Sc
     let mut cluster: ProcessCluster = bench.cluster(&folder).await?;
     let client = cluster.client()?;
     let Policy { queue, backfill, placement } = policy;
-    let change = PolicyChange { queue: Some(queue), backfill: Some(backfill), placement: Some(placement) };
+    let change = PolicyRequest {
+        queue: Some(queue),
+        backfill: Some(BackfillRequest::Named(backfill)),
+        placement: Some(placement),
+    };
     client.change_policy(change).await?;
     for (count, cores) in WORKERS {
         cluster.start_workers(count, &WorkerSize { cpu_millis: Some(cores * 1000) }).await?;

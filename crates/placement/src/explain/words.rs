@@ -144,7 +144,8 @@ fn queue(place: &QueuePlace, about: &Circumstances<'_>) -> Vec<String> {
         | QueueOrder::LeastWork
         | QueueOrder::Deadline
         | QueueOrder::CriticalPath
-        | QueueOrder::Multifactor => "in the queue".to_owned(),
+        | QueueOrder::Multifactor
+        | QueueOrder::AgedSjf => "in the queue".to_owned(),
     };
     let tasks = plural(place.of, "task", "tasks");
     let mut said = vec![format!("It is the {} of {} {tasks} {line}.", ordinal(place.place), place.of)];
@@ -169,6 +170,10 @@ fn reason(place: &QueuePlace, about: &Circumstances<'_>) -> String {
             format!("priority, {}, and {submitted}: ten minutes of waiting are worth a point", place.priority)
         }
         QueueOrder::Sjf | QueueOrder::Srtf => format!("how long it is expected to run: {expected}"),
+        QueueOrder::AgedSjf => {
+            let expected = place.expected.map_or_else(|| "a day, since nobody knows".to_owned(), |_| expected);
+            format!("how long it is expected to run, {expected}; priority, {}; and {submitted}", place.priority)
+        }
         QueueOrder::LeastWork => {
             let dependents = place.open_dependencies;
             format!(

@@ -13,6 +13,8 @@ use crate::world::{World, facts, name};
 const MINUTE: u64 = 60_000;
 /// A hundred points of priority, ten minutes each.
 const PRIORITY_BOUND: u64 = 1_000 * MINUTE;
+/// Three hours for each doubling of a quarter of an hour up to 2,000 minutes: log₂(1 + 2,000 ÷ 15) = 7.07 of them.
+const AGED_SJF_BOUND: u64 = 1_274 * MINUTE;
 /// The sum of the weights of `multifactor`.
 const MULTIFACTOR_BOUND: u64 = (1_000 + 4 * 60 + 12 * 60) * MINUTE;
 
@@ -104,6 +106,11 @@ proptest! {
     }
 
     #[test]
+    fn aged_sjf_overtakes_only_by_what_came_within_its_bound(jobs in jobs()) {
+        overtakes_within(&starts(QueueOrder::AgedSjf, &jobs), PRIORITY_BOUND + AGED_SJF_BOUND)?;
+    }
+
+    #[test]
     fn multifactor_overtakes_only_by_what_came_within_its_bound(jobs in jobs()) {
         overtakes_within(&starts(QueueOrder::Multifactor, &jobs), MULTIFACTOR_BOUND)?;
     }
@@ -116,7 +123,7 @@ proptest! {
     /// A large task starts although small ones never cease to come: the worker that it waits for empties.
     #[test]
     fn small_tasks_do_not_starve_a_large_one(
-        queue in prop::sample::select(&[QueueOrder::Fifo, QueueOrder::Priority, QueueOrder::FairShare][..]),
+        queue in prop::sample::select(&[QueueOrder::Fifo, QueueOrder::Priority, QueueOrder::FairShare, QueueOrder::AgedSjf][..]),
         backfill in prop::sample::select(Backfill::ALL),
         workers in 1..4usize,
         runs in prop::collection::vec(1..100u64, 400),

@@ -13,6 +13,7 @@ use quorate_types::{Span, Timestamp};
 
 use super::error::LabError;
 use super::job::{Job, Machine, Record, Totals};
+use super::scene::Scene;
 use breakdown::Breakdowns;
 use cluster::Cluster;
 
@@ -77,13 +78,33 @@ pub fn replay(
     options: &Options,
     sink: &mut dyn FnMut(&Record),
 ) -> Result<Totals, LabError> {
+    replay_from(&Scene::default(), jobs, machines, options, sink)
+}
+
+/// The same, on machines where something runs already.
+///
+/// # Errors
+/// See [`LabError`].
+pub fn replay_from(
+    scene: &Scene,
+    jobs: impl Iterator<Item = Job>,
+    machines: &[Machine],
+    options: &Options,
+    sink: &mut dyn FnMut(&Record),
+) -> Result<Totals, LabError> {
     let policy = Policy { queue: options.queue, backfill: options.backfill, placement: options.placement };
+    let mut arrivals = Arrivals { jobs: jobs.peekable(), newest: Timestamp(0) };
+    // The time of a trace may begin anywhere: nothing fails before there is something to do.
+    let begin = if scene.now > Timestamp(0) { scene.now } else { arrivals.next_at().unwrap_or_default() };
     let mut engine = Engine {
-        arrivals: Arrivals { jobs: jobs.peekable(), newest: Timestamp(0) },
-        cluster: Cluster::new(machines, policy, options),
-        breakdowns: Breakdowns::new(machines.len(), options.failures),
+        arrivals,
+        cluster: Cluster::new(machines, policy, options, scene),
+        breakdowns: Breakdowns::new(machines.len(), options.failures, begin),
+        begin,
         sink,
     };
+    engine.cluster.advance(begin);
+    scene.running.iter().try_for_each(|underway| engine.cluster.resume(underway))?;
     while let Some(now) = engine.next_instant()? {
         engine.cluster.advance(now);
         match options.event_rule {
@@ -98,6 +119,7 @@ struct Engine<'a, I: Iterator<Item = Job>> {
     arrivals: Arrivals<I>,
     cluster: Cluster,
     breakdowns: Breakdowns,
+    begin: Timestamp,
     sink: &'a mut dyn FnMut(&Record),
 }
 
@@ -130,7 +152,7 @@ impl<I: Iterator<Item = Job>> Engine<'_, I> {
             return Ok(None);
         }
         let next = [work, self.breakdowns.next_at()].into_iter().flatten().min();
-        next.map(Some).ok_or(LabError::Stuck { waiting: self.cluster.unfinished() })
+        next.map(|at| Some(at.max(self.begin))).ok_or(LabError::Stuck { waiting: self.cluster.unfinished() })
     }
 
     /// All ends, then all submissions, then one pass.

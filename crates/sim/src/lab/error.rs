@@ -9,6 +9,8 @@ pub enum LabError {
     Repeated { id: u64 },
     #[error("job {id} was interrupted {interrupted} times: it takes longer than its machines last")]
     Hopeless { id: u64, interrupted: u32 },
+    #[error("job {id} runs on a machine that is not there")]
+    Nowhere { id: u64 },
     #[error("{waiting} jobs wait for ever")]
     Stuck { waiting: u64 },
 }

@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::engine::{EventRule, Failures, Options, replay};
+use super::engine::{EventRule, Failures, Options, replay_from};
 use super::error::LabError;
 use super::gantt::Window;
 use super::input::{InputError, Workload};
@@ -17,6 +17,7 @@ use super::job::{Job, Machine, Record, Totals};
 use super::metrics::{Metrics, Summary};
 use super::plots::Plots;
 use super::policy::Variant;
+use super::scene::{Fate, Scene};
 use super::tables::{JobTable, StartTable};
 
 /// Ends of jobs between two reports of progress.
@@ -38,6 +39,8 @@ pub struct Wanted {
     pub starts: bool,
     /// How each job went.
     pub jobs: bool,
+    /// What became of each job, in memory: for work that is there as well.
+    pub fates: bool,
     /// What the report draws, with what ran in this window.
     pub plots: Option<Window>,
 }
@@ -50,6 +53,8 @@ pub struct Run {
     /// Temporary files at their beginning, if they were wanted.
     pub starts: Option<File>,
     pub jobs: Option<File>,
+    /// In the order of their ends, if they were wanted.
+    pub fates: Option<Vec<Fate>>,
     pub(super) plots: Option<Plots>,
 }
 
@@ -81,6 +86,8 @@ pub enum RunError {
 #[derive(Clone, Copy, Debug)]
 pub struct Experiment<'a> {
     pub workload: &'a Workload,
+    /// What every run begins with.
+    pub scene: &'a Scene,
     pub machines: &'a [Machine],
     pub variants: &'a [Variant],
     pub rules: Rules,
@@ -133,7 +140,7 @@ impl Experiment<'_> {
             }
         });
         let mut finished = 0;
-        let totals = replay(jobs, self.machines, &self.options(variant), &mut |record| {
+        let totals = replay_from(self.scene, jobs, self.machines, &self.options(variant), &mut |record| {
             sink.borrow_mut().on_record(record);
             finished += 1;
             if finished % PROGRESS_EVERY == 0 {
@@ -161,17 +168,22 @@ struct Sink {
     plots: Option<Plots>,
     starts: Option<StartTable>,
     jobs: Option<JobTable>,
+    fates: Option<Vec<Fate>>,
 }
 
 impl Sink {
     fn new(experiment: &Experiment<'_>) -> Result<Self, RunError> {
-        let Experiment { workload, machines, wanted, .. } = experiment;
-        Ok(Self {
+        let Experiment { workload, scene, machines, wanted, .. } = experiment;
+        let begin = workload.survey().first_submission.max(scene.now);
+        let mut sink = Self {
             metrics: Metrics::new(machines),
-            plots: wanted.plots.map(|window| Plots::new(window, workload.survey().first_submission)),
+            plots: wanted.plots.map(|window| Plots::new(window, begin)),
             starts: if wanted.starts { Some(StartTable::new()?) } else { None },
             jobs: if wanted.jobs { Some(JobTable::new(machines)?) } else { None },
-        })
+            fates: wanted.fates.then(Vec::new),
+        };
+        scene.running.iter().for_each(|underway| sink.on_job(&underway.job));
+        Ok(sink)
     }
 
     fn on_job(&mut self, job: &Job) {
@@ -184,6 +196,9 @@ impl Sink {
         self.metrics.observe(record);
         if let Some(plots) = &mut self.plots {
             plots.observe(record);
+        }
+        if let Some(fates) = &mut self.fates {
+            fates.push(Fate::of(record));
         }
         if let Some(starts) = &mut self.starts {
             starts.observe(record);
@@ -199,6 +214,7 @@ impl Sink {
             summary: self.metrics.summary(totals),
             starts: self.starts.map(StartTable::finish).transpose()?,
             jobs: self.jobs.map(JobTable::finish).transpose()?,
+            fates: self.fates,
             plots: self.plots,
         })
     }

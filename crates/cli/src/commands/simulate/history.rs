@@ -19,14 +19,18 @@ use crate::exit::Failure;
 use crate::output;
 
 /// Jobs of one list.
-const PAGE: u32 = 1000;
+pub(super) const PAGE: u32 = 1000;
 /// Elements whose run times are read one by one; a larger history belongs into a file that is made elsewhere.
 const ELEMENTS_MAX: u64 = 2_000_000;
 
+pub(super) fn now() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(Span::from(now).0)
+}
+
 /// Reads what was submitted within `last` and has run, and the workers that are there.
 pub(super) async fn fetch(context: &Context, last: Span) -> Result<(Vec<Value>, Vec<Machine>), Failure> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let since = Timestamp(Span::from(now).0.saturating_sub(last.0));
+    let since = Timestamp(now().0.saturating_sub(last.0));
     let (mut lines, mut elements, mut unfinished) = (Vec::new(), 0, 0);
     let mut filter = JobFilter { limit: Some(PAGE), ..JobFilter::default() };
     'pages: loop {

@@ -2,12 +2,16 @@
 
 mod history;
 mod machines;
+mod now;
 mod progress;
 mod results;
 
 use quorate_sim::lab::input::{Format as TraceFormat, InputError, Workload};
-use quorate_sim::lab::{Experiment, Failures, Machine, Rules, Run, RunError, Variant, Wanted, Window};
-use quorate_types::{Span, Timestamp};
+use quorate_sim::lab::{
+    Backfill, Estimates, Experiment, Failures, Machine, QueueOrder, Rules, Run, RunError, Scene, Variant, Wanted,
+    Window,
+};
+use quorate_types::{Policy, Span, Timestamp};
 use tempfile::NamedTempFile;
 
 use self::progress::Progress;
@@ -23,24 +27,29 @@ const LAST_DEFAULT: Span = Span::from_secs(24 * 3600);
 const GANTT_LENGTH: Span = Span::from_secs(24 * 3600);
 
 pub(super) fn run(args: &SimulateArgs, client: &ClientArgs) -> Result<(), Failure> {
-    let variants = variants(&args.policy)?;
-    if args.results.starts.is_some() && variants.len() > 1 {
-        let runs = variants.len();
-        return Err(Failure::Usage(format!("--starts is for one run, and these policies make {runs}: use --csv")));
+    if args.now {
+        return now::run(args, client);
     }
+    let plain = Policy { queue: QueueOrder::Fifo, backfill: Backfill::None, ..Policy::default() };
+    let variants = variants(&args.policy, plain)?;
+    check_starts(args, &variants)?;
     let Loaded { work, machines, _file } = load(args, client)?;
     tell(&work);
     let experiment = Experiment {
         workload: &work,
+        scene: &Scene::default(),
         machines: &machines,
         variants: &variants,
         rules: rules(&args.rules),
-        wanted: wanted(&args.results, &work),
+        wanted: wanted(&args.results, work.survey().first_submission, work.survey().last_submission),
     };
     let progress = Progress::new(work.survey().jobs * variants.len() as u64);
     let runs = experiment.run(&|finished| progress.add(finished)).map_err(refused)?;
     progress.finish();
-    let runs = results::write(&args.results, runs, &title(args), &work, &machines)?;
+    let words = results::words_about(work.survey());
+    let begin = work.survey().first_submission;
+    let page = results::Page { title: &title(args), words: &words, machines: &machines, begin };
+    let runs = results::write(&args.results, runs, &page, None)?;
     print(&runs, client.output)
 }
 
@@ -69,9 +78,24 @@ fn load(args: &SimulateArgs, client: &ClientArgs) -> Result<Loaded, Failure> {
     Ok(Loaded { work, machines, _file: None })
 }
 
-fn variants(args: &PolicyArgs) -> Result<Vec<Variant>, Failure> {
+fn check_starts(args: &SimulateArgs, variants: &[Variant]) -> Result<(), Failure> {
+    match variants.len() {
+        runs if runs > 1 && args.results.starts.is_some() => {
+            Err(Failure::Usage(format!("--starts is for one run, and these policies make {runs}: use --csv")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `otherwise` is what holds where nothing was said.
+fn variants(args: &PolicyArgs, otherwise: Policy) -> Result<Vec<Variant>, Failure> {
+    fn or<T: Copy>(given: &[T], otherwise: T) -> Vec<T> {
+        if given.is_empty() { vec![otherwise] } else { given.to_vec() }
+    }
     let mut variants: Vec<Variant> = Vec::new();
-    for variant in Variant::product(&args.queue, &args.backfill, &args.placement, &args.estimates) {
+    let (queues, backfills) = (or(&args.queue, otherwise.queue), or(&args.backfill, otherwise.backfill));
+    let (placements, estimates) = (or(&args.placement, otherwise.placement), or(&args.estimates, Estimates::User));
+    for variant in Variant::product(&queues, &backfills, &placements, &estimates) {
         if !variants.contains(&variant) {
             variants.push(variant);
         }
@@ -89,12 +113,15 @@ fn rules(args: &RuleArgs) -> Rules {
     Rules { event_rule: args.event_rule, failures, seed: args.seed }
 }
 
-fn wanted(args: &ResultArgs, work: &Workload) -> Wanted {
-    let survey = work.survey();
-    let middle = Span(survey.last_submission.since(survey.first_submission).0 / 2);
-    let from = Timestamp(survey.first_submission.0 + args.gantt_from.unwrap_or(middle).0);
-    let window = Window { from, length: args.gantt_length.unwrap_or(GANTT_LENGTH) };
-    Wanted { starts: args.starts.is_some(), jobs: args.csv.is_some(), plots: args.report.is_some().then_some(window) }
+/// The chart begins in the middle between `first` and `last` unless told otherwise.
+fn wanted(args: &ResultArgs, first: Timestamp, last: Timestamp) -> Wanted {
+    let middle = Span(last.since(first).0 / 2);
+    let window = Window {
+        from: first.plus(args.gantt_from.unwrap_or(middle)),
+        length: args.gantt_length.unwrap_or(GANTT_LENGTH),
+    };
+    let plots = args.report.is_some().then_some(window);
+    Wanted { starts: args.starts.is_some(), jobs: args.csv.is_some(), fates: false, plots }
 }
 
 fn title(args: &SimulateArgs) -> String {

@@ -5,37 +5,46 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
 use anyhow::Context as _;
-use quorate_sim::lab::input::{Survey, Workload};
+use quorate_sim::lab::input::Survey;
 use quorate_sim::lab::report::{self, Facts};
 use quorate_sim::lab::{JOBS_HEADING, Machine, Run, STARTS_HEADING};
-use quorate_types::Span;
+use quorate_types::{Span, Timestamp};
 
 use crate::args::ResultArgs;
 use crate::exit::Failure;
 use crate::output;
 use crate::output::table::{Column, Table};
 
-/// Writes the files that were asked for.
+/// What a report is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Page<'a> {
+    pub(super) title: &'a str,
+    pub(super) words: &'a [String],
+    pub(super) machines: &'a [Machine],
+    pub(super) begin: Timestamp,
+}
+
+/// Writes the files that were asked for. `labels`: what stands for the numbers of jobs, from 1 on.
 pub(super) fn write(
     args: &ResultArgs,
     mut runs: Vec<Run>,
-    title: &str,
-    work: &Workload,
-    machines: &[Machine],
+    page: &Page<'_>,
+    labels: Option<&[String]>,
 ) -> Result<Vec<Run>, Failure> {
     if let Some(path) = &args.starts {
         let starts = runs.first_mut().and_then(|run| run.starts.take());
         to_file(path, |out| {
             writeln!(out, "{STARTS_HEADING}")?;
-            starts.map_or(Ok(0), |mut starts| io::copy(&mut starts, out)).map(drop)
+            lines(starts).try_for_each(|line| writeln!(out, "{}", labelled(&line?, labels)))
         })?;
     }
     if let Some(path) = &args.csv {
-        to_file(path, |out| write_jobs(out, &mut runs))?;
+        to_file(path, |out| write_jobs(out, &mut runs, labels))?;
     }
     if let Some(path) = &args.report {
-        let words = [vec![about_machines(machines)], words_about(work.survey())].concat();
-        let facts = Facts { title, words: &words, machines, begin: work.survey().first_submission };
+        let Page { title, words, machines, begin } = *page;
+        let words = [&[about_machines(machines)], words].concat();
+        let facts = Facts { title, words: &words, machines, begin };
         to_file(path, |out| report::write(out, &facts, &runs))?;
     }
     Ok(runs)
@@ -49,15 +58,29 @@ fn to_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<(
 }
 
 /// The jobs of all runs, each line with the policy of its run.
-fn write_jobs(out: &mut dyn Write, runs: &mut [Run]) -> io::Result<()> {
+fn write_jobs(out: &mut dyn Write, runs: &mut [Run], labels: Option<&[String]>) -> io::Result<()> {
     writeln!(out, "queue,backfill,placement,estimates,{JOBS_HEADING}")?;
     for run in runs {
         let policy = run.variant.parts().map(|(_, name)| name).join(",");
-        for line in run.jobs.take().into_iter().flat_map(|file| BufReader::new(file).lines()) {
-            writeln!(out, "{policy},{}", line?)?;
+        for line in lines(run.jobs.take()) {
+            writeln!(out, "{policy},{}", labelled(&line?, labels))?;
         }
     }
     Ok(())
+}
+
+fn lines(file: Option<File>) -> impl Iterator<Item = io::Result<String>> {
+    file.into_iter().flat_map(|file| BufReader::new(file).lines())
+}
+
+/// The line with the label of its job in the place of the number, with which it begins.
+fn labelled(line: &str, labels: Option<&[String]>) -> String {
+    let known = labels.zip(line.split_once(','));
+    let known = known.and_then(|(labels, (id, rest))| {
+        let label = labels.get(id.parse::<usize>().ok()?.checked_sub(1)?)?;
+        Some(format!("{label},{rest}"))
+    });
+    known.unwrap_or_else(|| line.to_owned())
 }
 
 fn about_machines(machines: &[Machine]) -> String {

@@ -13,7 +13,7 @@ fn args(line: &str) -> SimulateArgs {
 
 #[test]
 fn every_combination_is_one_run() {
-    let policies = |line: &str| variants(&args(line).policy).unwrap().len();
+    let policies = |line: &str| variants(&args(line).policy, Policy::default()).unwrap().len();
     assert_eq!(policies("--trace a.swf"), 1);
     assert_eq!(policies("--trace a.swf --queue fifo,sjf --queue fifo --backfill none,easy --estimates user,exact"), 8);
 }

@@ -4,6 +4,7 @@
 //!
 //! To add one: a file here, a variant of [`QueueOrder`], an arm below, a test.
 
+mod aged_sjf;
 mod critical_path;
 mod deadline;
 pub(crate) mod fair_share;
@@ -32,7 +33,8 @@ pub(crate) fn goes_by_use(order: QueueOrder) -> bool {
         | QueueOrder::Srtf
         | QueueOrder::LeastWork
         | QueueOrder::Deadline
-        | QueueOrder::CriticalPath => false,
+        | QueueOrder::CriticalPath
+        | QueueOrder::AgedSjf => false,
     }
 }
 
@@ -48,5 +50,6 @@ pub(crate) fn rank(order: QueueOrder, facts: &Facts, size: u64) -> u64 {
         QueueOrder::Deadline => deadline::rank(facts),
         QueueOrder::CriticalPath => critical_path::rank(facts),
         QueueOrder::Multifactor => multifactor::rank(facts, size),
+        QueueOrder::AgedSjf => aged_sjf::rank(facts, size),
     }
 }

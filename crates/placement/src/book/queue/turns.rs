@@ -120,6 +120,7 @@ fn standing(book: &Book, namespace: &Name, cursor: Cursor, head: Place) -> Stand
         | QueueOrder::Srtf
         | QueueOrder::LeastWork
         | QueueOrder::Deadline
-        | QueueOrder::CriticalPath => (0, head),
+        | QueueOrder::CriticalPath
+        | QueueOrder::AgedSjf => (0, head),
     }
 }

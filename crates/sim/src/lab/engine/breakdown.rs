@@ -21,10 +21,11 @@ pub(super) struct Breakdowns {
 }
 
 impl Breakdowns {
-    pub(super) fn new(machines: usize, failures: Option<Failures>) -> Self {
+    /// Nothing fails before `begin`.
+    pub(super) fn new(machines: usize, failures: Option<Failures>, begin: Timestamp) -> Self {
         let rates = failures.map(|failures| (failures, Chance::new(failures.seed, 0)));
         let mut breakdowns = Self { rates, changes: BinaryHeap::new() };
-        (0..machines as u32).for_each(|machine| breakdowns.schedule(machine, Change::Fails, Timestamp(0)));
+        (0..machines as u32).for_each(|machine| breakdowns.schedule(machine, Change::Fails, begin));
         breakdowns
     }
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use quorate_placement::book::{Book, Bounds, Start, Tracking, Worker};
+use quorate_placement::book::{Book, Bounds, Facts, Start, Tracking, Worker};
 use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
 use quorate_types::policy::QueueOrder;
@@ -11,6 +11,7 @@ use quorate_types::{Epoch, JobId, Policy, Span, TaskIndex, Timestamp};
 
 use super::super::error::LabError;
 use super::super::job::{Job, Machine, Record, Totals};
+use super::super::scene::{Scene, Underway};
 use super::live::{Attempt, Live};
 use super::{Estimates, Options};
 
@@ -23,6 +24,8 @@ pub(super) struct Cluster {
     /// Whether the policy goes by paths, which cost something to follow.
     by_path: bool,
     machines: Vec<Machine>,
+    /// Those that take nothing new.
+    closed: BTreeSet<u32>,
     epochs: BTreeMap<Epoch, u32>,
     last_epoch: u64,
     /// Jobs that are not finished, in the order of submission.
@@ -38,12 +41,13 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(machines: &[Machine], policy: Policy, options: &Options) -> Self {
+    pub(super) fn new(machines: &[Machine], policy: Policy, options: &Options, scene: &Scene) -> Self {
         let mut cluster = Self {
             book: Book::new(policy, Tracking::Attempts, options.seed),
             estimates: options.estimates,
             by_path: policy.queue == QueueOrder::CriticalPath,
             machines: machines.to_vec(),
+            closed: scene.closed.clone(),
             epochs: BTreeMap::new(),
             last_epoch: 0,
             jobs: BTreeMap::new(),
@@ -85,16 +89,13 @@ impl Cluster {
     }
 
     pub(super) fn submit(&mut self, job: Job) -> Result<(), LabError> {
-        let fits = self.machines.iter().any(|machine| job.request.fits(&machine.capacity));
+        let open = (0_u32..).zip(&self.machines).filter(|(at, _)| !self.closed.contains(at));
+        let fits = open.map(|(_, machine)| machine).any(|machine| job.request.fits(&machine.capacity));
         if !fits || job.run == Span(0) {
             self.totals.dropped += 1;
             return Ok(());
         }
-        let place = self.submitted;
-        self.submitted += 1;
-        if self.places.insert(job.id, place).is_some() {
-            return Err(LabError::Repeated { id: job.id });
-        }
+        let place = self.number(job.id)?;
         let mut open_needs = 0;
         for need in &job.needs {
             let needed = self.places.get(need).and_then(|needed| self.jobs.get_mut(needed));
@@ -102,20 +103,33 @@ impl Cluster {
             needed.dependents.push(place);
             open_needs += 1;
         }
-        let live = Live {
-            job,
-            open_needs,
-            dependents: Vec::new(),
-            behind: Span::default(),
-            attempt: None,
-            interrupted: 0,
-            lost: Span::default(),
-        };
-        self.jobs.insert(place, live);
+        self.jobs.insert(place, Live::new(job, open_needs));
         if open_needs == 0 {
             self.enqueue(place);
         }
         self.lengthen_paths(place).into_iter().for_each(|needed| self.enqueue(needed));
+        Ok(())
+    }
+
+    /// The next place in the order of submission.
+    fn number(&mut self, id: u64) -> Result<u64, LabError> {
+        let place = self.submitted;
+        self.submitted += 1;
+        match self.places.insert(id, place) {
+            Some(_) => Err(LabError::Repeated { id }),
+            None => Ok(place),
+        }
+    }
+
+    /// What ran before the replay began runs on.
+    pub(super) fn resume(&mut self, underway: &Underway) -> Result<(), LabError> {
+        let place = self.number(underway.job.id)?;
+        let machine = self.epochs.iter().find(|(_, machine)| **machine == underway.machine);
+        let epoch = *machine.ok_or(LabError::Nowhere { id: underway.job.id })?.0;
+        let live = Live::new(underway.job.clone(), 0);
+        let facts = live.facts(self.estimates);
+        self.jobs.insert(place, live);
+        self.run(place, epoch, underway.started, &facts);
         Ok(())
     }
 
@@ -218,7 +232,8 @@ impl Cluster {
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         self.epochs.insert(epoch, machine);
-        self.book.worker(Worker { epoch, name, labels, capacity, taints: Vec::new(), ready: true });
+        let ready = !self.closed.contains(&machine);
+        self.book.worker(Worker { epoch, name, labels, capacity, taints: Vec::new(), ready });
     }
 
     fn interrupt(&mut self, place: u64, now: Timestamp) -> Result<(), LabError> {
@@ -241,18 +256,24 @@ impl Cluster {
 
     fn start(&mut self, start: Start, now: Timestamp) {
         let place = start.queued.job.0;
-        let (Some(facts), Some(live)) = (self.book.dequeue(start.queued), self.jobs.get_mut(&place)) else { return };
-        self.book.started(key(place), start.epoch, now, &facts);
+        if let Some(facts) = self.book.dequeue(start.queued) {
+            self.run(place, start.epoch, now, &facts);
+        }
+    }
+
+    /// An attempt of the job runs on the machine since `started`.
+    fn run(&mut self, place: u64, epoch: Epoch, started: Timestamp, facts: &Facts) {
+        let Some(live) = self.jobs.get_mut(&place) else { return };
+        self.book.started(key(place), epoch, started, facts);
         self.attempts += 1;
-        let machine = self.epochs.get(&start.epoch).copied().unwrap_or_default();
         live.attempt = Some(Attempt {
             number: self.attempts,
-            epoch: start.epoch,
-            machine,
-            started: now,
-            expected_end: facts.expected.map(|span| now.plus(span)),
+            epoch,
+            machine: self.epochs.get(&epoch).copied().unwrap_or_default(),
+            started,
+            expected_end: facts.expected.map(|span| started.plus(span)),
         });
-        self.ends.push(Reverse((now.plus(live.run()), self.attempts, place)));
+        self.ends.push(Reverse((started.plus(live.run()), self.attempts, place)));
     }
 }
 

@@ -31,6 +31,18 @@ pub(super) struct Attempt {
 }
 
 impl Live {
+    pub(super) fn new(job: Job, open_needs: usize) -> Self {
+        Self {
+            job,
+            open_needs,
+            dependents: Vec::new(),
+            behind: Span::default(),
+            attempt: None,
+            interrupted: 0,
+            lost: Span::default(),
+        }
+    }
+
     /// How long it takes: at most what was asked for.
     pub(super) fn run(&self) -> Span {
         self.job.limit.map_or(self.job.run, |limit| self.job.run.min(limit))

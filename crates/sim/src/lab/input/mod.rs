@@ -1,6 +1,6 @@
 //! Recorded work: what a replay reads.
 //!
-//! Layout: `swf`, `ndjson` and [`wfformat`] (one format each), `lines` (text files, packed or not), `order` (records
+//! Layout: `swf`, `ndjson` and [`wfformat`] (one format each), `needs` (tasks after what they need), `lines` (text files, packed or not), `order` (records
 //! in the order of submission), `survey` (what a first reading finds out), `error`.
 //!
 //! A file is read once for the survey and once more for each run, a record at a time: what is in memory is what
@@ -9,6 +9,7 @@
 mod error;
 mod lines;
 mod ndjson;
+mod needs;
 mod order;
 mod survey;
 pub mod swf;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use error::{InputError, LineError};
+pub use needs::in_order_of_needs;
 pub use survey::{Dropped, Survey};
 
 use self::lines::Lines;
@@ -105,18 +107,22 @@ impl Workload {
             Format::Ndjson => Source::Ndjson { path: path.to_owned() },
             Format::WfFormat => Source::Jobs(read_workflow(path)?.into()),
         };
-        Self::surveyed(source, machines, first)?.ok_or_else(|| InputError::Empty { path: path.to_owned() })
+        let workload = Self::surveyed(source, machines, first)?;
+        if workload.survey.jobs == 0 {
+            return Err(InputError::Empty { path: path.to_owned() });
+        }
+        Ok(workload)
     }
 
-    /// Work that is in memory already. `None`: there is no job that could run.
+    /// Work that is in memory already, if only none.
     ///
     /// # Errors
     /// None that memory could cause.
-    pub fn of_jobs(jobs: Vec<Job>, machines: &[Machine], first: Option<u64>) -> Result<Option<Self>, InputError> {
+    pub fn of_jobs(jobs: Vec<Job>, machines: &[Machine], first: Option<u64>) -> Result<Self, InputError> {
         Self::surveyed(Source::Jobs(jobs.into()), machines, first)
     }
 
-    fn surveyed(source: Source, machines: &[Machine], first: Option<u64>) -> Result<Option<Self>, InputError> {
+    fn surveyed(source: Source, machines: &[Machine], first: Option<u64>) -> Result<Self, InputError> {
         let mut workload = Self { source, machines: machines.into(), first, survey: Survey::default() };
         let mut survey = Survey::of(workload.entries()?)?;
         if let (Source::Swf { requests, .. }, true) = (&mut workload.source, survey.lacks_requests()) {
@@ -126,7 +132,7 @@ impl Workload {
         }
         survey.limit(first);
         workload.survey = survey;
-        Ok((survey.jobs > 0).then_some(workload))
+        Ok(workload)
     }
 
     /// What the first reading found.

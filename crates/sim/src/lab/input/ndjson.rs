@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::Entry;
 use super::error::{InputError, LineError};
+use super::in_order_of_needs;
 use super::lines::Lines;
 use crate::lab::job::Job;
 
@@ -90,17 +91,19 @@ impl Line {
         Ok(Self { runs: runs.collect::<Result<_, _>>()?, submitted, spec })
     }
 
-    /// A job for each element, numbered from after `last_id`.
+    /// A job for each element, numbered from after `last_id`, in an order in which each comes after what it needs: what
+    /// is not known at a job's submission counts as ended.
     fn jobs(&self, last_id: u64) -> Result<Vec<Job>, LineError> {
         let mut next = last_id + 1;
         let mut ids: HashMap<&str, std::ops::Range<u64>> = HashMap::new();
-        for task in &self.spec.tasks {
+        let order = in_order_of_needs(&self.spec.tasks);
+        for task in order.iter().map(|at| &self.spec.tasks[*at]) {
             let end = next + u64::from(task.count);
             ids.insert(&task.name, next..end);
             next = end;
         }
         let mut jobs = Vec::new();
-        for (task, runs) in self.spec.tasks.iter().zip(&self.runs) {
+        for (task, runs) in order.iter().map(|at| (&self.spec.tasks[*at], &self.runs[*at])) {
             // Recorded work ended as it did: whatever the outcome that a need asks for, its end is waited for.
             let of_task = |need: &Need| need.task().and_then(|needed| ids.get(needed.as_str())).cloned();
             let all = task.needs.iter().filter(|need| !matches!(need, Need::Each { .. })).filter_map(of_task);
@@ -202,6 +205,16 @@ mod tests {
         // The last one is ended by its timeout.
         assert_eq!(runs, [1000, 2000, 3000]);
         assert_eq!((jobs[2].id, &jobs[2].needs, jobs[2].request.cpu_millis), (13, &vec![11, 12], 2000));
+    }
+
+    #[test]
+    fn what_is_needed_comes_first_wherever_it_stands() {
+        let jobs = jobs(
+            r#""run":"1s","tasks":[{"name":"end","needs":["mid"]},{"name":"mid","needs":["begin"],"count":2},
+            {"name":"begin"}]"#,
+        );
+        let found: Vec<_> = jobs.unwrap().into_iter().map(|job| (job.id, job.needs)).collect();
+        assert_eq!(found, [(11, vec![]), (12, vec![11]), (13, vec![11]), (14, vec![12, 13])]);
     }
 
     #[test]

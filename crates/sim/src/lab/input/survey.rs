@@ -55,6 +55,9 @@ impl Survey {
                 Entry::Job(job) => survey.count(job.submitted),
             }
         }
+        if survey.jobs == 0 {
+            survey.first_submission = Timestamp(0);
+        }
         Ok(survey)
     }
 

@@ -56,7 +56,7 @@ impl Scale {
 
 /// The next larger step that people count in.
 fn round_step(step: f64, unit: Unit) -> f64 {
-    const TIMES: [f64; 17] = [
+    const TIMES: [f64; 22] = [
         1.0,
         2.0,
         5.0,
@@ -74,6 +74,11 @@ fn round_step(step: f64, unit: Unit) -> f64 {
         172_800.0,
         604_800.0,
         2_592_000.0,
+        5_184_000.0,
+        7_776_000.0,
+        15_552_000.0,
+        31_536_000.0,
+        315_360_000.0,
     ];
     if unit == Unit::Seconds
         && step > 0.5
@@ -106,13 +111,26 @@ pub(super) fn number(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// In the largest unit of which there is one at least.
+/// In the largest unit of which there is one at least, and the next smaller one.
 pub(super) fn seconds(value: f64) -> String {
-    const UNITS: [(f64, &str); 4] = [(86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s")];
-    match UNITS.iter().find(|(size, _)| value.abs() >= *size) {
-        Some((size, unit)) => format!("{} {unit}", number((value / size * 10.0).round() / 10.0)),
-        None if value == 0.0 => "0 s".to_owned(),
-        None => format!("{} ms", number(value * 1000.0)),
+    const UNITS: [(f64, &str, f64, &str); 3] =
+        [(86_400.0, "d", 3600.0, "h"), (3600.0, "h", 60.0, "min"), (60.0, "min", 1.0, "s")];
+    for (large, unit, small, smaller_unit) in UNITS {
+        let rounded = (value / small).round() * small;
+        if rounded >= large {
+            let (whole, rest) = ((rounded / large).floor(), (rounded % large) / small);
+            return if rest < 1.0 {
+                format!("{whole} {unit}")
+            } else {
+                format!("{whole} {unit} {rest} {smaller_unit}")
+            };
+        }
+    }
+    let tenths = (value * 10.0).round() / 10.0;
+    match value {
+        0.0 => "0 s".to_owned(),
+        1.0.. => format!("{tenths} s"),
+        _ => format!("{} ms", number(value * 1000.0)),
     }
 }
 
@@ -127,6 +145,9 @@ mod tests {
             Scale::Linear { min: 0.0, max: 80_000.0 }.ticks(Unit::Seconds, 4),
             [0.0, 21_600.0, 43_200.0, 64_800.0]
         );
+        // Of a year, every sixty days.
+        let months = Scale::Linear { min: 0.0, max: 31_536_000.0 }.ticks(Unit::Seconds, 7);
+        assert_eq!((months.len(), seconds(months[1])), (7, "60 d".into()));
         assert_eq!(Scale::Log { min: 1.0, max: 5000.0 }.ticks(Unit::Number, 5), [1.0, 10.0, 100.0, 1000.0]);
     }
 
@@ -138,8 +159,17 @@ mod tests {
 
     #[test]
     fn values_are_short() {
-        for (value, text) in [(0.0, "0 s"), (0.25, "250 ms"), (90.0, "1.50 min"), (7200.0, "2 h"), (864_000.0, "10 d")]
-        {
+        for (value, text) in [
+            (0.0, "0 s"),
+            (0.25, "250 ms"),
+            (2.54, "2.5 s"),
+            (90.0, "1 min 30 s"),
+            (7200.0, "2 h"),
+            (86_399.0, "1 d"),
+            (354_240.0, "4 d 2 h"),
+            (3_599.6, "1 h"),
+            (864_000.0, "10 d"),
+        ] {
             assert_eq!(seconds(value), text);
         }
         assert_eq!((number(92.5765), number(1234.5), number(0.123)), ("92.6".into(), "1234".into(), "0.12".into()));

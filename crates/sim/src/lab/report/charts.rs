@@ -7,7 +7,8 @@ const WIDTH: f64 = 1120.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
-const TOP: f64 = 12.0;
+/// Room for the title of the upright axis.
+const TOP: f64 = 26.0;
 const BOTTOM: f64 = 40.0;
 /// As many colours as can be told apart.
 pub(super) const COLOURS: usize = 8;
@@ -61,7 +62,7 @@ fn axes(drawing: &mut Drawing, x: Axis, y: Axis) {
         drawing.text("tick middle", (at, HEIGHT - BOTTOM + 16.0), &words(tick, x.unit));
     }
     drawing.text("axis end", (WIDTH - RIGHT, HEIGHT - 6.0), x.title);
-    drawing.text("axis", (LEFT + 6.0, TOP + 10.0), y.title);
+    drawing.text("axis", (LEFT, TOP - 10.0), y.title);
 }
 
 fn across(scale: Scale, value: f64) -> f64 {

@@ -191,7 +191,7 @@ mod tests {
     use crate::lab::{Backfill, Estimates};
 
     fn run(variant: Variant) -> Run {
-        Run { variant, summary: Summary::default(), starts: None, jobs: None, plots: None }
+        Run { variant, summary: Summary::default(), starts: None, jobs: None, fates: None, plots: None }
     }
 
     #[test]

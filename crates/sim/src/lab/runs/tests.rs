@@ -29,16 +29,16 @@ fn stream(jobs: u64) -> Vec<Job> {
 #[test]
 fn every_policy_is_run_once_in_order() {
     let machines = pool(1);
-    let workload = Workload::of_jobs(stream(3), &machines, None).unwrap().unwrap();
+    let workload = Workload::of_jobs(stream(3), &machines, None).unwrap();
     let variants = Variant::product(
         &[QueueOrder::Fifo],
         &[Backfill::None, Backfill::Easy],
         &[PlacementOrder::BestFit],
         &[Estimates::User, Estimates::Exact],
     );
-    let wanted = Wanted { starts: true, jobs: true, plots: None };
-    let experiment =
-        Experiment { workload: &workload, machines: &machines, variants: &variants, rules: Rules::default(), wanted };
+    let wanted = Wanted { starts: true, jobs: true, fates: true, plots: None };
+    let (scene, rules) = (&Scene::default(), Rules::default());
+    let experiment = Experiment { workload: &workload, scene, machines: &machines, variants: &variants, rules, wanted };
     let finished = AtomicU64::new(0);
     let runs = experiment.run(&|more| {
         finished.fetch_add(more, Ordering::Relaxed);
@@ -49,6 +49,7 @@ fn every_policy_is_run_once_in_order() {
         assert_eq!(run.variant, *variant);
         assert_eq!((run.summary.jobs, run.summary.makespan_s, run.summary.mean_wait_s), (3, 30.0, 5.0));
         assert_eq!(run.to_json()["backfill"], variant.backfill.as_str());
+        assert_eq!(run.fates.unwrap().iter().map(|fate| fate.finished.0).collect::<Vec<_>>(), [15_000, 25_000, 35_000]);
         let mut text = String::new();
         run.starts.unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "1,5\n2,15\n3,25\n");
@@ -68,7 +69,8 @@ fn what_breaks_off_in_the_middle_is_an_error() {
     std::fs::write(&path, "1 0 0 5 1 -1 -1 1 9\n2 0 0 x 1 -1 -1 1 9\n").unwrap();
     let variants = [Variant::default()];
     let (rules, wanted) = (Rules::default(), Wanted::default());
-    let experiment = Experiment { workload: &workload, machines: &machines, variants: &variants, rules, wanted };
+    let scene = &Scene::default();
+    let experiment = Experiment { workload: &workload, scene, machines: &machines, variants: &variants, rules, wanted };
     let error = experiment.run(&|_| {}).unwrap_err().to_string();
     assert!(error.contains("line 2: field 4"), "{error}");
 }
