@@ -77,6 +77,14 @@ fn commands() -> Vec<Command> {
         Command::NameCluster { id: 1 },
         Command::IdentifyReplica { replica, storage: 3 },
         Command::AnnounceReplica { replica, http: "h:1".into() },
+    ]
+}
+
+/// Those that came later.
+fn newer_commands() -> Vec<Command> {
+    let job = JobId(300);
+    let epoch = Epoch(4);
+    vec![
         Command::Submit(spec(EVERYTHING)),
         Command::Tick { schedule: job, ticks: vec![Timestamp(5)], through: Timestamp(6) },
         Command::RunNow { schedule: job },
@@ -101,7 +109,7 @@ fn commands() -> Vec<Command> {
 #[test]
 fn encodings_are_what_they_were() {
     let mut text = String::new();
-    for command in commands() {
+    for command in commands().into_iter().chain(newer_commands()) {
         let origin = Some(Origin { incarnation: 1, sequence: 2, answered_below: 1 });
         let entry = Entry { time: Timestamp(1000), proposals: vec![Proposal { origin, command }] };
         let bytes = bincode::serde::encode_to_vec(&entry, bincode::config::standard()).unwrap();

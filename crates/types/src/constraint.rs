@@ -388,11 +388,10 @@ mod tests {
         }
         let bad = ["", "!", "=x", "a b=c", "a=", "m>=x", "m>=1.2345", "a in ()", "a in (b,)", "a in b", "a=(b)", "m>="];
         bad.iter().for_each(|text| assert!(text.parse::<Condition>().is_err(), "{text}"));
-        for (text, long) in [(r#""a=b""#, r#"{"condition":"a=b","weight":50}"#)] {
-            let preference: Preference = serde_json::from_str(text).unwrap();
-            assert_eq!(serde_json::to_string(&preference).unwrap(), long);
-            assert_eq!(serde_json::from_str::<Preference>(long).unwrap(), preference);
-        }
+        let long = r#"{"condition":"a=b","weight":50}"#;
+        let preference: Preference = serde_json::from_str(r#""a=b""#).unwrap();
+        assert_eq!(serde_json::to_string(&preference).unwrap(), long);
+        assert_eq!(serde_json::from_str::<Preference>(long).unwrap(), preference);
     }
 
     #[test]

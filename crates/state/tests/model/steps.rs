@@ -362,14 +362,14 @@ fn preemptions(model: &Model, epoch: Epoch, nth: u8) -> Vec<Preemption> {
             job,
             task: task as u32,
             index: TaskIndex(at as u32),
-            attempt: AttemptNumber(number + u32::from(nth % 7 == 0)),
+            attempt: AttemptNumber(number + u32::from(nth.is_multiple_of(7))),
             epoch,
             by: JobId(1),
             grounds: Grounds::LowerPriority,
         }
     });
     let once: Vec<Preemption> = each.collect();
-    once.iter().chain(once.iter().filter(|_| nth % 2 == 0)).copied().collect()
+    once.iter().chain(once.iter().filter(|_| nth.is_multiple_of(2))).copied().collect()
 }
 
 fn control(model: &Model, nth: u8, what: u8, task: u8) -> Command {
