@@ -1,10 +1,11 @@
 //! The book: what waits, what runs and where, kept up to date by whoever drives it, so that a decision looks at
 //! what changed and not at everything. The leader drives it from versions of the state, the policy lab from a trace.
 //!
-//! Layout: `facts` (what policies know of a task), `waiting` and `running`, `pass` (one decision),
+//! Layout: `facts` (what policies know of a task), `wish` (what one of its elements asks of a worker), `crowd` (where its
+//! siblings are), `waiting` and `running`, `pass` (one decision), `earmarks` (room that others were ended for),
 //! `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit), `place/` (one
 //! file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what namespaces used),
-//! `outlook` (what explanations ask), over the indexes `fleet`, `treap` and `vector`, and `decay` (powers of one half).
+//! `outlook` (what explanations ask), over the indexes `fleet`, `traits`, `shapes`, `treap` and `vector`, and `decay` (powers of one half).
 //!
 //! Invariants: the same history of a book gives the same plan; a plan never gives a worker more than it has free, and
 //! never names a task that could not be placed.
@@ -27,6 +28,7 @@ mod treap;
 mod usage;
 mod vector;
 mod waiting;
+mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +42,7 @@ pub use fleet::Worker;
 pub(crate) use outlook::Kept;
 pub(crate) use pass::{Pass, Placing};
 pub(crate) use waiting::{Entry, Waiting};
+pub(crate) use wish::Wish;
 
 use crowd::Crowding;
 
@@ -48,7 +51,6 @@ use earmarks::Earmark;
 use estimate::Estimator;
 use fleet::{Fleet, Slot};
 use running::{Running, RunningSet};
-use traits::{Bits, Needs};
 use usage::Usage;
 use vector::Vector;
 use waiting::Measures;
@@ -98,37 +100,6 @@ pub struct Decision {
     pub wake_at: Option<Timestamp>,
     /// Something had changed, and everything was looked at.
     pub looked: bool,
-}
-
-/// A task that is to be placed, as placement sees it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish<'a> {
-    pub(crate) queued: Queued,
-    pub(crate) facts: &'a Facts,
-    pub(crate) wanted: Vector,
-    pub(crate) needs: &'a Needs,
-    /// What the worker must be.
-    pub(crate) required: Bits,
-    crowding: &'a Crowding<'a>,
-}
-
-impl<'a> Wish<'a> {
-    pub(crate) fn new(queued: Queued, entry: &'a Entry, crowding: &'a Crowding<'a>) -> Self {
-        let Entry { facts, wanted, needs, .. } = entry;
-        Self { queued, facts, wanted: *wanted, needs, required: needs.required, crowding }
-    }
-
-    /// Whether the worker is what the task requires beyond what the index knows, and no element of the task, or of those
-    /// that must be apart from it, is in the way.
-    pub(crate) fn is_at_home(&self, worker: &Worker) -> bool {
-        let Some(constraints) = &self.facts.constraints else {
-            return !self.needs.beyond || worker.taints.is_empty();
-        };
-        let is_suited = !self.needs.beyond
-            || constraints.requires.iter().all(|condition| condition.is_met_by(worker.labels()))
-                && worker.taints.iter().all(|taint| taint.is_tolerated_by(&constraints.tolerations));
-        is_suited && (!constraints.are_social() || !self.crowding.is_crowded(self.queued, constraints, worker))
-    }
 }
 
 /// How a book learns what runs.

@@ -47,10 +47,7 @@ pub(crate) fn preference(order: PlacementOrder, member: &Member, scale: &Vector)
 
 /// The worker that gets the task; none if none has room. What the task prefers comes before what the policy does.
 pub(crate) fn choose(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory) -> Option<Slot> {
-    let preferred = wish.needs.preferred.iter().find_map(|set| {
-        let picky = Wish { required: wish.required.with(*set), ..*wish };
-        choose_of_all(fleet, &picky, memory)
-    });
+    let preferred = wish.needs.preferred.iter().find_map(|set| choose_of_all(fleet, &wish.requiring(*set), memory));
     preferred.or_else(|| choose_of_all(fleet, wish, memory))
 }
 

@@ -1,0 +1,44 @@
+//! What an element asks of a worker.
+
+use quorate_state::queue::Queued;
+
+use super::crowd::Crowding;
+use super::traits::{Bits, Needs};
+use super::vector::Vector;
+use super::{Entry, Facts, Worker};
+
+/// A task that is to be placed, as placement sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish<'a> {
+    pub(crate) queued: Queued,
+    pub(crate) facts: &'a Facts,
+    pub(crate) wanted: Vector,
+    pub(crate) needs: &'a Needs,
+    /// What the worker must be.
+    pub(crate) required: Bits,
+    crowding: &'a Crowding<'a>,
+}
+
+impl<'a> Wish<'a> {
+    pub(crate) fn new(queued: Queued, entry: &'a Entry, crowding: &'a Crowding<'a>) -> Self {
+        let Entry { facts, wanted, needs, .. } = entry;
+        Self { queued, facts, wanted: *wanted, needs, required: needs.required, crowding }
+    }
+
+    /// The same, and besides this.
+    pub(crate) fn requiring(&self, set: Bits) -> Self {
+        Self { required: self.required.with(set), ..*self }
+    }
+
+    /// Whether the worker is what the task requires beyond what the index knows, and no element of the task, or of those
+    /// that must be apart from it, is in the way.
+    pub(crate) fn is_at_home(&self, worker: &Worker) -> bool {
+        let Some(constraints) = &self.facts.constraints else {
+            return !self.needs.beyond || worker.taints.is_empty();
+        };
+        let is_suited = !self.needs.beyond
+            || constraints.requires.iter().all(|condition| condition.is_met_by(worker.labels()))
+                && worker.taints.iter().all(|taint| taint.is_tolerated_by(&constraints.tolerations));
+        is_suited && (!constraints.are_social() || !self.crowding.is_crowded(self.queued, constraints, worker))
+    }
+}
