@@ -1,19 +1,20 @@
 //! Clients of the simulation: each does one thing at a time, through any replica, and tries again through
 //! another one, with the same idempotency key, when it does not know what became of it.
 
+mod wishes;
+
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use quorate_types::api::{JobView, Submitted};
-use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
+use quorate_types::policy::PolicyChange;
 use quorate_types::{JobId, LogIndex};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::chance::Chance;
 use crate::history::{Begun, History, Violation};
 use crate::keyed::{Answered, Call, Made, Ticket, Verb};
-use crate::physical::Program;
 use crate::replica::Answer;
 
 /// How long a client waits for an answer.
@@ -161,7 +162,7 @@ impl Client {
             self.chance.pick(among).copied()
         };
         match (self.chance.below(100), job) {
-            (39, _) => What::ChangePolicy(self.policy()),
+            (39, _) => What::ChangePolicy(wishes::policy(&mut self.chance)),
             (40..75, Some(job)) => What::Read { job, how: Reading::Linearizable },
             (75..82, Some(job)) => {
                 let min_index = if self.chance.permille(500) { history.newest() } else { LogIndex(0) };
@@ -178,54 +179,9 @@ impl Client {
             _ => {
                 self.submitted += 1;
                 let key = format!("c{}-{}", self.number, self.submitted);
-                What::Submit { body: self.job(&key), key }
+                What::Submit { body: wishes::job(&mut self.chance, &key), key }
             }
         }
-    }
-
-    fn policy(&mut self) -> PolicyChange {
-        let chance = &mut self.chance;
-        PolicyChange {
-            queue: chance.pick(QueueOrder::ALL).copied(),
-            backfill: chance.pick(Backfill::ALL).copied(),
-            placement: chance.pick(PlacementOrder::ALL).copied(),
-        }
-    }
-
-    /// A job of a chosen shape; what it runs are [`Program`]s.
-    fn job(&mut self, name: &str) -> String {
-        let command = |chance: &mut Chance, task: &str, needs: &[&str]| {
-            let fails = chance.permille(60);
-            // Some outlast a lease.
-            let millis = if chance.permille(120) { 3_000 + chance.below(6_000) } else { 1 + chance.below(1_200) };
-            let needs = needs.iter().map(|need| ((*need).to_owned(), 1)).collect();
-            Program { millis: millis as u64, code: i32::from(fails), task: task.to_owned(), needs }.to_argv()
-        };
-        let chance = &mut self.chance;
-        let retries = chance.below(3);
-        let resources = json!({"cpu": 0.1 + chance.below(20) as f64 / 10.0});
-        let job = match chance.below(4) {
-            0 => json!({"name": name, "tasks": [
-                {"name": "a", "command": command(chance, "a", &[]), "retries": retries, "resources": resources}]}),
-            1 => {
-                let preempt = if chance.permille(300) { "lower" } else { "never" };
-                let (spread, apart, prefers) = where_to(chance);
-                json!({"name": name, "priority": chance.below(100), "preempt": preempt, "tasks": [
-                    {"name": "many", "command": command(chance, "many", &[]), "count": chance.below(12) + 2,
-                     "spread": spread, "anti_affinity": apart, "prefers": prefers, "resources": resources}]})
-            }
-            2 => json!({"name": name, "on_failure": "continue", "tasks": [
-                {"name": "first", "command": command(chance, "first", &[])},
-                {"name": "left", "command": command(chance, "left", &["first"]), "needs": ["first"], "retries": retries},
-                {"name": "right", "command": command(chance, "right", &["first"]), "needs": ["first"],
-                 "resources": resources},
-                {"name": "last", "command": command(chance, "last", &["left", "right"]), "needs": ["left", "right"]}]}),
-            _ => json!({"name": name, "tasks": [
-                {"name": "slow", "command": command(chance, "slow", &[]), "timeout": "2s", "grace": "100ms",
-                 "retries": retries},
-                {"name": "after", "command": command(chance, "after", &["slow"]), "needs": ["slow"], "count": 2}]}),
-        };
-        job.to_string()
     }
 
     /// Takes an answer, unless the client has given up on it.
@@ -342,14 +298,6 @@ impl Operation {
     fn leave_open(&mut self, history: &mut History) {
         self.what.leave_open(self.ticket.take(), history);
     }
-}
-
-/// Constraints that leave every element a place in the end, whoever is lost.
-fn where_to(chance: &mut Chance) -> (Value, Value, Value) {
-    let spread = if chance.permille(300) { json!([{"label": "zone", "max": 1 + chance.below(3)}]) } else { json!([]) };
-    let apart = if chance.permille(200) { json!(["many"]) } else { json!([]) };
-    let prefers = if chance.permille(300) { json!(["zone=z1", "worker=w2"]) } else { json!([]) };
-    (spread, apart, prefers)
 }
 
 pub(crate) fn index_of(answer: &Answer) -> Option<LogIndex> {

@@ -16,6 +16,7 @@ pub mod api;
 pub mod constraint;
 pub mod event;
 pub mod explain;
+mod follow;
 pub mod id;
 pub mod inputs;
 pub mod job;

@@ -36,6 +36,7 @@ fn every_order_tells_its_reason() {
         ("priority", 2, 3, format!("priority, 50, and when it was submitted, {submitted}: ten minutes of waiting are worth a point")),
         ("sjf", 2, 3, "how long it is expected to run: 30s (from its specification)".to_owned()),
         ("srtf", 2, 3, "how long it is expected to run: 30s (from its specification)".to_owned()),
+        ("aged-sjf", 2, 3, format!("how long it is expected to run, 30s (from its specification); priority, 50; and when it was submitted, {submitted}")),
         ("least-work", 2, 3, "how long it is expected to run, 30s (from its specification), and a second for each task that waits for it: 1".to_owned()),
         ("deadline", 1, 3, "the deadline of its job, 2026-01-01T01:01:00.000Z (in 1h)".to_owned()),
         ("critical-path", 2, 3, "the longest chain behind it: 31s".to_owned()),
@@ -49,7 +50,7 @@ fn every_order_tells_its_reason() {
         let sentence = format!("The policy {queue} goes by {reason}.");
         assert!(explanation.sentences.contains(&sentence), "{:#?}", explanation.sentences);
     }
-    assert_eq!(QueueOrder::ALL.len(), 9, "a new order has its reason here");
+    assert_eq!(QueueOrder::ALL.len(), 10, "a new order has its reason here");
 }
 
 #[test]
