@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::constraint::Taint;
 use crate::job::{Backoff, BackoffRequest, Driver, JobRequest, JobSpec, Object, TaskRequest, TaskSpec};
 use crate::limits::*;
 use crate::name::{JobName, Name};
@@ -13,6 +12,8 @@ use crate::time::Span;
 
 mod constraint;
 mod flow;
+
+pub use constraint::check_taints;
 
 /// How many complaints one answer lists; a user mends a few at a time.
 const COMPLAINTS_MAX: usize = 20;
@@ -101,17 +102,6 @@ pub fn check_labels(labels: &BTreeMap<Name, String>) -> Result<(), String> {
     }
     match labels.iter().find(|(_, value)| value.len() > LABEL_VALUE_BYTES_MAX) {
         Some((label, _)) => Err(format!("label {label} is longer than {LABEL_VALUE_BYTES_MAX} bytes")),
-        None => Ok(()),
-    }
-}
-
-/// Checks the taints of a worker.
-pub fn check_taints(taints: &[Taint]) -> Result<(), String> {
-    if taints.len() > TAINTS_MAX {
-        return Err(format!("has {} taints, the most is {TAINTS_MAX}", taints.len()));
-    }
-    match taints.iter().enumerate().find(|(at, taint)| taints[..*at].contains(taint)) {
-        Some((_, taint)) => Err(format!("taint {taint} is named twice")),
         None => Ok(()),
     }
 }

@@ -3,9 +3,21 @@
 use std::collections::BTreeSet;
 
 use super::{Complaints, Shape};
+use crate::constraint::Taint;
 use crate::job::{Object, TaskRequest, TaskSpec};
 use crate::limits::*;
 use crate::name::Name;
+
+/// Checks the taints of a worker.
+pub fn check_taints(taints: &[Taint]) -> Result<(), String> {
+    if taints.len() > TAINTS_MAX {
+        return Err(format!("has {} taints, the most is {TAINTS_MAX}", taints.len()));
+    }
+    match taints.iter().enumerate().find(|(at, taint)| taints[..*at].contains(taint)) {
+        Some((_, taint)) => Err(format!("taint {taint} is named twice")),
+        None => Ok(()),
+    }
+}
 
 impl Complaints {
     pub(super) fn check_constraints(&mut self, request: &TaskRequest, place: &dyn Fn(&str) -> String) {
@@ -23,7 +35,7 @@ impl Complaints {
                 self.add(place(field), format!("{len} of them, the most is {most}"));
             }
         }
-        if let Some(Err(detail)) = request.tolerations.as_deref().map(super::check_taints) {
+        if let Some(Err(detail)) = request.tolerations.as_deref().map(check_taints) {
             self.add(place("tolerations"), detail.replace("taint", "toleration"));
         }
         self.check_twice(requires, |at| place(&format!("requires/{at}")));
