@@ -38,7 +38,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "DEATH")]
     pub(crate) death: Option<Death>,
     /// policies: only those; names of orders, backfills or placements. Default: all of them, which takes some nine
-    /// minutes.
+    /// minutes. place: only those placements.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub(crate) only: Vec<Rule>,
     /// policies: what the work is drawn from.
@@ -85,6 +85,8 @@ pub(crate) enum Scenario {
     Snapshot,
     /// Each policy in turn with the same work on mixed workers, and what `/v1/scheduling` says of it. Runs once.
     Policies,
+    /// Decisions a second by placement policy and number of workers, on one core and without a cluster.
+    Place,
     /// Jobs that are submitted, placed and finished, for as long as wanted: elections and memory meanwhile.
     Soak,
 }
@@ -96,7 +98,7 @@ impl Scenario {
             Self::Submit | Self::Bulk | Self::Array | Self::Noop | Self::Process | Self::Latency => true,
             Self::Dag | Self::Reads | Self::Events | Self::Soak => true,
             Self::Failover | Self::Restart | Self::Catchup | Self::Idle | Self::Workers | Self::Memory => false,
-            Self::Snapshot | Self::Policies => false,
+            Self::Snapshot | Self::Policies | Self::Place => false,
         }
     }
 
@@ -119,6 +121,7 @@ impl Scenario {
             Self::Memory => "memory",
             Self::Snapshot => "snapshot",
             Self::Policies => "policies",
+            Self::Place => "place",
             Self::Soak => "soak",
         }
     }

@@ -13,6 +13,7 @@ mod latency;
 mod load;
 mod memory;
 mod noop;
+mod place;
 mod policies;
 mod process;
 mod reads;
@@ -60,6 +61,7 @@ pub(crate) async fn run(args: &BenchArgs, server: Option<Server>, say: &impl Fn(
         Scenario::Workers => workers::many(&bench, say).await,
         Scenario::Memory => memory::run(&bench, say).await,
         Scenario::Snapshot => snapshot::run(&bench, say).await,
+        Scenario::Place => place::run(&bench, say),
         Scenario::Policies => policies::run(&bench, say).await,
         Scenario::Soak => soak::run(&bench, say).await,
     }

@@ -1,0 +1,89 @@
+//! Decisions without a cluster, to measure what they cost: one batch after the other from the same state.
+
+use std::collections::BTreeMap;
+
+use quorate_placement::book::{Book, Bounds, Facts, Tracking, Worker};
+use quorate_state::queue::Queued;
+use quorate_types::policy::Policy;
+use quorate_types::validate::default_namespace;
+use quorate_types::{Epoch, JobId, Name, Resources, Timestamp};
+
+/// Decisions of one batch: what a round makes at the most.
+pub const BATCH: usize = 4_096;
+/// Requests that differ.
+const SHAPES: u64 = 1_000;
+
+/// Workers of four sizes, and more tasks of a thousand shapes than one batch places.
+#[derive(Debug)]
+pub struct Decisions(Book);
+
+impl Decisions {
+    /// Everything that a batch can decide has a place.
+    pub fn new(policy: Policy, workers: u64) -> Self {
+        let mut book = Book::new(policy, Tracking::Loads, 1);
+        for number in 0..workers {
+            let name = Name::new(&format!("w{number}")).unwrap_or_else(|_| default_namespace());
+            let (epoch, labels, taints) = (Epoch(number), BTreeMap::new(), Vec::new());
+            book.worker(Worker { epoch, name, labels, taints, capacity: capacity(number), ready: true });
+        }
+        for task in 0..2 * BATCH as u64 {
+            book.enqueue(Queued { job: JobId(task), task: 0 }, Facts::new(Timestamp(task), request(task)));
+        }
+        Self(book)
+    }
+
+    /// Decides, and gives the number of decisions.
+    pub fn decide(&mut self) -> usize {
+        self.0.look_again();
+        let bounds = Bounds { assignments_max: BATCH, ..Bounds::default() };
+        self.0.plan(Timestamp(0), bounds, &|_| 1).starts.len()
+    }
+
+    /// Takes the last decisions back.
+    pub fn take_back(&mut self) {
+        for epoch in self.0.promised() {
+            self.0.load(epoch, capacity(epoch.0), 0);
+        }
+    }
+
+    /// Fills all workers, so that nothing can be decided.
+    pub fn fill(&mut self, workers: u64) {
+        (0..workers).for_each(|number| self.0.load(Epoch(number), Resources::default(), 1));
+        let _ = self.decide();
+    }
+
+    /// A round in which nothing has changed.
+    pub fn decide_nothing(&mut self) -> usize {
+        self.0.plan(Timestamp(0), Bounds::default(), &|_| 1).starts.len()
+    }
+}
+
+fn capacity(worker: u64) -> Resources {
+    Resources::new(64_000 << (worker % 4), (256 << 30) << (worker % 4))
+}
+
+/// Up to a core and up to 4 GiB.
+fn request(task: u64) -> Resources {
+    let shape = task.wrapping_mul(7_919) % SHAPES;
+    Resources::new(1 + shape, (1 + shape * 31 % SHAPES) << 22)
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_types::policy::PlacementOrder;
+
+    use super::*;
+
+    #[test]
+    fn each_batch_is_whole_and_begins_where_the_one_before_did() {
+        for placement in PlacementOrder::ALL.iter().copied() {
+            let mut decisions = Decisions::new(Policy { placement, ..Policy::default() }, 50);
+            for _ in 0..3 {
+                assert_eq!(decisions.decide(), BATCH, "{placement}");
+                decisions.take_back();
+            }
+            decisions.fill(50);
+            assert_eq!(decisions.decide_nothing(), 0, "{placement}");
+        }
+    }
+}
