@@ -18,7 +18,7 @@ use quorate_types::{AttemptNumber, Epoch, LogIndex, Name, Span, Timestamp};
 
 use crate::ahead;
 use crate::book::{self, Book, Bounds, Constraints, Decision, Facts, Lineage, Surroundings, Tracking};
-use crate::preempt::Preemptor;
+use crate::preempt::{self, Preemptor};
 
 /// What a round decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +56,7 @@ impl Planner {
             return Plan::default();
         }
         self.follow(state);
+        preempt::review(&self.seen, &mut self.book);
         let (mut plan, decision) = self.plan(now, bounds);
         plan.preemptions = self.preemptor.victims(&self.seen, &mut self.book, &decision, now);
         plan

@@ -15,7 +15,7 @@ use quorate_types::job::Preempt;
 use quorate_types::policy::QueueOrder;
 use quorate_types::{Epoch, Resources, Timestamp};
 
-use crate::book::{Book, Decision, Facts, Surroundings};
+use crate::book::{Book, Constraints, Crowding, Decision, Facts, Surroundings};
 use crate::planner::Sight;
 
 /// Attempts that one round looks at for victims: some milliseconds. The next round goes on with other workers.
@@ -25,7 +25,7 @@ const LOOKS_MAX: usize = 20_000;
 #[derive(Debug, Default)]
 pub(crate) struct Preemptor {
     /// The worker that was looked at last, where the bound ended the search.
-    last: Option<Epoch>,
+    last: Option<(Queued, Epoch)>,
 }
 
 /// An attempt that could be ended. The first is ended first.
@@ -64,6 +64,16 @@ struct Claim<'a> {
     now: Timestamp,
 }
 
+impl Claim<'_> {
+    /// Whether the other one, for which a worker is kept, has the better right to it.
+    fn gives_way_to(&self, other: &Facts) -> bool {
+        match self.grounds {
+            Grounds::LowerPriority => other.priority > self.facts.priority,
+            Grounds::LongerToGo => other.expected.is_some() && other.expected < self.facts.expected,
+        }
+    }
+}
+
 impl Preemptor {
     /// What to end for those that wait and may preempt, in the queue's order; for one element of each.
     pub(crate) fn victims(
@@ -74,8 +84,9 @@ impl Preemptor {
         now: Timestamp,
     ) -> Vec<Preemption> {
         let (mut items, mut looks) = (Vec::new(), 0);
-        if !decision.looked {
-            return Vec::new();
+        // Who has not been looked at may start in the next round without anybody's end.
+        if !decision.looked || decision.more || decision.cut {
+            return items;
         }
         for queued in &book.preempting() {
             let Some(facts) = book.facts(*queued).filter(|_| wants_more(state, book, decision, *queued)) else {
@@ -88,14 +99,13 @@ impl Preemptor {
                 (false, Preempt::Never) => continue,
             };
             let claim = Claim { queued: *queued, facts: &facts, grounds, now };
-            match self.best(state, book, &claim, &mut looks) {
-                Chance::Ending | Chance::None => {}
-                Chance::Offer(offer) => {
-                    book.earmark(offer.epoch, *queued);
-                    items.extend(offer.victims.into_iter().map(|victim| victim.item));
-                }
+            if let Chance::Offer(offer) = self.best(state, book, decision, &claim, &mut looks) {
+                book.earmark(offer.epoch, *queued);
+                items.extend(offer.victims.into_iter().map(|victim| victim.item));
             }
             if looks >= LOOKS_MAX {
+                // The rest has its turn even if nothing changes.
+                book.look_again();
                 break;
             }
         }
@@ -103,22 +113,34 @@ impl Preemptor {
     }
 
     /// The best chance that any worker gives.
-    fn best(&mut self, state: &State, book: &mut Book, claim: &Claim<'_>, looks: &mut usize) -> Chance {
-        let after = self.last.take();
-        let registrations = state.registrations();
-        let ahead = registrations.iter().filter(|(epoch, _)| after.is_none_or(|after| **epoch > after));
-        let behind = registrations.iter().filter(|(epoch, _)| after.is_some_and(|after| **epoch <= after));
+    fn best(
+        &mut self,
+        state: &State,
+        book: &mut Book,
+        decision: &Decision,
+        claim: &Claim<'_>,
+        looks: &mut usize,
+    ) -> Chance {
+        let sight = Sight(state);
+        let crowding = siblings(state, book, decision, claim.queued, &sight);
+        *looks += 1;
+        if !book.has_able(claim.queued, &crowding) {
+            return Chance::None;
+        }
+        let after = self.last.take().filter(|(queued, _)| *queued == claim.queued).map(|(_, epoch)| epoch);
+        let behind = state.registrations().iter().filter(|(epoch, _)| after.is_none_or(|after| **epoch > after));
         let mut best: Option<Offer> = None;
-        for (epoch, name) in ahead.chain(behind) {
+        for (epoch, name) in behind {
             if *looks >= LOOKS_MAX {
-                self.last = Some(*epoch);
+                self.last = Some((claim.queued, *epoch));
                 break;
             }
             let Some(worker) = state.worker(name) else { continue };
             *looks += 1;
             let earmark = book.earmarked_for(*epoch);
             if earmark.is_some_and(|earmark| earmark.queued != claim.queued)
-                || !book.could_take(*epoch, claim.queued, &Sight(state))
+                || !book.could_take(*epoch, claim.queued, &crowding)
+                || book.is_kept_for(*epoch, |other| claim.gives_way_to(other))
             {
                 continue;
             }
@@ -137,6 +159,48 @@ impl Preemptor {
     }
 }
 
+/// Drops earmarks whose room will not come: what was to end there has not been asked to, or the task can't go there any
+/// more.
+pub(crate) fn review(state: &State, book: &mut Book) {
+    let sight = Sight(state);
+    let crowding = Crowding::new(&sight);
+    for (epoch, earmark) in book.all_earmarks() {
+        let worker = state.worker_of(epoch).filter(|_| book.could_take(epoch, earmark.queued, &crowding));
+        let (Some(worker), Some(facts)) = (worker, book.facts(earmark.queued)) else {
+            book.unmark(epoch);
+            continue;
+        };
+        let mut room = worker.free();
+        for (key, _) in worker.attempts.iter().filter(|(_, live)| live.stopping) {
+            let spec = state.job(key.job).and_then(|job| job.task_spec(key.task));
+            spec.into_iter().for_each(|spec| room.add(&spec.resources));
+        }
+        for _ in 0..earmark.elements {
+            if !facts.request.fits(&room) {
+                book.unmark(epoch);
+                break;
+            }
+            room.subtract(&facts.request);
+        }
+    }
+}
+
+/// Where elements of the job are, will be by this decision, and have room kept.
+fn siblings<'a>(state: &State, book: &Book, decision: &Decision, queued: Queued, sight: &'a Sight<'_>) -> Crowding<'a> {
+    let mut crowding = Crowding::new(sight);
+    let starts = decision.starts.iter().map(|start| (start.queued, start.epoch, 1));
+    let earmarks = book.all_earmarks().into_iter().map(|(epoch, earmark)| (earmark.queued, epoch, earmark.elements));
+    for (other, epoch, elements) in starts.chain(earmarks).filter(|(other, ..)| other.job == queued.job) {
+        let constraints = state
+            .job(other.job)
+            .and_then(|job| Constraints::of(job.task_spec(other.task)?, job.apart(other.task).collect()));
+        if let (Some(constraints), Some(worker)) = (constraints, book.worker_of(epoch)) {
+            (0..elements).for_each(|_| crowding.add(other, &constraints, worker));
+        }
+    }
+    crowding
+}
+
 /// Whether elements of the task wait for whom nothing is kept yet.
 fn wants_more(state: &State, book: &Book, decision: &Decision, queued: Queued) -> bool {
     let started = decision.starts.iter().filter(|start| start.queued == queued).count() as u64;
@@ -146,7 +210,9 @@ fn wants_more(state: &State, book: &Book, decision: &Decision, queued: Queued) -
 /// What the worker can give: first what it has and what is ending, less what is promised, then victims.
 fn chance(state: &State, book: &Book, claim: &Claim<'_>, worker: &Worker, promised: u32) -> Chance {
     let request = &claim.facts.request;
-    let mut room = worker.free();
+    // What the decision has just given away is not there any more.
+    let free = book.left_on(worker.epoch).cloned().unwrap_or_default();
+    let mut room = free.clone();
     let mut victims: Vec<Victim> = Vec::new();
     for (key, live) in &worker.attempts {
         let Some(job) = state.job(key.job) else { continue };
@@ -158,6 +224,8 @@ fn chance(state: &State, book: &Book, claim: &Claim<'_>, worker: &Worker, promis
         let since = started_at(state, *key).unwrap_or(claim.now);
         let rank = match claim.grounds {
             Grounds::LowerPriority if job.spec.priority < claim.facts.priority => u64::from(job.spec.priority),
+            // An element does not give way to its sibling: that would go on for ever.
+            Grounds::LongerToGo if (key.job, key.task) == (claim.queued.job, claim.queued.task) => continue,
             Grounds::LongerToGo => match (book.remaining(*key, claim.now), claim.facts.expected) {
                 (Some(remaining), Some(expected)) if remaining > expected => u64::MAX - remaining.0,
                 _ => continue,
@@ -183,7 +251,7 @@ fn chance(state: &State, book: &Book, claim: &Claim<'_>, worker: &Worker, promis
         room.subtract(request);
     }
     if request.fits(&room) {
-        return if worker.free() == room { Chance::None } else { Chance::Ending };
+        return if free == room { Chance::None } else { Chance::Ending };
     }
     victims.sort();
     fewest(victims, room, request).map_or(Chance::None, |victims| {

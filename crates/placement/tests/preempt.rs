@@ -226,3 +226,71 @@ proptest! {
         prop_assert_eq!(counted, elements);
     }
 }
+
+/// One slot, two elements that take ten times as long as expected: neither ends the other, and what is overdue stays.
+#[test]
+fn what_takes_longer_than_expected_is_not_ended_for_ever() {
+    let mut led = Led::new(QueueOrder::Srtf, &[("w", 1)]);
+    led.job(r#""priority":50"#, r#""count":2,"expected":"60s""#);
+    assert_eq!(led.round(), "1[0]>w");
+    led.job(r#""priority":50"#, r#""expected":"50s""#);
+    for seconds in [20, 61, 125, 400] {
+        led.at(seconds);
+        assert_eq!(led.round(), "", "at {seconds}");
+    }
+}
+
+/// What the same round gives away is not counted on, and who comes first keeps what is held for it.
+#[test]
+fn room_that_is_given_away_and_workers_that_are_held_are_left_alone() {
+    let mut led = Led::new(QueueOrder::Priority, &[("w", 8)]);
+    led.job(r#""priority":10"#, r#""resources":{"cpu":4}"#);
+    assert_eq!(led.round(), "1[0]>w");
+    led.job(r#""priority":70"#, r#""resources":{"cpu":4}"#);
+    led.job(r#""priority":60,"preempt":"lower""#, r#""resources":{"cpu":6}"#);
+    assert_eq!(led.round(), "2[0]>w", "four cores of job 1 are not enough beside job 2");
+
+    let mut led = Led::new(QueueOrder::Priority, &[("w", 4)]);
+    led.job(r#""priority":10"#, r#""count":2"#);
+    led.round();
+    led.job(r#""priority":90"#, r#""resources":{"cpu":4}"#);
+    led.job(r#""priority":60,"preempt":"lower""#, r#""resources":{"cpu":3}"#);
+    assert_eq!(led.round(), "", "the worker is held for job 2");
+}
+
+/// Two elements that must be apart need two workers, and one round does not ask for both on one.
+#[test]
+fn siblings_that_must_be_apart_get_workers_of_their_own() {
+    let mut led = Led::new(QueueOrder::Priority, &[("a", 2), ("b", 2)]);
+    led.job(r#""priority":10"#, r#""count":4"#);
+    led.round();
+    led.job(r#""priority":60,"preempt":"lower""#, r#""count":3,"anti_affinity":["a"]"#);
+    let mut ended = String::new();
+    for _ in 0..4 {
+        ended += &led.round();
+    }
+    assert_eq!(ended.matches('!').count(), 2, "the third has no worker: {ended}");
+    led.confirm();
+    let started = led.round();
+    assert!(started.contains(">a") && started.contains(">b"), "{started}");
+}
+
+/// An operator closes the worker while its victims end: the task looks for another one.
+#[test]
+fn room_that_will_not_come_is_not_waited_for() {
+    let mut led = Led::new(QueueOrder::Priority, &[("a", 1), ("b", 1)]);
+    led.job(r#""priority":10"#, r#""count":2"#);
+    led.round();
+    led.job(r#""priority":60,"preempt":"lower""#, r#""count":1"#);
+    let first = led.round();
+    assert_eq!(first.matches('!').count(), 1, "{first}");
+    let stopping = |led: &Led| {
+        let workers = led.view.0.workers();
+        workers.filter(|worker| worker.attempts.values().any(|live| live.stopping)).map(|w| w.name.clone()).next()
+    };
+    let worker = stopping(&led).unwrap();
+    led.view.apply(Command::Taint { worker, taints: vec!["closed".parse().unwrap()] });
+    assert_eq!(led.round().matches('!').count(), 1, "the other worker's attempt is ended");
+    led.confirm();
+    assert!(led.round().contains("2[0]>"));
+}

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::constraint::{Condition, Preference, Spread, Toleration};
 pub use crate::follow::FollowUp;
+use crate::limits::{LABEL_VALUE_BYTES_MAX, NAME_LEN_MAX};
 use crate::name::{JobName, Name};
 use crate::need::{Need, On};
 use crate::resources::Resources;
@@ -325,9 +326,11 @@ impl TaskSpec {
         const REST: usize = 256;
         let texts = self.command.iter().chain(&self.stdin).chain(&self.working_dir).map(String::len);
         let env = self.env.iter().map(|(name, value)| name.len() + value.len());
-        let conditions = self.requires.len() + self.prefers.len() + self.tolerations.len();
-        // A condition with its label and a value; longer ones are rare.
-        let constraints = 64 * (conditions + self.spread.len() + self.anti_affinity.len());
+        // A name, and a value that a toleration may have.
+        const NAMED: usize = NAME_LEN_MAX + LABEL_VALUE_BYTES_MAX;
+        let conditions = self.requires.iter().chain(self.prefers.iter().map(|preference| &preference.condition));
+        let named = self.tolerations.len() + self.spread.len() + self.anti_affinity.len();
+        let constraints = conditions.map(Condition::weight).sum::<usize>() + NAMED * named;
         texts.sum::<usize>() + env.sum::<usize>() + constraints + REST
     }
 }

@@ -35,7 +35,7 @@ pub const RESOURCE_UNITS_MAX: u64 = 1 << 53;
 /// Conditions that a task requires of its worker.
 pub const REQUIRES_MAX: usize = 16;
 /// Conditions that a task prefers: each set of them that may be met together is tried, the best first.
-pub const PREFERS_MAX: usize = 6;
+pub const PREFERS_MAX: usize = 4;
 /// The highest weight of a preference; the lowest is 1.
 pub const WEIGHT_MAX: u8 = 100;
 /// Values of one condition.

@@ -1,6 +1,7 @@
 //! How many elements of a task are together, where the task bounds it: those that live already, and those that the
 //! decision places.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -32,11 +33,15 @@ impl<F: Fn(Queued) -> u64> Surroundings for F {
     }
 }
 
+/// How often one decision looks whether a worker is crowded: a fraction of a second. Then all count as crowded.
+const LOOKS_MAX: usize = 1_000_000;
+
 /// What a decision has placed of the tasks whose elements must not crowd, besides what lives already.
 pub(crate) struct Crowding<'a> {
     pub(crate) around: &'a dyn Surroundings,
     by_value: BTreeMap<(Queued, Name, String), u32>,
     placed: BTreeSet<(Queued, Epoch)>,
+    looks: Cell<usize>,
 }
 
 impl fmt::Debug for Crowding<'_> {
@@ -47,11 +52,15 @@ impl fmt::Debug for Crowding<'_> {
 
 impl<'a> Crowding<'a> {
     pub(crate) fn new(around: &'a dyn Surroundings) -> Self {
-        Self { around, by_value: BTreeMap::new(), placed: BTreeSet::new() }
+        Self { around, by_value: BTreeMap::new(), placed: BTreeSet::new(), looks: Cell::new(0) }
     }
 
     /// Whether one more element of the task would be one too many on the worker.
     pub(crate) fn is_crowded(&self, queued: Queued, constraints: &Constraints, worker: &Worker) -> bool {
+        self.looks.set(self.looks.get() + 1);
+        if self.looks.get() > LOOKS_MAX {
+            return true;
+        }
         let too_far = constraints.spread.iter().any(|spread| {
             worker.labels().get(&spread.label).is_none_or(|value| {
                 let placed = self.by_value.get(&(queued, spread.label.clone(), value.to_owned())).copied();

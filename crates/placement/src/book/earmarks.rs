@@ -34,6 +34,15 @@ impl Book {
             .sum()
     }
 
+    pub(crate) fn all_earmarks(&self) -> Vec<(Epoch, Earmark)> {
+        self.earmarks.iter().map(|(epoch, earmark)| (*epoch, *earmark)).collect()
+    }
+
+    /// The worker is kept for nobody any more.
+    pub(crate) fn unmark(&mut self, epoch: Epoch) {
+        self.changed |= self.earmarks.remove(&epoch).is_some();
+    }
+
     /// For whom the worker is kept.
     pub(crate) fn earmarked_for(&self, epoch: Epoch) -> Option<Earmark> {
         self.earmarks.get(&epoch).copied()

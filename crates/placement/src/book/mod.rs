@@ -36,6 +36,7 @@ use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
 use quorate_types::{Epoch, JobId, Name, Policy, Resources, Span, TaskIndex, Timestamp};
 
+pub(crate) use crowd::Crowding;
 pub use crowd::Surroundings;
 pub use facts::{Constraints, Facts, Lineage};
 pub use fleet::Worker;
@@ -43,8 +44,6 @@ pub(crate) use outlook::Kept;
 pub(crate) use pass::{Pass, Placing};
 pub(crate) use waiting::{Entry, Waiting};
 pub(crate) use wish::Wish;
-
-use crowd::Crowding;
 
 use backfill::conservative::Reservations;
 use earmarks::Earmark;
@@ -150,7 +149,7 @@ struct Promise {
 }
 
 /// Tasks that one round would end others for.
-const PREEMPTORS_MAX: usize = 32;
+const PREEMPTORS_MAX: usize = 1_000;
 
 /// Stands for the `nth` element of a promise until it has started and its own index is known: counted from the other
 /// end than elements are.
@@ -242,18 +241,29 @@ impl Book {
         self.waiting.entry(queued).map(|entry| entry.facts.clone())
     }
 
-    /// How long an attempt is expected to run on; the longest time if nobody knows.
+    /// How long an attempt is expected to run on; none if nobody knows, or it has run for longer already.
     pub(crate) fn remaining(&self, key: ElementKey, now: Timestamp) -> Option<Span> {
-        let end = self.running.get(key)?.end;
-        Some(if end == Timestamp(u64::MAX) { Span(u64::MAX) } else { end.since(now) })
+        let running = self.running.get(key).filter(|running| !running.overdue)?;
+        (running.end != Timestamp(u64::MAX)).then(|| running.end.since(now))
     }
 
-    /// Whether the worker takes new tasks, and could take one of these if nothing else ran there, wherever its siblings
-    /// are.
-    pub(crate) fn could_take(&self, epoch: Epoch, queued: Queued, around: &dyn Surroundings) -> bool {
+    /// Whether the worker takes new tasks, and could take an element of the task if it had room.
+    pub(crate) fn could_take(&self, epoch: Epoch, queued: Queued, crowding: &Crowding<'_>) -> bool {
         let slot = self.fleet.slot(epoch).filter(|slot| self.fleet.is_ready(*slot));
         let (Some(slot), Some(entry)) = (slot, self.waiting.entry(queued)) else { return false };
-        self.fleet.could_take(slot, &Wish::new(queued, entry, &Crowding::new(around)))
+        self.fleet.could_take(slot, &Wish::new(queued, entry, crowding))
+    }
+
+    /// Whether a worker could take an element of the task if it had room.
+    pub(crate) fn has_able(&mut self, queued: Queued, crowding: &Crowding<'_>) -> bool {
+        let Some(entry) = self.waiting.entry(queued).cloned() else { return false };
+        self.fleet.most_free(&Wish::new(queued, &entry, crowding)).is_some()
+    }
+
+    /// Whether the worker is kept or reserved for a task of which `is_better` holds.
+    pub(crate) fn is_kept_for(&self, epoch: Epoch, is_better: impl Fn(&Facts) -> bool) -> bool {
+        let on_it = self.kept().into_iter().filter(|kept| kept.epoch == epoch);
+        on_it.filter_map(|kept| self.waiting.entry(kept.queued)).any(|entry| is_better(&entry.facts))
     }
 
     /// How many tasks wait.

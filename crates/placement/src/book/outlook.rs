@@ -5,7 +5,7 @@ use quorate_types::explain::{Expected, ExpectedSource};
 use quorate_types::policy::Backfill;
 use quorate_types::{Epoch, Name, Resources, Timestamp};
 
-use super::{Book, Facts};
+use super::{Book, Facts, Worker};
 use crate::book::fleet::Slot;
 use crate::book::queue::{self, multifactor};
 
@@ -50,6 +50,10 @@ impl Book {
     /// the namespaces that wait.
     pub(crate) fn penalty_of(&self, namespace: &Name, all: u128, namespaces: usize) -> u64 {
         multifactor::penalty(self, namespace, all, namespaces)
+    }
+
+    pub(crate) fn worker_of(&self, epoch: Epoch) -> Option<&Worker> {
+        self.fleet.slot(epoch).map(|slot| &self.fleet.member(slot).worker)
     }
 
     /// What a worker has left after what the last decision gave away.

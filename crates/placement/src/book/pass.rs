@@ -13,7 +13,7 @@ use crate::book::backfill::{conservative, easy, none};
 use crate::book::crowd::{Crowding, Surroundings};
 use crate::book::facts::Constraints;
 use crate::book::fleet::Slot;
-use crate::book::place;
+use crate::book::place::{self, Hopes};
 use crate::book::queue::turns::Turns;
 use crate::book::queue::{self, Place};
 use crate::book::shapes::Shapes;
@@ -139,7 +139,7 @@ impl Book {
     fn correct_overdue(&mut self, now: Timestamp) {
         while let Some((key, mut running)) = self.running.take_overdue(now) {
             self.fleet.forget_end(running.slot, running.end, key);
-            running.end = running.later_end(now);
+            (running.end, running.overdue) = (running.later_end(now), true);
             let given_back = self.fleet.kinds.vector(&running.request);
             self.fleet.note_end(running.slot, running.end, key, given_back);
             self.running.insert(key, running);
@@ -282,12 +282,13 @@ impl Pass<'_> {
         if self.is_hopeless(&entry) {
             return Placing::Short;
         }
+        let mut hopes = Hopes::default();
         for nth in self.elements(queued) {
             if self.decision.starts.len() >= self.bounds.assignments_max {
                 break;
             }
             let wish = Wish::new(queued, &entry, &self.crowding);
-            let chosen = place::choose(&self.book.fleet, &wish, &mut self.book.memory);
+            let chosen = place::choose(&self.book.fleet, &wish, &mut self.book.memory, &mut hopes);
             let Some(slot) = chosen.or_else(|| otherwise(self.book, &wish)) else { return Placing::Short };
             if self.start(queued, slot, &entry, nth) == Turn::Over {
                 break;
@@ -310,7 +311,7 @@ impl Pass<'_> {
     /// The worker that the policy wants an element on, of those with room.
     pub(crate) fn choose(&mut self, queued: Queued, entry: &Entry) -> Option<Slot> {
         let wish = Wish::new(queued, entry, &self.crowding);
-        place::choose(&self.book.fleet, &wish, &mut self.book.memory)
+        place::choose(&self.book.fleet, &wish, &mut self.book.memory, &mut Hopes::default())
     }
 
     /// The `nth` element of a task goes to the worker.

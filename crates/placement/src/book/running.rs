@@ -15,6 +15,8 @@ pub(crate) struct Running {
     pub(crate) since: Timestamp,
     /// By the best that is known; the largest time if nothing is.
     pub(crate) end: Timestamp,
+    /// It has run for longer than was expected.
+    pub(crate) overdue: bool,
     /// When it will be ended by force.
     pub(crate) limit_end: Timestamp,
     pub(crate) request: Resources,
@@ -31,6 +33,7 @@ impl Running {
             slot,
             since,
             end: Timestamp(u64::MAX),
+            overdue: false,
             limit_end: facts.limit.map_or(Timestamp(u64::MAX), |span| since.plus(span)),
             request: facts.request.clone(),
             lineage: facts.lineage.clone(),

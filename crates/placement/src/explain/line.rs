@@ -150,9 +150,8 @@ impl Order {
     }
 
     fn spot(&self, state: &State, book: &Book, queued: Queued) -> Option<Spot> {
-        let goes_by_time = matches!(self.queue, QueueOrder::Sjf | QueueOrder::LeastWork);
         let mut facts = plain_facts_of(state.job(queued.job)?, queued.task)?;
-        if goes_by_time && facts.expected.is_none() {
+        if goes_by_time(self.queue) && facts.expected.is_none() {
             facts = facts_of(state, queued)?;
             facts.expected = book.expected(&facts).map(|expected| expected.span);
         }
@@ -177,6 +176,19 @@ impl Order {
         });
         let spot = self.spot_of(book, queued, &facts);
         Some(Seat { spot, before: 0, of: 0, facts, expected, namespace_use })
+    }
+}
+
+/// Whether ranks depend on how long tasks are expected to run, learned times included.
+fn goes_by_time(queue: QueueOrder) -> bool {
+    match queue {
+        QueueOrder::Sjf | QueueOrder::Srtf | QueueOrder::AgedSjf | QueueOrder::LeastWork => true,
+        QueueOrder::Fifo
+        | QueueOrder::Priority
+        | QueueOrder::Deadline
+        | QueueOrder::CriticalPath
+        | QueueOrder::FairShare
+        | QueueOrder::Multifactor => false,
     }
 }
 

@@ -37,26 +37,26 @@ pub(super) fn of(state: &State, task: &TaskSpec, beyond: Option<&Beyond<'_>>, li
     let mut counts: BTreeMap<(ObstacleKind, Option<Name>), u64> = BTreeMap::new();
     let mut ranked = Vec::new();
     for worker in state.workers() {
-        let mut obstacles = obstacle::between(task, worker);
-        if let Some(beyond) = beyond {
-            obstacles
-                .extend(obstacle::of_siblings(state, beyond.queued, worker).into_iter().filter(|_| worker.is_alive()));
-            obstacles.extend(beyond.obstacle(state, task, worker, &obstacles));
-        }
+        let obstacles = obstacles(state, task, worker, beyond);
         survey.total += 1;
         survey.open += u64::from(obstacles.is_empty());
         survey.able += u64::from(obstacle::is_able(task, worker));
         for found in &obstacles {
             *counts.entry((found.kind(), resource(found).cloned())).or_default() += 1;
         }
-        ranked.push((distance(task, worker, &obstacles), obstacles, worker));
+        ranked.push((distance(task, worker, &obstacles), worker));
     }
-    ranked.sort_by(|(a, _, one), (b, _, other)| (a, &one.name).cmp(&(b, &other.name)));
+    ranked.sort_by(|(a, one), (b, other)| (a, &one.name).cmp(&(b, &other.name)));
     survey.unlisted = (ranked.len() - listed_max.min(ranked.len())) as u64;
     survey.listed = ranked
         .into_iter()
         .take(listed_max)
-        .map(|(_, obstacles, worker)| WorkerOutlook { worker: worker.name.clone(), state: worker.state(), obstacles })
+        // Made again: those of all workers would take much memory.
+        .map(|(_, worker)| WorkerOutlook {
+            worker: worker.name.clone(),
+            state: worker.state(),
+            obstacles: obstacles(state, task, worker, beyond),
+        })
         .collect();
     let counted = counts.into_iter().map(|((kind, resource), workers)| ObstacleCount { kind, resource, workers });
     survey.counts = counted.collect();
@@ -66,6 +66,16 @@ pub(super) fn of(state: &State, task: &TaskSpec, beyond: Option<&Beyond<'_>>, li
         survey.kinds = kinds(state);
     }
     survey
+}
+
+/// Everything between the element and one worker.
+fn obstacles(state: &State, task: &TaskSpec, worker: &Worker, beyond: Option<&Beyond<'_>>) -> Vec<Obstacle> {
+    let mut obstacles = obstacle::between(task, worker);
+    if let Some(beyond) = beyond {
+        obstacles.extend(obstacle::of_siblings(state, beyond.queued, worker).into_iter().filter(|_| worker.is_alive()));
+        obstacles.extend(beyond.obstacle(state, task, worker, &obstacles));
+    }
+    obstacles
 }
 
 /// Kinds that no living worker has, if there is one: most likely they are mistyped.

@@ -84,10 +84,16 @@ pub(crate) async fn digest(State(app): State<App>, uri: Uri) -> ApiResult<Respon
     let query = Query::of(&uri, &[])?;
     let seen = app.view(&query).await?;
     let version = seen.version.clone();
-    let turn = app.room.digests.acquire().await.map_err(|error| ApiError::internal("wait for a digest", &error))?;
-    let hashed = tokio::task::spawn_blocking(move || version.state.digest()).await;
+    let turn = app.room.digests.clone().acquire_owned().await;
+    let turn = turn.map_err(|error| ApiError::internal("wait for a digest", &error))?;
+    // The thread holds the turn: who asked may be gone before it is done.
+    let hashed = tokio::task::spawn_blocking(move || {
+        let digest = version.state.digest();
+        drop(turn);
+        digest
+    });
+    let hashed = hashed.await;
     let digest = hashed.map_err(|error| ApiError::internal("hash the state", &error))?;
-    drop(turn);
     let (replica, index) = (app.handle.id(), seen.version.index);
     Ok(answer(&seen, Json(DigestView { replica, index, digest: format!("{digest:016x}") })))
 }

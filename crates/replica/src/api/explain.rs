@@ -94,10 +94,15 @@ fn submit_in_thought(version: &Version, now: Timestamp, spec: Arc<JobSpec>) -> A
 impl App {
     /// Looks at a version as a whole: not many at once, and not where others wait for it.
     async fn look<T: Send + 'static>(&self, look: impl FnOnce() -> T + Send + 'static) -> ApiResult<T> {
-        let turn = self.room.explanations.acquire().await;
+        let turn = self.room.explanations.clone().acquire_owned().await;
         let turn = turn.map_err(|error| ApiError::internal("wait for an explanation", &error))?;
-        let seen = tokio::task::spawn_blocking(look).await;
-        drop(turn);
+        // The thread holds the turn: who asked may be gone before it is done.
+        let seen = tokio::task::spawn_blocking(move || {
+            let seen = look();
+            drop(turn);
+            seen
+        });
+        let seen = seen.await;
         seen.map_err(|error| ApiError::internal("explain", &error))
     }
 

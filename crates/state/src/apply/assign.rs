@@ -88,7 +88,8 @@ impl Change<'_> {
         if found.draining || full || !fits || !spec.suits(found.labels(), found.taints()) {
             return None;
         }
-        if !spec.is_unconstrained() && self.cluster.is_crowded(self.job, item.task, &name) {
+        // Also a task that says nothing may have to stay apart from one that does.
+        if self.cluster.is_crowded(self.job, item.task, &name) {
             return None;
         }
         self.cluster.occupy(&name, at, attempt, spec);

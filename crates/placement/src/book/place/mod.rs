@@ -45,10 +45,21 @@ pub(crate) fn preference(order: PlacementOrder, member: &Member, scale: &Vector)
     (first, then, member.worker.epoch)
 }
 
+/// How many sets of what a task prefers found nobody: in one decision room becomes less, and none finds anybody later.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hopes {
+    given_up: usize,
+}
+
 /// The worker that gets the task; none if none has room. What the task prefers comes before what the policy does.
-pub(crate) fn choose(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory) -> Option<Slot> {
-    let preferred = wish.needs.preferred.iter().find_map(|set| choose_of_all(fleet, &wish.requiring(*set), memory));
-    preferred.or_else(|| choose_of_all(fleet, wish, memory))
+pub(crate) fn choose(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory, hopes: &mut Hopes) -> Option<Slot> {
+    while let Some(set) = wish.needs.preferred.get(hopes.given_up) {
+        if let Some(slot) = choose_of_all(fleet, &wish.requiring(*set), memory) {
+            return Some(slot);
+        }
+        hopes.given_up += 1;
+    }
+    choose_of_all(fleet, wish, memory)
 }
 
 fn choose_of_all(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory) -> Option<Slot> {
