@@ -6,6 +6,8 @@
 //! cluster management at Google with Borg", EuroSys 2015, section 2.5) and Slurm (`PreemptMode=REQUEUE`,
 //! `preempt_youngest_first`).
 
+use std::collections::BTreeMap;
+
 use quorate_state::State;
 use quorate_state::command::{Grounds, Preemption};
 use quorate_state::job::ElementKey;
@@ -88,7 +90,15 @@ impl Preemptor {
         if !decision.looked || decision.more || decision.cut {
             return items;
         }
-        for queued in &book.preempting() {
+        let preempting = book.preempting();
+        if preempting.is_empty() {
+            return items;
+        }
+        let mut held: BTreeMap<Epoch, Vec<Facts>> = BTreeMap::new();
+        for kept in book.kept() {
+            held.entry(kept.epoch).or_default().extend(book.facts(kept.queued));
+        }
+        for queued in &preempting {
             let Some(facts) = book.facts(*queued).filter(|_| wants_more(state, book, decision, *queued)) else {
                 continue;
             };
@@ -99,7 +109,7 @@ impl Preemptor {
                 (false, Preempt::Never) => continue,
             };
             let claim = Claim { queued: *queued, facts: &facts, grounds, now };
-            if let Chance::Offer(offer) = self.best(state, book, decision, &claim, &mut looks) {
+            if let Chance::Offer(offer) = self.best(state, book, decision, &claim, &held, &mut looks) {
                 book.earmark(offer.epoch, *queued);
                 items.extend(offer.victims.into_iter().map(|victim| victim.item));
             }
@@ -119,6 +129,7 @@ impl Preemptor {
         book: &mut Book,
         decision: &Decision,
         claim: &Claim<'_>,
+        held: &BTreeMap<Epoch, Vec<Facts>>,
         looks: &mut usize,
     ) -> Chance {
         let sight = Sight(state);
@@ -140,7 +151,7 @@ impl Preemptor {
             let earmark = book.earmarked_for(*epoch);
             if earmark.is_some_and(|earmark| earmark.queued != claim.queued)
                 || !book.could_take(*epoch, claim.queued, &crowding)
-                || book.is_kept_for(*epoch, |other| claim.gives_way_to(other))
+                || held.get(epoch).is_some_and(|others| others.iter().any(|other| claim.gives_way_to(other)))
             {
                 continue;
             }

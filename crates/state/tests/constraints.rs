@@ -76,3 +76,15 @@ fn crowds_are_counted_and_dissolve() {
     let retried = cluster.assign(job, 0, 1, replaced);
     assert!(retried.is_some(), "a lost worker's elements count no more");
 }
+
+/// A task that says nothing stays apart from one that does.
+#[test]
+fn apart_holds_for_the_side_that_does_not_say_so() {
+    let mut cluster = Cluster::default();
+    let worker = join(&mut cluster, "w", 1, "a", &[]);
+    let job = cluster.submit(
+        r#"{"tasks":[{"name":"plain","command":["x"]},{"name":"picky","command":["x"],"anti_affinity":["plain"]}]}"#,
+    );
+    assert!(cluster.assign(job, 1, 0, worker).is_some());
+    assert_eq!(cluster.assign(job, 0, 0, worker), None);
+}

@@ -13,6 +13,8 @@ use support::{Cluster, name};
 fn only_what_runs_as_it_was_seen_is_ended() {
     let mut cluster = Cluster::default();
     let job = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"],"count":2,"losses":1}]}"#);
+    let urgent = cluster.submit(r#"{"priority":60,"tasks":[{"name":"a","command":["x"]}]}"#);
+    let equal = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"]}]}"#);
     let epoch = cluster.ready_worker("w", 4);
     let key = cluster.assign(job, 0, 0, epoch).unwrap();
     let item = Preemption {
@@ -21,7 +23,7 @@ fn only_what_runs_as_it_was_seen_is_ended() {
         index: key.index,
         attempt: key.attempt,
         epoch,
-        by: quorate_types::JobId(9),
+        by: urgent,
         grounds: Grounds::LowerPriority,
     };
     let stale = [
@@ -29,16 +31,22 @@ fn only_what_runs_as_it_was_seen_is_ended() {
         Preemption { epoch: Epoch(99), ..item },
         Preemption { index: quorate_types::TaskIndex(1), ..item },
         Preemption { job: quorate_types::JobId(77), ..item },
+        Preemption { by: quorate_types::JobId(77), ..item },
+        Preemption { by: equal, ..item },
     ];
     let outcome = cluster.apply(Command::Preempt { items: stale.to_vec() });
-    assert_eq!(outcome, Outcome::Preempted { stopped: 0, stale: 4 });
+    assert_eq!(outcome, Outcome::Preempted { stopped: 0, stale: 6 });
     assert_eq!(cluster.task_state(job, 0, 0), TaskState::Assigned);
 
+    cluster.apply(Command::Pause { job: urgent });
+    let outcome = cluster.apply(Command::Preempt { items: vec![item] });
+    assert_eq!(outcome, Outcome::Preempted { stopped: 0, stale: 1 }, "nobody waits for the room");
+    cluster.apply(Command::Resume { job: urgent });
     let outcome = cluster.apply(Command::Preempt { items: vec![item, item] });
     assert_eq!(outcome, Outcome::Preempted { stopped: 1, stale: 1 }, "it is ending already");
     let event = &cluster.last.events[0];
     assert_eq!(event.kind.as_str(), "task.stopping");
-    assert!(event.reason.as_deref().unwrap().contains("job 9"), "{event:?}");
+    assert!(event.reason.as_deref().unwrap().contains("job 2"), "{event:?}");
     assert_eq!(cluster.task_state(job, 0, 0), TaskState::Stopping);
     cluster.finish("w", epoch, key, Ending::Signalled(15));
     assert_eq!(cluster.task_state(job, 0, 0), TaskState::Pending, "no retry was used up: it has none");

@@ -260,12 +260,6 @@ impl Book {
         self.fleet.most_free(&Wish::new(queued, &entry, crowding)).is_some()
     }
 
-    /// Whether the worker is kept or reserved for a task of which `is_better` holds.
-    pub(crate) fn is_kept_for(&self, epoch: Epoch, is_better: impl Fn(&Facts) -> bool) -> bool {
-        let on_it = self.kept().into_iter().filter(|kept| kept.epoch == epoch);
-        on_it.filter_map(|kept| self.waiting.entry(kept.queued)).any(|entry| is_better(&entry.facts))
-    }
-
     /// How many tasks wait.
     pub fn waiting_len(&self) -> usize {
         self.waiting.len()

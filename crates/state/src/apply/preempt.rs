@@ -9,9 +9,25 @@ use crate::outcome::{Applied, Outcome};
 
 impl State {
     pub(super) fn preempt(&mut self, items: &[Preemption], out: &mut Applied) -> Outcome {
-        let stopped = items.iter().filter(|item| self.edit(item.job, out, |change| change.preempt(item)) == Some(true));
-        let stopped = stopped.count() as u32;
+        let mut stopped = 0;
+        for item in items {
+            let done = self.has_claim(item) && self.edit(item.job, out, |change| change.preempt(item)) == Some(true);
+            stopped += u32::from(done);
+        }
         Outcome::Preempted { stopped, stale: items.len() as u32 - stopped }
+    }
+}
+
+impl State {
+    /// Whether the job for which room is made still waits for some, and has the right to it.
+    fn has_claim(&self, item: &Preemption) -> bool {
+        let (Some(by), Some(victim)) = (self.job(item.by), self.job(item.job)) else { return false };
+        let waits = by.is_placeable() && by.tasks().any(|(_, task, _)| task.has_pending());
+        let outranks = match item.grounds {
+            Grounds::LowerPriority => by.spec.priority > victim.spec.priority,
+            Grounds::LongerToGo => true,
+        };
+        waits && outranks
     }
 }
 

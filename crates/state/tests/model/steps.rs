@@ -355,6 +355,7 @@ fn on_worker(model: &Model, nth: u8, what: u8, stale: bool) -> Command {
 
 /// Attempts of one registration, some of them twice, and one number too high.
 fn preemptions(model: &Model, epoch: Epoch, nth: u8) -> Vec<Preemption> {
+    let by = model.jobs.values().rev().nth(usize::from(nth % 4)).map_or(JobId(1), |job| job.id);
     let live = model.live_on(epoch).into_iter().zip(0_u8..).filter(|(_, at)| nth.wrapping_add(*at) % 3 > 0);
     let each = live.map(|((job, task, at), _)| {
         let number = model.jobs[&job].tasks[task][at].attempts.last().unwrap().number;
@@ -364,8 +365,8 @@ fn preemptions(model: &Model, epoch: Epoch, nth: u8) -> Vec<Preemption> {
             index: TaskIndex(at as u32),
             attempt: AttemptNumber(number + u32::from(nth.is_multiple_of(7))),
             epoch,
-            by: JobId(1),
-            grounds: Grounds::LowerPriority,
+            by,
+            grounds: Grounds::LongerToGo,
         }
     });
     let once: Vec<Preemption> = each.collect();

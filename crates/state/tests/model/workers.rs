@@ -126,7 +126,9 @@ impl Model {
     /// Only the attempt that was meant, on that registration, and only once.
     fn make_room(&mut self, item: &Preemption) -> Option<()> {
         let (task, at) = (item.task as usize, item.index.0 as usize);
-        let job = self.jobs.get_mut(&item.job)?;
+        let by = self.jobs.get(&item.by)?;
+        let waits = (0..by.tasks.len()).any(|task| !by.pending(task).is_empty());
+        let job = self.jobs.get_mut(&item.job).filter(|_| waits)?;
         let element = job.tasks.get(task)?.get(at)?;
         let attempt = element.attempts.last()?;
         let meant = (attempt.number, attempt.epoch) == (item.attempt.0, item.epoch);

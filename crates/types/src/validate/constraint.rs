@@ -80,3 +80,23 @@ impl Complaints {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::JobRequest;
+
+    /// What is sent to workers is bounded by weights: none may be much more than it says.
+    #[test]
+    fn the_largest_constraints_weigh_what_they_take() {
+        let values: Vec<String> = (0..CONDITION_VALUES_MAX).map(|n| format!("{n:0>LABEL_VALUE_BYTES_MAX$}")).collect();
+        let condition = |n: usize| format!("label{n} not in ({})", values.join(","));
+        let requires: Vec<String> = (0..REQUIRES_MAX).map(condition).collect();
+        let tolerations: Vec<String> = (0..TAINTS_MAX).map(|n| format!("t{n}={}", values[n])).collect();
+        let json = serde_json::json!({"tasks": [{"command": ["x"], "requires": requires, "tolerations": tolerations}]});
+        let job = serde_json::from_str::<JobRequest>(&json.to_string()).unwrap().validate().unwrap();
+        let printed = serde_json::to_string(&job.tasks[0]).unwrap().len();
+        let weight = job.tasks[0].weight();
+        assert!(weight >= printed - 1_000, "{weight} for {printed} bytes");
+    }
+}
