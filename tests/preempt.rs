@@ -21,7 +21,7 @@ async fn preemption_loses_nothing() {
     for index in 0..8 {
         cluster.any().task_is(low, "main", index, "running").await;
     }
-    let polite = json!({"priority": 90, "tasks": [{"command": ["true"]}]});
+    let polite = json!({"priority": 70, "tasks": [{"command": ["true"]}]});
     let waits = cluster.any().submit(&polite).await;
     let urgent = json!({
         "priority": 80, "preempt": "lower",
