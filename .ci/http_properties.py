@@ -14,12 +14,13 @@ REPLICAS = {"1", "2", "3"}
 # was asked before.
 LAWFUL = re.compile(
     r'"code":"(idempotency_conflict|gone)"'
-    r'|"pointer":"/tasks"|"pointer":"/tasks/\d+/(name|needs/\d+|backoff/max)"|"pointer":"/backoff/max"'
+    r'|"pointer":"/tasks"|"pointer":"/tasks/\d+/(name|needs/\d+|backoff/max|anti_affinity/\d+|prefers/\d+|spread/\d+/label)"'
+    r'|"pointer":"/backoff/max"'
     r'|"pointer":"/idempotency_key","detail":"differs from the header|"detail":"(Idempotency-Key: of many jobs|dry_run: is for a single job)'
     # Times that exclude each other, calendars, jobs that are not there.
     r'|"pointer":"/schedule(/(cron|every|time_zone|dst|jitter))?"|"pointer":"/(start_after|deadline|expires)"'
     r'|"pointer":"/then/\d+/job/(then|schedule|idempotency_key|concurrency/when_full|tasks|start_after|deadline|expires)'
-    r'(/\d+/(name|needs/\d+|backoff/max))?"|"pointer":"/then/\d+/job/backoff/max"'
+    r'(/\d+/(name|needs/\d+|backoff/max|anti_affinity/\d+|prefers/\d+|spread/\d+/label))?"|"pointer":"/then/\d+/job/backoff/max"'
     r'|"detail":"give either failed or from|which is not known"'
 )
 
