@@ -306,5 +306,6 @@ pub(crate) fn plain_facts_of(job: &Job, task: u32) -> Option<Facts> {
         lineage: None,
         key: spec.key.clone(),
         constraints: Constraints::of(spec, job.apart(task).collect()),
+        kin: None,
     })
 }

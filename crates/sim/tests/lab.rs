@@ -134,18 +134,7 @@ mod scenes {
 
     /// One core for ten seconds, submitted at the second of its number.
     fn job(id: u64) -> Job {
-        Job {
-            id,
-            submitted: Timestamp(id * 1000),
-            run: Span(10_000),
-            limit: Some(Span(10_000)),
-            request: Resources::new(1000, 0),
-            priority: 50,
-            namespace: "default".parse().unwrap(),
-            owner: "u".parse().unwrap(),
-            name: "n".parse().unwrap(),
-            needs: Vec::new(),
-        }
+        Job { limit: Some(Span(10_000)), ..Job::new(id, Timestamp(id * 1000), Span(10_000), Resources::new(1000, 0)) }
     }
 
     fn fates(scene: &Scene, jobs: Vec<Job>) -> Result<Vec<(u64, u64, u64)>, LabError> {
@@ -157,6 +146,30 @@ mod scenes {
             fates.push(Fate { id, started, finished, machine });
         })?;
         Ok(fates.iter().map(|fate| (fate.id, fate.started.0 / 1000, fate.finished.0 / 1000)).collect())
+    }
+
+    /// Elements of one task, one on each value of a label at a time.
+    #[test]
+    fn elements_are_spread_in_a_replay_as_on_a_cluster() {
+        let spread = quorate_sim::lab::Constraints {
+            spread: vec![quorate_types::Spread { label: "zone".parse().unwrap(), max: 1 }],
+            ..Default::default()
+        };
+        let kin = quorate_sim::lab::Kin { job: 1, task: 0 };
+        let element = |id| Job { constraints: Some(std::sync::Arc::new(spread.clone())), kin, ..job(id) };
+        let mut machines = Vec::new();
+        for spec in ["4cpu,label:zone=a*2", "4cpu,label:zone=b", "4cpu"] {
+            spec.parse::<quorate_sim::lab::machines::MachineSpec>().unwrap().append("m", &mut machines);
+        }
+        let jobs = (1..=4).map(|id| Job { submitted: Timestamp(0), ..element(id) });
+        let mut started = Vec::new();
+        let options = options(QueueOrder::Fifo, Backfill::None, EventRule::Natural);
+        replay(jobs, &machines, &options, &mut |record: &Record| started.push((record.started.0, record.machine)))
+            .unwrap();
+        started.sort_unstable();
+        let times: Vec<u64> = started.iter().map(|(at, _)| *at).collect();
+        assert_eq!(times, [0, 0, 10_000, 10_000], "two zones, two at a time: {started:?}");
+        assert!(started.iter().all(|(_, machine)| *machine < 3), "the one without a zone gets none: {started:?}");
     }
 
     #[test]

@@ -102,12 +102,7 @@ impl Plan {
                 }
             }
         }
-        for (at, task) in (0u32..).zip(&spec.tasks) {
-            for found in task.anti_affinity.iter().filter_map(|name| positions.get(name.as_str())) {
-                plan.apart.entry(at).or_default().insert(*found);
-                plan.apart.entry(*found).or_default().insert(at);
-            }
-        }
+        plan.apart = spec.apart();
         plan.paths = plan.longest_paths(spec);
         plan
     }

@@ -231,6 +231,11 @@ words!(
 );
 
 impl Obstacle {
+    /// Of which resource there is too little, and by how much.
+    pub const fn shortage(&self) -> Option<&Shortage> {
+        if let Self::Short(shortage) = self { Some(shortage) } else { None }
+    }
+
     pub const fn kind(&self) -> ObstacleKind {
         match self {
             Self::NotReady { .. } => ObstacleKind::NotReady,

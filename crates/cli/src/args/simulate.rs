@@ -56,7 +56,8 @@ pub(crate) struct MachineArgs {
     /// One pool of N processors. Default: MaxProcs, or else MaxNodes, of the trace's header.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000), conflicts_with = "workers")]
     pub(crate) procs: Option<u64>,
-    /// Workers, such as 16cpu,64GiB,gpu=2*4 for four of them; may be given several times.
+    /// Workers, such as 16cpu,64GiB,gpu=2*4 for four of them; label:zone=a and taint:spot among the parts mark them. May be
+    /// given several times.
     #[arg(long, value_name = "SPEC")]
     pub(crate) workers: Vec<MachineSpec>,
     /// What if: workers more than there are, written like those of --workers.
@@ -101,9 +102,10 @@ fn labelled(text: &str) -> Result<Who, String> {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Policies (lists by commas; every combination is a run)")]
 pub(crate) struct PolicyArgs {
-    /// Default: fifo; with --now each part is what the cluster goes by. fifo, priority (raised by waiting), sjf (shortest first), least-work (time and dependents), deadline (earliest
-    /// first), critical-path (longest remaining path), multifactor (age, size, priority, fair share), fair-share or aged-sjf (shortest
-    /// first, raised by waiting).
+    /// Default: fifo; with --now each part is what the cluster goes by. fifo, priority (raised by waiting), sjf (shortest
+    /// first), least-work (time and dependents), deadline (earliest first), critical-path (longest remaining path),
+    /// multifactor (age, size, priority, fair share), fair-share or aged-sjf (shortest first, raised by waiting). Not srtf:
+    /// a replay ends nothing for another's sake.
     #[arg(long, value_name = "QUEUE", value_delimiter = ',')]
     pub(crate) queue: Vec<QueueOrder>,
     /// Default: none. none, easy, easy-sjbf or conservative.

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use quorate_state::queue::Queued;
 use quorate_types::job::Preempt;
-use quorate_types::{Condition, Name, Preference, Resources, Span, Spread, TaskSpec, Timestamp, Toleration};
+use quorate_types::{
+    Condition, Labels, Name, Preference, Resources, Span, Spread, Taint, TaskSpec, Timestamp, Toleration,
+};
 
 /// What a task of a job is to the policies. All of its elements share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct Facts {
     pub key: Option<Name>,
     /// Where it may run, if not everywhere.
     pub constraints: Option<Arc<Constraints>>,
+    /// As what its siblings are counted, where they are no elements of one task.
+    pub kin: Option<Queued>,
 }
 
 /// Where a task may run, and where it would rather.
@@ -60,6 +65,13 @@ impl Constraints {
                 apart,
             })
         })
+    }
+
+    /// Whether a worker with these labels and taints is what is required, and has the labels to spread over.
+    pub fn are_met_by(&self, labels: Labels<'_>, taints: &[Taint]) -> bool {
+        self.requires.iter().all(|condition| condition.is_met_by(labels))
+            && taints.iter().all(|taint| taint.is_tolerated_by(&self.tolerations))
+            && self.spread.iter().all(|spread| labels.get(&spread.label).is_some())
     }
 
     /// Whether it depends on where other elements are.
@@ -92,6 +104,7 @@ impl Facts {
             lineage: None,
             key: None,
             constraints: None,
+            kin: None,
         }
     }
 }

@@ -20,7 +20,7 @@ mod fleet;
 mod outlook;
 mod pass;
 mod place;
-mod queue;
+pub(crate) mod queue;
 mod running;
 mod shapes;
 mod traits;

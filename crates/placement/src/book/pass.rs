@@ -317,7 +317,7 @@ impl Pass<'_> {
     /// The `nth` element of a task goes to the worker.
     pub(crate) fn start(&mut self, queued: Queued, slot: Slot, entry: &Entry, nth: u64) -> Turn {
         if let Some(constraints) = entry.facts.constraints.as_ref().filter(|constraints| constraints.are_social()) {
-            self.crowding.add(queued, constraints, &self.book.fleet.member(slot).worker);
+            self.crowding.add(entry.facts.kin.unwrap_or(queued), constraints, &self.book.fleet.member(slot).worker);
         }
         let start = self.book.promise(queued, slot, entry, self.now);
         self.decision.starts.push(start);

@@ -36,9 +36,9 @@ impl<'a> Wish<'a> {
         let Some(constraints) = &self.facts.constraints else {
             return !self.needs.beyond || worker.taints.is_empty();
         };
-        let is_suited = !self.needs.beyond
-            || constraints.requires.iter().all(|condition| condition.is_met_by(worker.labels()))
-                && worker.taints.iter().all(|taint| taint.is_tolerated_by(&constraints.tolerations));
-        is_suited && (!constraints.are_social() || !self.crowding.is_crowded(self.queued, constraints, worker))
+        let is_suited = !self.needs.beyond || constraints.are_met_by(worker.labels(), &worker.taints);
+        is_suited
+            && (!constraints.are_social()
+                || !self.crowding.is_crowded(self.facts.kin.unwrap_or(self.queued), constraints, worker))
     }
 }

@@ -12,6 +12,7 @@ use quorate_types::policy::QueueOrder;
 use quorate_types::{Epoch, Name, Resources, Timestamp};
 
 use super::FRONT_MAX;
+use crate::book::queue::{goes_by_time, goes_by_use};
 use crate::book::{Book, Bounds, Facts, Kept};
 use crate::planner::{Planner, Sight, facts_of, plain_facts_of};
 
@@ -125,8 +126,7 @@ impl Seat {
 impl Order {
     fn of(state: &State, book: &mut Book, now: Timestamp) -> Self {
         let queue = state.policy().queue;
-        let by_use = matches!(queue, QueueOrder::FairShare | QueueOrder::Multifactor);
-        if !by_use {
+        if !goes_by_use(queue) {
             return Self { queue, uses: BTreeMap::new() };
         }
         book.settle_use(now);
@@ -176,19 +176,6 @@ impl Order {
         });
         let spot = self.spot_of(book, queued, &facts);
         Some(Seat { spot, before: 0, of: 0, facts, expected, namespace_use })
-    }
-}
-
-/// Whether ranks depend on how long tasks are expected to run, learned times included.
-fn goes_by_time(queue: QueueOrder) -> bool {
-    match queue {
-        QueueOrder::Sjf | QueueOrder::Srtf | QueueOrder::AgedSjf | QueueOrder::LeastWork => true,
-        QueueOrder::Fifo
-        | QueueOrder::Priority
-        | QueueOrder::Deadline
-        | QueueOrder::CriticalPath
-        | QueueOrder::FairShare
-        | QueueOrder::Multifactor => false,
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn of(state: &State, task: &TaskSpec, beyond: Option<&Beyond<'_>>, li
         survey.open += u64::from(obstacles.is_empty());
         survey.able += u64::from(obstacle::is_able(task, worker));
         for found in &obstacles {
-            *counts.entry((found.kind(), resource(found).cloned())).or_default() += 1;
+            *counts.entry((found.kind(), found.shortage().map(|shortage| shortage.resource.clone()))).or_default() += 1;
         }
         ranked.push((distance(task, worker, &obstacles), worker));
     }
@@ -104,35 +104,10 @@ fn kinds(state: &State) -> Vec<Name> {
 /// How far a worker is from taking the task: first those that could, then those that are large enough and ready, then
 /// by the largest part that is missing of anything.
 fn distance(task: &TaskSpec, worker: &Worker, obstacles: &[Obstacle]) -> (bool, bool, bool, u64, usize) {
-    let missing = obstacles.iter().map(|found| match found {
-        Obstacle::Short(shortage) => (shortage.missing / shortage.asked * 1_000.0) as u64,
-        Obstacle::NotReady { .. }
-        | Obstacle::Requires { .. }
-        | Obstacle::Tainted { .. }
-        | Obstacle::Crowded { .. }
-        | Obstacle::Apart { .. }
-        | Obstacle::AttemptsFull { .. }
-        | Obstacle::Kept { .. }
-        | Obstacle::TakenAhead
-        | Obstacle::NotReached => 0,
-    });
+    let short = obstacles.iter().filter_map(Obstacle::shortage);
+    let missing = short.map(|shortage| (shortage.missing / shortage.asked * 1_000.0) as u64).max();
     let waits = obstacles.iter().any(|found| found.kind() == ObstacleKind::NotReady);
-    (!worker.is_alive(), !obstacle::is_able(task, worker), waits, missing.max().unwrap_or(0), obstacles.len())
-}
-
-fn resource(found: &Obstacle) -> Option<&Name> {
-    match found {
-        Obstacle::Short(shortage) => Some(&shortage.resource),
-        Obstacle::NotReady { .. }
-        | Obstacle::Requires { .. }
-        | Obstacle::Tainted { .. }
-        | Obstacle::Crowded { .. }
-        | Obstacle::Apart { .. }
-        | Obstacle::AttemptsFull { .. }
-        | Obstacle::Kept { .. }
-        | Obstacle::TakenAhead
-        | Obstacle::NotReached => None,
-    }
+    (!worker.is_alive(), !obstacle::is_able(task, worker), waits, missing.unwrap_or(0), obstacles.len())
 }
 
 impl Beyond<'_> {

@@ -135,17 +135,10 @@ fn waits_for(wait: &Wait, about: &Circumstances<'_>) -> String {
 }
 
 fn queue(place: &QueuePlace, about: &Circumstances<'_>) -> Vec<String> {
-    let line = match place.policy {
-        QueueOrder::FairShare => format!("that namespace {} has in the queue", place.namespace),
-        QueueOrder::Fifo
-        | QueueOrder::Priority
-        | QueueOrder::Sjf
-        | QueueOrder::Srtf
-        | QueueOrder::LeastWork
-        | QueueOrder::Deadline
-        | QueueOrder::CriticalPath
-        | QueueOrder::Multifactor
-        | QueueOrder::AgedSjf => "in the queue".to_owned(),
+    let line = if place.policy == QueueOrder::FairShare {
+        format!("that namespace {} has in the queue", place.namespace)
+    } else {
+        "in the queue".to_owned()
     };
     let tasks = plural(place.of, "task", "tasks");
     let mut said = vec![format!("It is the {} of {} {tasks} {line}.", ordinal(place.place), place.of)];

@@ -4,6 +4,8 @@
 mod ends;
 mod queue;
 mod rounds;
+#[path = "../view/mod.rs"]
+mod view;
 mod waits;
 mod workers;
 mod world;

@@ -11,7 +11,9 @@ use quorate_types::job::JobRequest;
 use quorate_types::policy::PolicyChange;
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::Ending;
-use quorate_types::{JobId, LogIndex, Name, ReplicaId, Span, TaskIndex, Timestamp};
+use quorate_types::{JobId, LogIndex, Span, TaskIndex, Timestamp};
+
+use crate::view::registration;
 
 /// 2026-01-01, midnight.
 pub(crate) const MIDNIGHT: Timestamp = Timestamp(1_767_225_600_000);
@@ -48,20 +50,9 @@ impl World {
 
     /// A worker with labels such as `zone=eu`, and taints.
     pub(crate) fn labelled(&mut self, name: &str, capacity: &str, labels: &[&str], taints: &[&str]) {
-        let label = |label: &&str| {
-            let (key, value) = label.split_once('=').unwrap();
-            (Name::new(key).unwrap(), value.to_owned())
-        };
-        self.apply(Command::Register(Box::new(Registration {
-            name: Name::new(name).unwrap(),
-            labels: labels.iter().map(label).collect(),
-            taints: taints.iter().map(|taint| taint.parse().unwrap()).collect(),
-            capacity: serde_json::from_str(capacity).unwrap(),
-            instance: self.state.index().0,
-            replaces: None,
-            replica: ReplicaId(1),
-            lease_ttl: Span(10_000),
-        })));
+        let instance = self.state.index().0;
+        let registration = Registration { instance, ..registration(name, capacity, labels, taints) };
+        self.apply(Command::Register(Box::new(registration)));
     }
 
     pub(crate) fn job(&mut self, json: &str) -> u64 {

@@ -10,9 +10,27 @@ use quorate_state::command::{Command, Entry, Proposal, Registration};
 use quorate_state::outcome::Outcome;
 use quorate_types::job::JobRequest;
 use quorate_types::policy::{PlacementOrder, PolicyChange, QueueOrder};
-use quorate_types::{LogIndex, Name, ReplicaId, Timestamp};
+use quorate_types::{LogIndex, Name, ReplicaId, Span, Timestamp};
 
 pub struct View(pub State);
+
+/// Of a worker with labels such as `zone=eu`, and taints.
+pub fn registration(name: &str, capacity: &str, labels: &[&str], taints: &[&str]) -> Registration {
+    let label = |label: &&str| {
+        let (key, value) = label.split_once('=').unwrap();
+        (Name::new(key).unwrap(), value.to_owned())
+    };
+    Registration {
+        name: Name::new(name).unwrap(),
+        labels: labels.iter().map(label).collect(),
+        taints: taints.iter().map(|taint| taint.parse().unwrap()).collect(),
+        capacity: serde_json::from_str(capacity).unwrap(),
+        instance: 1,
+        replaces: None,
+        replica: ReplicaId(1),
+        lease_ttl: Span(10_000),
+    }
+}
 
 impl View {
     pub fn new(queue: QueueOrder, placement: PlacementOrder) -> Self {
@@ -38,20 +56,7 @@ impl View {
 
     /// A worker with labels such as `zone=eu`, and taints.
     pub fn labelled(mut self, name: &str, capacity: &str, labels: &[&str], taints: &[&str]) -> Self {
-        let label = |label: &&str| {
-            let (key, value) = label.split_once('=').unwrap();
-            (Name::new(key).unwrap(), value.to_owned())
-        };
-        self.apply(Command::Register(Box::new(Registration {
-            name: Name::new(name).unwrap(),
-            labels: labels.iter().map(label).collect(),
-            taints: taints.iter().map(|taint| taint.parse().unwrap()).collect(),
-            capacity: serde_json::from_str(capacity).unwrap(),
-            instance: 1,
-            replaces: None,
-            replica: ReplicaId(1),
-            lease_ttl: quorate_types::Span(10_000),
-        })));
+        self.apply(Command::Register(Box::new(registration(name, capacity, labels, taints))));
         self
     }
 

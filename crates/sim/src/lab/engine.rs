@@ -2,6 +2,7 @@
 
 mod breakdown;
 mod cluster;
+mod crowds;
 mod live;
 
 use std::iter::Peekable;

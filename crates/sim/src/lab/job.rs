@@ -1,8 +1,14 @@
 //! What a replay reads and what it yields.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use quorate_types::{JobName, Name, Resources, Span, Timestamp};
+use quorate_placement::book::Constraints;
+use quorate_types::validate::default_namespace;
+use quorate_types::{JobName, Labels, Name, Resources, Span, Taint, Timestamp};
+
+/// What a job has unless it says otherwise.
+const PRIORITY: u8 = 50;
 
 /// One recorded piece of work: it asks for `request` on one machine and takes `run`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +28,37 @@ pub struct Job {
     pub name: JobName,
     /// Jobs that end before this one may start. One that isn't known at submission counts as ended.
     pub needs: Vec<u64>,
+    /// Where it may run, if not everywhere.
+    pub constraints: Option<Arc<Constraints>>,
+    /// Of which task it is an element: how many of them are together, and what must be apart from them, is told by that.
+    pub kin: Kin,
+}
+
+/// A task of a job: the job by a number of its own, the task by its position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kin {
+    pub job: u64,
+    pub task: u32,
+}
+
+impl Job {
+    /// A job of which no more is known: nobody's, of the middle priority, without a limit.
+    pub fn new(id: u64, submitted: Timestamp, run: Span, request: Resources) -> Self {
+        Self {
+            id,
+            submitted,
+            run,
+            limit: None,
+            request,
+            priority: PRIORITY,
+            namespace: default_namespace(),
+            owner: default_namespace(),
+            name: JobName::new("job").expect("a name"),
+            needs: Vec::new(),
+            constraints: None,
+            kin: Kin { job: id, task: 0 },
+        }
+    }
 }
 
 /// A worker of the simulated cluster.
@@ -30,6 +67,26 @@ pub struct Machine {
     pub name: Name,
     pub capacity: Resources,
     pub labels: BTreeMap<Name, String>,
+    /// What keeps jobs off that don't tolerate it.
+    pub taints: Vec<Taint>,
+}
+
+impl Machine {
+    /// One without labels and taints.
+    pub fn new(name: Name, capacity: Resources) -> Self {
+        Self { name, capacity, labels: BTreeMap::new(), taints: Vec::new() }
+    }
+
+    /// Whether it is large enough for the job.
+    pub fn is_large_enough(&self, job: &Job) -> bool {
+        job.request.fits(&self.capacity)
+    }
+
+    /// Whether it is what the job requires.
+    pub fn suits(&self, job: &Job) -> bool {
+        let labels = Labels { worker: &self.name, labels: &self.labels };
+        job.constraints.as_ref().map_or(self.taints.is_empty(), |wanted| wanted.are_met_by(labels, &self.taints))
+    }
 }
 
 /// How one job went; given out when it finishes.

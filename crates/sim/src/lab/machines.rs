@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use quorate_types::limits::RESOURCE_UNITS_MAX;
 use quorate_types::resources::{parse_bytes, parse_millis};
-use quorate_types::{Name, Resources};
+use quorate_types::{Name, Resources, Taint};
 
 use super::job::Machine;
 
@@ -14,7 +14,7 @@ const COUNT_MAX: usize = 10_000;
 /// Why a text describes no machines.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    #[error("{0:?} is no part of a machine: write 16cpu, 64GiB or gpu=2")]
+    #[error("{0:?} is no part of a machine: write 16cpu, 64GiB, gpu=2, label:zone=a or taint:spot")]
     Part(String),
     #[error("{0:?} is not a number of machines from 1 to {COUNT_MAX}")]
     Count(String),
@@ -28,26 +28,28 @@ pub enum SpecError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineSpec {
     pub capacity: Resources,
+    pub labels: BTreeMap<Name, String>,
+    pub taints: Vec<Taint>,
     pub count: usize,
 }
 
 impl std::str::FromStr for MachineSpec {
     type Err = SpecError;
 
-    /// Reads `CORES cpu [,MEMORY] [,KIND=N] [*COUNT]`.
+    /// Reads `CORES cpu [,MEMORY] [,KIND=N] [,label:KEY=VALUE] [,taint:KEY[=VALUE]] [*COUNT]`.
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let (parts, count) = match text.rsplit_once('*') {
             Some((parts, count)) => (parts, parse_count(count)?),
             None => (text, 1),
         };
-        let mut capacity = Resources::default();
+        let mut spec = Self { capacity: Resources::default(), labels: BTreeMap::new(), taints: Vec::new(), count };
         for part in parts.split(',').map(str::trim) {
-            add_part(&mut capacity, part)?;
+            spec.add_part(part)?;
         }
-        if capacity.cpu_millis == 0 {
+        if spec.capacity.cpu_millis == 0 {
             return Err(SpecError::NoCpu(text.to_owned()));
         }
-        Ok(Self { capacity, count })
+        Ok(spec)
     }
 }
 
@@ -56,33 +58,40 @@ fn parse_count(text: &str) -> Result<usize, SpecError> {
     count.ok_or_else(|| SpecError::Count(text.to_owned()))
 }
 
-fn add_part(capacity: &mut Resources, part: &str) -> Result<(), SpecError> {
-    let unknown = || SpecError::Part(part.to_owned());
-    let millis = |text: &str| {
-        let number: f64 = text.trim().parse().map_err(|_| unknown())?;
-        parse_millis(number).map_err(SpecError::Amount)
-    };
-    if let Some(cores) = part.strip_suffix("cpu") {
-        capacity.cpu_millis = millis(cores)?;
-    } else if let Some((kind, number)) = part.split_once('=') {
-        let kind = Name::new(kind).map_err(|_| unknown())?;
-        capacity.other_millis.insert(kind, millis(number)?);
-    } else {
-        capacity.memory_bytes = parse_bytes(part).map_err(|_| unknown())?;
-    }
-    Ok(())
-}
-
 impl MachineSpec {
+    fn add_part(&mut self, part: &str) -> Result<(), SpecError> {
+        let unknown = || SpecError::Part(part.to_owned());
+        let millis = |text: &str| {
+            let number: f64 = text.trim().parse().map_err(|_| unknown())?;
+            parse_millis(number).map_err(SpecError::Amount)
+        };
+        if let Some(label) = part.strip_prefix("label:") {
+            let (key, value) = label.split_once('=').ok_or_else(unknown)?;
+            self.labels.insert(Name::new(key).map_err(|_| unknown())?, value.to_owned());
+        } else if let Some(taint) = part.strip_prefix("taint:") {
+            self.taints.push(taint.parse().map_err(|_| unknown())?);
+        } else if let Some(cores) = part.strip_suffix("cpu") {
+            self.capacity.cpu_millis = millis(cores)?;
+        } else if let Some((kind, number)) = part.split_once('=') {
+            let kind = Name::new(kind).map_err(|_| unknown())?;
+            self.capacity.other_millis.insert(kind, millis(number)?);
+        } else {
+            self.capacity.memory_bytes = parse_bytes(part).map_err(|_| unknown())?;
+        }
+        Ok(())
+    }
+
     /// Appends the machines, called `PREFIX-1` and so on; a name that is taken is left out.
     pub fn append(&self, prefix: &str, machines: &mut Vec<Machine>) {
         let mut taken: HashSet<Name> = machines.iter().map(|machine| machine.name.clone()).collect();
         let free = (1..).map(|n| numbered(prefix, n)).filter(|name| taken.insert(name.clone()));
         let added = free.take(self.count);
-        let capacity = &self.capacity;
-        machines.extend(
-            added.map(|name| Machine { name, capacity: capacity.clone(), labels: BTreeMap::new() }).collect::<Vec<_>>(),
-        );
+        let machine = |name| Machine {
+            labels: self.labels.clone(),
+            taints: self.taints.clone(),
+            ..Machine::new(name, self.capacity.clone())
+        };
+        machines.extend(added.map(machine).collect::<Vec<_>>());
     }
 }
 
@@ -94,7 +103,7 @@ fn numbered(prefix: &str, n: usize) -> Name {
 pub fn pool(processors: u64) -> Vec<Machine> {
     let cpu_millis = processors.saturating_mul(1000).min(RESOURCE_UNITS_MAX);
     let capacity = Resources::new(cpu_millis, RESOURCE_UNITS_MAX);
-    vec![Machine { name: numbered("pool", 1), capacity, labels: BTreeMap::new() }]
+    vec![Machine::new(numbered("pool", 1), capacity)]
 }
 
 #[cfg(test)]
@@ -110,8 +119,13 @@ mod tests {
             ("16cpu", Resources::new(16_000, 0), 1),
             (" 0.5cpu , gpu=2 * 3", gpus, 3),
         ] {
-            assert_eq!(text.parse(), Ok(MachineSpec { capacity, count }), "{text}");
+            let spec = MachineSpec { capacity, labels: BTreeMap::new(), taints: Vec::new(), count };
+            assert_eq!(text.parse(), Ok(spec), "{text}");
         }
+        let marked: MachineSpec = "4cpu,label:zone=eu,label:mem_gb=64,taint:spot,taint:use=ml*2".parse().unwrap();
+        let labels: Vec<_> = marked.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let taints: Vec<_> = marked.taints.iter().map(ToString::to_string).collect();
+        assert_eq!((labels.join(" "), taints.join(" ")), ("mem_gb=64 zone=eu".into(), "spot use=ml".into()));
     }
 
     #[test]
@@ -125,6 +139,8 @@ mod tests {
             ("4cpu*0", "\"0\" is not a number of machines"),
             ("4cpu*", "\"\" is not a number of machines"),
             ("4cpu,lots", "\"lots\" is no part"),
+            ("4cpu,label:zone", "\"label:zone\" is no part"),
+            ("4cpu,taint:a b", "is no part"),
             ("-1cpu", "-1 is not an amount"),
         ] {
             let error = text.parse::<MachineSpec>().unwrap_err().to_string();
@@ -135,7 +151,7 @@ mod tests {
     #[test]
     fn names_do_not_collide() {
         let mut machines = Vec::new();
-        let spec = MachineSpec { capacity: Resources::new(1000, 0), count: 2 };
+        let spec: MachineSpec = "1cpu*2".parse().unwrap();
         spec.append("worker", &mut machines);
         spec.append("worker", &mut machines);
         let names: Vec<&str> = machines.iter().map(|machine| machine.name.as_str()).collect();

@@ -23,17 +23,12 @@ pub(crate) fn trace(jobs: u64) -> impl Iterator<Item = Job> {
         submitted += draw(2 * MEAN_GAP_MS);
         let run = 10_000 << draw(13) >> draw(3);
         let limit = run * (1 + draw(10));
+        let request = Resources::new(1_000 << draw(10).min(draw(10)), 0);
         Job {
-            id,
-            submitted: Timestamp(submitted),
-            run: Span(run),
             limit: Some(Span(limit)),
-            request: Resources::new(1_000 << draw(10).min(draw(10)), 0),
-            priority: 50,
-            namespace: "default".parse().expect("a name"),
             owner: format!("u{}", draw(100)).parse().expect("a name"),
             name: format!("e{}", draw(10)).parse().expect("a name"),
-            needs: Vec::new(),
+            ..Job::new(id, Timestamp(submitted), Span(run), request)
         }
     })
 }

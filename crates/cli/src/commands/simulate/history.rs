@@ -14,6 +14,7 @@ use quorate_types::{JobSpec, Name, Span, Timestamp};
 use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 
+use super::machines::of_worker;
 use crate::commands::Context;
 use crate::exit::Failure;
 use crate::output;
@@ -66,8 +67,8 @@ async fn workers(context: &Context) -> Result<Vec<Machine>, Failure> {
     let (mut machines, mut cursor) = (Vec::new(), None);
     loop {
         let page = context.client.workers(cursor.as_deref()).await?;
-        let ready = page.items.into_iter().filter(|worker| worker.state == WorkerState::Ready);
-        machines.extend(ready.map(|w| Machine { name: w.name, capacity: w.capacity, labels: w.labels }));
+        let ready = page.items.iter().filter(|worker| worker.state == WorkerState::Ready);
+        machines.extend(ready.map(of_worker));
         match page.next_cursor {
             Some(next) => cursor = Some(next),
             None => return Ok(machines),
@@ -113,6 +114,16 @@ fn task_line(spec: &JobSpec, name: &Name, runs: &[Span], has_run: &dyn Fn(&Name)
         json!(task.needs.iter().filter(|need| need.task().is_some_and(has_run)).collect::<Vec<_>>()),
     );
     line.insert("resources".into(), json!(task.resources));
+    let apart: Vec<&Name> = task.anti_affinity.iter().filter(|name| has_run(name)).collect();
+    for (field, value) in [
+        ("requires", json!(task.requires)),
+        ("prefers", json!(task.prefers)),
+        ("tolerations", json!(task.tolerations)),
+        ("spread", json!(task.spread)),
+        ("anti_affinity", json!(apart)),
+    ] {
+        line.insert(field.into(), value);
+    }
     if let Some(timeout) = task.timeout {
         line.insert("timeout".into(), json!(timeout));
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use quorate_sim::lab::Machine;
 use quorate_sim::lab::input::{Format, swf};
 use quorate_sim::lab::machines::pool;
+use quorate_types::api::WorkerView;
 
 use super::unreadable;
 use crate::args::{MachineArgs, Who};
@@ -38,6 +39,15 @@ pub(super) fn for_trace(path: &Path, format: Format, args: &MachineArgs) -> Resu
         Format::WfFormat | Format::Ndjson => {
             Err(Failure::Usage(format!("{} does not say what it runs on: use --workers or --procs", path.display())))
         }
+    }
+}
+
+/// A worker of the cluster.
+pub(super) fn of_worker(worker: &WorkerView) -> Machine {
+    Machine {
+        labels: worker.labels.clone(),
+        taints: worker.taints.clone(),
+        ..Machine::new(worker.name.clone(), worker.capacity.clone())
     }
 }
 

@@ -99,6 +99,7 @@ pub(super) fn words_about(survey: &Survey) -> Vec<String> {
             (dropped.no_processors, "without processors"),
             (dropped.no_requested_time, "without requested time"),
             (dropped.too_large, "larger than any worker"),
+            (dropped.unsuited, "that require what no worker has"),
         ];
         let reasons = reasons.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("{n} {why}"));
         words.push(format!("left out: {}", reasons.collect::<Vec<_>>().join(", ")));

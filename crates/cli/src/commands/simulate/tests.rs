@@ -19,6 +19,12 @@ fn every_combination_is_one_run() {
 }
 
 #[test]
+fn an_order_that_preempts_is_not_replayed() {
+    let failure = variants(&args("--trace a.swf --queue fifo,srtf").policy, Policy::default()).unwrap_err();
+    assert!(failure.exit_code() == 2 && failure.to_string().contains("srtf"), "{failure}");
+}
+
+#[test]
 fn machines_are_those_that_were_given_and_changed() {
     let names = |line: &str| {
         let args = args(line).machines;

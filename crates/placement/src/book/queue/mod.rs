@@ -38,6 +38,19 @@ pub(crate) fn goes_by_use(order: QueueOrder) -> bool {
     }
 }
 
+/// Whether ranks depend on how long tasks are expected to run, learned times included.
+pub(crate) fn goes_by_time(queue: QueueOrder) -> bool {
+    match queue {
+        QueueOrder::Sjf | QueueOrder::Srtf | QueueOrder::AgedSjf | QueueOrder::LeastWork => true,
+        QueueOrder::Fifo
+        | QueueOrder::Priority
+        | QueueOrder::Deadline
+        | QueueOrder::CriticalPath
+        | QueueOrder::FairShare
+        | QueueOrder::Multifactor => false,
+    }
+}
+
 /// `size` is the request's share of the largest worker, in 1/2²⁰.
 pub(crate) fn rank(order: QueueOrder, facts: &Facts, size: u64) -> u64 {
     match order {

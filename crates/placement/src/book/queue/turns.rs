@@ -111,16 +111,10 @@ impl Turns {
 }
 
 fn standing(book: &Book, namespace: &Name, cursor: Cursor, head: Place) -> Standing {
-    match book.policy.queue {
-        QueueOrder::Multifactor => (head.0.saturating_add(cursor.penalty), (0, head.1)),
-        QueueOrder::FairShare => (fair_share::standing(book, namespace), head),
-        QueueOrder::Fifo
-        | QueueOrder::Priority
-        | QueueOrder::Sjf
-        | QueueOrder::Srtf
-        | QueueOrder::LeastWork
-        | QueueOrder::Deadline
-        | QueueOrder::CriticalPath
-        | QueueOrder::AgedSjf => (0, head),
+    // There are turns under these two orders only.
+    if book.policy.queue == QueueOrder::Multifactor {
+        (head.0.saturating_add(cursor.penalty), (0, head.1))
+    } else {
+        (fair_share::standing(book, namespace), head)
     }
 }

@@ -12,6 +12,7 @@ use quorate_types::{Epoch, JobId, Policy, Span, TaskIndex, Timestamp};
 use super::super::error::LabError;
 use super::super::job::{Job, Machine, Record, Totals};
 use super::super::scene::{Scene, Underway};
+use super::crowds::{Crowds, Together};
 use super::live::{Attempt, Live};
 use super::{Estimates, Options};
 
@@ -28,6 +29,8 @@ pub(super) struct Cluster {
     closed: BTreeSet<u32>,
     epochs: BTreeMap<Epoch, u32>,
     last_epoch: u64,
+    /// How many elements of a task run on each machine, where its constraints depend on that.
+    crowds: Crowds,
     /// Jobs that are not finished, in the order of submission.
     jobs: BTreeMap<u64, Live>,
     /// Their places in that order by their own numbers.
@@ -50,6 +53,7 @@ impl Cluster {
             closed: scene.closed.clone(),
             epochs: BTreeMap::new(),
             last_epoch: 0,
+            crowds: Crowds::default(),
             jobs: BTreeMap::new(),
             places: BTreeMap::new(),
             submitted: 0,
@@ -90,7 +94,8 @@ impl Cluster {
 
     pub(super) fn submit(&mut self, job: Job) -> Result<(), LabError> {
         let open = (0_u32..).zip(&self.machines).filter(|(at, _)| !self.closed.contains(at));
-        let fits = open.map(|(_, machine)| machine).any(|machine| job.request.fits(&machine.capacity));
+        let mut open = open.map(|(_, machine)| machine);
+        let fits = open.any(|machine| machine.is_large_enough(&job) && machine.suits(&job));
         if !fits || job.run == Span(0) {
             self.totals.dropped += 1;
             return Ok(());
@@ -160,7 +165,8 @@ impl Cluster {
     /// Plans and starts until there is nothing more to start.
     pub(super) fn pass(&mut self, now: Timestamp, bounds: Bounds) {
         loop {
-            let decision = self.book.plan(now, bounds, &|_| 1);
+            let together = Together { crowds: &self.crowds, machines: &self.machines, epochs: &self.epochs };
+            let decision = self.book.plan(now, bounds, &together);
             self.wake_at = decision.wake_at.filter(|at| *at > now);
             decision.starts.iter().for_each(|start| self.start(*start, now));
             if !decision.more {
@@ -202,6 +208,7 @@ impl Cluster {
         let Some(live) = self.jobs.remove(&place) else { return };
         self.places.remove(&live.job.id);
         self.book.ended(key(place), Some(live.run()));
+        self.crowds.leave(&live.job, attempt.machine);
         self.totals.finished += 1;
         sink(&live.record(attempt, now));
         for dependent in live.dependents {
@@ -228,17 +235,18 @@ impl Cluster {
 
     /// The machine is there, again or for the first time.
     pub(super) fn repair(&mut self, machine: u32) {
-        let Machine { name, capacity, labels } = self.machines[machine as usize].clone();
+        let Machine { name, capacity, labels, taints } = self.machines[machine as usize].clone();
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         self.epochs.insert(epoch, machine);
         let ready = !self.closed.contains(&machine);
-        self.book.worker(Worker { epoch, name, labels, capacity, taints: Vec::new(), ready });
+        self.book.worker(Worker { epoch, name, labels, taints, capacity, ready });
     }
 
     fn interrupt(&mut self, place: u64, now: Timestamp) -> Result<(), LabError> {
         let Some(live) = self.jobs.get_mut(&place) else { return Ok(()) };
         let Some(attempt) = live.attempt.take() else { return Ok(()) };
+        self.crowds.leave(&live.job, attempt.machine);
         live.interrupted += 1;
         live.lost.0 += now.since(attempt.started).0;
         if live.interrupted >= INTERRUPTIONS_MAX {
@@ -266,10 +274,12 @@ impl Cluster {
         let Some(live) = self.jobs.get_mut(&place) else { return };
         self.book.started(key(place), epoch, started, facts);
         self.attempts += 1;
+        let machine = self.epochs.get(&epoch).copied().unwrap_or_default();
+        self.crowds.join(&live.job, machine);
         live.attempt = Some(Attempt {
             number: self.attempts,
             epoch,
-            machine: self.epochs.get(&epoch).copied().unwrap_or_default(),
+            machine,
             started,
             expected_end: facts.expected.map(|span| started.plus(span)),
         });

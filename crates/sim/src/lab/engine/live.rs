@@ -1,9 +1,10 @@
 //! A job between its submission and its end.
 
 use quorate_placement::book::{Facts, Lineage};
-use quorate_types::{Epoch, Span, Timestamp};
+use quorate_state::queue::Queued;
+use quorate_types::{Epoch, JobId, Span, Timestamp};
 
-use super::super::job::{Job, Record};
+use super::super::job::{Job, Kin, Record};
 use super::Estimates;
 
 #[derive(Debug)]
@@ -28,6 +29,11 @@ pub(super) struct Attempt {
     pub(super) started: Timestamp,
     /// When it was expected to end.
     pub(super) expected_end: Option<Timestamp>,
+}
+
+/// What the elements of a task are counted under.
+pub(super) fn queued_as(kin: Kin) -> Queued {
+    Queued { job: JobId(kin.job), task: kin.task }
 }
 
 impl Live {
@@ -58,6 +64,8 @@ impl Live {
         facts.path = self.path(estimates);
         facts.lineage = Some(Lineage { owner: job.owner.clone(), name: job.name.as_str().into() });
         facts.expected = self.known_run(estimates);
+        facts.constraints = job.constraints.clone();
+        facts.kin = Some(queued_as(job.kin));
         facts
     }
 

@@ -75,6 +75,7 @@ enum Reason {
     NoProcessors,
     NoRequestedTime,
     TooLarge,
+    Unsuited,
 }
 
 type Entries = Box<dyn Iterator<Item = Result<Entry, InputError>>>;
@@ -171,8 +172,11 @@ impl Workload {
 fn without_giants(entry: Entry, machines: &[Machine]) -> Entry {
     match entry {
         Entry::Job(job) if job.run.0 == 0 => Entry::Dropped(Reason::NoRunTime),
-        Entry::Job(job) if !machines.iter().any(|machine| job.request.fits(&machine.capacity)) => {
+        Entry::Job(job) if !machines.iter().any(|machine| machine.is_large_enough(&job)) => {
             Entry::Dropped(Reason::TooLarge)
+        }
+        Entry::Job(job) if !machines.iter().any(|machine| machine.is_large_enough(&job) && machine.suits(&job)) => {
+            Entry::Dropped(Reason::Unsuited)
         }
         Entry::Job(_) | Entry::Dropped(_) => entry,
     }

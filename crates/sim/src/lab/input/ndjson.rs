@@ -4,7 +4,9 @@
 //! may have a `"run"` of its own, and an array task `"runs"`, one for each element. `"command"` may be left out.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
+use quorate_placement::book::Constraints;
 use quorate_types::job::{JobRequest, JobSpec, TaskSpec};
 use quorate_types::{Name, Need, Span, Timestamp};
 use serde_json::{Map, Value, json};
@@ -13,7 +15,7 @@ use super::Entry;
 use super::error::{InputError, LineError};
 use super::in_order_of_needs;
 use super::lines::Lines;
-use crate::lab::job::Job;
+use crate::lab::job::{Job, Kin};
 
 /// The label that tells jobs of one owner from those of another; without it the namespace does.
 const OWNER_LABEL: &str = "owner";
@@ -102,8 +104,12 @@ impl Line {
             ids.insert(&task.name, next..end);
             next = end;
         }
-        let mut jobs = Vec::new();
-        for (task, runs) in order.iter().map(|at| (&self.spec.tasks[*at], &self.runs[*at])) {
+        let (mut jobs, apart) = (Vec::new(), self.spec.apart());
+        for at in order {
+            let (task, runs) = (&self.spec.tasks[at], &self.runs[at]);
+            let apart = apart.get(&(at as u32)).into_iter().flatten().copied().collect();
+            let kin = Kin { job: last_id + 1, task: at as u32 };
+            let place = Place { kin, constraints: Constraints::of(task, apart) };
             // Recorded work ended as it did: whatever the outcome that a need asks for, its end is waited for.
             let of_task = |need: &Need| need.task().and_then(|needed| ids.get(needed.as_str())).cloned();
             let all = task.needs.iter().filter(|need| !matches!(need, Need::Each { .. })).filter_map(of_task);
@@ -116,13 +122,14 @@ impl Line {
             }
             for (index, (id, run)) in ids[task.name.as_str()].clone().zip(runs).enumerate() {
                 let same_index = each.iter().map(|first| first + index as u64);
-                jobs.push(self.element(task, id, *run, all.iter().copied().chain(same_index).collect()));
+                let needs = all.iter().copied().chain(same_index).collect();
+                jobs.push(Job { needs, ..self.element(task, id, *run, &place) });
             }
         }
         Ok(jobs)
     }
 
-    fn element(&self, task: &TaskSpec, id: u64, run: Span, needs: Vec<u64>) -> Job {
+    fn element(&self, task: &TaskSpec, id: u64, run: Span, place: &Place) -> Job {
         let spec = &self.spec;
         let owner = spec.labels.get(OWNER_LABEL).and_then(|owner| Name::new(owner).ok());
         // What is expected is no limit: what runs longer is not ended then.
@@ -131,19 +138,25 @@ impl Line {
             (Some(timeout), Some(expected)) => Some(timeout.min(expected)),
             (timeout, expected) => timeout.or(expected),
         };
+        let run = limit.map_or(run, |limit| run.min(limit));
         Job {
-            id,
-            submitted: self.submitted,
-            run: limit.map_or(run, |limit| run.min(limit)),
             limit,
-            request: task.resources.clone(),
             priority: spec.priority,
             namespace: spec.namespace.clone(),
             owner: owner.unwrap_or_else(|| spec.namespace.clone()),
             name: spec.name.clone(),
-            needs,
+            constraints: place.constraints.clone(),
+            kin: place.kin,
+            ..Job::new(id, self.submitted, run, task.resources.clone())
         }
     }
+}
+
+/// Where all elements of a task may run, and under what they are counted.
+#[derive(Debug)]
+struct Place {
+    kin: Kin,
+    constraints: Option<Arc<Constraints>>,
 }
 
 /// What a task says of its run times.
@@ -205,6 +218,19 @@ mod tests {
         // The last one is ended by its timeout.
         assert_eq!(runs, [1000, 2000, 3000]);
         assert_eq!((jobs[2].id, &jobs[2].needs, jobs[2].request.cpu_millis), (13, &vec![11, 12], 2000));
+    }
+
+    #[test]
+    fn constraints_are_those_of_the_task_and_of_those_that_must_be_apart_from_it() {
+        let jobs = jobs(
+            r#""run":"1s","tasks":[{"name":"a","count":2},{"name":"b","requires":["zone=eu"],"anti_affinity":["a"]}]"#,
+        );
+        let jobs = jobs.unwrap();
+        let apart: Vec<Vec<u32>> =
+            jobs.iter().map(|job| job.constraints.as_ref().map_or(vec![], |wanted| wanted.apart.clone())).collect();
+        assert_eq!(apart, [vec![1], vec![1], vec![0]]);
+        assert_eq!(jobs.iter().map(|job| (job.kin.job, job.kin.task)).collect::<Vec<_>>(), [(11, 0), (11, 0), (11, 1)]);
+        assert_eq!(jobs[2].constraints.as_ref().unwrap().requires[0].to_string(), "zone=eu");
     }
 
     #[test]

@@ -29,11 +29,13 @@ pub struct Dropped {
     pub no_requested_time: u64,
     /// They ask for more than any machine has.
     pub too_large: u64,
+    /// No machine that is large enough is what they require.
+    pub unsuited: u64,
 }
 
 impl Dropped {
     pub const fn total(&self) -> u64 {
-        self.no_run_time + self.no_processors + self.no_requested_time + self.too_large
+        self.no_run_time + self.no_processors + self.no_requested_time + self.too_large + self.unsuited
     }
 
     fn count(&mut self, reason: Reason) {
@@ -42,6 +44,7 @@ impl Dropped {
             Reason::NoProcessors => &mut self.no_processors,
             Reason::NoRequestedTime => &mut self.no_requested_time,
             Reason::TooLarge => &mut self.too_large,
+            Reason::Unsuited => &mut self.unsuited,
         } += 1;
     }
 }

@@ -18,7 +18,6 @@ use crate::lab::job::Job;
 const FIELDS_MIN: usize = 9;
 /// What a field may be at most, so that milliseconds of it stay far from overflow.
 const NUMBER_MAX: f64 = 1e12;
-const PRIORITY: u8 = 50;
 
 /// What the requested time of a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,17 +143,12 @@ impl Record {
         let Some(run_ms) = self.run_ms else { return Entry::Dropped(Reason::NoRunTime) };
         let Some(processors) = self.processors else { return Entry::Dropped(Reason::NoProcessors) };
         let Some(requested_ms) = requested_ms else { return Entry::Dropped(Reason::NoRequestedTime) };
+        let request = Resources::new(processors.saturating_mul(1000), 0);
         Entry::Job(Job {
-            id: self.number,
-            submitted: Timestamp(self.submit_ms),
-            run: Span(run_ms.min(requested_ms)),
             limit: Some(Span(requested_ms)),
-            request: Resources::new(processors.saturating_mul(1000), 0),
-            priority: PRIORITY,
-            namespace: quorate_types::validate::default_namespace(),
             owner: named('u', self.user),
             name: named('e', self.executable),
-            needs: Vec::new(),
+            ..Job::new(self.number, Timestamp(self.submit_ms), Span(run_ms.min(requested_ms)), request)
         })
     }
 }

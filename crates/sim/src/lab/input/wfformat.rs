@@ -15,7 +15,6 @@ use crate::lab::job::Job;
 
 /// Room for a suffix that makes a name unique.
 const STEM_LEN_MAX: usize = NAME_LEN_MAX - 12;
-const PRIORITY: u8 = 50;
 
 /// Why a file is no workflow.
 #[derive(Debug, thiserror::Error)]
@@ -168,18 +167,14 @@ impl WorkflowTask {
         let cores = self.cores.unwrap_or(1.0);
         let cpu_millis = parse_millis(cores).map_err(|_| WfError::Cores { task: self.id.clone(), cores })?;
         let memory_bytes = self.memory_bytes.unwrap_or(0).min(RESOURCE_UNITS_MAX);
+        let request = Resources::new(cpu_millis, memory_bytes);
+        // Nothing takes no time at all, and a job without run time would be no job.
+        let run = Span((run_ms as u64).max(1));
         Ok(Job {
-            id: at as u64 + 1,
-            submitted: Timestamp(0),
-            // Nothing takes no time at all, and a job without run time would be no job.
-            run: Span((run_ms as u64).max(1)),
-            limit: None,
-            request: Resources::new(cpu_millis, memory_bytes),
-            priority: PRIORITY,
-            namespace: quorate_types::validate::default_namespace(),
             owner: Name::new(workflow).map_err(|error| WfError::Name(workflow.to_owned(), error))?,
             name: JobName::new(&self.name).map_err(|error| WfError::Name(self.name.clone(), error))?,
             needs: self.needs.iter().map(|need| *need as u64 + 1).collect(),
+            ..Job::new(at as u64 + 1, Timestamp(0), run, request)
         })
     }
 }

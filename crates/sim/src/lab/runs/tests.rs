@@ -12,16 +12,8 @@ use crate::lab::{Backfill, Estimates, PlacementOrder, QueueOrder};
 /// Jobs of one core and ten seconds, one every five seconds.
 fn stream(jobs: u64) -> Vec<Job> {
     let job = |id| Job {
-        id,
-        submitted: Timestamp(id * 5000),
-        run: Span(10_000),
         limit: Some(Span(10_000)),
-        request: Resources::new(1000, 0),
-        priority: 50,
-        namespace: "default".parse().unwrap(),
-        owner: "u".parse().unwrap(),
-        name: "n".parse().unwrap(),
-        needs: Vec::new(),
+        ..Job::new(id, Timestamp(id * 5000), Span(10_000), Resources::new(1000, 0))
     };
     (1..=jobs).map(job).collect()
 }
@@ -55,7 +47,7 @@ fn every_policy_is_run_once_in_order() {
         assert_eq!(text, "1,5\n2,15\n3,25\n");
         text.clear();
         run.jobs.unwrap().read_to_string(&mut text).unwrap();
-        assert!(text.ends_with("3,n,default,15,25,35,10,10,2.000000,1,0,pool-1,0,0\n"), "{text}");
+        assert!(text.ends_with("3,job,default,15,25,35,10,10,2.000000,1,0,pool-1,0,0\n"), "{text}");
     }
 }
 

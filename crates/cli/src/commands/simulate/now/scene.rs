@@ -1,13 +1,14 @@
 //! What a replay makes of the cluster: machines, what runs on them, and what waits.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use quorate_sim::lab::input::in_order_of_needs;
-use quorate_sim::lab::{Job, Machine, Scene, Underway};
+use quorate_sim::lab::{Constraints, Job, Kin, Machine, Scene, Underway};
 use quorate_types::api::{JobView, TaskView};
 use quorate_types::job::{JobSpec, TaskSpec};
 use quorate_types::status::{TaskState, WorkerState};
-use quorate_types::{JobId, Name, Need, Span, Timestamp};
+use quorate_types::{JobId, Labels, Name, Need, Span, Timestamp};
 
 use super::read::{Live, LiveJob, owner};
 use crate::args::MachineArgs;
@@ -96,9 +97,7 @@ impl Plan {
 /// The workers with what is added, without what is lost; and which of them take nothing new.
 fn stage(live: &Live, args: &MachineArgs) -> Result<(Vec<Machine>, BTreeSet<u32>), Failure> {
     let there = live.workers.iter().filter(|worker| matches!(worker.state, WorkerState::Ready | WorkerState::Draining));
-    let there: Vec<Machine> = there
-        .map(|w| Machine { name: w.name.clone(), capacity: w.capacity.clone(), labels: w.labels.clone() })
-        .collect();
+    let there: Vec<Machine> = there.map(machines::of_worker).collect();
     if let Some(name) = args.drain.iter().find(|name| there.iter().all(|machine| machine.name != **name)) {
         return Err(Failure::Usage(format!("--drain {name}: there is no such worker")));
     }
@@ -123,6 +122,12 @@ struct Builder<'a> {
     needs: usize,
 }
 
+/// Where all elements of a task may run, and under what they are counted.
+struct Place {
+    kin: Kin,
+    constraints: Option<Arc<Constraints>>,
+}
+
 /// An element that is about to become a job of the replay.
 #[derive(Clone, Copy)]
 struct Element<'a> {
@@ -130,8 +135,9 @@ struct Element<'a> {
     spec: &'a JobSpec,
     task: &'a TaskSpec,
     index: usize,
-    /// Whether a worker that takes new tasks is large enough.
+    /// Whether a worker that takes new tasks is large enough, and what the task requires.
     fits: bool,
+    place: &'a Place,
     view: Option<&'a TaskView>,
 }
 
@@ -142,12 +148,17 @@ impl Builder<'_> {
             job.tasks.iter().map(|task| ((&task.task, task.index.0), task)).collect();
         self.plan.names.insert(job.view.id, job.view.name.to_string());
         self.jobs.insert(job.view.id, Elements::new());
-        for task in in_order_of_needs(&spec.tasks).into_iter().filter_map(|at| spec.tasks.get(at)) {
+        let apart = spec.apart();
+        for at in in_order_of_needs(&spec.tasks) {
+            let task = &spec.tasks[at];
+            let apart = apart.get(&(at as u32)).into_iter().flatten().copied().collect();
+            let kin = Kin { job: job.view.id.0, task: at as u32 };
+            let place = &Place { kin, constraints: Constraints::of(task, apart) };
             let fits = self.fits_somewhere(task);
             let mut ids = Vec::new();
             for index in 0..task.count {
                 let view = known.get(&(&task.name, index)).copied();
-                let element = Element { job: &job.view, spec: &spec, task, index: index as usize, fits, view };
+                let element = Element { job: &job.view, spec: &spec, task, index: index as usize, fits, place, view };
                 let ended = view.is_some_and(|view| view.state.is_finished());
                 ids.push(if ended { None } else { Some(self.element(element)?) });
             }
@@ -214,7 +225,12 @@ impl Builder<'_> {
 
     fn fits_somewhere(&self, task: &TaskSpec) -> bool {
         let open = (0_u32..).zip(&self.plan.machines).filter(|(at, _)| !self.plan.scene.closed.contains(at));
-        open.map(|(_, machine)| machine).any(|machine| task.resources.fits(&machine.capacity))
+        open.map(|(_, machine)| machine).any(|machine| {
+            let labels = Labels { worker: &machine.name, labels: &machine.labels };
+            task.resources.fits(&machine.capacity)
+                && task.suits(labels, &machine.taints)
+                && task.spread.iter().all(|spread| labels.get(&spread.label).is_some())
+        })
     }
 
     /// Since when it waits, or when it will begin to: not before what it needs, which must be known by then.
@@ -259,17 +275,15 @@ fn longer(elapsed: Span, timeout: Option<Span>) -> Span {
 }
 
 fn replayed(id: u64, element: Element<'_>, run: Span) -> Job {
-    let Element { job, spec, task, .. } = element;
+    let Element { job, spec, task, place, .. } = element;
     Job {
-        id,
-        submitted: job.submitted_at,
-        run,
         limit: Some(run),
-        request: task.resources.clone(),
         priority: spec.priority,
         namespace: job.namespace.clone(),
         owner: owner(job),
         name: job.name.clone(),
-        needs: Vec::new(),
+        constraints: place.constraints.clone(),
+        kin: place.kin,
+        ..Job::new(id, job.submitted_at, run, task.resources.clone())
     }
 }

@@ -141,3 +141,32 @@ fn what_starts_later_holds_up_what_needs_it() {
     let live = Live { jobs: vec![job(1, &later, &[]), job(2, &needs, &[])], ..live() };
     assert_eq!(outlook(&live, "").unwrap().drained_in_s, 50.0 * 60.0);
 }
+
+/// Worker b is tainted, and c in a zone of its own; three must not share a worker.
+#[test]
+fn constraints_say_where_what_waits_goes() {
+    let mut tainted = worker("b", "ready", 4);
+    tainted.taints = vec!["spot".parse().unwrap()];
+    let workers = vec![worker("a", "ready", 4), tainted, worker("c", "ready", 4)];
+    let request = json!({"tasks": [
+        {"name": "free", "command": ["x"], "expected": "10m", "count": 2, "anti_affinity": ["free"]},
+        {"name": "zoned", "command": ["x"], "expected": "10m", "requires": ["zone=c"], "resources": {"cpu": 4}},
+        {"name": "spot", "command": ["x"], "expected": "10m", "requires": ["zone=b"], "tolerations": ["spot"]},
+        {"name": "lost", "command": ["x"], "expected": "10m", "requires": ["zone=b"]}]});
+    let live = Live { workers, jobs: vec![job(1, &request, &[])], ..live() };
+    let told = |line: &str| {
+        let found = outlook(&live, line).unwrap();
+        let to_come = found.workers.iter().map(|worker| (worker.name.to_string(), worker.to_come)).collect::<Vec<_>>();
+        let never: Vec<_> = found.never.iter().map(|never| (never.task.to_string(), never.count)).collect();
+        (to_come, never, found.drained_in_s / 60.0)
+    };
+    let of = |names: &[(&str, u64)]| names.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect::<Vec<_>>();
+    // One that is alone on a first, and the other one on c beside or after what takes all of it.
+    assert_eq!(told(""), (of(&[("a", 1), ("b", 1), ("c", 2)]), of(&[("lost", 1)]), 20.0));
+    let (_, never, _) = told("--lose zone=c");
+    assert_eq!(never, of(&[("zoned", 1), ("lost", 1)]));
+    let (to_come, never, drained) = told("--lose zone=c --add 4cpu,label:zone=c");
+    assert_eq!((to_come[2].1, never, drained), (2, of(&[("lost", 1)]), 20.0));
+    let (_, never, _) = told("--lose zone=c --add 4cpu,label:zone=c,taint:x");
+    assert_eq!(never, of(&[("zoned", 1), ("lost", 1)]));
+}
