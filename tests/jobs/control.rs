@@ -86,6 +86,54 @@ async fn jobs_are_paused_resumed_retried_and_forgotten() {
     cluster.finish();
 }
 
+/// Two processes write down that they go on, one of which has left its process group. The worker's session breaks with
+/// the leader meanwhile, wherever it ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_job_stands_still_with_all_its_processes_and_goes_on() {
+    let _turn = turn().await;
+    let mut cluster = with_workers(&["w"]).await;
+    let api = cluster.any();
+    let (own, left) = (cluster.dir.join("own"), cluster.dir.join("left"));
+    let write = |file: &std::path::Path| format!("while :; do echo >> {}; sleep 0.01; done", file.display());
+    let script = format!("setsid sh -c '{}' & {}", write(&left), write(&own));
+    let id = api.submit(&json!({"command": sh(&script)})).await;
+    let sizes = || [&own, &left].map(|file| std::fs::metadata(file).map_or(0, |file| file.len()));
+    let both_grow_beyond = |[own, left]: [u64; 2]| async move {
+        let [own_now, left_now] = sizes();
+        (own_now > own && left_now > left).then_some(())
+    };
+    wait_until("both processes to write", PATIENCE, || both_grow_beyond([0, 0])).await;
+
+    api.post(&format!("/v1/jobs/{id}/pause"), &json!({"freeze": true})).await.ok();
+    let job = api.job(id).await;
+    assert_eq!((&job["state"], &job["frozen"]), (&json!("paused"), &json!(true)));
+    let stand_still = || async {
+        let before = sizes();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        (sizes() == before).then_some(before)
+    };
+    let before = wait_until("both processes to stand still", PATIENCE, stand_still).await;
+    let leader = cluster.leader().await;
+    cluster.kill(leader);
+    let api = cluster.any();
+    wait_until("another leader", PATIENCE, || async { (cluster.leader().await != leader).then_some(()) }).await;
+    assert_eq!(api.task(id, "main", 0).await["state"], "running");
+    assert_eq!(sizes(), before, "they went on without being told");
+
+    api.post(&format!("/v1/jobs/{id}/resume"), &Value::Null).await.ok();
+    wait_until("both processes to go on", PATIENCE, || both_grow_beyond(before)).await;
+    let job = api.job(id).await;
+    assert_eq!((&job["state"], &job["frozen"]), (&json!("running"), &Value::Null));
+    assert_eq!(api.task(id, "main", 0).await["attempt"], 1);
+
+    // What stands still can be ended.
+    api.post(&format!("/v1/jobs/{id}/pause"), &json!({"freeze": true})).await.ok();
+    wait_until("both processes to stand still", PATIENCE, stand_still).await;
+    api.post(&format!("/v1/jobs/{id}/cancel"), &Value::Null).await.ok();
+    api.ends_as(id, "cancelled").await;
+    cluster.finish();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_are_drained_and_tasks_are_moved() {
     let _turn = turn().await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
-use quorate_types::api::{Accepted, JobView, NextTicks, Page, RetryJob, Submitted, TaskView};
+use quorate_types::api::{Accepted, JobView, NextTicks, Page, PauseJob, RetryJob, Submitted, TaskView};
 use quorate_types::status::{JobState, TaskState};
 use quorate_types::{Code, JobId, JobName, LogIndex, Name};
 use tokio::time::Instant;
@@ -95,8 +95,9 @@ impl Client {
 
     /// # Errors
     /// `conflict` when the job has finished.
-    pub async fn pause(&self, id: JobId) -> Result<LogIndex, Error> {
-        self.act(id, "pause", |state| state == JobState::Paused).await
+    pub async fn pause(&self, id: JobId, pause: PauseJob) -> Result<LogIndex, Error> {
+        let request = Request::repeatable(Method::POST, job_path(id, "/pause")).json(&pause)?;
+        self.act_with(id, &request, |state| state == JobState::Paused).await
     }
 
     /// # Errors

@@ -31,6 +31,7 @@ pub(crate) fn is_promising(state: &State, entry: &Entry) -> bool {
             }
             Command::Cancel { .. }
             | Command::Pause { .. }
+            | Command::Freeze { .. }
             | Command::Forget { .. }
             | Command::Reassign { .. }
             | Command::Register(_)

@@ -169,7 +169,8 @@ impl Client {
                 What::Read { job, how: Reading::Stale { min_index } }
             }
             (82..86, Some(job)) => What::Edit { job, verb: Verb::Cancel },
-            (86..91, Some(job)) => What::Edit { job, verb: Verb::Pause },
+            (86..89, Some(job)) => What::Edit { job, verb: Verb::Pause },
+            (89..91, Some(job)) => What::Edit { job, verb: Verb::Freeze },
             (91..94, Some(job)) => What::Edit { job, verb: Verb::Resume },
             (94..97, Some(job)) => What::Edit { job, verb: Verb::Retry },
             (97.., Some(job)) => {
@@ -364,6 +365,9 @@ impl What {
                 .body(Body::from(body.clone())),
             Self::ChangePolicy(change) => {
                 request.header("content-type", "application/json").body(Body::from(json!(change).to_string()))
+            }
+            Self::Edit { verb: Verb::Freeze, .. } => {
+                request.header("content-type", "application/json").body(Body::from(r#"{"freeze":true}"#))
             }
             Self::Read { .. } | Self::Edit { .. } | Self::Reassign { .. } => request.body(Body::empty()),
         };

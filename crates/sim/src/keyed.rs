@@ -37,6 +37,7 @@ pub(crate) struct Made {
 pub(crate) enum Verb {
     Cancel,
     Pause,
+    Freeze,
     Resume,
     Retry,
 }
@@ -46,7 +47,7 @@ impl Verb {
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::Cancel => "cancel",
-            Self::Pause => "pause",
+            Self::Pause | Self::Freeze => "pause",
             Self::Resume => "resume",
             Self::Retry => "retry",
         }
@@ -153,9 +154,9 @@ fn edit(phase: Phase, verb: Verb, conflict: bool) -> Option<Phase> {
         (Phase::Absent, _) => None,
         (Phase::Live { cancelling, .. }, Verb::Cancel) if conflict => Some(ended(cancelling)),
         (Phase::Live { paused, .. }, Verb::Cancel) => Some(Phase::Live { cancelling: true, paused }),
-        (Phase::Live { cancelling: true, .. }, Verb::Pause | Verb::Resume) => conflict.then_some(phase),
-        (Phase::Live { .. }, Verb::Pause | Verb::Resume) if conflict => Some(ended(false)),
-        (Phase::Live { .. }, Verb::Pause) => Some(Phase::Live { cancelling: false, paused: true }),
+        (Phase::Live { cancelling: true, .. }, Verb::Pause | Verb::Freeze | Verb::Resume) => conflict.then_some(phase),
+        (Phase::Live { .. }, Verb::Pause | Verb::Freeze | Verb::Resume) if conflict => Some(ended(false)),
+        (Phase::Live { .. }, Verb::Pause | Verb::Freeze) => Some(Phase::Live { cancelling: false, paused: true }),
         (Phase::Live { .. }, Verb::Resume) => Some(FRESH),
         (Phase::Live { .. }, Verb::Retry) if conflict => Some(phase),
         // It had ended, unseen.

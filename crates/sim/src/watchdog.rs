@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use quorate_types::session::AttemptKey;
+use quorate_types::session::{AttemptKey, Motion};
 use quorate_worker::host::{Boottime, Event, Order, Registration, Spawn, Status};
 use tokio::sync::mpsc;
 
@@ -29,13 +29,35 @@ struct Process {
     ignores_term: bool,
     /// A signal that it was sent, and when it works.
     doomed: Option<(Boottime, i32)>,
+    /// Since when it stands still.
+    frozen_at: Option<Boottime>,
+    frozen_for: u64,
 }
 
 impl Process {
     fn end(&self) -> (Boottime, Status) {
         match self.doomed {
-            Some((at, signal)) if at < self.ends => (at, Status::Signalled(signal)),
-            Some(_) | None => (self.ends, Status::Exited(self.program.code)),
+            Some((at, signal)) if at < self.ends() => (at, Status::Signalled(signal)),
+            Some(_) | None => (self.ends(), Status::Exited(self.program.code)),
+        }
+    }
+
+    /// When it ends by itself, as far as is known.
+    fn ends(&self) -> Boottime {
+        if self.frozen_at.is_some() { Boottime(u64::MAX) } else { self.ends }
+    }
+
+    fn freeze(&mut self, now: Boottime) {
+        if self.doomed.is_none() && self.frozen_at.is_none() {
+            self.frozen_at = Some(now);
+        }
+    }
+
+    fn go_on(&mut self, now: Boottime) {
+        if let Some(since) = self.frozen_at.take() {
+            let stood = now.0.saturating_sub(since.0);
+            self.frozen_for += stood;
+            self.ends = Boottime(self.ends.0 + stood);
         }
     }
 }
@@ -138,7 +160,8 @@ impl SimWatchdog {
             if status == Status::Exited(0) {
                 physical.succeed(&key, &process.program.task);
             }
-            let ran_ms = at.0.saturating_sub(process.started.0) / 1_000_000;
+            let stood = process.frozen_for + process.frozen_at.map_or(0, |since| at.0.saturating_sub(since.0));
+            let ran_ms = at.0.saturating_sub(process.started.0).saturating_sub(stood) / 1_000_000;
             events.push(Event::Exited { key, status, ordered: process.doomed.is_some(), ran_ms });
         }
         events
@@ -189,6 +212,9 @@ impl SimWatchdog {
         match order {
             Order::Spawn(spawn) => self.spawn(&spawn, now, physical)?,
             Order::Terminate { key, grace_ms } => {
+                if let Some(process) = self.processes.get_mut(&key) {
+                    process.go_on(now);
+                }
                 let ignores = self.processes.get(&key).is_some_and(|process| process.ignores_term);
                 let (after, signal) = if ignores {
                     (Duration::from_millis(grace_ms), KILL)
@@ -209,6 +235,14 @@ impl SimWatchdog {
             Order::Registration(registration) => self.registration = registration,
             Order::Ping { seq } => self.unsent.push_back(Event::Pong { seq }),
             Order::Shutdown => self.leave(Leave::Silently, now),
+            Order::Move { key, motion } => {
+                if let Some(process) = self.processes.get_mut(&key) {
+                    match motion {
+                        Motion::Frozen => process.freeze(now),
+                        Motion::Going => process.go_on(now),
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -228,6 +262,8 @@ impl SimWatchdog {
             program,
             ignores_term: self.chance.permille(IGNORES_TERM_PERMILLE),
             doomed: None,
+            frozen_at: None,
+            frozen_for: 0,
         };
         self.processes.insert(key, process);
         self.unsent.push_back(Event::Spawned { key, pid: 1 });

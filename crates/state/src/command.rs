@@ -148,6 +148,10 @@ pub enum Command {
         worker: Name,
         taints: Vec<Taint>,
     },
+    /// Pause a job, and stop what runs of it where it is.
+    Freeze {
+        job: JobId,
+    },
 }
 
 /// The end of one attempt for another's sake; it is placed again without using a retry.

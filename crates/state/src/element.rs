@@ -8,6 +8,8 @@ use quorate_types::status::{AttemptState, Ending, TaskState};
 use quorate_types::{AttemptNumber, Epoch, Fence, Name, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::job::ElementKey;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Element {
     pub state: TaskState,
@@ -99,6 +101,11 @@ impl Element {
 }
 
 impl Attempt {
+    /// Its key, as that of an element.
+    pub(crate) fn key(&self, at: ElementKey) -> AttemptKey {
+        AttemptKey { job: at.job, task: at.task, index: at.index, attempt: self.number, fence: self.fence }
+    }
+
     pub(crate) fn is(&self, key: &AttemptKey, epoch: Epoch) -> bool {
         self.number == key.attempt && self.fence == key.fence && self.epoch == epoch && self.state.is_live()
     }

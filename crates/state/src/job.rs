@@ -33,6 +33,8 @@ pub struct Header {
     pub id: JobId,
     pub state: JobState,
     pub paused: bool,
+    /// Paused so that what runs is stopped where it is, instead of ended.
+    pub frozen: bool,
     /// A user cancelled it; what is left of it is ending.
     pub cancelling: bool,
     pub submitted_at: Timestamp,
@@ -116,6 +118,7 @@ impl Job {
             id,
             state: JobState::Pending,
             paused: false,
+            frozen: false,
             cancelling: false,
             submitted_at: now,
             started_at: None,

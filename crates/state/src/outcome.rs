@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_types::event::{Cursor, EventType, EventView};
-use quorate_types::session::{AttemptKey, Stream};
+use quorate_types::session::{AttemptKey, Motion, Stream};
 use quorate_types::status::JobState;
 use quorate_types::{AttemptNumber, Epoch, Fence, JobId, LogIndex, Name, Policy, ReplicaId, TaskIndex, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -118,6 +118,7 @@ pub struct Notice {
 pub enum NoticeKind {
     Start(AttemptKey),
     Stop(AttemptKey),
+    Move(AttemptKey, Motion),
     /// The registration is over.
     Fenced,
 }

@@ -30,6 +30,7 @@ pub fn job(header: &Header, spec: &Arc<JobSpec>, detail: Detail) -> JobView {
         started_at: header.started_at,
         finished_at: header.finished_at,
         index: header.changed,
+        frozen: header.frozen,
         tasks: header.counts,
         schedule_id: flow.run.map(|run| run.schedule),
         scheduled_for: flow.run.map(|run| run.tick),

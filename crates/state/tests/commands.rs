@@ -7,7 +7,7 @@ use quorate_state::command::{Command, Entry, Origin, Proposal, RetryScope};
 use quorate_state::limits::{ARCHIVE_RETENTION, FINISHED_IN_MEMORY, UNABLE_MAX};
 use quorate_state::outcome::{ArchiveKey, ArchiveOp, NoticeKind, Outcome, Rejection};
 use quorate_types::limits::LOSSES_DEFAULT;
-use quorate_types::session::{Finished, Happening};
+use quorate_types::session::{AttemptKey, Finished, Happening, Motion};
 use quorate_types::status::{Ending, JobState, TaskState, WorkerState};
 use quorate_types::{Epoch, JobId, ReplicaId, Span, TaskIndex, Timestamp};
 use support::{Cluster, finished, name, spec};
@@ -170,6 +170,63 @@ fn pause_requeues_without_a_retry_and_resume_goes_on() {
     let second = cluster.assign(job, 0, 0, epoch).unwrap();
     cluster.finish("w", epoch, second, Ending::Exited(0));
     assert_eq!(cluster.state.job(job).unwrap().header.state, JobState::Succeeded);
+}
+
+fn moves(cluster: &Cluster) -> Vec<(AttemptKey, Motion)> {
+    let moves = cluster.last.notices.iter().filter_map(|notice| match notice.what {
+        NoticeKind::Move(key, motion) => Some((key, motion)),
+        NoticeKind::Start(_) | NoticeKind::Stop(_) | NoticeKind::Fenced => None,
+    });
+    moves.collect()
+}
+
+/// One element runs, one is being moved, one waits.
+#[test]
+fn a_frozen_job_keeps_its_attempts_and_starts_none() {
+    let mut cluster = Cluster::default();
+    let job = cluster.submit(r#"{"tasks":[{"name":"a","command":["x"],"count":3}]}"#);
+    let epoch = cluster.ready_worker("w", 4);
+    let runs = cluster.assign(job, 0, 0, epoch).unwrap();
+    let goes = cluster.assign(job, 0, 1, epoch).unwrap();
+    let moved = Command::Reassign { job, task: name("a"), index: TaskIndex(1) };
+    assert_eq!(cluster.apply(moved), Outcome::Done);
+    assert_eq!(cluster.apply(Command::Freeze { job }), Outcome::Done);
+    assert_eq!(cluster.event_types(), ["job.paused"]);
+    assert_eq!(moves(&cluster), [(runs, Motion::Frozen)], "what is ending goes on ending");
+    assert_eq!(cluster.task_state(job, 0, 0), TaskState::Assigned);
+    assert_eq!(cluster.state.worker("w").unwrap().used.cpu_millis, 2000, "it keeps its room");
+    assert_eq!(cluster.assign(job, 0, 2, epoch), None, "a frozen job started something");
+    cluster.finish("w", epoch, goes, Ending::Stopped);
+    assert_eq!(cluster.apply(Command::Freeze { job }), Outcome::Done, "it is idempotent");
+    assert_eq!(moves(&cluster), []);
+
+    assert_eq!(cluster.apply(Command::Resume { job }), Outcome::Done);
+    assert_eq!(cluster.event_types(), ["job.resumed"]);
+    assert_eq!(moves(&cluster), [(runs, Motion::Going)]);
+    for key in [Some(runs), cluster.assign(job, 0, 1, epoch), cluster.assign(job, 0, 2, epoch)] {
+        cluster.finish("w", epoch, key.unwrap(), Ending::Exited(0));
+    }
+    assert_eq!(cluster.state.job(job).unwrap().header.state, JobState::Succeeded);
+}
+
+#[test]
+fn a_frozen_job_may_still_be_paused_or_cancelled() {
+    for command in [|job| Command::Pause { job }, |job| Command::Cancel { job }] {
+        let mut cluster = Cluster::default();
+        let job = cluster.submit(r#"{"command":["x"]}"#);
+        let epoch = cluster.ready_worker("w", 1);
+        let key = cluster.assign(job, 0, 0, epoch).unwrap();
+        cluster.apply(Command::Freeze { job });
+        assert_eq!(cluster.apply(command(job)), Outcome::Done);
+        assert!(matches!(cluster.last.notices[0].what, NoticeKind::Stop(stopped) if stopped == key));
+        // Neither is made less of.
+        let frozen = cluster.state.job(job).unwrap().header.frozen;
+        let refused = Outcome::Rejected(Rejection::Cancelling(job));
+        let outcome = cluster.apply(Command::Freeze { job });
+        assert!(outcome == refused || outcome == Outcome::Done && !frozen, "{outcome:?}");
+        assert_eq!(moves(&cluster), []);
+        cluster.finish("w", epoch, key, Ending::Stopped);
+    }
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn commands() -> Vec<Command> {
         Command::Submit(spec(r#"{"name":"j","tasks":[{"name":"t","command":["c"],"timeout":"1s"}]}"#)),
         Command::Cancel { job },
         Command::Pause { job },
+        Command::Freeze { job },
         Command::Resume { job },
         Command::Retry { job, scope: RetryScope::NotSucceeded },
         Command::Forget { job },

@@ -154,7 +154,13 @@ impl Driver {
     fn control(&mut self, job: JobId, what: u8) {
         let command = match what {
             0 => Command::Cancel { job },
-            1 => Command::Pause { job },
+            1 => {
+                if job.0 % 2 == 0 {
+                    Command::Pause { job }
+                } else {
+                    Command::Freeze { job }
+                }
+            }
             2 => Command::Resume { job },
             3 => Command::Retry { job, scope: RetryScope::All },
             4 => Command::Retry { job, scope: RetryScope::NotSucceeded },

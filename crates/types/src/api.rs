@@ -79,6 +79,9 @@ pub struct JobView {
     /// The log index of the job's newest change.
     pub index: LogIndex,
     pub tasks: TaskCounts,
+    /// It is paused, and what runs of it is stopped where it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen: bool,
     /// The schedule that this is a run of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_id: Option<JobId>,
@@ -246,6 +249,15 @@ pub struct AddReplica {
 #[serde(deny_unknown_fields)]
 pub struct TransferLeader {
     pub to: Option<ReplicaId>,
+}
+
+/// The body of `POST /v1/jobs/{id}/pause`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseJob {
+    /// Stop what runs where it is, instead of ending it.
+    #[serde(default)]
+    pub freeze: bool,
 }
 
 /// The body of `POST /v1/jobs/{id}/retry`.

@@ -286,6 +286,8 @@ pub struct LiveAttempt {
     pub then: Option<AfterStopping>,
     /// When it is moved, since its worker is draining.
     pub moved_at: Option<Timestamp>,
+    /// It is stopped where it is until the job is resumed.
+    pub frozen: bool,
 }
 
 words!(

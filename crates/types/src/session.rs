@@ -85,6 +85,15 @@ pub struct Work {
     pub start: Vec<Order>,
     /// Attempts that must end; the worker confirms with [`Happening::Finished`].
     pub stop: Vec<AttemptKey>,
+    /// Attempts that must stand still or go on, in this order. With [`ToWorker::Assigned`] come all that stand still.
+    pub motion: Vec<(AttemptKey, Motion)>,
+}
+
+/// Whether the processes of an attempt go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Motion {
+    Frozen,
+    Going,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

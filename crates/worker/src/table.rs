@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use quorate_types::inputs::Inputs;
 use quorate_types::job::Driver;
-use quorate_types::limits::REASON_BYTES_MAX;
-use quorate_types::session::{AttemptKey, Definition, Finished, Happening, Order, Report, Work};
+use quorate_types::session::{AttemptKey, Definition, Happening, Order, Report, Work};
 use quorate_types::status::Ending;
 use quorate_types::{LogIndex, Span};
 
@@ -23,6 +22,8 @@ use crate::sys::Status;
 pub(crate) use self::action::Action;
 
 mod action;
+mod ending;
+mod motion;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -63,6 +64,8 @@ struct Attempt {
     cause: Option<Ending>,
     /// Its timer, while it is armed.
     timer: Option<Boottime>,
+    /// What was left of its time when it was frozen.
+    left: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +90,8 @@ pub(crate) struct Table {
     /// Attempts whose end was committed, at which index.
     settled: BTreeMap<AttemptKey, LogIndex>,
     timers: BTreeSet<(Boottime, AttemptKey)>,
+    /// Attempts that stand still, or will once they run.
+    frozen: BTreeSet<AttemptKey>,
     /// The index of the newest push.
     pushed: LogIndex,
     /// The newest index in any message.
@@ -102,6 +107,7 @@ impl Table {
             attempts: BTreeMap::new(),
             settled: BTreeMap::new(),
             timers: BTreeSet::new(),
+            frozen: BTreeSet::new(),
             pushed: LogIndex(0),
             seen: LogIndex(0),
             closing: false,
@@ -132,12 +138,19 @@ impl Table {
         self.attempts.clear();
         self.settled.clear();
         self.timers.clear();
+        self.frozen.clear();
         self.outbox.clear();
         (self.pushed, self.seen) = (LogIndex(0), LogIndex(0));
     }
 
-    /// The whole truth at `index`: what is not in it must end.
-    pub(crate) fn on_assigned(&mut self, index: LogIndex, all: &[AttemptKey], work: Work) -> Vec<Action> {
+    /// The whole truth at `index`: what is not in it must end, and what it does not say to stand still goes on.
+    pub(crate) fn on_assigned(
+        &mut self,
+        index: LogIndex,
+        all: &[AttemptKey],
+        work: Work,
+        now: Boottime,
+    ) -> Vec<Action> {
         if !self.accepts(index) {
             return Vec::new();
         }
@@ -145,15 +158,16 @@ impl Table {
         let gone: BTreeSet<_> = self.attempts.keys().filter(|key| !ours.contains(key)).copied().collect();
         let mut actions: Vec<_> = gone.iter().filter_map(|key| self.drop_attempt(key)).collect();
         self.outbox.forget(&gone);
-        self.take_work(work, &mut actions);
+        actions.extend(self.thaw_all_but(&work.motion, now));
+        self.take_work(work, now, &mut actions);
         actions
     }
 
     /// What changed up to `index`.
-    pub(crate) fn on_changed(&mut self, index: LogIndex, work: Work) -> Vec<Action> {
+    pub(crate) fn on_changed(&mut self, index: LogIndex, work: Work, now: Boottime) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.accepts(index) {
-            self.take_work(work, &mut actions);
+            self.take_work(work, now, &mut actions);
         }
         actions
     }
@@ -168,7 +182,7 @@ impl Table {
         true
     }
 
-    fn take_work(&mut self, work: Work, actions: &mut Vec<Action>) {
+    fn take_work(&mut self, work: Work, now: Boottime, actions: &mut Vec<Action>) {
         let definitions: Vec<_> = work.definitions.into_iter().map(Defined::from).collect();
         let stop: BTreeSet<_> = work.stop.iter().copied().collect();
         for Order { key, definition, inputs } in work.start {
@@ -176,6 +190,9 @@ impl Table {
                 let defined = usize::try_from(definition).ok().and_then(|at| definitions.get(at));
                 actions.extend(self.start(key, defined, inputs.map(Arc::from)));
             }
+        }
+        for (key, motion) in work.motion {
+            actions.extend(self.set_motion(key, motion, now));
         }
         for key in work.stop {
             actions.extend(self.stop(key));
@@ -193,7 +210,8 @@ impl Table {
             Some(_) => None,
         };
         let noop = definition.is_some_and(|definition| definition.spec.driver == Driver::Noop);
-        let attempt = Attempt { definition: definition.cloned(), phase: Phase::Preparing, cause: None, timer: None };
+        let attempt =
+            Attempt { definition: definition.cloned(), phase: Phase::Preparing, cause: None, timer: None, left: None };
         self.attempts.insert(key, attempt);
         if let Some(why) = refusal {
             self.report_end(key, Ending::NotStarted(why.to_owned()), Span(0), Leftover::default());
@@ -215,7 +233,7 @@ impl Table {
             return None;
         }
         if !self.knows(&key) {
-            let attempt = Attempt { definition: None, phase: Phase::Preparing, cause: None, timer: None };
+            let attempt = Attempt { definition: None, phase: Phase::Preparing, cause: None, timer: None, left: None };
             self.attempts.insert(key, attempt);
             self.report_end(key, Ending::Stopped, Span(0), Leftover::default());
             return None;
@@ -246,6 +264,7 @@ impl Table {
     }
 
     fn drop_attempt(&mut self, key: &AttemptKey) -> Option<Action> {
+        self.frozen.remove(key);
         let attempt = self.attempts.remove(key)?;
         self.disarm(*key, attempt.timer);
         match attempt.phase {
@@ -269,8 +288,8 @@ impl Table {
         Some(Action::Discard { key })
     }
 
-    pub(crate) fn on_spawned(&mut self, key: AttemptKey, now: Boottime) {
-        let Some(attempt) = self.attempts.get_mut(&key) else { return };
+    pub(crate) fn on_spawned(&mut self, key: AttemptKey, now: Boottime) -> Option<Action> {
+        let attempt = self.attempts.get_mut(&key)?;
         attempt.phase = Phase::Running;
         if let Some(timeout) = attempt.definition.as_ref().and_then(|d| d.spec.timeout) {
             let at = now.plus(timeout.as_duration());
@@ -278,6 +297,7 @@ impl Table {
             self.timers.insert((at, key));
         }
         self.outbox.push(Report { key, what: Happening::Started });
+        self.freeze_belated(key, now)
     }
 
     /// `why` tells whether it is the task's fault.
@@ -344,6 +364,7 @@ impl Table {
         self.seen = self.seen.max(index);
         for key in self.outbox.on_committed(seq) {
             self.attempts.remove(&key);
+            self.frozen.remove(&key);
             if index > self.pushed {
                 self.settled.insert(key, index);
             }
@@ -358,31 +379,9 @@ impl Table {
         keys.into_iter().filter_map(|key| self.end(key, Ending::Stopped)).collect()
     }
 
-    fn report_end(&mut self, key: AttemptKey, ending: Ending, ran: Span, leftover: Leftover) {
-        let Some(attempt) = self.attempts.get_mut(&key) else { return };
-        attempt.phase = Phase::Reported;
-        attempt.definition = None;
-        let Leftover { result, stdout_tail, stderr_tail } = leftover;
-        let finished = Finished { ending: bounded(ending), ran, result, stdout_tail, stderr_tail };
-        self.outbox.push(Report { key, what: Happening::Finished(Box::new(finished)) });
-    }
-
     fn disarm(&mut self, key: AttemptKey, timer: Option<Boottime>) {
         if let Some(at) = timer {
             self.timers.remove(&(at, key));
         }
-    }
-}
-
-/// Cuts the text of an ending to what the cluster keeps.
-fn bounded(ending: Ending) -> Ending {
-    let cut = |mut why: String| {
-        why.truncate(why.floor_char_boundary(REASON_BYTES_MAX));
-        why
-    };
-    match ending {
-        Ending::NotStarted(why) => Ending::NotStarted(cut(why)),
-        Ending::Unable(why) => Ending::Unable(cut(why)),
-        other => other,
     }
 }

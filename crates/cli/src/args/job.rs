@@ -71,8 +71,13 @@ pub(crate) enum JobCommand {
         #[arg(required = true)]
         ids: Vec<JobId>,
     },
-    /// Starts no further tasks of a job
-    Pause { id: JobId },
+    /// Ends what runs of a job and starts nothing more until it is resumed
+    Pause {
+        id: JobId,
+        /// Stop what runs where it is, instead of ending it; it keeps its room on its worker.
+        #[arg(long)]
+        freeze: bool,
+    },
     /// Lets a paused job go on
     Resume { id: JobId },
     /// Runs a finished job again

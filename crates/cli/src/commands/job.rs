@@ -1,7 +1,7 @@
 //! `quorate job`: lists, details and changes of state.
 
 use quorate_client::{JobFilter, TaskFilter};
-use quorate_types::api::{Accepted, JobView, RetryJob, TaskView};
+use quorate_types::api::{Accepted, JobView, PauseJob, RetryJob, TaskView};
 use quorate_types::status::JobState;
 use quorate_types::{JobId, LogIndex, Timestamp};
 
@@ -27,7 +27,12 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<(), Fa
             }
             Ok(())
         }
-        JobCommand::Pause { id } => done(context, client.pause(id).await?, id, "is paused"),
+        JobCommand::Pause { id, freeze } => done(
+            context,
+            client.pause(id, PauseJob { freeze }).await?,
+            id,
+            if freeze { "is frozen" } else { "is paused" },
+        ),
         JobCommand::Resume { id } => done(context, client.resume(id).await?, id, "goes on"),
         JobCommand::Retry { id, failed, from } => {
             done(context, client.retry(id, &RetryJob { failed, from }).await?, id, "runs again")

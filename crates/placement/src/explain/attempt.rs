@@ -2,10 +2,11 @@
 
 use quorate_state::State;
 use quorate_state::element::{AfterStop, Element};
+use quorate_state::job::Job;
 use quorate_types::explain::{AfterStopping, LiveAttempt};
 use quorate_types::status::TaskState;
 
-pub(super) fn of(state: &State, element: &Element) -> Option<LiveAttempt> {
+pub(super) fn of(state: &State, job: &Job, element: &Element) -> Option<LiveAttempt> {
     let attempt = element.current()?;
     let worker = state.worker_of(attempt.epoch);
     let then = match (element.state, element.after_stop) {
@@ -22,5 +23,6 @@ pub(super) fn of(state: &State, element: &Element) -> Option<LiveAttempt> {
         started_at: attempt.started_at,
         then,
         moved_at: worker.and_then(|worker| worker.drain_until),
+        frozen: job.header.frozen && element.state != TaskState::Stopping,
     })
 }

@@ -83,7 +83,7 @@ impl Scene<'_> {
         match state {
             TaskState::Waiting | TaskState::Pending => self.look_ahead(&mut explanation, job, task, index)?,
             TaskState::Assigned | TaskState::Running | TaskState::Stopping => {
-                explanation.attempt = subject.record.and_then(|element| attempt::of(self.state, element));
+                explanation.attempt = subject.record.and_then(|element| attempt::of(self.state, job, element));
             }
             TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => {
                 explanation.end = end::of(&subject, state);

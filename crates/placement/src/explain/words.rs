@@ -242,6 +242,9 @@ fn attempt(live: &LiveAttempt, about: &Circumstances<'_>) -> Vec<String> {
             )
         }
     });
+    if live.frozen {
+        said.push("It is stopped where it is until its job is resumed.".to_owned());
+    }
     if let Some(at) = live.moved_at {
         said.push(format!("{worker} is draining: what still runs there at {} is moved.", about.at(at)));
     }

@@ -13,7 +13,7 @@ use quorate_state::command::{Command, RetryScope};
 use quorate_state::job::Header;
 use quorate_state::outcome::Outcome;
 use quorate_state::view::{self, Detail};
-use quorate_types::api::{JobView, Page, RetryJob, Submitted};
+use quorate_types::api::{JobView, Page, PauseJob, RetryJob, Submitted};
 use quorate_types::job::{JobRequest, Object};
 use quorate_types::problem::{Code, FieldError, Problem};
 use quorate_types::status::JobState;
@@ -266,8 +266,8 @@ pub(crate) async fn cancel(State(app): State<App>, Path(id): Path<String>, conte
 }
 
 pub(crate) async fn pause(State(app): State<App>, Path(id): Path<String>, content: Body) -> ApiResult<Response> {
-    body::nothing(&app.room, content).await?;
-    app.write(Command::Pause { job: job_id(&id)? }).await
+    let (job, PauseJob { freeze }) = (job_id(&id)?, body::optional(&app.room, content).await?);
+    app.write(if freeze { Command::Freeze { job } } else { Command::Pause { job } }).await
 }
 
 pub(crate) async fn resume(State(app): State<App>, Path(id): Path<String>, content: Body) -> ApiResult<Response> {

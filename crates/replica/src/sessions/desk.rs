@@ -11,7 +11,7 @@ use quorate_state::job::Job;
 use quorate_state::outcome::NoticeKind;
 use quorate_types::job::{Driver, TaskSpec};
 use quorate_types::limits::INPUTS_BYTES_MAX;
-use quorate_types::session::{AttemptKey, Definition, Order, ToWorker, Work};
+use quorate_types::session::{AttemptKey, Definition, Motion, Order, ToWorker, Work};
 use quorate_types::{Epoch, JobId, LogIndex};
 
 use super::registry::Inbox;
@@ -43,10 +43,14 @@ impl Desk {
         self.whole_at = version.index;
         let attempts = version.state.attempts_of(worker);
         let all = attempts.iter().map(|(key, _)| *key).collect();
-        let steps = attempts.into_iter().flat_map(|(key, stopping)| {
+        // What stands still comes with the first message: a worker takes all the rest to go on.
+        let stands = |key: &AttemptKey| version.state.job(key.job).is_some_and(|job| job.header.frozen);
+        let frozen = attempts.iter().filter(|(key, stopping)| !stopping && stands(key));
+        let mut steps: Vec<_> = frozen.map(|(key, _)| Step::Move(*key, Motion::Frozen)).collect();
+        steps.extend(attempts.into_iter().flat_map(|(key, stopping)| {
             [Some(Step::Start(key)), stopping.then_some(Step::Stop(key))].into_iter().flatten()
-        });
-        let steps = steps.collect::<Vec<_>>().into_iter();
+        }));
+        let steps = steps.into_iter();
         Ok(Pieces { version: Arc::clone(version), index: version.index, all: Some(all), steps })
     }
 
@@ -62,6 +66,7 @@ impl Desk {
             match what {
                 NoticeKind::Start(key) => steps.push(Step::Start(*key)),
                 NoticeKind::Stop(key) => steps.push(Step::Stop(*key)),
+                NoticeKind::Move(key, motion) => steps.push(Step::Move(*key, *motion)),
                 NoticeKind::Fenced => return Err(Fenced),
             }
         }
@@ -74,6 +79,7 @@ impl Desk {
 enum Step {
     Start(AttemptKey),
     Stop(AttemptKey),
+    Move(AttemptKey, Motion),
 }
 
 /// What the worker is told, in messages that fit into frames. Each is made when it is asked for: with what their
@@ -97,6 +103,7 @@ impl Iterator for Pieces {
                 Step::Start(_) if writer.is_full() => break,
                 Step::Start(key) => writer.start(key),
                 Step::Stop(key) => writer.work.stop.push(*key),
+                Step::Move(key, motion) => writer.work.motion.push((*key, *motion)),
             }
             self.steps.next();
         }

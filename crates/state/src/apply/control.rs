@@ -1,6 +1,7 @@
 //! What users do to jobs: cancel, pause, resume, reassign, forget.
 
 use quorate_types::event::EventType;
+use quorate_types::session::Motion;
 use quorate_types::status::JobState;
 use quorate_types::{Bug, JobId, Name, TaskIndex, is_planted};
 
@@ -35,22 +36,31 @@ impl State {
     /// Ends what runs and starts nothing more until the job is resumed. No retry is used up.
     pub(super) fn pause(&mut self, id: JobId, out: &mut Applied) -> Result {
         self.control(id, out, |change| {
-            let header = &mut change.job.header;
-            match header.state {
-                JobState::Paused if !header.cancelling => Ok(Outcome::Done),
-                JobState::Pending | JobState::Running if !header.cancelling => {
-                    header.paused = true;
-                    header.state = JobState::Paused;
-                    header.changed = change.out.index;
-                    change.cluster.note_schedule(change.job);
+            match change.hold()? {
+                Held::Now => {
                     change.stop_live(AfterStop::Requeue);
-                    change.cluster.queue.update_all(change.job);
                     change.emit_job(EventType::JobPaused);
-                    Ok(Outcome::Done)
                 }
-                state if header.cancelling && !state.is_finished() => Err(Rejection::Cancelling(id)),
-                state => Err(Rejection::JobState { job: id, state }),
+                Held::Before if change.job.header.frozen => {
+                    (change.job.header.frozen, change.job.header.changed) = (false, change.out.index);
+                    change.stop_live(AfterStop::Requeue);
+                }
+                Held::Before => {}
             }
+            Ok(Outcome::Done)
+        })
+    }
+
+    /// Stops what runs where it is, and starts nothing more until the job is resumed. What is paused stays so.
+    pub(super) fn freeze(&mut self, id: JobId, out: &mut Applied) -> Result {
+        self.control(id, out, |change| {
+            if change.hold()? == Held::Now {
+                // A schedule has nothing that runs; its runs are jobs of their own.
+                change.job.header.frozen = !change.job.is_schedule();
+                change.set_motion(Motion::Frozen);
+                change.emit_job(EventType::JobPaused);
+            }
+            Ok(Outcome::Done)
         })
     }
 
@@ -62,6 +72,7 @@ impl State {
                     header.paused = false;
                     header.state = if header.started_at.is_some() { JobState::Running } else { JobState::Pending };
                     header.changed = change.out.index;
+                    let thaws = std::mem::take(&mut header.frozen);
                     let now = change.out.time;
                     if let Some(ledger) = header.flow.as_mut().and_then(|flow| flow.ledger.as_mut()) {
                         // What a paused schedule did not run is not made up for.
@@ -69,6 +80,9 @@ impl State {
                     }
                     change.cluster.note_schedule(change.job);
                     change.cluster.queue.update_all(change.job);
+                    if thaws {
+                        change.set_motion(Motion::Going);
+                    }
                     change.emit_job(EventType::JobResumed);
                     Ok(Outcome::Done)
                 }
@@ -126,5 +140,32 @@ impl State {
     ) -> Result {
         let missing = if self.is_archived(id) { Rejection::Archived(id) } else { Rejection::NoSuchJob(id) };
         self.edit(id, out, edit).unwrap_or(Err(missing))
+    }
+}
+
+/// Whether a job was paused just now or before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Now,
+    Before,
+}
+
+impl Change<'_> {
+    /// Starts nothing more of the job.
+    fn hold(&mut self) -> std::result::Result<Held, Rejection> {
+        let header = &mut self.job.header;
+        match header.state {
+            JobState::Paused if !header.cancelling => Ok(Held::Before),
+            JobState::Pending | JobState::Running if !header.cancelling => {
+                header.paused = true;
+                header.state = JobState::Paused;
+                header.changed = self.out.index;
+                self.cluster.note_schedule(self.job);
+                self.cluster.queue.update_all(self.job);
+                Ok(Held::Now)
+            }
+            state if header.cancelling && !state.is_finished() => Err(Rejection::Cancelling(header.id)),
+            state => Err(Rejection::JobState { job: header.id, state }),
+        }
     }
 }

@@ -61,6 +61,7 @@ impl State {
             Command::Submit(spec) => self.submit(spec, out),
             Command::Cancel { job } => self.cancel(*job, out),
             Command::Pause { job } => self.pause(*job, out),
+            Command::Freeze { job } => self.freeze(*job, out),
             Command::Resume { job } => self.resume(*job, out),
             Command::Retry { job, scope } => self.retry(*job, *scope, out),
             Command::Forget { job } => self.forget(*job, out),

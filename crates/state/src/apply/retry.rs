@@ -162,7 +162,8 @@ impl State {
 /// and their numbers go on.
 fn reopen(job: &mut Job, scope: &Scope, flow: Flow, needs: &JobNeeds) {
     let header = &mut job.header;
-    (header.state, header.paused, header.cancelling) = (JobState::Pending, false, false);
+    (header.state, header.cancelling) = (JobState::Pending, false);
+    (header.paused, header.frozen) = (false, false);
     (header.started_at, header.finished_at, header.result_bytes) = (None, None, 0);
     let (run, follows) = (header.flow().run, header.flow().follows);
     let waits = job.spec.concurrency.is_some() && flow.start_at.is_none();

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use quorate_types::TaskIndex;
 use quorate_types::event::EventType;
-use quorate_types::session::AttemptKey;
+use quorate_types::session::Motion;
 use quorate_types::status::{AttemptState, TaskState};
 
 use super::{Change, Ended};
-use crate::element::AfterStop;
+use crate::element::{AfterStop, Element};
 use crate::job::ElementKey;
 use crate::outcome::{Notice, NoticeKind};
 use crate::timers::Timer;
@@ -72,15 +72,29 @@ impl Change<'_> {
 
     /// Asks the workers to end all live attempts.
     pub(crate) fn stop_live(&mut self, after: AfterStop) {
-        let mut live: Vec<ElementKey> = Vec::new();
-        let job = self.job.id();
-        for (task, found, _) in self.job.tasks() {
-            let of_task = found.elements().filter(|(_, e)| e.state.is_live());
-            live.extend(of_task.map(|(index, _)| ElementKey { job, task, index }));
-        }
-        for at in live {
+        for at in self.live() {
             self.stop(&at, after);
         }
+    }
+
+    /// Asks the workers to stop all live attempts where they are, or to let them go on. What is ending goes on ending.
+    pub(crate) fn set_motion(&mut self, motion: Motion) {
+        for at in self.live() {
+            let element = self.job.task(at.task).and_then(|task| task.element(at.index));
+            let going = element.filter(|element| element.state != TaskState::Stopping);
+            let Some(attempt) = going.and_then(Element::current) else { continue };
+            let what = NoticeKind::Move(attempt.key(at), motion);
+            self.out.notices.push(Notice { worker: attempt.worker.clone(), epoch: attempt.epoch, what });
+        }
+    }
+
+    fn live(&self) -> Vec<ElementKey> {
+        let job = self.job.id();
+        let live = self.job.tasks().flat_map(|(task, found, _)| {
+            let live = found.elements().filter(|(_, element)| element.state.is_live());
+            live.map(move |(index, _)| ElementKey { job, task, index })
+        });
+        live.collect()
     }
 
     /// Asks the worker to end this live attempt. Only its word or the end of its lease moves on.
@@ -100,8 +114,7 @@ impl Change<'_> {
         }
         let Some(attempt) = element.current_mut() else { return };
         attempt.state = AttemptState::Stopping;
-        let key =
-            AttemptKey { job: at.job, task: at.task, index: at.index, attempt: attempt.number, fence: attempt.fence };
+        let key = attempt.key(*at);
         let (worker, epoch) = (attempt.worker.clone(), attempt.epoch);
         if let Some(worker) = self.cluster.workers.get_mut(&worker)
             && let Some(live) = Arc::make_mut(worker).attempts.get_mut(at)

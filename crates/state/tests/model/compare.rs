@@ -72,7 +72,9 @@ fn unfinished_elements(job: &Job) -> u64 {
 fn compare_job(found: &StateJob, model: &Job) -> Check {
     let (header, flow) = (&found.header, found.header.flow());
     same(|| "state".into(), &header.state, &model.state())?;
-    same(|| "paused, cancelling".into(), &(header.paused, header.cancelling), &(model.paused, model.cancelling))?;
+    let (is, should) = ((header.paused, header.frozen), (model.paused, model.frozen));
+    same(|| "paused, frozen".into(), &is, &should)?;
+    same(|| "cancelling".into(), &header.cancelling, &model.cancelling)?;
     same(|| "started".into(), &header.started_at.is_some(), &model.started)?;
     same(|| "finished at".into(), &header.finished_at, &model.finished.map(|(at, _)| at))?;
     same(|| "slot".into(), &flow.slot, &model.slot)?;

@@ -49,14 +49,22 @@ impl Model {
 
     pub fn pause(&mut self, id: JobId) -> Result {
         let job = self.going(id)?;
-        job.paused = true;
+        (job.paused, job.frozen) = (true, false);
         job.stop_live(AfterStop::Requeue);
+        Ok(Outcome::Done)
+    }
+
+    pub fn freeze(&mut self, id: JobId) -> Result {
+        let job = self.going(id)?;
+        job.frozen |= !job.paused && !job.is_schedule();
+        job.paused = true;
         Ok(Outcome::Done)
     }
 
     pub fn resume(&mut self, id: JobId) -> Result {
         let now = self.now;
         let job = self.going(id)?;
+        job.frozen = false;
         if std::mem::take(&mut job.paused)
             && let Some(ledger) = &mut job.ledger
         {
@@ -153,7 +161,8 @@ impl Model {
                 *element = Element { attempts: std::mem::take(&mut element.attempts), ..Element::new() };
             }
         }
-        (job.paused, job.cancelling, job.overdue, job.started) = (false, false, false, false);
+        (job.paused, job.frozen, job.cancelling) = (false, false, false);
+        (job.overdue, job.started) = (false, false);
         (job.finished, job.first_failed, job.slot) = (None, None, Slot::None);
         let ahead = |at: Option<Timestamp>| at.filter(|at| *at > now);
         job.start_at = ahead(job.spec.start_after.map(|when| when.resolve(job.submitted_at)));

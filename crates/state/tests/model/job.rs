@@ -19,6 +19,7 @@ pub struct Job {
     pub tasks: Vec<Vec<Element>>,
     pub other_jobs: Vec<OtherJob>,
     pub paused: bool,
+    pub frozen: bool,
     pub cancelling: bool,
     pub overdue: bool,
     pub started: bool,

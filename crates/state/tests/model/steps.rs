@@ -380,7 +380,8 @@ fn control(model: &Model, nth: u8, what: u8, task: u8) -> Command {
     let ended = pick(&finished, nth).filter(|_| task < 220).unwrap_or(job);
     match what % 20 {
         0..=3 => Command::Cancel { job },
-        4..=5 => Command::Pause { job },
+        4 => Command::Pause { job },
+        5 => Command::Freeze { job },
         6..=8 => Command::Resume { job },
         9..=10 => Command::Retry { job: ended, scope: RetryScope::All },
         11..=14 => Command::Retry { job: ended, scope: RetryScope::NotSucceeded },

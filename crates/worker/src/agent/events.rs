@@ -20,11 +20,11 @@ impl Agent {
         self.health.on_heard(Instant::now());
         match message {
             ToWorker::Assigned { index, all, work } => {
-                let actions = self.table.on_assigned(index, &all, work);
+                let actions = self.table.on_assigned(index, &all, work, Boottime::now());
                 self.carry_out(actions);
             }
             ToWorker::Changed { index, work } => {
-                let actions = self.table.on_changed(index, work);
+                let actions = self.table.on_changed(index, work, Boottime::now());
                 self.carry_out(actions);
             }
             ToWorker::HeartbeatAck { seq } => self.lease.on_acknowledged(seq),
@@ -75,7 +75,8 @@ impl Agent {
     }
 
     fn on_spawned(&mut self, key: AttemptKey, pid: i32) {
-        self.table.on_spawned(key, Boottime::now());
+        let action = self.table.on_spawned(key, Boottime::now());
+        self.carry_out(action);
         if !self.keeper.namespaced {
             self.registration.groups().insert(key, pid);
             self.disk.submit(Job::RecordGroup { key, pid });
@@ -134,6 +135,7 @@ impl Agent {
                     self.keeper.order(Order::Terminate { key, grace_ms });
                 }
                 Action::Kill { key } => self.keeper.order(Order::Kill { key }),
+                Action::Move { key, motion } => self.keeper.order(Order::Move { key, motion }),
                 Action::Collect { key } => self.disk.submit(Job::Collect { key }),
                 Action::Discard { key } => self.disk.submit(Job::Discard { key }),
                 // It needs what was prepared and is carried out where that arrives.

@@ -1,7 +1,7 @@
 //! What a replica may send: whatever bytes come, a session reads messages or breaks with an error.
 
 use quorate_types::inputs::{Input, Inputs, JobInput};
-use quorate_types::session::{AttemptKey, Definition, From, Order, ReadOutput, Stream, Work};
+use quorate_types::session::{AttemptKey, Definition, From, Motion, Order, ReadOutput, Stream, Work};
 use quorate_types::status::{JobState, TaskState};
 use quorate_types::{AttemptNumber, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 use serde_json::json;
@@ -35,6 +35,7 @@ fn work() -> Work {
         definitions: vec![Definition { job: JobId(1), namespace: job.namespace, spec, inputs: Some(inputs.into()) }],
         start: vec![Order { key: key(1), definition: 0, inputs: Some(own.into()) }],
         stop: vec![key(2)],
+        motion: vec![(key(1), Motion::Frozen)],
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_types::inputs::Inputs;
-use quorate_types::session::{AttemptKey, Definition};
+use quorate_types::session::{AttemptKey, Definition, Motion};
 
 #[cfg(doc)]
 use super::Table;
@@ -30,6 +30,11 @@ pub(crate) enum Action {
     },
     Kill {
         key: AttemptKey,
+    },
+    /// Stop all of its processes where they are, or let them go on.
+    Move {
+        key: AttemptKey,
+        motion: Motion,
     },
     /// Read what it has left; answered by [`Table::on_collected`].
     Collect {

@@ -1,5 +1,7 @@
 use super::*;
 use quorate_types::job::{Backoff, TaskSpec};
+use quorate_types::limits::REASON_BYTES_MAX;
+use quorate_types::session::{Finished, Motion};
 use quorate_types::{AttemptNumber, Fence, JobId, Name, Resources, TaskIndex};
 
 /// Attempt 1 of job `n`.
@@ -48,6 +50,7 @@ fn work_of(definition: Definition, start: &[u32], stop: &[u32]) -> Work {
         definitions: vec![definition],
         start: start.iter().map(|n| Order { key: key(*n), definition: 0, inputs: None }).collect(),
         stop: stop.iter().map(|n| key(*n)).collect(),
+        motion: Vec::new(),
     }
 }
 
@@ -92,6 +95,7 @@ fn names(actions: &[Action]) -> Vec<String> {
         Action::Spawn { key } => format!("spawn {}", key.job),
         Action::Terminate { key, grace } => format!("terminate {} {}", key.job, grace.as_millis()),
         Action::Kill { key } => format!("kill {}", key.job),
+        Action::Move { key, motion } => format!("{motion:?} {}", key.job).to_lowercase(),
         Action::Collect { key } => format!("collect {}", key.job),
         Action::Discard { key } => format!("discard {}", key.job),
     };
@@ -106,7 +110,7 @@ fn exit(table: &mut Table, n: u32, status: Status, ordered: bool) {
 /// The whole truth at `index`, in one message.
 fn assigned(table: &mut Table, index: u64, work: Work) -> Vec<Action> {
     let all: Vec<_> = work.start.iter().map(|order| order.key).chain(work.stop.iter().copied()).collect();
-    table.on_assigned(LogIndex(index), &all, work)
+    table.on_assigned(LogIndex(index), &all, work, at(0))
 }
 
 #[test]
@@ -114,15 +118,15 @@ fn the_whole_truth_may_come_in_pieces() {
     let mut table = table();
     assigned(&mut table, 10, work(&[1], &[]));
     let all: Vec<_> = work(&[1, 2, 3], &[]).start.iter().map(|order| order.key).collect();
-    assert_eq!(names(&table.on_assigned(LogIndex(12), &all, work(&[2], &[]))), ["prepare 2"]);
-    assert_eq!(names(&table.on_changed(LogIndex(12), work(&[3], &[]))), ["prepare 3"]);
+    assert_eq!(names(&table.on_assigned(LogIndex(12), &all, work(&[2], &[]), at(0))), ["prepare 2"]);
+    assert_eq!(names(&table.on_changed(LogIndex(12), work(&[3], &[]), at(0))), ["prepare 3"]);
 }
 
 #[test]
 fn an_attempt_is_prepared_spawned_and_reported() {
     let mut table = table();
-    assert_eq!(names(&table.on_changed(LogIndex(4), work(&[1], &[]))), ["prepare 1"]);
-    assert_eq!(names(&table.on_changed(LogIndex(5), work(&[1, 2], &[]))), ["prepare 2"]);
+    assert_eq!(names(&table.on_changed(LogIndex(4), work(&[1], &[]), at(0))), ["prepare 1"]);
+    assert_eq!(names(&table.on_changed(LogIndex(5), work(&[1, 2], &[]), at(0))), ["prepare 2"]);
     assert_eq!(table.on_prepared(key(1), Ok(())), Some(Action::Spawn { key: key(1) }));
     table.on_spawned(key(1), at(0));
     assert_eq!(table.running().collect::<Vec<_>>(), [key(1)]);
@@ -139,8 +143,9 @@ fn an_attempt_is_prepared_spawned_and_reported() {
 
 #[test]
 fn endings_say_who_ended_it() {
-    let by_stop =
-        |table: &mut Table| assert_eq!(names(&table.on_changed(LogIndex(11), work(&[], &[1]))), ["terminate 1 700"]);
+    let by_stop = |table: &mut Table| {
+        assert_eq!(names(&table.on_changed(LogIndex(11), work(&[], &[1]), at(0))), ["terminate 1 700"])
+    };
     let by_timeout = |table: &mut Table| assert_eq!(names(&table.on_time(at(5_000))), ["terminate 1 700"]);
     let by_limit = |table: &mut Table| assert_eq!(table.on_output_limit(key(1)), Some(Action::Kill { key: key(1) }));
     let by_nobody = |_: &mut Table| {};
@@ -167,8 +172,8 @@ fn endings_say_who_ended_it() {
 fn the_first_cause_counts_and_signals_once() {
     let mut table = running(1);
     assert_eq!(names(&table.on_time(at(5_000))), ["terminate 1 700"]);
-    assert_eq!(table.on_changed(LogIndex(11), work(&[], &[1])), []);
-    assert_eq!(table.on_changed(LogIndex(12), work(&[], &[1])), []);
+    assert_eq!(table.on_changed(LogIndex(11), work(&[], &[1]), at(0)), []);
+    assert_eq!(table.on_changed(LogIndex(12), work(&[], &[1]), at(0)), []);
     assert_eq!(table.on_output_limit(key(1)), None);
     exit(&mut table, 1, Status::Signalled(15), true);
     assert_eq!(sent(&mut table)[1], finished(1, Ending::TimedOut, 20));
@@ -177,7 +182,7 @@ fn the_first_cause_counts_and_signals_once() {
 #[test]
 fn timers_come_in_order_and_go_with_their_attempt() {
     let mut table = table();
-    table.on_changed(LogIndex(1), work(&[1, 2], &[]));
+    table.on_changed(LogIndex(1), work(&[1, 2], &[]), at(0));
     for n in [1, 2] {
         table.on_prepared(key(n), Ok(()));
         table.on_spawned(key(n), at(u64::from(n) * 100));
@@ -193,7 +198,7 @@ fn timers_come_in_order_and_go_with_their_attempt() {
 #[test]
 fn the_grace_is_bounded() {
     let mut table = Table::new(Bounds { attempts: 8, grace: Duration::from_millis(100) });
-    table.on_changed(LogIndex(1), work(&[1], &[]));
+    table.on_changed(LogIndex(1), work(&[1], &[]), at(0));
     table.on_prepared(key(1), Ok(()));
     assert_eq!(names(&table.close(Duration::from_secs(9))), ["terminate 1 100"]);
 }
@@ -202,33 +207,33 @@ fn the_grace_is_bounded() {
 fn a_stop_finds_the_attempt_in_any_phase() {
     let mut table = table();
     // Unknown, also together with its start: it never runs here.
-    assert_eq!(table.on_changed(LogIndex(1), work(&[], &[1])), []);
-    assert_eq!(table.on_changed(LogIndex(2), work(&[2], &[2])), []);
+    assert_eq!(table.on_changed(LogIndex(1), work(&[], &[1]), at(0)), []);
+    assert_eq!(table.on_changed(LogIndex(2), work(&[2], &[2]), at(0)), []);
     assert_eq!(sent(&mut table), [finished(1, Ending::Stopped, 0), finished(2, Ending::Stopped, 0)]);
     // Reported, and not acknowledged yet: nothing is said twice.
-    assert_eq!(table.on_changed(LogIndex(3), work(&[1], &[1, 2])), []);
+    assert_eq!(table.on_changed(LogIndex(3), work(&[1], &[1, 2]), at(0)), []);
     assert_eq!(sent(&mut table), []);
     // Preparing: it is not even spawned.
-    table.on_changed(LogIndex(4), work(&[3], &[]));
-    assert_eq!(table.on_changed(LogIndex(5), work(&[], &[3])), []);
+    table.on_changed(LogIndex(4), work(&[3], &[]), at(0));
+    assert_eq!(table.on_changed(LogIndex(5), work(&[], &[3]), at(0)), []);
     assert_eq!(table.on_prepared(key(3), Ok(())), Some(Action::Discard { key: key(3) }));
     assert_eq!(sent(&mut table), [finished(3, Ending::Stopped, 0)]);
     // Spawning: the order follows the spawn.
-    table.on_changed(LogIndex(6), work(&[4], &[]));
+    table.on_changed(LogIndex(6), work(&[4], &[]), at(0));
     table.on_prepared(key(4), Ok(()));
-    assert_eq!(names(&table.on_changed(LogIndex(7), work(&[], &[4]))), ["terminate 4 700"]);
+    assert_eq!(names(&table.on_changed(LogIndex(7), work(&[], &[4]), at(0))), ["terminate 4 700"]);
 }
 
 #[test]
 fn what_cannot_start_says_why() {
     let mut table = table();
-    table.on_changed(LogIndex(1), work(&[1, 2], &[]));
+    table.on_changed(LogIndex(1), work(&[1, 2], &[]), at(0));
     assert_eq!(table.on_prepared(key(1), Err("no space".into())), Some(Action::Discard { key: key(1) }));
     table.on_prepared(key(2), Ok(()));
     assert_eq!(table.on_not_started(key(2), Ending::NotStarted("ä".repeat(1000))), Action::Discard { key: key(2) });
     let mut lost = work(&[3], &[]);
     lost.start[0].definition = 7;
-    table.on_changed(LogIndex(2), lost);
+    table.on_changed(LogIndex(2), lost, at(0));
     let reports = sent(&mut table);
     assert_eq!(reports[0], finished(1, Ending::Unable("no space".into()), 0));
     assert_eq!(reports[1], finished(2, Ending::NotStarted("ä".repeat(REASON_BYTES_MAX / 2)), 0));
@@ -238,7 +243,7 @@ fn what_cannot_start_says_why() {
 #[test]
 fn attempts_at_once_are_bounded() {
     let mut table = table();
-    let actions = table.on_changed(LogIndex(1), work(&(1..=10).collect::<Vec<_>>(), &[]));
+    let actions = table.on_changed(LogIndex(1), work(&(1..=10).collect::<Vec<_>>(), &[]), at(0));
     assert_eq!((actions.len(), sent(&mut table).len()), (8, 2));
 }
 
@@ -246,9 +251,9 @@ fn attempts_at_once_are_bounded() {
 fn older_pushes_are_ignored_equal_ones_are_not() {
     let mut table = running(1);
     assert_eq!(assigned(&mut table, 9, work(&[], &[])), []);
-    assert_eq!(table.on_changed(LogIndex(9), work(&[2], &[1])), []);
+    assert_eq!(table.on_changed(LogIndex(9), work(&[2], &[1]), at(0)), []);
     assert!(table.knows(&key(1)) && !table.knows(&key(2)));
-    assert_eq!(names(&table.on_changed(LogIndex(10), work(&[2], &[]))), ["prepare 2"]);
+    assert_eq!(names(&table.on_changed(LogIndex(10), work(&[2], &[]), at(0))), ["prepare 2"]);
     assert_eq!(table.seen(), LogIndex(10));
 }
 
@@ -256,7 +261,7 @@ fn older_pushes_are_ignored_equal_ones_are_not() {
 fn the_whole_truth_ends_what_is_not_in_it() {
     let mut table = running(3);
     exit(&mut table, 2, Status::Exited(0), false);
-    table.on_changed(LogIndex(11), work(&[4], &[]));
+    table.on_changed(LogIndex(11), work(&[4], &[]), at(0));
     assert_eq!(names(&assigned(&mut table, 12, work(&[3, 5], &[]))), ["kill 1", "prepare 5"]);
     // What is left of the others is discarded when it comes back, and nothing is reported.
     assert_eq!(table.on_exited(key(1), Status::Signalled(9), true, Span(1)), Action::Discard { key: key(1) });
@@ -296,12 +301,12 @@ fn a_settled_attempt_is_never_started_again() {
     assert_eq!(table.seen(), LogIndex(20));
     // Pushes that left before the commit, by a replica that lags behind it; what else is in them counts.
     assert_eq!(names(&assigned(&mut table, 15, work(&[1, 2, 3], &[]))), ["prepare 3"]);
-    assert_eq!(table.on_changed(LogIndex(16), work(&[1], &[1])), []);
+    assert_eq!(table.on_changed(LogIndex(16), work(&[1], &[1]), at(0)), []);
     assert_eq!(sent(&mut table), []);
     // A push from after the commit ends the watch.
-    table.on_changed(LogIndex(20), work(&[], &[]));
+    table.on_changed(LogIndex(20), work(&[], &[]), at(0));
     assert!(table.settled.is_empty());
-    assert_eq!(table.on_changed(LogIndex(19), work(&[1], &[])), []);
+    assert_eq!(table.on_changed(LogIndex(19), work(&[1], &[]), at(0)), []);
 }
 
 #[test]
@@ -320,23 +325,23 @@ fn an_acknowledgement_covers_only_its_reports() {
 #[test]
 fn noops_are_reported_and_need_nothing_else() {
     let mut table = table();
-    assert_eq!(table.on_changed(LogIndex(1), noops(&[1, 2])), []);
+    assert_eq!(table.on_changed(LogIndex(1), noops(&[1, 2]), at(0)), []);
     assert_eq!(sent(&mut table), [finished(1, Ending::Exited(0), 0), finished(2, Ending::Exited(0), 0)]);
     assert!(table.is_idle());
     table.on_reports_committed(1, LogIndex(2));
-    assert_eq!(table.on_changed(LogIndex(1), noops(&[1])), []);
+    assert_eq!(table.on_changed(LogIndex(1), noops(&[1]), at(0)), []);
     assert_eq!(sent(&mut table), []);
 }
 
 #[test]
 fn closing_ends_everything_and_starts_nothing() {
     let mut table = running(2);
-    table.on_changed(LogIndex(11), work(&[3], &[]));
+    table.on_changed(LogIndex(11), work(&[3], &[]), at(0));
     let mut actions = names(&table.close(Duration::from_secs(9)));
     actions.sort();
     assert_eq!(actions, ["terminate 1 700", "terminate 2 700"]);
-    assert_eq!(table.on_changed(LogIndex(12), work(&[4], &[])), []);
-    assert_eq!(table.on_changed(LogIndex(13), noops(&[5])), []);
+    assert_eq!(table.on_changed(LogIndex(12), work(&[4], &[]), at(0)), []);
+    assert_eq!(table.on_changed(LogIndex(13), noops(&[5]), at(0)), []);
     assert_eq!(table.on_prepared(key(3), Ok(())), Some(Action::Discard { key: key(3) }));
     for n in [1, 2] {
         exit(&mut table, n, Status::Signalled(15), true);
@@ -369,4 +374,46 @@ fn progress_counts_only_while_it_runs() {
     exit(&mut table, 1, Status::Exited(0), false);
     table.on_progress(key(1), 990, String::new());
     assert_eq!(sent(&mut table).len(), 1);
+}
+
+fn moved(n: u32, motion: Motion) -> Work {
+    Work { motion: vec![(key(n), motion)], ..Work::default() }
+}
+
+/// Its five seconds pass only while it goes.
+#[test]
+fn time_stands_still_with_an_attempt() {
+    let mut table = running(2);
+    let change = |table: &mut Table, index, work, ms| names(&table.on_changed(LogIndex(index), work, at(ms)));
+    assert_eq!(change(&mut table, 11, moved(1, Motion::Frozen), 4_000), ["frozen 1"]);
+    assert_eq!(change(&mut table, 12, moved(1, Motion::Frozen), 4_500), [""; 0], "it stands still already");
+    assert_eq!(names(&table.on_time(at(60_000))), ["terminate 2 700"]);
+    assert_eq!(table.next_time(), None);
+    assert_eq!(change(&mut table, 13, moved(1, Motion::Going), 70_000), ["going 1"]);
+    assert_eq!(table.next_time(), Some(at(71_000)));
+    assert_eq!(names(&table.on_time(at(71_000))), ["terminate 1 700"]);
+}
+
+#[test]
+fn what_is_frozen_before_it_runs_is_stopped_once_it_does() {
+    let mut table = table();
+    table.on_changed(LogIndex(1), work(&[1, 2], &[]), at(0));
+    assert_eq!(table.on_changed(LogIndex(2), moved(1, Motion::Frozen), at(0)), []);
+    for n in [1, 2] {
+        table.on_prepared(key(n), Ok(()));
+    }
+    let frozen = Action::Move { key: key(1), motion: Motion::Frozen };
+    assert_eq!((table.on_spawned(key(1), at(10)), table.on_spawned(key(2), at(10))), (Some(frozen), None));
+    // The end of what stands still goes the usual way.
+    assert_eq!(names(&table.on_changed(LogIndex(3), work(&[], &[1]), at(20))), ["terminate 1 700"]);
+}
+
+#[test]
+fn the_whole_truth_says_all_that_stands_still() {
+    let mut table = running(3);
+    for n in [1, 2] {
+        table.on_changed(LogIndex(11), moved(n, Motion::Frozen), at(0));
+    }
+    let truth = Work { motion: vec![(key(2), Motion::Frozen), (key(3), Motion::Frozen)], ..work(&[1, 2, 3], &[]) };
+    assert_eq!(names(&assigned(&mut table, 12, truth)), ["going 1", "frozen 3"]);
 }

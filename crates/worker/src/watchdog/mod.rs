@@ -29,6 +29,7 @@ use crate::sys;
 mod farewell;
 mod reap;
 mod spawn;
+mod tree;
 pub(crate) mod wire;
 
 /// Orders carried out between two looks at children and deadline: a spawn takes some 300 µs.
@@ -237,6 +238,7 @@ impl Watchdog {
                 self.family.terminate(key, Duration::from_millis(grace_ms), Boottime::now());
             }
             Order::Kill { key } => self.family.kill(key),
+            Order::Move { key, motion } => self.family.set_motion(key, motion, Boottime::now()),
             Order::KillAll { round } => {
                 self.family.kill_all();
                 self.rounds.push(round);

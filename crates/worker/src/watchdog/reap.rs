@@ -7,12 +7,12 @@
 //! else. And a child of the watchdog that is no leader belongs to an attempt that has ended: it is killed.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 use std::time::Duration;
 
 use libc::pid_t;
-use quorate_types::session::AttemptKey;
+use quorate_types::session::{AttemptKey, Motion};
 
+use super::tree;
 use super::wire::Event;
 use crate::clock::Boottime;
 use crate::sys::{self, Peek, Status};
@@ -26,6 +26,19 @@ struct Live {
     started: Boottime,
     ordered: bool,
     kill_at: Option<Boottime>,
+    /// Since when it stands still.
+    frozen_at: Option<Boottime>,
+    /// How long it has stood still before.
+    frozen_for: Duration,
+}
+
+impl Live {
+    fn go_on(&mut self, now: Boottime) {
+        if let Some(since) = self.frozen_at.take() {
+            self.frozen_for += now.since(since);
+            tree::signal(self.pid, libc::SIGCONT);
+        }
+    }
 }
 
 /// Its leader has ended; the rest is going.
@@ -59,7 +72,10 @@ impl Family {
 
     pub(crate) fn on_started(&mut self, key: AttemptKey, pid: pid_t, now: Boottime) {
         self.leaders.insert(pid, key);
-        self.live.insert(key, Live { pid, started: now, ordered: false, kill_at: None });
+        self.live.insert(
+            key,
+            Live { pid, started: now, ordered: false, kill_at: None, frozen_at: None, frozen_for: Duration::ZERO },
+        );
     }
 
     /// Asks the attempt to end, and kills it after `grace`.
@@ -69,10 +85,24 @@ impl Family {
         sys::signal_group(live.pid, libc::SIGTERM);
         // A stopped process would not even notice.
         sys::signal_group(live.pid, libc::SIGCONT);
+        live.go_on(now);
         if live.kill_at.is_none() {
             let at = now.plus(grace);
             live.kill_at = Some(at);
             self.kills.insert((at, key));
+        }
+    }
+
+    /// Stops all processes of the attempt where they are, or lets them go on. One that is to end goes on.
+    pub(crate) fn set_motion(&mut self, key: AttemptKey, motion: Motion, now: Boottime) {
+        let Some(live) = self.live.get_mut(&key) else { return };
+        match motion {
+            Motion::Frozen if !live.ordered && live.frozen_at.is_none() => {
+                live.frozen_at = Some(now);
+                tree::stop(live.pid);
+            }
+            Motion::Frozen => {}
+            Motion::Going => live.go_on(now),
         }
     }
 
@@ -142,7 +172,8 @@ impl Family {
             if let Some(at) = live.kill_at {
                 self.kills.remove(&(at, key));
             }
-            let ran = now.since(live.started);
+            let stood = live.frozen_for + live.frozen_at.map_or(Duration::ZERO, |since| now.since(since));
+            let ran = now.since(live.started).saturating_sub(stood);
             let ordered = live.ordered;
             self.leaving.push(Leaving { key, group: pid, status, ordered, ran, group_gone: false });
         }
@@ -151,7 +182,7 @@ impl Family {
     /// Kills children that are no leaders. Whether there were any.
     fn kill_orphans(&self) -> bool {
         let mut found = false;
-        for pid in children().into_iter().filter(|pid| !self.leaders.contains_key(pid)) {
+        for pid in tree::own_children().into_iter().filter(|pid| !self.leaders.contains_key(pid)) {
             found = true;
             sys::signal_group(pid, libc::SIGKILL);
             sys::signal_process(pid, libc::SIGKILL);
@@ -165,27 +196,4 @@ impl Leaving {
         let ran_ms = u64::try_from(self.ran.as_millis()).unwrap_or(u64::MAX);
         Event::Exited { key: self.key, status: self.status, ordered: self.ordered, ran_ms }
     }
-}
-
-/// The children of this single-threaded process, as its own /proc numbers them.
-fn children() -> Vec<pid_t> {
-    match fs::read_to_string("/proc/thread-self/children") {
-        Ok(list) => list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
-        // A kernel without CONFIG_PROC_CHILDREN.
-        Err(_) => children_by_search(),
-    }
-}
-
-fn children_by_search() -> Vec<pid_t> {
-    let own = std::process::id().to_string();
-    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<pid_t>().ok());
-    pids.filter(|pid| parent_of(*pid).as_deref() == Some(own.as_str())).collect()
-}
-
-fn parent_of(pid: pid_t) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, also spaces and parentheses.
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(1).map(str::to_owned)
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use quorate_types::session::AttemptKey;
+use quorate_types::session::{AttemptKey, Motion};
 use quorate_types::{Epoch, Name};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,11 @@ pub enum Order {
     },
     /// End everything and go without a word to the cluster.
     Shutdown,
+    /// Stop all processes of the attempt where they are, or let them go on.
+    Move {
+        key: AttemptKey,
+        motion: Motion,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -268,7 +268,7 @@ pub(crate) fn work(keys: impl IntoIterator<Item = u64>, spec: TaskSpec) -> Work 
     let definition =
         Definition { job: JobId(1), namespace: Name::new("default").unwrap(), spec: Arc::new(spec), inputs: None };
     let start = keys.into_iter().map(|n| Order { key: key(n), definition: 0, inputs: None }).collect();
-    Work { definitions: vec![definition], start, stop: vec![] }
+    Work { definitions: vec![definition], start, ..Work::default() }
 }
 
 pub(crate) fn shell(n: u64, script: &str) -> Work {

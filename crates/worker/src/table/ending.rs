@@ -1,0 +1,32 @@
+//! How an attempt's end is reported.
+
+use quorate_types::Span;
+use quorate_types::limits::REASON_BYTES_MAX;
+use quorate_types::session::{AttemptKey, Finished, Happening, Report};
+use quorate_types::status::Ending;
+
+use super::{Leftover, Phase, Table};
+
+impl Table {
+    pub(super) fn report_end(&mut self, key: AttemptKey, ending: Ending, ran: Span, leftover: Leftover) {
+        let Some(attempt) = self.attempts.get_mut(&key) else { return };
+        attempt.phase = Phase::Reported;
+        attempt.definition = None;
+        let Leftover { result, stdout_tail, stderr_tail } = leftover;
+        let finished = Finished { ending: bounded(ending), ran, result, stdout_tail, stderr_tail };
+        self.outbox.push(Report { key, what: Happening::Finished(Box::new(finished)) });
+    }
+}
+
+/// Cuts the text of an ending to what the cluster keeps.
+fn bounded(ending: Ending) -> Ending {
+    let cut = |mut why: String| {
+        why.truncate(why.floor_char_boundary(REASON_BYTES_MAX));
+        why
+    };
+    match ending {
+        Ending::NotStarted(why) => Ending::NotStarted(cut(why)),
+        Ending::Unable(why) => Ending::Unable(cut(why)),
+        other => other,
+    }
+}
