@@ -13,6 +13,7 @@ use quorate_types::{Epoch, Name, Resources, Timestamp};
 
 use super::FRONT_MAX;
 use crate::book::queue::{goes_by_time, goes_by_use};
+use crate::book::spaces::Tier;
 use crate::book::{Book, Bounds, Facts, Kept};
 use crate::planner::{Planner, Sight, facts_of, plain_facts_of};
 
@@ -44,8 +45,11 @@ pub(super) struct Seat {
 struct Spot {
     /// Under `fair-share` each namespace has a line of its own.
     line: Option<Name>,
-    place: (u64, Queued),
+    place: Place,
 }
+
+/// What is within the quota of its namespace comes first.
+type Place = (Tier, u64, Queued);
 
 /// What a namespace that waits uses.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +74,9 @@ impl Line {
         for queued in state.queue().iter() {
             let Some(spot) = order.spot(state, &book, queued) else { continue };
             seats.values_mut().for_each(|seat| seat.note(&spot));
-            front.offer(spot);
+            if Order::may_start(state, &book, queued) {
+                front.offer(spot);
+            }
         }
         for queued in front.tasks() {
             if let Some(facts) = facts_of(state, queued) {
@@ -137,9 +143,10 @@ impl Order {
                 uses.insert(job.spec.namespace.clone(), Use { share, penalty: 0 });
             }
         }
-        let (all, namespaces) = (uses.values().map(|held| u128::from(held.share)).sum(), uses.len());
+        let all = uses.values().map(|held| u128::from(held.share)).sum();
+        let weights = uses.keys().map(|name| book.spaces.weight(name)).sum();
         if queue == QueueOrder::Multifactor {
-            uses.iter_mut().for_each(|(name, held)| held.penalty = book.penalty_of(name, all, namespaces));
+            uses.iter_mut().for_each(|(name, held)| held.penalty = book.penalty_of(name, all, weights));
         }
         Self { queue, uses }
     }
@@ -147,6 +154,13 @@ impl Order {
     /// How many lines there are.
     fn lines(&self) -> usize {
         if self.queue == QueueOrder::FairShare { self.uses.len() } else { 1 }
+    }
+
+    /// Whether the namespace has room for it: what waits for that would only keep others from the front.
+    fn may_start(state: &State, book: &Book, queued: Queued) -> bool {
+        let Some(job) = state.job(queued.job).filter(|_| book.spaces.bound_starts()) else { return true };
+        let spec = job.task_spec(queued.task);
+        spec.is_none_or(|spec| book.spaces.times(&job.spec.namespace, &spec.resources, None) > 0)
     }
 
     fn spot(&self, state: &State, book: &Book, queued: Queued) -> Option<Spot> {
@@ -162,7 +176,7 @@ impl Order {
         let penalty = self.uses.get(&facts.namespace).map_or(0, |held| held.penalty);
         let rank = book.rank_of(facts).saturating_add(penalty);
         let line = (self.queue == QueueOrder::FairShare).then(|| facts.namespace.clone());
-        Spot { line, place: (rank, queued) }
+        Spot { line, place: (book.spaces.tier(facts), rank, queued) }
     }
 
     fn seat(&self, state: &State, book: &Book, queued: Queued) -> Option<Seat> {
@@ -171,7 +185,14 @@ impl Order {
         facts.expected = expected.map(|expected| expected.span);
         let namespace_use = self.uses.get(&facts.namespace).map(|own| NamespaceUse {
             share: per_mille(own.share),
-            after: self.uses.values().filter(|other| other.share < own.share).count() as u64,
+            after: self
+                .uses
+                .iter()
+                .filter(|(name, other)| {
+                    let theirs = u128::from(other.share) * u128::from(book.spaces.weight(&facts.namespace));
+                    theirs < u128::from(own.share) * u128::from(book.spaces.weight(name))
+                })
+                .count() as u64,
             of: self.uses.len() as u64,
         });
         let spot = self.spot_of(book, queued, &facts);
@@ -187,7 +208,7 @@ fn per_mille(share: u64) -> f64 {
 /// The first tasks of each line.
 struct Front {
     each: usize,
-    lines: BTreeMap<Option<Name>, BinaryHeap<(u64, Queued)>>,
+    lines: BTreeMap<Option<Name>, BinaryHeap<Place>>,
 }
 
 impl Front {
@@ -206,7 +227,7 @@ impl Front {
     }
 
     fn tasks(self) -> impl Iterator<Item = Queued> {
-        self.lines.into_values().flat_map(BinaryHeap::into_vec).map(|(_, queued)| queued)
+        self.lines.into_values().flat_map(BinaryHeap::into_vec).map(|(_, _, queued)| queued)
     }
 }
 
@@ -221,7 +242,7 @@ mod tests {
         let mut front = Front::new(1);
         let queued = |job| Queued { job: JobId(job), task: 0 };
         let all = 3 * FRONT_MAX as u64;
-        (0..all).for_each(|n| front.offer(Spot { line: None, place: (all - n, queued(n)) }));
+        (0..all).for_each(|n| front.offer(Spot { line: None, place: (Tier::Covered, all - n, queued(n)) }));
         let mut kept: Vec<u64> = front.tasks().map(|queued| queued.job.0).collect();
         kept.sort_unstable();
         assert_eq!(kept, (all - FRONT_MAX as u64..all).collect::<Vec<_>>());
@@ -233,7 +254,7 @@ mod tests {
         let mut front = Front::new(2);
         for n in 0..FRONT_MAX as u64 {
             let line = names[usize::from(n > 10)].clone();
-            front.offer(Spot { line, place: (n, Queued { job: JobId(n), task: 0 }) });
+            front.offer(Spot { line, place: (Tier::Covered, n, Queued { job: JobId(n), task: 0 }) });
         }
         let lengths: Vec<usize> = names.iter().map(|name| front.lines[name].len()).collect();
         assert_eq!(lengths, [11, FRONT_MAX / 2]);
