@@ -1,5 +1,7 @@
 //! Namespaces: what each is entitled to, and what it holds. The latter is derived from its jobs and their live attempts.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -101,6 +103,15 @@ impl State {
     /// The namespaces that have jobs in memory, by name.
     pub fn spaces(&self) -> &OrdMap<Name, Space> {
         &self.cluster.spaces
+    }
+
+    /// The names behind `after`, in order, of namespaces that have a record or jobs in memory; the first `most`.
+    pub fn namespaces(&self, after: Option<&Name>, most: usize) -> Vec<Name> {
+        let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let recorded = self.cluster.rules.range::<_, Name>(behind).map(|(name, _)| name);
+        let used = self.cluster.spaces.range::<_, Name>(behind).map(|(name, _)| name);
+        let names: BTreeSet<&Name> = recorded.take(most).chain(used.take(most)).collect();
+        names.into_iter().take(most).cloned().collect()
     }
 
     /// The namespaces whose jobs or attempts changed since an earlier version.

@@ -42,7 +42,8 @@ fn a_limit_holds_whatever_the_leader_thought() {
     assert!(cluster.assign(other, 0, 0, epoch).is_some(), "another namespace has no part in it");
 
     // What the limit does not name is free, also when what it names is used up.
-    let light = cluster.submit(r#"{"namespace":"web","command":["x"],"resources":{"cpu":0,"memory":"1MiB"}}"#);
+    let light =
+        cluster.submit(r#"{"namespace":"web","tasks":[{"command":["x"],"resources":{"cpu":0,"memory":"1MiB"}}]}"#);
     assert!(cluster.assign(light, 0, 0, epoch).is_some());
 
     // An attempt that was told to stop holds on until it has.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::limits::{NAMESPACE_WEIGHT_MAX, RESOURCE_KINDS_MAX};
 use crate::name::Name;
 use crate::problem::FieldError;
-use crate::resources::{Bytes, Resources, decimal, parse_millis};
+use crate::resources::{Bytes, Resources, decimal, format_bytes, in_units, parse_bytes, parse_millis};
 use crate::words;
 
 /// Amounts of the kinds of resources that it names; of the others it says nothing. In the units of [`Resources`].
@@ -57,6 +58,37 @@ impl Allowance {
             room.checked_div(request.amount(kind)).unwrap_or(u64::MAX)
         });
         rooms.min().unwrap_or(u64::MAX)
+    }
+}
+
+/// As on the command line: `cpu=10,memory=64GiB`; nothing for none.
+impl FromStr for Allowance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let kinds = text.split(',').filter(|part| !part.is_empty()).map(|part| {
+            let (kind, amount) = part.split_once('=').ok_or_else(|| format!("{part:?} is not like cpu=10"))?;
+            let kind = Name::new(kind).map_err(|error| format!("{kind:?} {error}"))?;
+            let amount = match kind.as_str() {
+                "memory" => parse_bytes(amount)?,
+                _ => parse_millis(amount.parse().map_err(|_| format!("{amount:?} is not a number"))?)?,
+            };
+            Ok((kind, amount))
+        });
+        kinds.collect::<Result<_, String>>().map(Self)
+    }
+}
+
+impl fmt::Display for Allowance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, (kind, amount)) in self.0.iter().enumerate() {
+            let comma = if nth > 0 { "," } else { "" };
+            match kind.as_str() {
+                "memory" => write!(f, "{comma}memory={}", format_bytes(*amount))?,
+                _ => write!(f, "{comma}{kind}={}", in_units(kind, *amount))?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -212,6 +244,16 @@ mod tests {
         let expected = r#"{"weight":2,"quota":{"cpu":0.5,"gpu":1,"memory":1024},"limit":{},"reclaim":"never","max_unfinished":null}"#;
         assert_eq!(json, expected);
         assert_eq!(rules(&json), some);
+    }
+
+    #[test]
+    fn the_command_line_reads_what_it_prints() {
+        for text in ["", "cpu=0.5,gpu=2,memory=64GiB"] {
+            assert_eq!(text.parse::<Allowance>().unwrap().to_string(), text);
+        }
+        for bad in ["cpu", "cpu=", "cpu=-1", "cpu=NaN", "memory=lots", "a b=1"] {
+            assert!(bad.parse::<Allowance>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl Resources {
     }
 }
 
+/// An amount of a kind as users count it: cores, bytes or devices.
+pub fn in_units(kind: &Name, amount: u64) -> f64 {
+    if kind.as_str() == "memory" { amount as f64 } else { amount as f64 / 1_000.0 }
+}
+
 /// Reads `"512MiB"`, `"2GB"` or plain bytes. Binary (`KiB MiB GiB TiB`) and decimal (`kB MB GB TB`) units.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 10] = [

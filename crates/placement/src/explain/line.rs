@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use quorate_state::State;
 use quorate_state::queue::Queued;
-use quorate_types::explain::{Expected, NamespaceUse};
+use quorate_types::explain::{Expected, NamespaceUse, QuotaPlace, QuotaUse};
 use quorate_types::policy::QueueOrder;
+use quorate_types::resources::in_units;
 use quorate_types::{Epoch, Name, Resources, Timestamp};
 
 use super::FRONT_MAX;
@@ -38,6 +39,7 @@ pub(super) struct Seat {
     pub(super) facts: Facts,
     pub(super) expected: Option<Expected>,
     pub(super) namespace_use: Option<NamespaceUse>,
+    pub(super) quota: Option<QuotaPlace>,
 }
 
 /// A place that can be compared with others of the same line.
@@ -196,8 +198,21 @@ impl Order {
             of: self.uses.len() as u64,
         });
         let spot = self.spot_of(book, queued, &facts);
-        Some(Seat { spot, before: 0, of: 0, facts, expected, namespace_use })
+        let quota = book.spaces.have_quotas().then(|| quota(state, spot.place.0, &facts));
+        Some(Seat { spot, before: 0, of: 0, facts, expected, namespace_use, quota })
     }
+}
+
+fn quota(state: &State, tier: Tier, facts: &Facts) -> QuotaPlace {
+    let held = state.space(&facts.namespace).map(|space| space.held.clone()).unwrap_or_default();
+    let kinds = state.rules_of(&facts.namespace).into_iter().flat_map(|rules| rules.quota.kinds());
+    let asked = kinds.filter(|(kind, _)| facts.request.amount(kind) > 0);
+    let amounts = asked.map(|(kind, quota)| QuotaUse {
+        resource: kind.clone(),
+        held: in_units(kind, held.amount(kind)),
+        quota: in_units(kind, quota),
+    });
+    QuotaPlace { covered: tier == Tier::Covered, amounts: amounts.collect() }
 }
 
 /// A share with three digits: more would pretend to know the use that has ended.
