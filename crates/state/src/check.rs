@@ -93,7 +93,7 @@ impl State {
         Ok(())
     }
 
-    /// What namespaces hold is what their live attempts hold together.
+    /// What namespaces hold is what their live attempts hold together, and no more than they may.
     fn check_spaces(&self) -> Result<(), String> {
         let mut found: BTreeMap<&Name, Space> = BTreeMap::new();
         for job in self.jobs() {
@@ -112,7 +112,16 @@ impl State {
         let noted = self.spaces().iter().collect::<Vec<_>>();
         ensure(found.iter().map(|(name, space)| (*name, space)).eq(noted.iter().copied()), || {
             format!("namespaces hold {found:?}, noted {noted:?}")
-        })
+        })?;
+        for (name, rules) in self.rules() {
+            let over = self.cluster.over.get(name);
+            for (kind, limit) in rules.limit.kinds() {
+                let held = self.space(name).map_or(0, |space| space.held.amount(kind));
+                let most = over.map_or(0, |over| over.amount(kind)).max(limit);
+                ensure(held <= most, || format!("namespace {name} holds {held} {kind}, {most} may be"))?;
+            }
+        }
+        Ok(())
     }
 
     /// What comes next has a number of its own.
@@ -140,7 +149,7 @@ impl State {
         ensure(a.slots == b.slots && a.awaited == b.awaited && a.schedules == b.schedules, || {
             "keys, awaited jobs or schedules differ from restored ones".into()
         })?;
-        ensure(a.rules == b.rules && a.spaces == b.spaces && a.totals == b.totals, || {
+        ensure(a.rules == b.rules && a.over == b.over && a.spaces == b.spaces && a.totals == b.totals, || {
             "namespaces or totals differ from restored ones".into()
         })?;
         ensure(self.digest() == restored.digest(), || "the digest differs from a restored one".into())

@@ -38,7 +38,8 @@ enum Inner {
     Elements(JobId, u32, Vec<(u32, Arc<Element>)>),
     Origin(u64, Answers),
     Http(ReplicaId, Arc<str>),
-    Namespace(Name, Arc<NamespaceRules>),
+    /// With what it held more than the limit allows, when it was given that.
+    Namespace(Name, Arc<NamespaceRules>, Option<Resources>),
 }
 
 /// Records that make no state. The snapshot is damaged or of another version.
@@ -61,7 +62,11 @@ impl State {
         std::iter::once(Inner::Scalars(cluster.scalars))
             .chain(cluster.storages.iter().map(|(replica, storage)| Inner::Storage(*replica, *storage)))
             .chain(cluster.https.iter().map(|(replica, http)| Inner::Http(*replica, http.clone())))
-            .chain(cluster.rules.iter().map(|(name, rules)| Inner::Namespace(name.clone(), rules.clone())))
+            .chain(
+                cluster.rules.iter().map(|(name, rules)| {
+                    Inner::Namespace(name.clone(), rules.clone(), cluster.over.get(name).cloned())
+                }),
+            )
             .chain(cluster.workers.values().map(|worker| Inner::Worker(worker.clone())))
             .chain(cluster.keys.iter().map(|(key, used)| Inner::Key(key.clone(), *used)))
             .chain(cluster.archive.iter().map(|(id, archived)| Inner::Archived(*id, archived.clone())))
@@ -102,7 +107,8 @@ impl State {
             Inner::Http(replica, http) => {
                 self.cluster.https.insert(replica, http);
             }
-            Inner::Namespace(name, rules) => {
+            Inner::Namespace(name, rules, over) => {
+                over.map(|over| self.cluster.over.insert(name.clone(), over));
                 self.cluster.rules.insert(name, rules);
             }
             Inner::Worker(mut worker) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use quorate_types::status::JobState;
-use quorate_types::{Epoch, JobId, LogIndex, Name, NamespaceRules, Policy, ReplicaId, Timestamp};
+use quorate_types::{Epoch, JobId, LogIndex, Name, NamespaceRules, Policy, ReplicaId, Resources, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Archived;
@@ -58,6 +58,8 @@ pub(crate) struct Cluster {
     pub(crate) archived: imbl::OrdSet<(Timestamp, JobId)>,
     /// The records of namespaces.
     pub(crate) rules: OrdMap<Name, Arc<NamespaceRules>>,
+    /// What namespaces held that hold more than the limit allows that they were given last.
+    pub(crate) over: OrdMap<Name, Resources>,
     /// Derived: the namespaces that have jobs in memory.
     pub(crate) spaces: OrdMap<Name, Space>,
     /// Derived.

@@ -16,12 +16,18 @@ impl State {
         if !known && self.cluster.rules.len() >= NAMESPACES_MAX {
             return Err(Rejection::TooManyNamespaces(self.cluster.rules.len() as u64));
         }
+        let held = self.space(namespace).map(|space| space.held.clone()).unwrap_or_default();
+        match rules.limit.kinds().any(|(kind, limit)| held.amount(kind) > limit) {
+            true => self.cluster.over.insert(namespace.clone(), held),
+            false => self.cluster.over.remove(namespace),
+        };
         self.cluster.rules.insert(namespace.clone(), Arc::new(rules.clone()));
         Ok(Outcome::Done)
     }
 
     pub(super) fn reset_namespace(&mut self, namespace: &Name) -> Outcome {
         self.cluster.rules.remove(namespace);
+        self.cluster.over.remove(namespace);
         Outcome::Done
     }
 
