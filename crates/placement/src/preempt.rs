@@ -110,13 +110,8 @@ impl Preemptor {
                 continue;
             };
             let kept = book.kept_for(&facts.namespace);
-            let entitled = match grounds {
-                Grounds::Borrowed => book.is_covered(*queued, &kept),
-                Grounds::LowerPriority | Grounds::LongerToGo => {
-                    book.spaces.times(&facts.namespace, &facts.request, Some(&kept)) > 0
-                }
-            };
-            if !entitled {
+            let allowed = book.spaces.times(&facts.namespace, &facts.request, Some(&kept)) > 0;
+            if !allowed || *grounds == Grounds::Borrowed && !book.is_covered(*queued, &kept) {
                 continue;
             }
             let claim = Claim { queued: *queued, facts: &facts, grounds: *grounds, now };

@@ -192,6 +192,20 @@ fn who_is_at_its_limit_ends_nobody() {
     assert_eq!(led.round(), "web!web", "now it may");
 }
 
+/// What it owns in cores does not help a task that waits for a GPU below the limit.
+#[test]
+fn nothing_is_ended_for_a_task_that_its_limit_holds_up() {
+    let mut led = Led::new(QueueOrder::Priority, Backfill::None, &[("w", 4)]);
+    led.entitle("lab", r#"{"quota":{"cpu":3},"limit":{"gpu":1}}"#);
+    led.job("lab", r#""resources":{"cpu":0,"gpu":1}"#);
+    led.job("none", r#""count":4"#);
+    led.round();
+    led.job("lab", r#""resources":{"cpu":1,"gpu":1}"#);
+    assert_eq!(led.round(), "");
+    led.entitle("lab", r#"{"quota":{"cpu":3}}"#);
+    assert_eq!(led.round(), "none!lab");
+}
+
 /// Whatever the policy: limits are kept by every round (`apply` would refuse, and the round would be stale), and an
 /// owner that wants its quota has it after as many rounds as it has tasks, when what was told to stop has.
 fn owner_gets_its_quota(

@@ -195,11 +195,21 @@ impl Book {
     }
 
     /// The first tasks of those namespaces that may take back what they have lent, as far as they would be within their
-    /// quota.
+    /// quota. None behind a task that waits for the limit: they would take what that waits for.
     pub(crate) fn reclaiming(&self) -> Vec<Queued> {
         let lines = self.spaces.reclaiming().filter_map(|name| self.waiting.lines().get(name));
-        let firsts = lines.flat_map(|line| line.iter().take(RECLAIMERS_MAX)).map(|(place, _)| place.1);
+        let firsts = lines.flat_map(|line| {
+            let tasks = line.iter().take(RECLAIMERS_MAX).map(|(place, _)| place.1);
+            tasks.take_while(|queued| !self.waits_for_limit(*queued))
+        });
         firsts.filter(|queued| self.is_covered(*queued, &Resources::default())).collect()
+    }
+
+    fn waits_for_limit(&self, queued: Queued) -> bool {
+        self.waiting.entry(queued).is_some_and(|entry| {
+            let (namespace, request) = (&entry.facts.namespace, &entry.facts.request);
+            self.spaces.times(namespace, request, None) == 0 && self.spaces.could_hold(namespace, request)
+        })
     }
 
     /// Whether anybody may end others to have room.
