@@ -50,7 +50,9 @@ pub(crate) fn is_promising(state: &State, entry: &Entry) -> bool {
             | Command::ChangeSchedule { .. }
             | Command::DrainBy { .. }
             | Command::Preempt { .. }
-            | Command::Taint { .. } => false,
+            | Command::Taint { .. }
+            | Command::SetNamespace { .. }
+            | Command::ResetNamespace { .. } => false,
         })
 }
 

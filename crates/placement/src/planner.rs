@@ -70,13 +70,13 @@ impl Planner {
         }
         let mut then = state.clone();
         then.apply(LogIndex(state.index().0 + 1), entry);
-        if !self.knows_rules_of(&then) {
+        if !self.knows_rules_of(&then) || !self.knows_namespaces_of(&then) {
             // Everything would be looked at anew, which is for a round.
             return None;
         }
         self.follow(&then);
         let (plan, decision) = self.plan(then.now(), ahead::BOUNDS);
-        if decision.cut || !self.book.preempting().is_empty() {
+        if decision.cut || self.book.has_claimants() {
             self.book.look_again();
         }
         Some(plan)
@@ -88,6 +88,7 @@ impl Planner {
         planner.follow_rules(state);
         let none = std::mem::take(&mut planner.seen);
         planner.follow_workers(&none, state);
+        planner.follow_spaces(&none, state);
         planner.book
     }
 
@@ -109,11 +110,17 @@ impl Planner {
         state.policy() == self.seen.policy() && state.cluster_id() == self.seen.cluster_id()
     }
 
+    /// Whether it knows what namespaces are entitled to.
+    fn knows_namespaces_of(&self, state: &State) -> bool {
+        state.rules().ptr_eq(self.seen.rules())
+    }
+
     /// Brings the book to this version.
     fn follow(&mut self, state: &State) {
         self.follow_rules(state);
         let seen = std::mem::replace(&mut self.seen, state.clone());
         self.follow_workers(&seen, state);
+        self.follow_spaces(&seen, state);
         for change in state.queue().changes_since(seen.queue()) {
             match change {
                 QueueChange::Came(queued) => {
@@ -149,6 +156,20 @@ impl Planner {
             if let Some(worker) = state.worker_of(epoch) {
                 self.book.load(epoch, worker.free(), worker.attempts.len() as u32);
             }
+        }
+    }
+
+    /// What namespaces are entitled to and hold, of those that have a record.
+    fn follow_spaces(&mut self, seen: &State, state: &State) {
+        if state.rules().is_empty() && seen.rules().is_empty() {
+            return;
+        }
+        let held = |name: &Name| state.space(name).map(|space| space.held.clone()).unwrap_or_default();
+        for name in state.changed_rules(seen) {
+            self.book.entitle(name, state.rules_of(name), held(name));
+        }
+        for name in state.changed_spaces(seen) {
+            self.book.hold(name, &held(name));
         }
     }
 

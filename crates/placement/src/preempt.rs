@@ -1,10 +1,11 @@
 //! What is ended for a task that found no room: attempts of lower priority, or under `srtf` those that have longer to
-//! go than the task will run. The worker is chosen where the least important is lost, and of that the least work; it is
+//! go than the task will run, or, for a task within its namespace's quota, what other namespaces have borrowed. The worker is chosen where the least important is lost, and of that the least work; it is
 //! kept for the task until that has started.
 //!
 //! Sources: victims of the lowest priority first, then the least work lost, as in Borg (Verma et al., "Large-scale
 //! cluster management at Google with Borg", EuroSys 2015, section 2.5) and Slurm (`PreemptMode=REQUEUE`,
-//! `preempt_youngest_first`).
+//! `preempt_youngest_first`). What is borrowed is reclaimed as in Kueue (`reclaimWithinCohort: Any`): from a namespace no
+//! more than it holds beyond its quota.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +16,9 @@ use quorate_state::queue::Queued;
 use quorate_state::worker::Worker;
 use quorate_types::job::Preempt;
 use quorate_types::policy::QueueOrder;
-use quorate_types::{Epoch, Resources, Timestamp};
+use quorate_types::{Epoch, Name, Resources, Timestamp};
 
+use crate::book::spaces::Tier;
 use crate::book::{Book, Constraints, Crowding, Decision, Facts, Surroundings};
 use crate::planner::Sight;
 
@@ -28,6 +30,8 @@ const LOOKS_MAX: usize = 20_000;
 pub(crate) struct Preemptor {
     /// The worker that was looked at last, where the bound ended the search.
     last: Option<(Queued, Epoch)>,
+    /// What this round has ended so far, of each namespace.
+    ended: BTreeMap<Name, Resources>,
 }
 
 /// An attempt that could be ended. The first is ended first.
@@ -39,6 +43,7 @@ struct Victim {
     lost_ms: u64,
     item: Preemption,
     gives: Resources,
+    namespace: Name,
 }
 
 /// What would be ended on a worker. The least is chosen.
@@ -68,8 +73,9 @@ struct Claim<'a> {
 
 impl Claim<'_> {
     /// Whether the other one, for which a worker is kept, has the better right to it.
-    fn gives_way_to(&self, other: &Facts) -> bool {
+    fn gives_way_to(&self, other: &Facts, book: &Book) -> bool {
         match self.grounds {
+            Grounds::Borrowed => other.namespace != self.facts.namespace && book.spaces.tier(other) == Tier::Covered,
             Grounds::LowerPriority => other.priority > self.facts.priority,
             Grounds::LongerToGo => other.expected.is_some() && other.expected < self.facts.expected,
         }
@@ -86,32 +92,35 @@ impl Preemptor {
         now: Timestamp,
     ) -> Vec<Preemption> {
         let (mut items, mut looks) = (Vec::new(), 0);
+        self.ended.clear();
         // Who has not been looked at may start in the next round without anybody's end.
         if !decision.looked || decision.more || decision.cut {
             return items;
         }
-        let preempting = book.preempting();
-        if preempting.is_empty() {
+        let claimants = claimants(state, book);
+        if claimants.is_empty() {
             return items;
         }
         let mut held: BTreeMap<Epoch, Vec<Facts>> = BTreeMap::new();
         for kept in book.kept() {
             held.entry(kept.epoch).or_default().extend(book.facts(kept.queued));
         }
-        for queued in &preempting {
+        for (queued, grounds) in &claimants {
             let Some(facts) = book.facts(*queued).filter(|_| wants_more(state, book, decision, *queued)) else {
                 continue;
             };
-            let shorter = state.policy().queue == QueueOrder::Srtf && facts.expected.is_some();
-            let grounds = match (shorter, facts.preempts) {
-                (true, _) => Grounds::LongerToGo,
-                (false, Preempt::Lower) => Grounds::LowerPriority,
-                (false, Preempt::Never) => continue,
-            };
-            let claim = Claim { queued: *queued, facts: &facts, grounds, now };
+            let kept = book.kept_for(&facts.namespace);
+            let allowed = book.spaces.times(&facts.namespace, &facts.request, Some(&kept)) > 0;
+            if !allowed || *grounds == Grounds::Borrowed && !book.is_covered(*queued, &kept) {
+                continue;
+            }
+            let claim = Claim { queued: *queued, facts: &facts, grounds: *grounds, now };
             if let Chance::Offer(offer) = self.best(state, book, decision, &claim, &held, &mut looks) {
                 book.earmark(offer.epoch, *queued);
-                items.extend(offer.victims.into_iter().map(|victim| victim.item));
+                for victim in offer.victims {
+                    self.ended.entry(victim.namespace).or_default().add(&victim.gives);
+                    items.push(victim.item);
+                }
             }
             if looks >= LOOKS_MAX {
                 // The rest has its turn even if nothing changes.
@@ -151,13 +160,13 @@ impl Preemptor {
             let earmark = book.earmarked_for(*epoch);
             if earmark.is_some_and(|earmark| earmark.queued != claim.queued)
                 || !book.could_take(*epoch, claim.queued, &crowding)
-                || held.get(epoch).is_some_and(|others| others.iter().any(|other| claim.gives_way_to(other)))
+                || held.get(epoch).is_some_and(|others| others.iter().any(|other| claim.gives_way_to(other, book)))
             {
                 continue;
             }
             let promised = earmark.map_or(0, |earmark| earmark.elements);
             *looks += worker.attempts.len();
-            match chance(state, book, claim, worker, promised) {
+            match chance(state, book, claim, worker, promised, &self.ended) {
                 Chance::Ending => {
                     book.earmark(*epoch, claim.queued);
                     return Chance::Ending;
@@ -168,6 +177,30 @@ impl Preemptor {
         }
         best.map_or(Chance::None, Chance::Offer)
     }
+}
+
+/// Who may end others, and why: first those whose namespace has lent what they need, then those whom the policy or their
+/// job says so.
+fn claimants(state: &State, book: &Book) -> Vec<(Queued, Grounds)> {
+    let reclaiming =
+        book.reclaiming().into_iter().filter(|_| has_borrowers(state)).map(|queued| (queued, Grounds::Borrowed));
+    let preempting = book.preempting().into_iter().filter_map(|queued| {
+        let facts = book.facts(queued)?;
+        let shorter = state.policy().queue == QueueOrder::Srtf && facts.expected.is_some();
+        let grounds = match (shorter, facts.preempts) {
+            (true, _) => Grounds::LongerToGo,
+            (false, Preempt::Lower) => Grounds::LowerPriority,
+            (false, Preempt::Never) => return None,
+        };
+        Some((queued, grounds))
+    });
+    reclaiming.chain(preempting).collect()
+}
+
+/// Whether any namespace may hold something that it borrowed.
+fn has_borrowers(state: &State) -> bool {
+    let has_own = |name: &Name, held: &Resources| state.rules_of(name).is_some_and(|it| it.quota.contains(held));
+    state.spaces().iter().any(|(name, space)| space.live > 0 && !has_own(name, &space.held))
 }
 
 /// Drops earmarks whose room will not come: what was to end there has not been asked to, or the task can't go there any
@@ -219,7 +252,14 @@ fn wants_more(state: &State, book: &Book, decision: &Decision, queued: Queued) -
 }
 
 /// What the worker can give: first what it has and what is ending, less what is promised, then victims.
-fn chance(state: &State, book: &Book, claim: &Claim<'_>, worker: &Worker, promised: u32) -> Chance {
+fn chance(
+    state: &State,
+    book: &Book,
+    claim: &Claim<'_>,
+    worker: &Worker,
+    promised: u32,
+    ended: &BTreeMap<Name, Resources>,
+) -> Chance {
     let request = &claim.facts.request;
     // What the decision has just given away is not there any more.
     let free = book.left_on(worker.epoch).cloned().unwrap_or_default();
@@ -242,6 +282,8 @@ fn chance(state: &State, book: &Book, claim: &Claim<'_>, worker: &Worker, promis
                 _ => continue,
             },
             Grounds::LowerPriority => continue,
+            Grounds::Borrowed if job.spec.namespace == claim.facts.namespace => continue,
+            Grounds::Borrowed => u64::from(job.spec.priority),
         };
         let item = Preemption {
             job: key.job,
@@ -252,7 +294,13 @@ fn chance(state: &State, book: &Book, claim: &Claim<'_>, worker: &Worker, promis
             by: claim.queued.job,
             grounds: claim.grounds,
         };
-        victims.push(Victim { rank, lost_ms: claim.now.since(since).0, item, gives: spec.resources.clone() });
+        victims.push(Victim {
+            rank,
+            lost_ms: claim.now.since(since).0,
+            item,
+            gives: spec.resources.clone(),
+            namespace: job.spec.namespace.clone(),
+        });
     }
     for _ in 0..promised {
         if !request.fits(&room) {
@@ -265,11 +313,28 @@ fn chance(state: &State, book: &Book, claim: &Claim<'_>, worker: &Worker, promis
         return if free == room { Chance::None } else { Chance::Ending };
     }
     victims.sort();
+    let victims = uncovered(state, victims, &claim.facts.namespace, ended.clone());
     fewest(victims, room, request).map_or(Chance::None, |victims| {
         let worst = victims.iter().map(|victim| victim.rank).max().unwrap_or(0);
         let lost_ms = victims.iter().map(|victim| victim.lost_ms).sum();
         Chance::Offer(Offer { worst, lost_ms, victims, epoch: worker.epoch })
     })
+}
+
+/// Without those that are within the quota of another namespace, when those before them have ended.
+fn uncovered(state: &State, victims: Vec<Victim>, own: &Name, mut ended: BTreeMap<Name, Resources>) -> Vec<Victim> {
+    if state.rules().is_empty() {
+        return victims;
+    }
+    let may_end = |victim: &Victim| {
+        let before = ended.entry(victim.namespace.clone()).or_default();
+        if victim.namespace != *own && state.is_covered_without(&victim.namespace, &victim.gives, before) {
+            return false;
+        }
+        before.add(&victim.gives);
+        true
+    };
+    victims.into_iter().filter(may_end).collect()
 }
 
 /// As many from the front as are needed, without those that are not.

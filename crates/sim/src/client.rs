@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use quorate_types::api::{JobView, Submitted};
 use quorate_types::policy::PolicyChange;
-use quorate_types::{JobId, LogIndex};
+use quorate_types::{JobId, LogIndex, NamespaceRules};
 use serde_json::json;
 
 use crate::chance::Chance;
@@ -47,6 +47,11 @@ enum What {
     },
     /// Another policy for everybody.
     ChangePolicy(PolicyChange),
+    /// Another quota or limit for a namespace.
+    Entitle {
+        namespace: &'static str,
+        rules: NamespaceRules,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -163,6 +168,10 @@ impl Client {
         };
         match (self.chance.below(100), job) {
             (39, _) => What::ChangePolicy(wishes::policy(&mut self.chance)),
+            (38, _) => {
+                let (namespace, rules) = wishes::rules(&mut self.chance);
+                What::Entitle { namespace, rules }
+            }
             (40..75, Some(job)) => What::Read { job, how: Reading::Linearizable },
             (75..82, Some(job)) => {
                 let min_index = if self.chance.permille(500) { history.newest() } else { LogIndex(0) };
@@ -273,7 +282,7 @@ impl Client {
                 let answered = Self::judge_edit(answer, history, counts).ok_or_else(told)?;
                 Ok(Some(Call::Edit { verb: *verb, answer: answered }))
             }
-            What::Reassign { .. } | What::ChangePolicy(_) => {
+            What::Reassign { .. } | What::ChangePolicy(_) | What::Entitle { .. } => {
                 Self::judge_edit(answer, history, counts).map(|_| None).ok_or_else(told)
             }
         }
@@ -318,7 +327,7 @@ fn text(answer: &Answer) -> String {
 impl What {
     fn job(&self) -> Option<JobId> {
         match self {
-            Self::Submit { .. } | Self::ChangePolicy(_) => None,
+            Self::Submit { .. } | Self::ChangePolicy(_) | Self::Entitle { .. } => None,
             Self::Read { job, .. } | Self::Edit { job, .. } | Self::Reassign { job, .. } => Some(*job),
         }
     }
@@ -328,7 +337,7 @@ impl What {
         match self {
             Self::Submit { key, .. } => Some(history.jobs.begin(key)),
             Self::Read { job, how: Reading::Linearizable } | Self::Edit { job, .. } => history.jobs.begin_on(*job),
-            Self::Read { .. } | Self::Reassign { .. } | Self::ChangePolicy(_) => None,
+            Self::Read { .. } | Self::Reassign { .. } | Self::ChangePolicy(_) | Self::Entitle { .. } => None,
         }
     }
 
@@ -341,7 +350,7 @@ impl What {
                 history.jobs.leave_open(ticket, Call::Edit { verb: *verb, answer: Answered::Unknown });
             }
             // Whatever it would have seen, it changes nothing.
-            Self::Read { .. } | Self::Reassign { .. } | Self::ChangePolicy(_) => {}
+            Self::Read { .. } | Self::Reassign { .. } | Self::ChangePolicy(_) | Self::Entitle { .. } => {}
         }
     }
 
@@ -356,6 +365,7 @@ impl What {
             Self::Edit { job, verb } => post(job, verb.path()),
             Self::Reassign { job, task } => post(job, &format!("tasks/{task}/0/reassign")),
             Self::ChangePolicy(_) => (Method::PUT, "/v1/policy".to_owned()),
+            Self::Entitle { namespace, .. } => (Method::PUT, format!("/v1/namespaces/{namespace}")),
         };
         let request = Request::builder().method(method).uri(path);
         let request = match self {
@@ -368,6 +378,9 @@ impl What {
             }
             Self::Edit { verb: Verb::Freeze, .. } => {
                 request.header("content-type", "application/json").body(Body::from(r#"{"freeze":true}"#))
+            }
+            Self::Entitle { rules, .. } => {
+                request.header("content-type", "application/json").body(Body::from(json!(rules).to_string()))
             }
             Self::Read { .. } | Self::Edit { .. } | Self::Reassign { .. } => request.body(Body::empty()),
         };

@@ -172,6 +172,21 @@ mod scenes {
         assert!(started.iter().all(|(_, machine)| *machine < 3), "the one without a zone gets none: {started:?}");
     }
 
+    /// Two of three cores go to who weighs twice as much, as long as both have work.
+    #[test]
+    fn weights_of_namespaces_count_in_a_replay() {
+        let names = ["heavy", "light"].map(|name| name.parse::<quorate_types::Name>().unwrap());
+        let of = |id: u64| Job { namespace: names[id as usize % 2].clone(), submitted: Timestamp(0), ..job(id) };
+        let scene = Scene { weights: [(names[0].clone(), 2)].into(), ..Scene::default() };
+        let fair = options(QueueOrder::FairShare, Backfill::None, EventRule::Natural);
+        let mut heavy_first = 0;
+        replay_from(&scene, (0..12).map(of), &[pool(1), pool(1), pool(1)].concat(), &fair, &mut |record: &Record| {
+            heavy_first += u64::from(record.started.0 < 30_000 && record.namespace == names[0]);
+        })
+        .unwrap();
+        assert_eq!(heavy_first, 6, "of the first nine");
+    }
+
     #[test]
     fn nothing_fails_before_the_first_submission() {
         let late = Job { submitted: Timestamp(1_700_000_000_000), ..job(1) };

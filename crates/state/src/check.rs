@@ -1,15 +1,18 @@
 //! What must hold after every apply. Tests and the simulation call it; O(size of the state). What a snapshot
 //! brings must pass as well, all but the comparison with what would be restored from it.
 
+use std::collections::BTreeMap;
+
 use quorate_types::api::TaskCounts;
 use quorate_types::status::TaskState;
-use quorate_types::{On, Resources, TaskSpec};
+use quorate_types::{Name, On, Resources, TaskSpec};
 
 use crate::element::Element;
 use crate::flow::Slot;
 use crate::job::{ElementKey, Job, Task, TaskHead};
 use crate::limits::{OUTPUT_BYTES_PER_JOB_MAX, RESULT_BYTES_MAX, SPEC_BYTES_MAX};
 use crate::queue::Queued;
+use crate::spaces::{Hold, Space};
 use crate::state::{State, Totals};
 
 impl State {
@@ -45,6 +48,7 @@ impl State {
         totals.output_bytes += self.cluster.archive.values().map(|stub| stub.output_bytes).sum::<u64>();
         ensure(totals == self.totals(), || format!("totals are {:?}, should be {totals:?}", self.totals()))?;
         self.check_workers(live)?;
+        self.check_spaces()?;
         self.check_numbers()
     }
 
@@ -89,6 +93,37 @@ impl State {
         Ok(())
     }
 
+    /// What namespaces hold is what their live attempts hold together, and no more than they may.
+    fn check_spaces(&self) -> Result<(), String> {
+        let mut found: BTreeMap<&Name, Space> = BTreeMap::new();
+        for job in self.jobs() {
+            let space = found.entry(&job.spec.namespace).or_default();
+            space.jobs += 1;
+            space.unfinished += job.unfinished_elements();
+        }
+        for (at, live) in self.workers().flat_map(|worker| &worker.attempts) {
+            let job = self.job(at.job).ok_or_else(|| format!("{at:?} has no job"))?;
+            let (space, asked) = (found.entry(&job.spec.namespace).or_default(), &job.spec.tasks[at.task as usize]);
+            space.note(Hold::Begins, &asked.resources);
+            if live.stopping {
+                space.note(Hold::Stopping, &asked.resources);
+            }
+        }
+        let noted = self.spaces().iter().collect::<Vec<_>>();
+        ensure(found.iter().map(|(name, space)| (*name, space)).eq(noted.iter().copied()), || {
+            format!("namespaces hold {found:?}, noted {noted:?}")
+        })?;
+        for (name, rules) in self.rules() {
+            let over = self.cluster.over.get(name);
+            for (kind, limit) in rules.limit.kinds() {
+                let held = self.space(name).map_or(0, |space| space.held.amount(kind));
+                let most = over.map_or(0, |over| over.amount(kind)).max(limit);
+                ensure(held <= most, || format!("namespace {name} holds {held} {kind}, {most} may be"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// What comes next has a number of its own.
     fn check_numbers(&self) -> Result<(), String> {
         let (cluster, last) = (&self.cluster, self.cluster.scalars);
@@ -114,7 +149,9 @@ impl State {
         ensure(a.slots == b.slots && a.awaited == b.awaited && a.schedules == b.schedules, || {
             "keys, awaited jobs or schedules differ from restored ones".into()
         })?;
-        ensure(a.namespaces == b.namespaces && a.totals == b.totals, || "totals differ from restored ones".into())?;
+        ensure(a.rules == b.rules && a.over == b.over && a.spaces == b.spaces && a.totals == b.totals, || {
+            "namespaces or totals differ from restored ones".into()
+        })?;
         ensure(self.digest() == restored.digest(), || "the digest differs from a restored one".into())
     }
 }

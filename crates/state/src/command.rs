@@ -7,7 +7,7 @@ use std::sync::Arc;
 use quorate_types::policy::PolicyChange;
 use quorate_types::session::Report;
 use quorate_types::{
-    AttemptNumber, Epoch, JobId, JobSpec, Name, ReplicaId, Resources, Span, Taint, TaskIndex, Timestamp,
+    AttemptNumber, Epoch, JobId, JobSpec, Name, NamespaceRules, ReplicaId, Resources, Span, Taint, TaskIndex, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +152,15 @@ pub enum Command {
     Freeze {
         job: JobId,
     },
+    /// What a namespace is entitled to from now on.
+    SetNamespace {
+        namespace: Name,
+        rules: Box<NamespaceRules>,
+    },
+    /// The namespace has no record any more, and the defaults hold.
+    ResetNamespace {
+        namespace: Name,
+    },
 }
 
 /// The end of one attempt for another's sake; it is placed again without using a retry.
@@ -174,6 +183,8 @@ pub struct Preemption {
 pub enum Grounds {
     LowerPriority,
     LongerToGo,
+    /// It is beyond its namespace's quota, and the other one is within its own.
+    Borrowed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

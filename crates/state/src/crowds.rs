@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use quorate_types::{JobId, Name, TaskSpec};
+use quorate_types::{JobId, JobSpec, Name, TaskSpec};
 
 use crate::job::{ElementKey, Job};
+use crate::spaces::Hold;
 use crate::state::{Cluster, State};
 use crate::worker::{LiveAttempt, Worker};
 
@@ -24,20 +25,22 @@ pub(crate) struct Crowds(OrdMap<Place, u32>);
 
 impl Cluster {
     /// The attempt holds its resources on the worker from now on.
-    pub(crate) fn occupy(&mut self, worker: &Name, at: ElementKey, attempt: LiveAttempt, spec: &TaskSpec) {
-        let Some(found) = self.workers.get_mut(worker) else { return };
+    pub(crate) fn occupy(&mut self, worker: &Name, at: ElementKey, attempt: LiveAttempt, job: &JobSpec) {
+        let (Some(found), Some(spec)) = (self.workers.get_mut(worker), job.tasks.get(at.task as usize)) else { return };
         Arc::make_mut(found).take(at, attempt, &spec.resources);
         for place in places(at, spec, found) {
             *self.crowds.0.entry(place).or_insert(0) += 1;
         }
+        self.note_hold(&job.namespace, Hold::Begins, &spec.resources);
+        if attempt.stopping {
+            self.note_hold(&job.namespace, Hold::Stopping, &spec.resources);
+        }
     }
 
     /// The attempt holds nothing any more.
-    pub(crate) fn vacate(&mut self, worker: &Name, at: &ElementKey, spec: &TaskSpec) {
-        let Some(found) = self.workers.get_mut(worker) else { return };
-        if !found.attempts.contains_key(at) {
-            return;
-        }
+    pub(crate) fn vacate(&mut self, worker: &Name, at: &ElementKey, job: &JobSpec) {
+        let (Some(found), Some(spec)) = (self.workers.get_mut(worker), job.tasks.get(at.task as usize)) else { return };
+        let Some(stopping) = found.attempts.get(at).map(|live| live.stopping) else { return };
         Arc::make_mut(found).release(at, &spec.resources);
         for place in places(*at, spec, found) {
             let left = self.crowds.0.get(&place).map_or(0, |count| count - 1);
@@ -47,6 +50,7 @@ impl Cluster {
                 self.crowds.0.insert(place, left);
             }
         }
+        self.note_hold(&job.namespace, Hold::Ends { stopping }, &spec.resources);
     }
 
     /// Whether one more element of the task would be one too many on the worker.

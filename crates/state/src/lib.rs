@@ -1,7 +1,7 @@
 //! The replicated state machine: `State::apply(index, entry) -> Applied`.
 //!
 //! Layout: `command` (what stands in the log) and `outcome` (what applying it yields); `state` with its
-//! parts `job` (with its `flow` and `plan`), `element`, `worker`, `queue`, `slots`, `timers` and `dedup`;
+//! parts `job` (with its `flow` and `plan`), `element`, `worker`, `queue`, `slots`, `spaces`, `timers` and `dedup`;
 //! `apply/`, one file for each kind of command, over the transitions in `lifecycle`; `snapshot` and
 //! `digest` (all of it as records), `archive` (finished jobs on disk), `changes` (what is different from an earlier version), `view` (as the API shows it), `inputs` (as the tasks that need it do),
 //! `check` (what must always hold) and `limits`.
@@ -9,7 +9,7 @@
 //! Invariants: apply is a function of (state, index, entry): no IO, clock, randomness, threads, floating
 //! point or iteration in hash order, so that two replicas that applied the same index have the same
 //! digest. All maps are persistent: a clone is O(1), and readers never block apply. The queue, the
-//! timers and each worker's use are derived: rebuilt from the records, never stored.
+//! timers and what each worker and namespace holds are derived: rebuilt from the records, never stored.
 
 mod apply;
 pub mod archive;
@@ -30,6 +30,7 @@ mod plan;
 pub mod queue;
 mod slots;
 pub mod snapshot;
+pub mod spaces;
 mod state;
 mod tasks;
 mod timers;

@@ -16,6 +16,8 @@ pub const UNABLE_MAX: u32 = 16;
 pub const WAITING_FOR_JOB_MAX: usize = 10_000;
 /// Jobs that may wait for a concurrency key: one that replaces them cancels them, in one entry.
 pub const WAITING_FOR_KEY_MAX: usize = 10_000;
+/// Namespaces with a record: each round looks at those of them that have something waiting.
+pub const NAMESPACES_MAX: usize = 1_000;
 /// Live attempts of one worker: keeps tasks that ask for no cpu from flooding a host with processes.
 pub const ATTEMPTS_PER_WORKER_MAX: usize = 4_096;
 /// How long a finished job stays in memory, where it can be retried.

@@ -81,6 +81,10 @@ pub enum Rejection {
     KeyCrowded(u64, Name),
     #[error("{0} jobs wait for the end of job {1}; no more may")]
     JobCrowded(u64, JobId),
+    #[error("{0} namespaces have a record; no more may")]
+    TooManyNamespaces(u64),
+    #[error("namespace {0} has {1} unfinished tasks, and may not have as many more")]
+    NamespaceFull(Name, u64),
 }
 
 /// All that one entry did.

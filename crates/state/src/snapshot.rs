@@ -7,7 +7,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::TaskState;
-use quorate_types::{Bug, JobId, JobSpec, ReplicaId, Resources, is_planted};
+use quorate_types::{Bug, JobId, JobSpec, Name, NamespaceRules, ReplicaId, Resources, is_planted};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Archived;
@@ -38,6 +38,8 @@ enum Inner {
     Elements(JobId, u32, Vec<(u32, Arc<Element>)>),
     Origin(u64, Answers),
     Http(ReplicaId, Arc<str>),
+    /// With what it held more than the limit allows, when it was given that.
+    Namespace(Name, Arc<NamespaceRules>, Option<Resources>),
 }
 
 /// Records that make no state. The snapshot is damaged or of another version.
@@ -60,6 +62,11 @@ impl State {
         std::iter::once(Inner::Scalars(cluster.scalars))
             .chain(cluster.storages.iter().map(|(replica, storage)| Inner::Storage(*replica, *storage)))
             .chain(cluster.https.iter().map(|(replica, http)| Inner::Http(*replica, http.clone())))
+            .chain(
+                cluster.rules.iter().map(|(name, rules)| {
+                    Inner::Namespace(name.clone(), rules.clone(), cluster.over.get(name).cloned())
+                }),
+            )
             .chain(cluster.workers.values().map(|worker| Inner::Worker(worker.clone())))
             .chain(cluster.keys.iter().map(|(key, used)| Inner::Key(key.clone(), *used)))
             .chain(cluster.archive.iter().map(|(id, archived)| Inner::Archived(*id, archived.clone())))
@@ -99,6 +106,10 @@ impl State {
             }
             Inner::Http(replica, http) => {
                 self.cluster.https.insert(replica, http);
+            }
+            Inner::Namespace(name, rules, over) => {
+                over.map(|over| self.cluster.over.insert(name.clone(), over));
+                self.cluster.rules.insert(name, rules);
             }
             Inner::Worker(mut worker) => {
                 let underived = Arc::make_mut(&mut worker);
@@ -169,7 +180,7 @@ impl State {
             None => cluster.enlist(job),
         }
         cluster.queue.update_all(job);
-        for (task, found, spec) in job.tasks() {
+        for (task, found, _) in job.tasks() {
             for (index, element) in found.elements() {
                 let at = ElementKey { job: job.id(), task, index };
                 if let Some(until) = element.wait_until {
@@ -178,7 +189,7 @@ impl State {
                 let Some(attempt) = element.current().filter(|attempt| attempt.state.is_live()) else { continue };
                 let stopping = element.state == TaskState::Stopping;
                 let live = LiveAttempt { number: attempt.number, fence: attempt.fence, stopping };
-                cluster.occupy(&attempt.worker, at, live, spec);
+                cluster.occupy(&attempt.worker, at, live, &job.spec);
             }
         }
     }

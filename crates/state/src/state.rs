@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use quorate_types::status::JobState;
-use quorate_types::{Epoch, JobId, LogIndex, Name, Policy, ReplicaId, Timestamp};
+use quorate_types::{Epoch, JobId, LogIndex, Name, NamespaceRules, Policy, ReplicaId, Resources, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Archived;
@@ -14,6 +14,7 @@ use crate::dedup::Dedup;
 use crate::job::Job;
 use crate::queue::Queue;
 use crate::slots::{KeyLine, Slots};
+use crate::spaces::Space;
 use crate::timers::Timers;
 use crate::worker::{Worker, WorkerChange};
 
@@ -55,8 +56,12 @@ pub(crate) struct Cluster {
     pub(crate) finished_by_size: imbl::OrdSet<(u64, JobId)>,
     /// Derived: archived jobs, oldest first.
     pub(crate) archived: imbl::OrdSet<(Timestamp, JobId)>,
-    /// Derived: jobs in memory by namespace.
-    pub(crate) namespaces: OrdMap<Name, u64>,
+    /// The records of namespaces.
+    pub(crate) rules: OrdMap<Name, Arc<NamespaceRules>>,
+    /// What namespaces held that hold more than the limit allows that they were given last.
+    pub(crate) over: OrdMap<Name, Resources>,
+    /// Derived: the namespaces that have jobs in memory.
+    pub(crate) spaces: OrdMap<Name, Space>,
     /// Derived.
     pub(crate) totals: Totals,
 }
@@ -199,11 +204,6 @@ impl State {
 
     pub fn totals(&self) -> Totals {
         self.cluster.totals
-    }
-
-    /// Namespaces that have jobs in memory.
-    pub fn namespaces(&self) -> impl Iterator<Item = &Name> {
-        self.cluster.namespaces.keys()
     }
 
     /// Archived jobs with a number below `below`, newest first.

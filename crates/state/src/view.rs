@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use quorate_types::api::{AttemptView, JobView, ProgressView, RunsView, TaskView, WorkerView};
+use quorate_types::api::{AttemptView, JobView, NamespaceView, ProgressView, RunsView, TaskView, WorkerView};
 use quorate_types::status::{AttemptState, Ending, TaskState};
 use quorate_types::{AttemptNumber, JobSpec, Name, TaskIndex};
 
 use crate::element::{Attempt, Element};
 use crate::job::{Header, Job, TaskHead};
+use crate::spaces::Space;
+use crate::state::State;
 use crate::worker::Worker;
 
 /// Whether a job's view carries its specification.
@@ -103,6 +105,15 @@ fn reason(attempt: &Attempt) -> Option<String> {
         (None, AttemptState::Lost) => Some("its worker was lost".to_owned()),
         (None, _) => None,
     }
+}
+
+/// Any name is that of a namespace; one that nobody uses has nothing.
+pub fn namespace(state: &State, name: &Name) -> NamespaceView {
+    let rules = state.rules_of(name);
+    let Space { jobs, unfinished, live, held, .. } = state.space(name).cloned().unwrap_or_default();
+    let recorded = rules.is_some();
+    let rules = rules.map(|rules| rules.as_ref().clone()).unwrap_or_default();
+    NamespaceView { name: name.clone(), recorded, rules, held, live, unfinished, jobs }
 }
 
 pub fn worker(worker: &Worker) -> WorkerView {

@@ -104,6 +104,16 @@ fn newer_commands() -> Vec<Command> {
             }],
         },
         Command::Taint { worker: name("w"), taints: vec!["a=b".parse().unwrap()] },
+        Command::SetNamespace {
+            namespace: name("n"),
+            rules: Box::new(
+                serde_json::from_str(
+                    r#"{"weight":3,"quota":{"cpu":2},"limit":{"cpu":4,"memory":"1KiB","gpu":1},"reclaim":"never","max_unfinished":9}"#,
+                )
+                .unwrap(),
+            ),
+        },
+        Command::ResetNamespace { namespace: name("n") },
     ]
 }
 

@@ -11,7 +11,7 @@ use quorate_state::State;
 use quorate_state::command::{Command, RetryScope};
 use quorate_types::session::{AttemptKey, Happening};
 use quorate_types::status::Ending;
-use quorate_types::{Epoch, JobId, Span, TaskIndex};
+use quorate_types::{Epoch, JobId, NamespaceRules, Span, TaskIndex};
 use support::{Cluster, name, spec};
 
 #[derive(Clone, Debug)]
@@ -28,10 +28,11 @@ enum Step {
     Reassign(u8),
     Pass(u16),
     Tick(u8, u16),
+    Entitle(u8, u8),
 }
 
 const JOBS: [&str; 12] = [
-    r#"{"command":["x"],"priority":70}"#,
+    r#"{"command":["x"],"priority":70,"namespace":"n"}"#,
     r#"{"tasks":[{"name":"a","command":["x"],"count":3,"retries":2}]}"#,
     r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"],"needs":["a"],"count":2,"retries":1},
         {"name":"c","command":["x"],"needs":["b"]}]}"#,
@@ -69,6 +70,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Reassign),
         1 => any::<u16>().prop_map(Step::Pass),
         3 => (any::<u8>(), any::<u16>()).prop_map(|(nth, secs)| Step::Tick(nth, secs)),
+        2 => (0..2u8, 0..7u8).prop_map(|(namespace, limit)| Step::Entitle(namespace, limit)),
     ]
 }
 
@@ -116,6 +118,16 @@ impl Driver {
                     });
                 }
             }
+            Step::Entitle(which, limit) => {
+                let namespace = name(["default", "n"][usize::from(which)]);
+                let cpu = |millis: u64| [(name("cpu"), millis)].into_iter().collect();
+                let limit = u64::from(limit) * 500;
+                let rules = NamespaceRules { limit: cpu(limit), quota: cpu(limit / 2), ..NamespaceRules::default() };
+                self.cluster.apply(match limit {
+                    3_000.. => Command::ResetNamespace { namespace },
+                    _ => Command::SetNamespace { namespace, rules: Box::new(rules) },
+                });
+            }
             Step::Pass(secs) => self.cluster.pass(Span::from_secs(u64::from(secs))),
         }
     }
@@ -126,7 +138,11 @@ impl Driver {
         let Some(queued) = pick(&queued, nth) else { return };
         let job = self.cluster.state.job(queued.job).unwrap();
         let Some((index, _)) = job.task(queued.task).unwrap().pending().nth(usize::from(nth % 2)) else { return };
+        let namespace = self.cluster.state.job(queued.job).unwrap().spec.namespace.clone();
         if let Some(key) = self.cluster.assign(queued.job, queued.task, index.0, epoch) {
+            let held = &self.cluster.state.space(&namespace).unwrap().held;
+            let limit = self.cluster.state.rules_of(&namespace).and_then(|rules| rules.limit.get(&name("cpu")));
+            assert!(limit.is_none_or(|limit| held.cpu_millis <= limit), "{namespace} holds {held:?} of {limit:?}");
             self.attempts.push((worker, epoch, key));
         }
     }

@@ -9,6 +9,7 @@ use crate::constraint::Taint;
 use crate::id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 use crate::job::JobSpec;
 use crate::name::{JobName, Name};
+use crate::namespace::NamespaceRules;
 use crate::resources::Resources;
 use crate::status::{AttemptState, JobState, TaskState, WorkerState};
 use crate::time::{Span, Timestamp};
@@ -133,6 +134,23 @@ pub struct DrainWorker {
 #[serde(deny_unknown_fields)]
 pub struct WorkerTaints {
     pub taints: Vec<Taint>,
+}
+
+/// A namespace: what it is entitled to, and what it has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NamespaceView {
+    pub name: Name,
+    /// Whether somebody said what it is entitled to; else those are the defaults.
+    pub recorded: bool,
+    pub rules: NamespaceRules,
+    /// What its live attempts hold together.
+    pub held: Resources,
+    /// Live attempts.
+    pub live: u64,
+    /// Tasks that have not finished, the live ones among them, with those of jobs that will follow its jobs.
+    pub unfinished: u64,
+    /// Jobs in memory.
+    pub jobs: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -45,7 +45,7 @@ pub struct Explanation {
 }
 
 /// Something that must come about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Wait {
     /// The end of a task of the same job, of whose elements so many are `left`.
@@ -66,6 +66,18 @@ pub enum Wait {
     MaxParallel { limit: u32, live: u32, ahead: u64 },
     /// A place of the job's concurrency key. Of the jobs that hold one the first are named.
     Concurrency { key: Name, limit: u32, holders: Vec<JobId>, held: u64, place: u64, waiting: u64 },
+    /// Its namespace holds as much of a resource as it may; the elements `ahead` of this one ask for as much each.
+    NamespaceLimit {
+        namespace: Name,
+        resource: Name,
+        #[serde(serialize_with = "number")]
+        asked: f64,
+        #[serde(serialize_with = "number")]
+        held: f64,
+        #[serde(serialize_with = "number")]
+        limit: f64,
+        ahead: u64,
+    },
 }
 
 /// Where a task stands in the queue, and why there.
@@ -90,6 +102,26 @@ pub struct QueuePlace {
     pub path: Span,
     /// Where the policy goes by what namespaces use.
     pub namespace_use: Option<NamespaceUse>,
+    /// Where any namespace has a quota.
+    pub quota: Option<QuotaPlace>,
+}
+
+/// How a task stands to the quota of its namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuotaPlace {
+    /// It would be within the quota, and comes before all that is not.
+    pub covered: bool,
+    /// The kinds that it asks for and the quota names.
+    pub amounts: Vec<QuotaUse>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuotaUse {
+    pub resource: Name,
+    #[serde(serialize_with = "number")]
+    pub held: f64,
+    #[serde(serialize_with = "number")]
+    pub quota: f64,
 }
 
 /// How long something is expected to run, and who says so.

@@ -2,7 +2,7 @@
 //! that travel between replicas, workers and clients.
 //!
 //! Layout: `id` and `name` (who), `time` and `resources` (how much), `job` (what is submitted) with
-//! `need`, `when` and `schedule` (what it waits for), `constraint` (where it may run) and `validate` (how a request becomes a
+//! `need`, `when` and `schedule` (what it waits for), `constraint` (where it may run), `namespace` (what its owner is entitled to) and `validate` (how a request becomes a
 //! job), `status` (the states of things), `api` (answers of the HTTP API), `explain` (why a task is where it is), `problem`
 //! (its errors), `event`
 //! (what changed), `session` (the worker protocol) with `inputs` (what a task gets of what it needs), `policy` (what the scheduler goes by), `scheduling` (how well that goes) and `limits` (every bound that a specification must
@@ -22,6 +22,7 @@ pub mod inputs;
 pub mod job;
 pub mod limits;
 pub mod name;
+pub mod namespace;
 pub mod need;
 pub mod planted;
 pub mod policy;
@@ -40,6 +41,7 @@ pub use constraint::{Condition, Labels, Preference, Spread, Taint, Toleration};
 pub use id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 pub use job::{JobSpec, TaskSpec};
 pub use name::{JobName, Name};
+pub use namespace::{Allowance, NamespaceRules, Reclaim};
 pub use need::{End, Need, On};
 pub use planted::{Bug, is_planted};
 pub use policy::Policy;

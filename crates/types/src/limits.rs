@@ -98,3 +98,5 @@ pub const HISTORY_DEFAULT: u32 = 100;
 pub const HISTORY_MAX: u32 = 10_000;
 /// How long ago a missed tick may be to be made up for, unless the schedule says otherwise, in milliseconds.
 pub const MISFIRE_WINDOW_MS_DEFAULT: u64 = 3600 * 1000;
+/// The largest weight of a namespace; the smallest is 1. Shares are compared in steps of a thousandth.
+pub const NAMESPACE_WEIGHT_MAX: u32 = 1_000;

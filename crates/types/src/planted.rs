@@ -56,6 +56,8 @@ bugs! {
     RemovedNotTold,
     /// A linearizable read shows what was there before it asked the leader, and calls it new.
     ReadBeforeBarrier,
+    /// A namespace gets more than its limit.
+    LimitIgnored,
 }
 
 #[cfg(feature = "planted")]

@@ -38,6 +38,15 @@ impl Resources {
         self.other_millis.get(kind).copied().unwrap_or(0)
     }
 
+    /// Of one kind, by its name in JSON.
+    pub fn amount(&self, kind: &Name) -> u64 {
+        match kind.as_str() {
+            "cpu" => self.cpu_millis,
+            "memory" => self.memory_bytes,
+            _ => self.other(kind),
+        }
+    }
+
     pub fn add(&mut self, more: &Self) {
         self.cpu_millis = self.cpu_millis.saturating_add(more.cpu_millis);
         self.memory_bytes = self.memory_bytes.saturating_add(more.memory_bytes);
@@ -65,6 +74,11 @@ impl Resources {
         self.subtract(less);
         self
     }
+}
+
+/// An amount of a kind as users count it: cores, bytes or devices.
+pub fn in_units(kind: &Name, amount: u64) -> f64 {
+    if kind.as_str() == "memory" { amount as f64 } else { amount as f64 / 1_000.0 }
 }
 
 /// Reads `"512MiB"`, `"2GB"` or plain bytes. Binary (`KiB MiB GiB TiB`) and decimal (`kB MB GB TB`) units.
@@ -127,12 +141,12 @@ impl Serialize for Resources {
 /// A JSON number without a needless fraction: 1 and not 1.0.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Decimal {
+pub(crate) enum Decimal {
     Whole(u64),
     Fraction(f64),
 }
 
-fn decimal(millis: u64) -> Decimal {
+pub(crate) fn decimal(millis: u64) -> Decimal {
     if millis.is_multiple_of(1000) { Decimal::Whole(millis / 1000) } else { Decimal::Fraction(millis as f64 / 1000.0) }
 }
 
@@ -177,7 +191,8 @@ impl<'de> Visitor<'de> for ResourcesVisitor {
     }
 }
 
-struct Bytes(u64);
+/// Bytes as a number or with a unit.
+pub(crate) struct Bytes(pub(crate) u64);
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

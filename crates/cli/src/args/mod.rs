@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod cron;
 mod job;
+mod namespace;
 mod policy;
 mod serve;
 mod sim;
@@ -21,6 +22,7 @@ pub(crate) use cron::{CronCommand, DstChoice, NextArgs};
 pub(crate) use job::{
     ExplainArgs, FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs,
 };
+pub(crate) use namespace::NamespaceCommand;
 pub(crate) use policy::PolicyCommand;
 pub(crate) use serve::{DemoArgs, DevArgs, LogFormat, ProcessArgs, ServeArgs, WorkArgs};
 pub(crate) use sim::SimArgs;
@@ -109,6 +111,9 @@ pub(crate) enum Command {
     /// Shows and changes the cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Shows and changes what namespaces are entitled to
+    #[command(subcommand)]
+    Namespace(Box<NamespaceCommand>),
     /// Shows and changes what the scheduler goes by
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -172,6 +177,11 @@ mod tests {
             "quorate job retry 1 --failed",
             "quorate worker list --server http://a:1,http://b:2 --token t",
             "quorate worker drain w",
+            "quorate namespace list -o json",
+            "quorate namespace show web",
+            "quorate namespace set web --weight 2 --quota cpu=10,memory=64GiB --limit cpu=20 --reclaim never",
+            "quorate namespace set web --limit= --max-unfinished none",
+            "quorate namespace reset web",
             "quorate cluster status",
             "quorate cluster scheduling --namespace web --window 5m -o json",
             "quorate bench policies --only sjf,least-load --seed 7",
@@ -184,6 +194,7 @@ mod tests {
             "quorate sim --seeds 0 --shrink -o json",
             "quorate simulate --trace a.swf.gz --procs 100 --queue fifo --backfill easy -o json",
             "quorate simulate --trace a.ndjson --workers 16cpu,64GiB*4 --workers 4cpu --mtbf 30d --mttr 1h --seed 3",
+            "quorate simulate --trace a.ndjson --queue fair-share --weights web=2,lab=3",
             "quorate simulate --from-cluster --last 24h --lose label=zone=a --add 16cpu,64GiB*4 --drain w1",
             "quorate simulate --trace a.swf --first 9 --event-rule pyss --estimates user,exact,learned --starts s --csv c",
             "quorate cron next @daily --time-zone Europe/Berlin --from 2026-03-29T00:00:00Z --count 3 --dst both -o json",
@@ -228,6 +239,11 @@ mod tests {
             "quorate simulate --trace a.swf --mtbf 1d",
             "quorate simulate --trace a.swf --mtbf 0s --mttr 1h",
             "quorate simulate --trace a.swf --first 0",
+            "quorate simulate --trace a.swf --weights web=0",
+            "quorate simulate --trace a.swf --weights web",
+            "quorate namespace set web",
+            "quorate namespace set web --quota cpu",
+            "quorate namespace set web --reclaim maybe",
             "quorate cron next",
             "quorate cron next @daily --count 0",
             "quorate cron next @daily --dst never",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use quorate_sim::lab::machines::MachineSpec;
 use quorate_sim::lab::{Backfill, Estimates, EventRule, PlacementOrder, QueueOrder};
+use quorate_types::limits::NAMESPACE_WEIGHT_MAX;
 use quorate_types::{Name, Span};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -136,6 +137,9 @@ pub(crate) struct RuleArgs {
     /// Mean time until it is repaired; needs --mtbf.
     #[arg(long, value_name = "DURATION", requires = "mtbf", value_parser = positive)]
     pub(crate) mttr: Option<Span>,
+    /// Weights of namespaces, such as web=2,lab=1, for fair-share and multifactor; 1 unless it is named.
+    #[arg(long, value_name = "NAMESPACE=WEIGHT,…", value_delimiter = ',', value_parser = weight)]
+    pub(crate) weights: Vec<(Name, u32)>,
     /// Where chance begins: of failures, and of random placement.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -160,6 +164,13 @@ pub(crate) struct ResultArgs {
     /// How much time the report's Gantt chart shows.
     #[arg(long, value_name = "DURATION", requires = "report", value_parser = positive)]
     pub(crate) gantt_length: Option<Span>,
+}
+
+fn weight(text: &str) -> Result<(Name, u32), String> {
+    let (name, weight) = text.split_once('=').ok_or_else(|| format!("{text:?} is not like web=2"))?;
+    let weight = weight.parse().ok().filter(|weight| (1..=NAMESPACE_WEIGHT_MAX).contains(weight));
+    let weight = weight.ok_or_else(|| format!("a weight is from 1 to {NAMESPACE_WEIGHT_MAX}"))?;
+    Ok((Name::new(name).map_err(|error| error.to_string())?, weight))
 }
 
 fn positive(text: &str) -> Result<Span, String> {

@@ -10,6 +10,7 @@ mod dev;
 mod explain;
 mod job;
 mod logs;
+mod namespace;
 mod policy;
 mod run;
 mod scheduling;
@@ -87,6 +88,9 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Job(command) => with_client(&client, async move |context| job::run(&context, *command).await),
         Command::Worker(command) => with_client(&client, async move |context| worker::run(&context, command).await),
         Command::Cluster(command) => with_client(&client, async move |context| cluster::run(&context, command).await),
+        Command::Namespace(command) => {
+            with_client(&client, async move |context| namespace::run(&context, *command).await)
+        }
         Command::Policy(command) => with_client(&client, async move |context| policy::run(&context, command).await),
     }
 }

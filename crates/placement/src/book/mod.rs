@@ -4,7 +4,7 @@
 //! Layout: `facts` (what policies know of a task), `wish` (what one of its elements asks of a worker), `crowd` (where its
 //! siblings are), `waiting` and `running`, `pass` (one decision), `earmarks` (room that others were ended for),
 //! `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit), `place/` (one
-//! file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what namespaces used),
+//! file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what namespaces used), `spaces` (what they are entitled to),
 //! `outlook` (what explanations ask), over the indexes `fleet`, `traits`, `shapes`, `treap` and `vector`, and `decay` (powers of one half).
 //!
 //! Invariants: the same history of a book gives the same plan; a plan never gives a worker more than it has free, and
@@ -23,6 +23,7 @@ mod place;
 pub(crate) mod queue;
 mod running;
 mod shapes;
+pub(crate) mod spaces;
 mod traits;
 mod treap;
 mod usage;
@@ -50,6 +51,7 @@ use earmarks::Earmark;
 use estimate::Estimator;
 use fleet::{Fleet, Slot};
 use running::{Running, RunningSet};
+use spaces::Spaces;
 use usage::Usage;
 use vector::Vector;
 use waiting::Measures;
@@ -121,6 +123,7 @@ pub struct Book {
     estimator: Estimator,
     /// Kept where the order goes by it.
     pub(crate) usage: Usage,
+    pub(crate) spaces: Spaces,
     /// What is reserved for those that wait, where backfill is conservative.
     pub(crate) reservations: Reservations,
     /// The workers that the last decision kept, and for whom, where backfill is not conservative.
@@ -170,6 +173,7 @@ impl Book {
             running: RunningSet::default(),
             estimator: Estimator::default(),
             usage: Usage::default(),
+            spaces: Spaces::default(),
             reservations: Reservations::new(),
             kept: Vec::new(),
             promises: BTreeMap::new(),
@@ -274,6 +278,7 @@ impl Book {
             self.fleet.take(slot, &facts.request, &wanted);
             self.charge(&facts.namespace, &wanted, at);
         }
+        self.spaces.begin(&facts.namespace, &facts.request);
         let mut running = Running::new(slot, at, facts, wanted);
         running.end = self.estimator.expected(facts).map_or(running.end, |span| at.plus(span));
         self.fleet.note_end(slot, running.end, key, wanted);
@@ -287,6 +292,7 @@ impl Book {
         self.fleet.forget_end(running.slot, running.end, key);
         self.fleet.give_back(running.slot, &running.request);
         self.discharge(&running.namespace, &running.wanted);
+        self.spaces.end(&running.namespace, &running.request);
         if let (Some(ran), Some(lineage)) = (ran, &running.lineage) {
             self.estimator.learn(lineage, ran);
         }
@@ -364,6 +370,7 @@ impl Book {
     fn promise(&mut self, queued: Queued, slot: Slot, entry: &Entry, now: Timestamp) -> Start {
         let Entry { facts, wanted, .. } = entry;
         self.fleet.take(slot, &facts.request, wanted);
+        self.spaces.promise(&facts.namespace, &facts.request);
         let epoch = self.fleet.member(slot).worker.epoch;
         if self.tracking == Tracking::Loads {
             self.promised.insert(epoch);

@@ -47,9 +47,9 @@ impl Book {
     }
 
     /// How much later the namespace's tasks count as submitted under `multifactor`; `all` is the sum of the shares of
-    /// the namespaces that wait.
-    pub(crate) fn penalty_of(&self, namespace: &Name, all: u128, namespaces: usize) -> u64 {
-        multifactor::penalty(self, namespace, all, namespaces)
+    /// the namespaces that wait, and `weights` that of their weights.
+    pub(crate) fn penalty_of(&self, namespace: &Name, all: u128, weights: u64) -> u64 {
+        multifactor::penalty(self, namespace, all, weights)
     }
 
     pub(crate) fn worker_of(&self, epoch: Epoch) -> Option<&Worker> {

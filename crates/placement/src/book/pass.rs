@@ -84,6 +84,7 @@ impl Book {
     /// next plan.
     pub fn plan(&mut self, now: Timestamp, bounds: Bounds, around: &dyn Surroundings) -> Decision {
         self.withdraw();
+        self.spaces.withdraw();
         if !self.changed && self.wake_at.is_none_or(|at| now < at) {
             return Decision { wake_at: self.wake_at, ..Decision::default() };
         }
@@ -127,11 +128,12 @@ impl Book {
     }
 
     fn walk(&mut self, now: Timestamp) -> Walk {
-        if !queue::goes_by_use(self.policy.queue) {
+        if queue::goes_by_use(self.policy.queue) {
+            self.usage.advance(now);
+            self.usage.settle(&self.fleet.capacity());
+        } else if !self.spaces.bound_starts() {
             return Walk::Line;
         }
-        self.usage.advance(now);
-        self.usage.settle(&self.fleet.capacity());
         Walk::Turns(Turns::new(self))
     }
 
@@ -166,7 +168,7 @@ impl Pass<'_> {
         let blocked = self.blocked;
         let mut may = |least: &Least| !least.shapes.are_all_in(blocked) && may(least);
         match &mut self.walk {
-            Walk::Turns(turns) => turns.next(self.book, may),
+            Walk::Turns(turns) => turns.next(self.book, |queued| self.crowding.around.pending(queued), may),
             Walk::Line => {
                 self.after = Some(*waiting.line().first(self.after.as_ref(), may)?.0);
                 self.after.map(|place| place.1)
@@ -185,7 +187,11 @@ impl Pass<'_> {
     pub(crate) fn walk_shortest(&mut self) {
         let mut placed = BTreeMap::new();
         self.decision.starts.iter().for_each(|start| *placed.entry(start.queued).or_default() += 1);
-        self.walk = Walk::Shortest { placed };
+        self.walk = if self.book.spaces.bound_starts() {
+            Walk::Turns(Turns::shortest(self.book, placed))
+        } else {
+            Walk::Shortest { placed }
+        };
         self.after = None;
     }
 
@@ -297,7 +303,7 @@ impl Pass<'_> {
         Placing::Whole
     }
 
-    /// The elements of a task that could be placed and have not been, counted.
+    /// The elements of a task that could be placed and have not been, counted; no more than its namespace may have.
     pub(crate) fn elements(&self, queued: Queued) -> std::ops::Range<u64> {
         let placed = match &self.walk {
             Walk::Line => 0,
@@ -305,7 +311,20 @@ impl Pass<'_> {
             Walk::Shortest { placed } => placed.get(&queued).copied().unwrap_or(0),
         };
         let ahead = self.ahead.get(&queued).copied().unwrap_or(0);
-        placed.max(ahead)..self.crowding.around.pending(queued)
+        let (start, end) = (placed.max(ahead), self.crowding.around.pending(queued));
+        start..end.min(start.saturating_add(self.allowance(queued)))
+    }
+
+    /// How many elements of the task its namespace may have more.
+    fn allowance(&self, queued: Queued) -> u64 {
+        let spaces = &self.book.spaces;
+        let Some(entry) = self.book.waiting.entry(queued).filter(|_| spaces.bound_starts()) else { return u64::MAX };
+        let namespace = &entry.facts.namespace;
+        let reserved = match &self.walk {
+            Walk::Turns(turns) => turns.reserved(namespace),
+            Walk::Line | Walk::Shortest { .. } => None,
+        };
+        spaces.times(namespace, &entry.facts.request, reserved)
     }
 
     /// The worker that the policy wants an element on, of those with room.
@@ -322,7 +341,7 @@ impl Pass<'_> {
         let start = self.book.promise(queued, slot, entry, self.now);
         self.decision.starts.push(start);
         let over = match &mut self.walk {
-            Walk::Turns(turns) => turns.pass_on(self.book, queued, nth + 1),
+            Walk::Turns(turns) => turns.pass_on(self.book, nth + 1),
             Walk::Line | Walk::Shortest { .. } => false,
         };
         if over { Turn::Over } else { Turn::Goes }

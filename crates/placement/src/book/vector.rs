@@ -17,6 +17,9 @@ pub(crate) const LANES: usize = 4;
 pub(crate) struct Vector([u64; LANES]);
 
 impl Vector {
+    /// More of each kind than anybody asks for.
+    pub(crate) const UNBOUNDED: Self = Self([u64::MAX; LANES]);
+
     pub(crate) fn fits(&self, free: &Self) -> bool {
         self.0.iter().zip(&free.0).all(|(wanted, free)| wanted <= free)
     }
@@ -33,6 +36,12 @@ impl Vector {
 
     pub(crate) fn larger(mut self, other: &Self) -> Self {
         self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a = (*a).max(*b));
+        self
+    }
+
+    /// At most so much of one kind.
+    pub(crate) fn capped(mut self, lane: usize, amount: u64) -> Self {
+        self.0[lane] = self.0[lane].min(amount);
         self
     }
 
@@ -101,6 +110,15 @@ impl Kinds {
             }
         }
         self.0.len() > known
+    }
+
+    /// The lane of a kind, if it has one.
+    pub(crate) fn lane(&self, kind: &Name) -> Option<usize> {
+        match kind.as_str() {
+            "cpu" => Some(0),
+            "memory" => Some(1),
+            _ => self.0.get(kind).copied(),
+        }
     }
 
     pub(crate) fn vector(&self, resources: &Resources) -> Vector {

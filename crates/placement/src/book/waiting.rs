@@ -20,6 +20,32 @@ use quorate_types::Policy;
 /// Tasks in order, with what the least of them asks for.
 pub(crate) type Line = Treap<Place, Least>;
 
+/// A line for all, or one for each namespace.
+#[derive(Debug, Default)]
+struct Lines {
+    whole: Line,
+    parts: BTreeMap<Name, Line>,
+}
+
+impl Lines {
+    fn insert(&mut self, own: Option<&Name>, place: Place, least: Least) {
+        match own {
+            Some(namespace) => self.parts.entry(namespace.clone()).or_default().insert(place, least),
+            None => self.whole.insert(place, least),
+        }
+    }
+
+    fn remove(&mut self, namespace: &Name, place: &Place) {
+        let Some(line) = self.parts.get_mut(namespace).and_then(|line| line.remove(place).then_some(line)) else {
+            self.whole.remove(place);
+            return;
+        };
+        if line.len() == 0 {
+            self.parts.remove(namespace);
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) facts: Facts,
@@ -42,11 +68,11 @@ pub(crate) struct Measures {
 pub(crate) struct Waiting {
     policy: Policy,
     entries: BTreeMap<Queued, Arc<Entry>>,
-    line: Line,
-    /// A line for each namespace instead, where the order goes by what namespaces use.
-    lines: BTreeMap<Name, Line>,
+    queue: Lines,
     /// By expected time, kept where backfill goes by it.
-    shortest: Line,
+    shortest: Lines,
+    /// Namespaces have quotas or limits.
+    divided: bool,
     shapes: ShapeNumbers,
     /// Those that may end others to have room.
     preempting: BTreeSet<Place>,
@@ -57,9 +83,9 @@ impl Waiting {
         Self {
             policy,
             entries: BTreeMap::new(),
-            line: Line::default(),
-            lines: BTreeMap::new(),
-            shortest: Line::default(),
+            queue: Lines::default(),
+            shortest: Lines::default(),
+            divided: false,
             shapes: ShapeNumbers::default(),
             preempting: BTreeSet::new(),
         }
@@ -77,12 +103,13 @@ impl Waiting {
         self.entries.get(&queued)
     }
 
+    /// All in one line, unless each namespace has its own.
     pub(crate) fn line(&self) -> &Line {
-        &self.line
+        &self.queue.whole
     }
 
     pub(crate) fn lines(&self) -> &BTreeMap<Name, Line> {
-        &self.lines
+        &self.queue.parts
     }
 
     pub(crate) fn preempting(&self) -> impl Iterator<Item = Queued> {
@@ -90,7 +117,17 @@ impl Waiting {
     }
 
     pub(crate) fn shortest(&self) -> &Line {
-        &self.shortest
+        &self.shortest.whole
+    }
+
+    pub(crate) fn shortest_lines(&self) -> &BTreeMap<Name, Line> {
+        &self.shortest.parts
+    }
+
+    /// Whether namespaces have quotas or limits, so that each needs lines of its own.
+    pub(crate) fn divide(&mut self, divided: bool, fleet: &Fleet) {
+        self.divided = divided;
+        self.measure(fleet);
     }
 
     pub(crate) fn insert(&mut self, queued: Queued, facts: Facts, measures: Measures) {
@@ -106,13 +143,10 @@ impl Waiting {
             self.preempting.insert(place);
         }
         let least = Least { request: wanted, time_ms, shapes: shape };
-        if queue::goes_by_use(self.policy.queue) {
-            self.lines.entry(facts.namespace.clone()).or_default().insert(place, least);
-        } else {
-            self.line.insert(place, least);
-        }
+        let own = |divided: bool| divided.then_some(&facts.namespace);
+        self.queue.insert(own(self.divided || queue::goes_by_use(self.policy.queue)), place, least);
         if self.policy.backfill == Backfill::EasySjbf {
-            self.shortest.insert((time_ms, queued), least);
+            self.shortest.insert(own(self.divided), (time_ms, queued), least);
         }
         self.entries.insert(queued, Arc::new(Entry { facts, wanted, needs, shape, place }));
     }
@@ -137,16 +171,10 @@ impl Waiting {
     /// Takes it out of the lines.
     fn forget(&mut self, queued: Queued, entry: &Entry) {
         self.preempting.remove(&entry.place);
-        if let Some(line) = self.lines.get_mut(&entry.facts.namespace) {
-            line.remove(&entry.place);
-            if line.len() == 0 {
-                self.lines.remove(&entry.facts.namespace);
-            }
-        } else {
-            self.line.remove(&entry.place);
-        }
+        self.queue.remove(&entry.facts.namespace, &entry.place);
         if self.policy.backfill == Backfill::EasySjbf {
-            self.shortest.remove(&(entry.facts.expected.map_or(u64::MAX, |span| span.0), queued));
+            let time_ms = entry.facts.expected.map_or(u64::MAX, |span| span.0);
+            self.shortest.remove(&entry.facts.namespace, &(time_ms, queued));
         }
     }
 }

@@ -139,6 +139,7 @@ impl Scene<'_> {
             open_dependencies: facts.open_dependencies,
             path: facts.path,
             namespace_use: seat.namespace_use,
+            quota: seat.quota.clone(),
         }
     }
 }

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use quorate_state::State;
 use quorate_state::queue::Queued;
-use quorate_types::explain::{Expected, NamespaceUse};
+use quorate_types::explain::{Expected, NamespaceUse, QuotaPlace, QuotaUse};
 use quorate_types::policy::QueueOrder;
+use quorate_types::resources::in_units;
 use quorate_types::{Epoch, Name, Resources, Timestamp};
 
 use super::FRONT_MAX;
 use crate::book::queue::{goes_by_time, goes_by_use};
+use crate::book::spaces::Tier;
 use crate::book::{Book, Bounds, Facts, Kept};
 use crate::planner::{Planner, Sight, facts_of, plain_facts_of};
 
@@ -37,6 +39,7 @@ pub(super) struct Seat {
     pub(super) facts: Facts,
     pub(super) expected: Option<Expected>,
     pub(super) namespace_use: Option<NamespaceUse>,
+    pub(super) quota: Option<QuotaPlace>,
 }
 
 /// A place that can be compared with others of the same line.
@@ -44,8 +47,11 @@ pub(super) struct Seat {
 struct Spot {
     /// Under `fair-share` each namespace has a line of its own.
     line: Option<Name>,
-    place: (u64, Queued),
+    place: Place,
 }
+
+/// What is within the quota of its namespace comes first.
+type Place = (Tier, u64, Queued);
 
 /// What a namespace that waits uses.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +76,9 @@ impl Line {
         for queued in state.queue().iter() {
             let Some(spot) = order.spot(state, &book, queued) else { continue };
             seats.values_mut().for_each(|seat| seat.note(&spot));
-            front.offer(spot);
+            if Order::may_start(state, &book, queued) {
+                front.offer(spot);
+            }
         }
         for queued in front.tasks() {
             if let Some(facts) = facts_of(state, queued) {
@@ -137,9 +145,10 @@ impl Order {
                 uses.insert(job.spec.namespace.clone(), Use { share, penalty: 0 });
             }
         }
-        let (all, namespaces) = (uses.values().map(|held| u128::from(held.share)).sum(), uses.len());
+        let all = uses.values().map(|held| u128::from(held.share)).sum();
+        let weights = uses.keys().map(|name| book.spaces.weight(name)).sum();
         if queue == QueueOrder::Multifactor {
-            uses.iter_mut().for_each(|(name, held)| held.penalty = book.penalty_of(name, all, namespaces));
+            uses.iter_mut().for_each(|(name, held)| held.penalty = book.penalty_of(name, all, weights));
         }
         Self { queue, uses }
     }
@@ -147,6 +156,13 @@ impl Order {
     /// How many lines there are.
     fn lines(&self) -> usize {
         if self.queue == QueueOrder::FairShare { self.uses.len() } else { 1 }
+    }
+
+    /// Whether the namespace has room for it: what waits for that would only keep others from the front.
+    fn may_start(state: &State, book: &Book, queued: Queued) -> bool {
+        let Some(job) = state.job(queued.job).filter(|_| book.spaces.bound_starts()) else { return true };
+        let spec = job.task_spec(queued.task);
+        spec.is_none_or(|spec| book.spaces.times(&job.spec.namespace, &spec.resources, None) > 0)
     }
 
     fn spot(&self, state: &State, book: &Book, queued: Queued) -> Option<Spot> {
@@ -162,7 +178,7 @@ impl Order {
         let penalty = self.uses.get(&facts.namespace).map_or(0, |held| held.penalty);
         let rank = book.rank_of(facts).saturating_add(penalty);
         let line = (self.queue == QueueOrder::FairShare).then(|| facts.namespace.clone());
-        Spot { line, place: (rank, queued) }
+        Spot { line, place: (book.spaces.tier(facts), rank, queued) }
     }
 
     fn seat(&self, state: &State, book: &Book, queued: Queued) -> Option<Seat> {
@@ -171,12 +187,32 @@ impl Order {
         facts.expected = expected.map(|expected| expected.span);
         let namespace_use = self.uses.get(&facts.namespace).map(|own| NamespaceUse {
             share: per_mille(own.share),
-            after: self.uses.values().filter(|other| other.share < own.share).count() as u64,
+            after: self
+                .uses
+                .iter()
+                .filter(|(name, other)| {
+                    let theirs = u128::from(other.share) * u128::from(book.spaces.weight(&facts.namespace));
+                    theirs < u128::from(own.share) * u128::from(book.spaces.weight(name))
+                })
+                .count() as u64,
             of: self.uses.len() as u64,
         });
         let spot = self.spot_of(book, queued, &facts);
-        Some(Seat { spot, before: 0, of: 0, facts, expected, namespace_use })
+        let quota = book.spaces.have_quotas().then(|| quota(state, spot.place.0, &facts));
+        Some(Seat { spot, before: 0, of: 0, facts, expected, namespace_use, quota })
     }
+}
+
+fn quota(state: &State, tier: Tier, facts: &Facts) -> QuotaPlace {
+    let held = state.space(&facts.namespace).map(|space| space.held.clone()).unwrap_or_default();
+    let kinds = state.rules_of(&facts.namespace).into_iter().flat_map(|rules| rules.quota.kinds());
+    let asked = kinds.filter(|(kind, _)| facts.request.amount(kind) > 0);
+    let amounts = asked.map(|(kind, quota)| QuotaUse {
+        resource: kind.clone(),
+        held: in_units(kind, held.amount(kind)),
+        quota: in_units(kind, quota),
+    });
+    QuotaPlace { covered: tier == Tier::Covered, amounts: amounts.collect() }
 }
 
 /// A share with three digits: more would pretend to know the use that has ended.
@@ -187,7 +223,7 @@ fn per_mille(share: u64) -> f64 {
 /// The first tasks of each line.
 struct Front {
     each: usize,
-    lines: BTreeMap<Option<Name>, BinaryHeap<(u64, Queued)>>,
+    lines: BTreeMap<Option<Name>, BinaryHeap<Place>>,
 }
 
 impl Front {
@@ -206,7 +242,7 @@ impl Front {
     }
 
     fn tasks(self) -> impl Iterator<Item = Queued> {
-        self.lines.into_values().flat_map(BinaryHeap::into_vec).map(|(_, queued)| queued)
+        self.lines.into_values().flat_map(BinaryHeap::into_vec).map(|(_, _, queued)| queued)
     }
 }
 
@@ -221,7 +257,7 @@ mod tests {
         let mut front = Front::new(1);
         let queued = |job| Queued { job: JobId(job), task: 0 };
         let all = 3 * FRONT_MAX as u64;
-        (0..all).for_each(|n| front.offer(Spot { line: None, place: (all - n, queued(n)) }));
+        (0..all).for_each(|n| front.offer(Spot { line: None, place: (Tier::Covered, all - n, queued(n)) }));
         let mut kept: Vec<u64> = front.tasks().map(|queued| queued.job.0).collect();
         kept.sort_unstable();
         assert_eq!(kept, (all - FRONT_MAX as u64..all).collect::<Vec<_>>());
@@ -233,7 +269,7 @@ mod tests {
         let mut front = Front::new(2);
         for n in 0..FRONT_MAX as u64 {
             let line = names[usize::from(n > 10)].clone();
-            front.offer(Spot { line, place: (n, Queued { job: JobId(n), task: 0 }) });
+            front.offer(Spot { line, place: (Tier::Covered, n, Queued { job: JobId(n), task: 0 }) });
         }
         let lengths: Vec<usize> = names.iter().map(|name| front.lines[name].len()).collect();
         assert_eq!(lengths, [11, FRONT_MAX / 2]);

@@ -4,8 +4,9 @@ use quorate_state::State;
 use quorate_state::flow::Slot;
 use quorate_state::job::{Job, Task};
 use quorate_types::explain::Wait;
+use quorate_types::resources::in_units;
 use quorate_types::status::TaskState;
-use quorate_types::{Need, TaskIndex, TaskSpec};
+use quorate_types::{Name, Need, TaskIndex, TaskSpec};
 
 use super::{HOLDERS_LISTED_MAX, WAITS_LISTED_MAX};
 
@@ -15,6 +16,7 @@ pub(super) fn of(state: &State, job: &Job, at: u32, index: TaskIndex) -> (Vec<Wa
     let mut waits = gates(state, job);
     waits.extend(backoff(task, spec, index));
     waits.extend(max_parallel(task, index));
+    waits.extend(namespace_limit(state, job, task, spec, index));
     let mut more = 0;
     for wait in spec.needs.iter().filter_map(|need| open_need(state, job, at, index, need)) {
         if waits.len() < WAITS_LISTED_MAX {
@@ -70,6 +72,25 @@ fn max_parallel(task: &Task, index: TaskIndex) -> Option<Wait> {
         live: task.head.live,
         ahead,
     })
+}
+
+/// The first kind of which its namespace may not have as much more.
+fn namespace_limit(state: &State, job: &Job, task: &Task, spec: &TaskSpec, index: TaskIndex) -> Option<Wait> {
+    let namespace = &job.spec.namespace;
+    let limit = &state.rules_of(namespace)?.limit;
+    let held = &state.space(namespace)?.held;
+    let ahead = task.pending_before(index);
+    if task.state_of(index) != Some(TaskState::Pending) || limit.times(&spec.resources, held) > ahead {
+        return None;
+    }
+    let full = |(kind, limit): &(&Name, u64)| {
+        let asked = spec.resources.amount(kind);
+        asked > 0 && limit.saturating_sub(held.amount(kind)) / asked <= ahead
+    };
+    let (kind, limit) = limit.kinds().find(full)?;
+    let amount = |n| in_units(kind, n);
+    let (asked, held, limit) = (amount(spec.resources.amount(kind)), amount(held.amount(kind)), amount(limit));
+    Some(Wait::NamespaceLimit { namespace: namespace.clone(), resource: kind.clone(), asked, held, limit, ahead })
 }
 
 /// The need, if it has not come about.

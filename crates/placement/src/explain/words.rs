@@ -2,8 +2,8 @@
 
 use quorate_state::job::Header;
 use quorate_types::explain::{
-    AfterStopping, EndCause, EndStory, Explanation, LiveAttempt, NamespaceUse, QueuePlace, StartBasis, StartForecast,
-    Wait,
+    AfterStopping, EndCause, EndStory, Explanation, LiveAttempt, NamespaceUse, QueuePlace, QuotaPlace, QuotaUse,
+    StartBasis, StartForecast, Wait,
 };
 use quorate_types::policy::QueueOrder;
 use quorate_types::{JobSpec, On, Span, Timestamp};
@@ -117,6 +117,7 @@ fn waits_for(wait: &Wait, about: &Circumstances<'_>) -> String {
             let first = if *ahead > 0 { format!(", and {ahead} more come before it") } else { String::new() };
             format!("Only {limit} elements of its task may run at a time (max_parallel): {live} do{first}.")
         }
+        Wait::NamespaceLimit { .. } => at_limit(wait).unwrap_or_default(),
         Wait::Concurrency { key, limit, holders, held, place, waiting } => {
             let named: Vec<String> = holders.iter().map(ToString::to_string).collect();
             let more = held.saturating_sub(named.len() as u64);
@@ -134,6 +135,49 @@ fn waits_for(wait: &Wait, about: &Circumstances<'_>) -> String {
     }
 }
 
+/// `Namespace web holds 2 cores and may hold 2.`
+fn at_limit(wait: &Wait) -> Option<String> {
+    let Wait::NamespaceLimit { namespace, resource, asked, held, limit, ahead } = wait else { return None };
+    let of = |n: f64| workers::amount(resource, n);
+    Some(if asked > limit {
+        format!(
+            "It asks for {}, and namespace {namespace} may hold {} in all: it never starts.",
+            of(*asked),
+            of(*limit)
+        )
+    } else if *ahead > 0 {
+        format!(
+            "Namespace {namespace} holds {} and may hold {}, which {ahead} more of its elements come to first.",
+            of(*held),
+            of(*limit)
+        )
+    } else {
+        format!("Namespace {namespace} holds {} and may hold {}; it asks for {}.", of(*held), of(*limit), of(*asked))
+    })
+}
+
+/// How it stands to the quota of its namespace.
+fn quota(place: &QueuePlace) -> Option<String> {
+    let QuotaPlace { covered, amounts } = place.quota.as_ref()?;
+    let of = |part: &QuotaUse| {
+        format!("{} of {}", workers::bare(&part.resource, part.held), workers::amount(&part.resource, part.quota))
+    };
+    let amounts = list(&amounts.iter().map(of).collect::<Vec<_>>());
+    let namespace = &place.namespace;
+    Some(match (covered, amounts.as_str()) {
+        (true, amounts) => format!(
+            "Namespace {namespace} holds {amounts} of its quota: with this it is within that, and comes before what \
+             would be borrowed."
+        ),
+        (false, "none") => {
+            format!("Namespace {namespace} has no quota of it: it would borrow, after what is within a quota.")
+        }
+        (false, amounts) => format!(
+            "Namespace {namespace} holds {amounts} of its quota: it would borrow, after what is within a quota."
+        ),
+    })
+}
+
 fn queue(place: &QueuePlace, about: &Circumstances<'_>) -> Vec<String> {
     let line = if place.policy == QueueOrder::FairShare {
         format!("that namespace {} has in the queue", place.namespace)
@@ -147,6 +191,7 @@ fn queue(place: &QueuePlace, about: &Circumstances<'_>) -> Vec<String> {
         said.push(format!("{} {elements} before it.", place.elements_before));
     }
     said.push(format!("The policy {} goes by {}.", place.policy, reason(place, about)));
+    said.extend(quota(place));
     said
 }
 

@@ -114,3 +114,33 @@ fn reservations_say_when() {
         assert_eq!(third.is_some(), backfill == "conservative", "easy reserves for the first only");
     }
 }
+
+#[test]
+fn quotas_and_what_would_be_borrowed() {
+    let mut world = World::new();
+    world.worker("w", r#"{"cpu":3}"#);
+    world.job(r#"{"namespace":"web","priority":9,"command":["x"]}"#);
+    world.round();
+    world.entitle("web", r#"{"quota":{"cpu":2,"memory":"1GiB"}}"#);
+    let array = r#""tasks":[{"name":"a","command":["x"],"count":9}]"#;
+    let none = world.job(&format!(r#"{{"priority":90,{array}}}"#));
+    let web = world.job(&format!(r#"{{"namespace":"web",{array}}}"#));
+    let says = world.says(web, "a", 0);
+    let within = "Namespace web holds 1 of 2 cores of its quota: with this it is within that, and comes before what would be borrowed.";
+    assert!(says.contains(within), "{says}");
+    assert!(
+        says.contains("It is the 1st of 2 tasks in the queue.") && says.contains("The next round starts it"),
+        "{says}"
+    );
+    let says = world.says(none, "a", 0);
+    assert!(says.contains("It is the 2nd of 2 tasks in the queue."), "{says}");
+    assert!(
+        says.contains("Namespace default has no quota of it: it would borrow, after what is within a quota."),
+        "{says}"
+    );
+    assert!(says.contains("The next round starts it on w."), "there is a core to lend: {says}");
+    world.round();
+    let says = world.says(web, "a", 1);
+    let borrows = "Namespace web holds 2 of 2 cores of its quota: it would borrow, after what is within a quota.";
+    assert!(says.contains(borrows), "{says}");
+}

@@ -121,3 +121,38 @@ fn no_more_is_listed_than_anybody_reads() {
     assert_eq!((explanation.waits_for.len(), explanation.waits_for_more), (100, 50));
     assert!(explanation.sentences.contains(&"It waits for 50 more things.".to_owned()));
 }
+
+#[test]
+fn limits_of_namespaces() {
+    let mut world = World::new();
+    world.worker("w", r#"{"cpu":8,"gpu":2}"#);
+    world.entitle("web", r#"{"limit":{"cpu":3,"memory":"1GiB"}}"#);
+    let job = world.job(
+        r#"{"namespace":"web","tasks":[{"name":"a","command":["x"],"count":4,"resources":{"cpu":1.5}},
+                                       {"name":"big","command":["x"],"resources":{"cpu":4}},
+                                       {"name":"light","command":["x"],"resources":{"cpu":0,"gpu":1}}]}"#,
+    );
+    same(
+        &world.says(job, "a", 3),
+        "Element 3 of task a of job 1 is pending.
+         Namespace web holds 0 cores and may hold 3 cores, which 3 more of its elements come to first.
+         The only worker has room for it now.
+         > namespace web gives back 3 cores, or its limit is raised by that",
+    );
+    world.round();
+    same(
+        &world.says(job, "a", 2),
+        "Element 2 of task a of job 1 is pending.
+         Namespace web holds 3 cores and may hold 3 cores; it asks for 1.5 cores.
+         The only worker has room for it now.
+         > namespace web gives back 1.5 cores, or its limit is raised by that",
+    );
+    same(
+        &world.says(job, "big", 0),
+        "Task big of job 1 is pending.
+         It asks for 4 cores, and namespace web may hold 3 cores in all: it never starts.
+         The only worker has room for it now.
+         > the limit of namespace web is raised to 4 cores",
+    );
+    assert!(world.says(job, "light", 0).contains("is assigned"), "the gpu is not limited");
+}

@@ -11,7 +11,7 @@ use quorate_types::job::JobRequest;
 use quorate_types::policy::PolicyChange;
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::Ending;
-use quorate_types::{JobId, LogIndex, Span, TaskIndex, Timestamp};
+use quorate_types::{JobId, LogIndex, Name, Span, TaskIndex, Timestamp};
 
 use crate::view::registration;
 
@@ -42,6 +42,11 @@ impl World {
         let outcome = self.state.apply(index, &entry).outcomes.remove(0);
         self.state.check().unwrap();
         outcome
+    }
+
+    pub(crate) fn entitle(&mut self, namespace: &str, rules: &str) {
+        let rules = Box::new(serde_json::from_str(rules).unwrap());
+        self.apply(Command::SetNamespace { namespace: Name::new(namespace).unwrap(), rules });
     }
 
     pub(crate) fn worker(&mut self, name: &str, capacity: &str) {

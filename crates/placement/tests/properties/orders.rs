@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use quorate_placement::book::Facts;
 use quorate_state::queue::Queued;
 use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
-use quorate_types::{Name, Policy, Resources, Span, Timestamp};
+use quorate_types::{Name, NamespaceRules, Policy, Resources, Span, Timestamp};
 
 use crate::world::{World, facts, name};
 
@@ -70,11 +70,17 @@ const ALL: (u64, u64) = (1_000, 1_000);
 
 /// How many tasks each gets of one worker that has [`ALL`], if all want as many as they can get.
 fn shares(demands: &[(u64, u64)]) -> Vec<u64> {
+    weighted_shares(&demands.iter().map(|demand| (1, *demand)).collect::<Vec<_>>())
+}
+
+/// The same, each with its weight.
+fn weighted_shares(demands: &[(u32, (u64, u64))]) -> Vec<u64> {
     let policy = Policy { queue: QueueOrder::FairShare, backfill: Backfill::None, placement: PlacementOrder::BestFit };
     let mut world = World::new(policy);
     world.join(Resources::new(ALL.0, ALL.1));
     let names: Vec<Name> = (0..demands.len()).map(|nth| name(&format!("n{nth}"))).collect();
-    for (namespace, (cpu, memory)) in names.iter().zip(demands) {
+    for (namespace, (weight, (cpu, memory))) in names.iter().zip(demands) {
+        world.entitle(namespace, NamespaceRules { weight: *weight, ..NamespaceRules::default() });
         let mut facts = Facts::new(Timestamp(0), Resources::new(*cpu, *memory));
         facts.namespace = namespace.clone();
         world.submit(facts, 1_000);
@@ -163,6 +169,32 @@ proptest! {
                 let could = tasks_of(*demand, (theirs * of.0, theirs * of.1));
                 prop_assert!(could <= own + 1, "{demand:?} has {own}, and could have {could}: {tasks:?}");
             }
+        }
+    }
+
+    /// Nobody would rather have what another has, scaled to its own weight. (Section 4.3.)
+    #[test]
+    fn weighted_fair_share_leaves_nobody_envious(demands in demands(), weights in prop::collection::vec(1..9u32, 5)) {
+        let weighted: Vec<(u32, (u64, u64))> = weights.iter().copied().zip(demands).collect();
+        let tasks = weighted_shares(&weighted);
+        for (own, (weight, demand)) in tasks.iter().zip(&weighted) {
+            for (theirs, (their_weight, of)) in tasks.iter().zip(&weighted) {
+                // What was given last may be one too many, of theirs and, scaled, of its own.
+                let theirs = theirs.saturating_sub(1) * u64::from(*weight) / u64::from(*their_weight);
+                let could = tasks_of(*demand, (theirs * of.0, theirs * of.1));
+                prop_assert!(could <= own + 1, "{demand:?} has {own}, and could have {could}: {tasks:?}");
+            }
+        }
+    }
+
+    /// Those that ask for the same get as much as their weights say, but for one task.
+    #[test]
+    fn weights_give_shares_in_proportion(weights in prop::collection::vec(1..20u32, 2..5)) {
+        let weighted: Vec<(u32, (u64, u64))> = weights.iter().map(|weight| (*weight, (1, 1))).collect();
+        let all: u32 = weights.iter().sum();
+        for (weight, got) in weights.iter().zip(weighted_shares(&weighted)) {
+            let fair = u64::from(*weight) * ALL.0 / u64::from(all);
+            prop_assert!(got.abs_diff(fair) <= 1, "{weights:?}: {got} instead of {fair}");
         }
     }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use quorate_placement::book::Start;
 use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
-use quorate_types::{Policy, Resources, Span, Timestamp};
+use quorate_types::{NamespaceRules, Policy, Resources, Span, Timestamp};
 
 use crate::world::{World, facts, lineage, name};
 
@@ -20,6 +20,12 @@ enum Step {
         count: u64,
     },
     Cancel(usize),
+    Entitle {
+        namespace: u8,
+        quota: Option<u64>,
+        limit: Option<u64>,
+        kind: u8,
+    },
     End(usize),
     Wait(u64),
     /// What is planned is started, or not.
@@ -51,6 +57,8 @@ fn step() -> impl Strategy<Value = Step> {
             Step::Submit { namespace, priority, request, expected, count }
         }),
         1 => any::<usize>().prop_map(Step::Cancel),
+        1 => (0..4u8, prop::option::of(0..12u64), prop::option::of(0..24u64), 0..6u8)
+            .prop_map(|(namespace, quota, limit, kind)| Step::Entitle { namespace, quota, limit, kind }),
         3 => any::<usize>().prop_map(Step::End),
         2 => (1..100_000u64).prop_map(Step::Wait),
         5 => prop::bool::weighted(0.8).prop_map(|start| Step::Plan { start }),
@@ -99,6 +107,13 @@ fn run(policy: Policy, steps: &[Step]) -> Vec<Start> {
                 facts.path = Span(expected.unwrap_or(0) * 2);
                 facts.lineage = lineage(&format!("{namespace}/{}", count % 3));
                 world.submit(facts, *count);
+            }
+            Step::Entitle { namespace, quota, limit, kind } => {
+                let kind = name(["cpu", "memory", "gpu", "fpga", "licence", "disk"][*kind as usize]);
+                let unit = if kind.as_str() == "memory" { 1 } else { 500 };
+                let of = |amount: &Option<u64>| amount.iter().map(|n| (kind.clone(), n * unit)).collect();
+                let rules = NamespaceRules { quota: of(quota), limit: of(limit), ..NamespaceRules::default() };
+                world.entitle(&name(["a", "b", "c", "d"][*namespace as usize]), rules);
             }
             Step::Cancel(which) => {
                 if let Some(queued) = nth(world.waiting.keys().copied(), *which) {

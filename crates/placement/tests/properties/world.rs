@@ -2,12 +2,13 @@
 //! agree with them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use quorate_placement::book::{Book, Bounds, Facts, Lineage, Start, Tracking, Worker};
 use quorate_state::job::ElementKey;
 use quorate_state::limits::ATTEMPTS_PER_WORKER_MAX;
 use quorate_state::queue::Queued;
-use quorate_types::{Epoch, JobId, Name, Policy, Resources, Span, TaskIndex, Timestamp};
+use quorate_types::{Allowance, Epoch, JobId, Name, NamespaceRules, Policy, Resources, Span, TaskIndex, Timestamp};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
@@ -27,6 +28,7 @@ pub(crate) struct Run {
     pub(crate) epoch: Epoch,
     pub(crate) request: Resources,
     pub(crate) end: Timestamp,
+    pub(crate) namespace: Name,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub(crate) struct World {
     pub(crate) machines: BTreeMap<Epoch, Machine>,
     pub(crate) waiting: BTreeMap<Queued, Waiting>,
     pub(crate) running: BTreeMap<ElementKey, Run>,
+    pub(crate) limits: BTreeMap<Name, Allowance>,
     epochs: u64,
     jobs: u64,
     starts: u32,
@@ -67,6 +70,7 @@ impl World {
             machines: BTreeMap::new(),
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
+            limits: BTreeMap::new(),
             epochs: 0,
             jobs: 0,
             starts: 0,
@@ -91,6 +95,20 @@ impl World {
         self.book.worker(worker.clone());
         self.machines.insert(epoch, Machine { worker, free: capacity, attempts: 0 });
         epoch
+    }
+
+    pub(crate) fn entitle(&mut self, namespace: &Name, rules: NamespaceRules) {
+        self.limits.insert(namespace.clone(), rules.limit.clone());
+        let held = self.held(namespace);
+        self.book.entitle(namespace, Some(&Arc::new(rules)), held);
+    }
+
+    /// What the namespace holds.
+    pub(crate) fn held(&self, namespace: &Name) -> Resources {
+        let mut held = Resources::default();
+        let theirs = self.running.values().filter(|run| run.namespace == *namespace);
+        theirs.for_each(|run| held.add(&run.request));
+        held
     }
 
     pub(crate) fn set_ready(&mut self, epoch: Epoch, ready: bool) {
@@ -149,12 +167,18 @@ impl World {
         self.wake_at = decision.wake_at.filter(|at| *at > self.now);
         let mut machines = self.machines.clone();
         let mut left = waiting.clone();
+        let mut held: BTreeMap<Name, Resources> = BTreeMap::new();
         for start in &starts {
             let task = left.get_mut(&start.queued).expect("it waits");
             task.pending = task.pending.checked_sub(1).expect("no more elements than are pending");
             let machine = machines.get_mut(&start.epoch).expect("the worker is there");
             assert!(machine.worker.ready, "the worker takes new tasks");
             assert!(task.facts.request.fits(&machine.free), "it fits: {start:?}");
+            let namespace = &task.facts.namespace;
+            let held = held.entry(namespace.clone()).or_insert_with(|| self.held(namespace));
+            let limit = self.limits.get(namespace);
+            assert!(limit.is_none_or(|limit| limit.fits(&task.facts.request, held)), "{namespace} keeps to {limit:?}");
+            held.add(&task.facts.request);
             machine.free.subtract(&task.facts.request);
             machine.attempts += 1;
             assert!(machine.attempts <= ATTEMPTS_PER_WORKER_MAX, "not too many attempts");
@@ -178,7 +202,10 @@ impl World {
         machine.free.subtract(&facts.request);
         machine.attempts += 1;
         let end = run.map_or(Timestamp(u64::MAX), |run| self.now.plus(run));
-        self.running.insert(key, Run { epoch: start.epoch, request: facts.request.clone(), end });
+        self.running.insert(
+            key,
+            Run { epoch: start.epoch, request: facts.request.clone(), end, namespace: facts.namespace.clone() },
+        );
         let waiting = self.waiting.get_mut(&start.queued).unwrap();
         waiting.pending -= 1;
         if waiting.pending == 0 {

@@ -83,7 +83,9 @@ impl From<Rejection> for ApiError {
             | Rejection::MemoryFull(_)
             | Rejection::TooManyWorkers(_)
             | Rejection::KeyCrowded(..)
-            | Rejection::JobCrowded(..) => Code::Overloaded,
+            | Rejection::JobCrowded(..)
+            | Rejection::TooManyNamespaces(_)
+            | Rejection::NamespaceFull(..) => Code::Overloaded,
             Rejection::JobState { .. }
             | Rejection::Cancelling(_)
             | Rejection::NotRunning { .. }

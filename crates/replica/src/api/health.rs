@@ -7,6 +7,7 @@ use quorate_types::problem::Code;
 
 use super::App;
 use super::error::{ApiError, ApiResult};
+use crate::scheduling::entitlements;
 use crate::telemetry;
 
 /// The process runs and answers.
@@ -31,6 +32,7 @@ pub(crate) async fn metrics(State(app): State<App>) -> ApiResult<Response> {
     telemetry::observe(&version.state, &app.handle.status(), connections, app.history.len());
     let mut text = recorder.render();
     let scheduling = app.scheduling.prometheus().await;
+    text.push_str(&entitlements(&version.state));
     text.push_str(&scheduling.map_err(|error| ApiError::internal("measure the scheduler", &error))?);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }

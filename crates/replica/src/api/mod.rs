@@ -15,6 +15,7 @@ mod health;
 mod jobs;
 mod layers;
 mod logs;
+mod namespaces;
 mod openapi;
 mod patient;
 mod policy;

@@ -7,8 +7,8 @@ use quorate_types::problem::Code;
 
 use super::error::ApiError;
 use super::{
-    App, cluster, events, explain, health, jobs, layers, logs, openapi, policy, schedules, scheduling, session, tasks,
-    workers,
+    App, cluster, events, explain, health, jobs, layers, logs, namespaces, openapi, policy, schedules, scheduling,
+    session, tasks, workers,
 };
 
 /// Every route of the API, with what happens to every request around them.
@@ -40,6 +40,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/cluster/replicas", post(cluster::add))
         .route("/v1/cluster/replicas/{id}", delete(cluster::remove))
         .route("/v1/cluster/transfer-leader", post(cluster::transfer_leader))
+        .route("/v1/namespaces", get(namespaces::list))
+        .route("/v1/namespaces/{name}", get(namespaces::show).put(namespaces::set).delete(namespaces::reset))
         .route("/v1/policy", get(policy::show).put(policy::change))
         .route("/v1/scheduling", get(scheduling::show))
         .route("/v1/events", get(events::stream))

@@ -24,4 +24,5 @@ mod spaces;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use prometheus::entitlements;
 pub(crate) use shell::{Scheduling, watch};

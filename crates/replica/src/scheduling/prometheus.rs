@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use quorate_state::State;
+use quorate_types::Name;
+use quorate_types::resources::in_units;
 use quorate_types::scheduling::{FinishedTasks, Window, WindowView};
 
 use super::meter::Meter;
@@ -66,6 +69,26 @@ impl Meter {
         }
         page.text()
     }
+}
+
+/// What namespaces that have a record hold, and may: of other namespaces there can be any number.
+pub(crate) fn entitlements(state: &State) -> String {
+    let mut page = Page::default();
+    for (name, rules) in state.rules() {
+        let held = state.space(name).map(|space| space.held.clone()).unwrap_or_default();
+        for (family, allowance) in [("quota", &rules.quota), ("limit", &rules.limit)] {
+            for (kind, amount) in allowance.kinds() {
+                let labels = format!("namespace=\"{name}\",resource=\"{kind}\"");
+                page.set(&format!("quorate_namespace_{family}"), &labels, Some(in_units(kind, amount)));
+            }
+        }
+        let others = held.other_millis.keys().map(Name::as_str);
+        for kind in ["cpu", "memory"].into_iter().chain(others).filter_map(|kind| Name::new(kind).ok()) {
+            let labels = format!("namespace=\"{name}\",resource=\"{kind}\"");
+            page.set("quorate_namespace_held", &labels, Some(in_units(&kind, held.amount(&kind))));
+        }
+    }
+    page.text()
 }
 
 fn finished(page: &mut Page, prefix: &str, labels: &str, finished: FinishedTasks) {

@@ -1,6 +1,7 @@
 //! What clients submit, and the policies that they choose.
 
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
+use quorate_types::{Allowance, Name, NamespaceRules, Reclaim};
 use serde_json::{Value, json};
 
 use crate::chance::Chance;
@@ -14,6 +15,22 @@ pub(super) fn policy(chance: &mut Chance) -> PolicyChange {
     }
 }
 
+/// A namespace and what it is entitled to; everything that anybody asks for has room below every limit.
+pub(super) fn rules(chance: &mut Chance) -> (&'static str, NamespaceRules) {
+    let namespace = chance.pick(NAMESPACES).copied().unwrap_or("default");
+    let cpu = |millis: usize| Name::new("cpu").map(|cpu| (cpu, millis as u64)).into_iter().collect();
+    let rules = NamespaceRules {
+        weight: 1 + chance.below(4) as u32,
+        quota: if chance.permille(500) { cpu(chance.below(5) * 500) } else { Allowance::default() },
+        limit: if chance.permille(600) { cpu(2_000 + chance.below(5) * 500) } else { Allowance::default() },
+        reclaim: if chance.permille(800) { Reclaim::Borrowed } else { Reclaim::Never },
+        max_unfinished: None,
+    };
+    (namespace, rules)
+}
+
+const NAMESPACES: &[&str] = &["default", "lab", "web"];
+
 /// A job of a chosen shape; what it runs are [`Program`]s.
 pub(super) fn job(chance: &mut Chance, name: &str) -> String {
     let command = |chance: &mut Chance, task: &str, needs: &[&str]| {
@@ -25,7 +42,7 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
     };
     let retries = chance.below(3);
     let resources = json!({"cpu": 0.1 + chance.below(20) as f64 / 10.0});
-    let job = match chance.below(4) {
+    let mut job = match chance.below(4) {
         0 => json!({"name": name, "tasks": [
             {"name": "a", "command": command(chance, "a", &[]), "retries": retries, "resources": resources}]}),
         1 => {
@@ -46,6 +63,7 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
              "retries": retries},
             {"name": "after", "command": command(chance, "after", &["slow"]), "needs": ["slow"], "count": 2}]}),
     };
+    job["namespace"] = json!(chance.pick(NAMESPACES));
     job.to_string()
 }
 

@@ -1,8 +1,8 @@
 //! A cluster at one instant, which a replay goes on from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_types::Timestamp;
+use quorate_types::{Name, Timestamp};
 
 use super::job::{Job, Record};
 
@@ -15,6 +15,8 @@ pub struct Scene {
     pub closed: BTreeSet<u32>,
     /// What runs already, not after `now`.
     pub running: Vec<Underway>,
+    /// Of namespaces; those of the others are 1.
+    pub weights: BTreeMap<Name, u32>,
 }
 
 /// A job that runs already.

@@ -78,7 +78,7 @@ impl Change<'_> {
         (next == item.attempt.0 && last_fence < fence && gap_is_small(task.head.fresh, item.index)).then_some(())
     }
 
-    /// The worker must live in that epoch, take new tasks and have room.
+    /// The namespace must be within its limit; the worker must live in that epoch, take new tasks and have room.
     fn occupy_worker(&mut self, item: &Assignment, at: ElementKey, attempt: LiveAttempt) -> Option<Name> {
         let name = self.cluster.epochs.get(&item.epoch)?.clone();
         let found = self.cluster.workers.get(&name)?;
@@ -88,11 +88,14 @@ impl Change<'_> {
         if found.draining || full || !fits || !spec.suits(found.labels(), found.taints()) {
             return None;
         }
+        if !self.cluster.is_within_limit(&self.job.spec.namespace, &spec.resources) && !is_planted(Bug::LimitIgnored) {
+            return None;
+        }
         // Also a task that says nothing may have to stay apart from one that does.
         if self.cluster.is_crowded(self.job, item.task, &name) {
             return None;
         }
-        self.cluster.occupy(&name, at, attempt, spec);
+        self.cluster.occupy(&name, at, attempt, &self.job.spec);
         Some(name)
     }
 }

@@ -11,6 +11,7 @@ mod report;
 mod retention;
 mod retry;
 mod schedule;
+mod spaces;
 mod submit;
 
 use quorate_types::LogIndex;
@@ -91,6 +92,8 @@ impl State {
             Command::DrainBy { worker, within } => self.drain_by(worker, *within, out),
             Command::Preempt { items } => Ok(self.preempt(items, out)),
             Command::Taint { worker, taints } => self.taint(worker, taints),
+            Command::SetNamespace { namespace, rules } => self.set_namespace(namespace, rules),
+            Command::ResetNamespace { namespace } => Ok(self.reset_namespace(namespace)),
         };
         result.unwrap_or_else(Outcome::Rejected)
     }

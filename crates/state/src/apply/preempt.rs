@@ -1,5 +1,7 @@
 //! Attempts that make room for others. Each is looked at again: it may have ended since.
 
+use quorate_types::{Reclaim, TaskSpec};
+
 use super::State;
 use crate::command::{Grounds, Preemption};
 use crate::element::AfterStop;
@@ -22,12 +24,23 @@ impl State {
     /// Whether the job for which room is made still waits for some, and has the right to it.
     fn has_claim(&self, item: &Preemption) -> bool {
         let (Some(by), Some(victim)) = (self.job(item.by), self.job(item.job)) else { return false };
-        let waits = by.is_placeable() && by.tasks().any(|(_, task, _)| task.has_pending());
-        let outranks = match item.grounds {
-            Grounds::LowerPriority => by.spec.priority > victim.spec.priority,
-            Grounds::LongerToGo => true,
-        };
-        waits && outranks
+        let Some(ended) = victim.task_spec(item.task) else { return false };
+        let mut waiting = by.tasks().filter(|(_, task, _)| by.is_placeable() && task.has_pending());
+        let own = by.spec.namespace == victim.spec.namespace;
+        let covered = || self.is_covered(&victim.spec.namespace, &ended.resources);
+        // What is within a quota is ended for nobody else.
+        match item.grounds {
+            Grounds::LowerPriority if own || !covered() => {
+                by.spec.priority > victim.spec.priority && waiting.next().is_some()
+            }
+            Grounds::LongerToGo if own || !covered() => waiting.next().is_some(),
+            Grounds::LowerPriority | Grounds::LongerToGo => false,
+            Grounds::Borrowed => {
+                let reclaims = self.rules_of(&by.spec.namespace).is_some_and(|it| it.reclaim == Reclaim::Borrowed);
+                let within = |spec: &TaskSpec| self.cluster.would_cover(&by.spec.namespace, &spec.resources);
+                !own && reclaims && !covered() && waiting.any(|(_, _, spec)| within(spec))
+            }
+        }
     }
 }
 
@@ -44,6 +57,7 @@ impl Change<'_> {
         let reason = match item.grounds {
             Grounds::LowerPriority => format!("preempted by job {by}, which has a higher priority"),
             Grounds::LongerToGo => format!("preempted by job {by}, which is shorter than what it has to go"),
+            Grounds::Borrowed => format!("preempted by job {by}, whose namespace takes back what it had lent"),
         };
         self.stop_because(&at, AfterStop::Requeue, Some(&reason));
         true

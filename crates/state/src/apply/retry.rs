@@ -131,6 +131,7 @@ impl State {
         if unfinished + job.header.counts.total + job.spec.elements_to_follow() > UNFINISHED_ELEMENTS_MAX {
             return Err(Rejection::QueueFull(unfinished));
         }
+        self.check_namespace(&job.spec)?;
         let scope = scope(&job)?;
         // A time that is over would end the job at once.
         let ahead = |time: Option<Timestamp>| time.filter(|time| *time > out.time);

@@ -93,7 +93,7 @@ impl State {
         if totals.spec_bytes + spec_bytes > SPEC_BYTES_MAX {
             return Err(Rejection::MemoryFull(totals.spec_bytes));
         }
-        Ok(())
+        self.check_namespace(spec)
     }
 }
 
@@ -103,7 +103,9 @@ impl crate::state::Cluster {
         self.totals.spec_bytes += job.header.spec_bytes;
         self.totals.output_bytes += job.header.output_bytes;
         self.totals.result_bytes += job.header.result_bytes;
-        *self.namespaces.entry(job.spec.namespace.clone()).or_default() += 1;
+        let space = self.spaces.entry(job.spec.namespace.clone()).or_default();
+        space.jobs += 1;
+        space.unfinished += job.unfinished_elements();
     }
 
     /// The job leaves memory.
@@ -112,10 +114,11 @@ impl crate::state::Cluster {
         self.totals.spec_bytes -= job.header.spec_bytes;
         self.totals.output_bytes -= job.header.output_bytes;
         self.totals.result_bytes -= job.header.result_bytes;
-        if let Some(jobs) = self.namespaces.get_mut(&job.spec.namespace) {
-            *jobs -= 1;
-            if *jobs == 0 {
-                self.namespaces.remove(&job.spec.namespace);
+        if let Some(space) = self.spaces.get_mut(&job.spec.namespace) {
+            space.jobs -= 1;
+            space.unfinished -= job.unfinished_elements();
+            if space.jobs == 0 {
+                self.spaces.remove(&job.spec.namespace);
             }
         }
     }

@@ -91,7 +91,7 @@ impl Change<'_> {
         *counts.of(to) += n;
         self.job.header.changed = self.out.index;
         if to.is_finished() && !from.is_finished() {
-            self.cluster.totals.unfinished_elements -= n;
+            self.cluster.note_finished_elements(&self.job.spec.namespace, n);
         }
     }
 
@@ -178,7 +178,7 @@ impl Change<'_> {
         self.cluster.delist(self.job);
         let before = self.job.unfinished_elements();
         self.job.header.state = state;
-        self.cluster.totals.unfinished_elements -= before - self.job.unfinished_elements();
+        self.cluster.note_finished_elements(&self.job.spec.namespace, before - self.job.unfinished_elements());
         self.job.header.finished_at = Some(now);
         self.job.header.changed = self.out.index;
         self.cluster.note_finished(self.job, now);

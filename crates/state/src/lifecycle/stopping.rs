@@ -11,6 +11,7 @@ use super::{Change, Ended};
 use crate::element::{AfterStop, Element};
 use crate::job::ElementKey;
 use crate::outcome::{Notice, NoticeKind};
+use crate::spaces::Hold;
 use crate::timers::Timer;
 
 impl Change<'_> {
@@ -120,6 +121,8 @@ impl Change<'_> {
             && let Some(live) = Arc::make_mut(worker).attempts.get_mut(at)
         {
             live.stopping = true;
+            let resources = &self.job.spec.tasks[at.task as usize].resources;
+            self.cluster.note_hold(&self.job.spec.namespace, Hold::Stopping, resources);
         }
         self.out.notices.push(Notice { worker, epoch, what: NoticeKind::Stop(key) });
         self.move_element(at.task, at.index, TaskState::Stopping);

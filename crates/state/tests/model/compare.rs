@@ -55,6 +55,7 @@ pub fn compare(state: &State, model: &Model) -> Check {
     compare_queue(state, model)?;
     compare_keys(state, model)?;
     compare_workers(state, model)?;
+    compare_namespaces(state, model)?;
     let unfinished = model.jobs.values().map(unfinished_elements).sum();
     same(|| "unfinished elements".into(), &state.totals().unfinished_elements, &unfinished)?;
     let results = model.jobs.values().flat_map(|job| job.elements()).filter_map(|(.., e)| e.result.as_ref());
@@ -159,6 +160,17 @@ fn compare_keys(state: &State, model: &Model) -> Check {
         if first.is_some_and(|first| holders.len() < limit(first) as usize) {
             return Err(format!("{first:?} waits for {key:?}, which only {holders:?} hold"));
         }
+    }
+    Ok(())
+}
+
+fn compare_namespaces(state: &State, model: &Model) -> Check {
+    let rules: Vec<_> = state.rules().iter().map(|(name, rules)| (name.clone(), rules.as_ref().clone())).collect();
+    same(|| "rules".into(), &rules, &model.rules.clone().into_iter().collect())?;
+    for (name, space) in state.spaces() {
+        same(|| format!("held by {name}"), &space.held, &model.held(name, |_| true))?;
+        let ending = model.held(name, |element| element.state == TaskState::Stopping);
+        same(|| format!("ending of {name}"), &space.ending, &ending)?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The state machine against a model of it: random commands go to both, and after each entry both must be in the same
-//! state. The model (`machine`, `job`, `workers`, `control`, `schedule`) is written from docs/flow.md and docs/api.md on
+//! state. The model (`machine`, `job`, `workers`, `control`, `schedule`, `spaces`) is written from docs/flow.md and docs/api.md on
 //! plain lists, and finds out everything anew each time; it shares no code with the state machine but the types of
 //! commands and outcomes. `plan` makes jobs, `steps` commands; `compare` says what must agree, and `describe` what happened.
 //!
@@ -13,6 +13,7 @@ mod job;
 mod machine;
 mod plan;
 mod schedule;
+mod spaces;
 mod steps;
 mod workers;
 

@@ -58,6 +58,7 @@ struct SchedulePlan {
     paused: bool,
 }
 
+pub const NAMESPACES: [&str; 2] = ["default", "other"];
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 fn on() -> impl Strategy<Value = &'static str> {
@@ -121,7 +122,7 @@ fn schedule() -> impl Strategy<Value = SchedulePlan> {
 
 fn plain() -> impl Strategy<Value = JobPlan> {
     let tasks = prop::collection::vec(task(), 1..=NAMES.len());
-    let namespace = prop_oneof![5 => Just("default"), 1 => Just("other")];
+    let namespace = prop_oneof![3 => Just(NAMESPACES[0]), 1 => Just(NAMESPACES[1])];
     let priority = prop_oneof![3 => Just(50u8), 1 => Just(70)];
     (tasks, namespace, priority, any::<bool>(), times(), prop::option::weighted(0.3, key())).prop_map(
         |(tasks, namespace, priority, continues, times, key)| JobPlan {

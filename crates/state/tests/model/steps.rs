@@ -8,7 +8,8 @@ use quorate_state::command::{Assignment, Command, Grounds, Preemption, Registrat
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::{Ending, TaskState};
 use quorate_types::{
-    AttemptNumber, Epoch, Fence, JobId, JobSpec, Name, ReplicaId, Resources, Span, TaskIndex, Timestamp,
+    AttemptNumber, Epoch, Fence, JobId, JobSpec, Name, NamespaceRules, Reclaim, ReplicaId, Resources, Span, TaskIndex,
+    Timestamp,
 };
 
 use crate::machine::Model;
@@ -67,6 +68,13 @@ pub enum Step {
         len: u8,
     },
     RunNow(u8),
+    /// Another quota and limit for a namespace, in half cores.
+    Entitle {
+        namespace: u8,
+        quota: u8,
+        limit: u8,
+        kinds: u8,
+    },
     Change(u8, Box<JobPlan>),
 }
 
@@ -105,6 +113,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         5 => Just(Step::Await),
         6 => (nth(), nth(), 0..4u8).prop_map(|(nth, first, len)| Step::Tick { nth, first, len }),
         2 => nth().prop_map(Step::RunNow),
+        4 => (nth(), 0..5u8, 0..8u8, nth()).prop_map(|(namespace, quota, limit, kinds)| Step::Entitle { namespace, quota, limit, kinds }),
         1 => (nth(), plan::scheduled_job().boxed()).prop_map(|(nth, plan)| Step::Change(nth, Box::new(plan))),
         1 => (nth(), plan::job().boxed()).prop_map(|(nth, plan)| Step::Change(nth, Box::new(plan))),
     ]
@@ -212,6 +221,7 @@ impl Memory {
                 let through = ticks.last().copied().unwrap_or(first);
                 Some(Command::Tick { schedule, ticks, through })
             }
+            Step::Entitle { namespace, quota, limit, kinds } => Some(entitle(*namespace, *quota, *limit, *kinds)),
             Step::RunNow(nth) => Some(Command::RunNow { schedule: pick(&schedules(model), *nth)? }),
             Step::Change(nth, plan) => {
                 let spec = plan.spec(model.last_job);
@@ -366,11 +376,28 @@ fn preemptions(model: &Model, epoch: Epoch, nth: u8) -> Vec<Preemption> {
             attempt: AttemptNumber(number + u32::from(nth.is_multiple_of(7))),
             epoch,
             by,
-            grounds: Grounds::LongerToGo,
+            grounds: [Grounds::LongerToGo, Grounds::Borrowed, Grounds::LowerPriority][usize::from(nth / 3 % 3)],
         }
     });
     let once: Vec<Preemption> = each.collect();
     once.iter().chain(once.iter().filter(|_| nth.is_multiple_of(2))).copied().collect()
+}
+
+/// Each kind is named or not, for itself.
+fn entitle(namespace: u8, quota: u8, limit: u8, kinds: u8) -> Command {
+    let namespace = name(plan::NAMESPACES[usize::from(namespace) % plan::NAMESPACES.len()]);
+    if kinds.is_multiple_of(8) {
+        return Command::ResetNamespace { namespace };
+    }
+    let half_cores = |n: u8| u64::from(n) * 500;
+    let named = |bit: u8, kind: &str, amount: u64| (kinds & bit > 0).then(|| (name(kind), amount));
+    let rules = NamespaceRules {
+        quota: named(1, "cpu", half_cores(quota)).into_iter().chain(named(2, "licence", 1_000)).collect(),
+        limit: named(4, "cpu", half_cores(limit)).into_iter().chain(named(8, "licence", 2_000)).collect(),
+        reclaim: if kinds & 16 > 0 { Reclaim::Never } else { Reclaim::Borrowed },
+        ..NamespaceRules::default()
+    };
+    Command::SetNamespace { namespace, rules: Box::new(rules) }
 }
 
 fn control(model: &Model, nth: u8, what: u8, task: u8) -> Command {

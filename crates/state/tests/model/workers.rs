@@ -126,9 +126,8 @@ impl Model {
     /// Only the attempt that was meant, on that registration, and only once.
     fn make_room(&mut self, item: &Preemption) -> Option<()> {
         let (task, at) = (item.task as usize, item.index.0 as usize);
-        let by = self.jobs.get(&item.by)?;
-        let waits = (0..by.tasks.len()).any(|task| !by.pending(task).is_empty());
-        let job = self.jobs.get_mut(&item.job).filter(|_| waits)?;
+        let may_end = self.may_end(item)?;
+        let job = self.jobs.get_mut(&item.job).filter(|_| may_end)?;
         let element = job.tasks.get(task)?.get(at)?;
         let attempt = element.attempts.last()?;
         let meant = (attempt.number, attempt.epoch) == (item.attempt.0, item.epoch);
@@ -147,7 +146,8 @@ impl Model {
         let room = !job.pending(task).is_empty() && element.state == TaskState::Pending;
         let newer = element.attempts.last().is_none_or(|attempt| attempt.fence.0 < self.index);
         let worker = self.workers.values().find(|worker| worker.epoch == item.epoch && worker.is_alive())?;
-        let fits = job.spec.tasks[task].resources.fits(&self.free(worker));
+        let request = &job.spec.tasks[task].resources;
+        let fits = request.fits(&self.free(worker)) && self.is_within_limit(&job.spec.namespace, request);
         if !room || !newer || element.next_number() != item.attempt.0 || worker.draining || !fits {
             return None;
         }

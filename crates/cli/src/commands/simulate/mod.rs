@@ -37,7 +37,7 @@ pub(super) fn run(args: &SimulateArgs, client: &ClientArgs) -> Result<(), Failur
     tell(&work);
     let experiment = Experiment {
         workload: &work,
-        scene: &Scene::default(),
+        scene: &Scene { weights: args.rules.weights.iter().cloned().collect(), ..Scene::default() },
         machines: &machines,
         variants: &variants,
         rules: rules(&args.rules),

@@ -4,7 +4,8 @@
 //! change while it waits; the rest belongs to its namespace, and is added when a decision begins. Unlike Slurm's, age
 //! has no limit, since without one nothing starves.
 //!
-//! The fair-share factor is Slurm's classic one, `2^(-use / fair)`: one half for a namespace that uses just its part.
+//! The fair-share factor is Slurm's classic one, `2^(-use / fair)`: one half for a namespace that uses just its part,
+//! which goes by its weight.
 //!
 //! Bound: a task is overtaken only by what was submitted less than the sum of the weights (32 hours 40 minutes) after
 //! it.
@@ -30,10 +31,10 @@ pub(super) fn rank(facts: &Facts, size: u64) -> u64 {
 }
 
 /// How much later the tasks of the namespace count as submitted, for what it has used. `all` is the sum of the shares of
-/// the namespaces that have tasks waiting, of which there are `namespaces`.
-pub(crate) fn penalty(book: &Book, namespace: &Name, all: u128, namespaces: usize) -> u64 {
+/// the namespaces that have tasks waiting, and `weights` that of their weights.
+pub(crate) fn penalty(book: &Book, namespace: &Name, all: u128, weights: u64) -> u64 {
     let share = u128::from(book.usage.share(namespace, &book.fleet.capacity()));
-    let over_fair = (share * namespaces as u128) << EXPONENT_BITS;
-    let factor = half_to(over_fair.checked_div(all).unwrap_or(0));
+    let over_fair = (share * u128::from(weights)) << EXPONENT_BITS;
+    let factor = half_to(over_fair.checked_div(all * u128::from(book.spaces.weight(namespace))).unwrap_or(0));
     ((u128::from(ONE - factor) * u128::from(SHARE_WEIGHT.0)) >> FACTOR_BITS) as u64
 }

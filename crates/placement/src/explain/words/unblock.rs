@@ -40,6 +40,13 @@ fn wait_ends(wait: &Wait, about: &Circumstances<'_>) -> Option<String> {
             let ends = u64::from(*live) + ahead + 1 - u64::from(*limit);
             format!("{ends} of the elements before it end")
         }
+        Wait::NamespaceLimit { namespace, resource, asked, limit, .. } if asked > limit => {
+            format!("the limit of namespace {namespace} is raised to {}", amount(resource, *asked))
+        }
+        Wait::NamespaceLimit { namespace, resource, asked, held, limit, ahead } => {
+            let less = held + asked * (*ahead as f64 + 1.0) - limit;
+            format!("namespace {namespace} gives back {}, or its limit is raised by that", amount(resource, less))
+        }
         Wait::Concurrency { holders, held, place, limit, .. } => {
             let ends = held + place - u64::from(*limit).min(held + place - 1);
             let named: Vec<String> = holders.iter().map(ToString::to_string).collect();

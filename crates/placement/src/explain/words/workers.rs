@@ -145,7 +145,7 @@ pub(super) fn amount(resource: &Name, n: f64) -> String {
     }
 }
 
-fn bare(resource: &Name, n: f64) -> String {
+pub(super) fn bare(resource: &Name, n: f64) -> String {
     if resource.as_str() == "memory" { format_bytes(n as u64) } else { n.to_string() }
 }
 

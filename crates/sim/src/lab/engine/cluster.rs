@@ -2,12 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
 use quorate_placement::book::{Book, Bounds, Facts, Start, Tracking, Worker};
 use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
 use quorate_types::policy::QueueOrder;
-use quorate_types::{Epoch, JobId, Policy, Span, TaskIndex, Timestamp};
+use quorate_types::{Epoch, JobId, NamespaceRules, Policy, Resources, Span, TaskIndex, Timestamp};
 
 use super::super::error::LabError;
 use super::super::job::{Job, Machine, Record, Totals};
@@ -63,6 +64,10 @@ impl Cluster {
             totals: Totals::default(),
         };
         (0..machines.len() as u32).for_each(|machine| cluster.repair(machine));
+        for (namespace, weight) in &scene.weights {
+            let rules = Arc::new(NamespaceRules { weight: *weight, ..NamespaceRules::default() });
+            cluster.book.entitle(namespace, Some(&rules), Resources::default());
+        }
         cluster
     }
 

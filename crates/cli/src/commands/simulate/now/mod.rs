@@ -29,7 +29,8 @@ pub(super) fn run(args: &SimulateArgs, client: &ClientArgs) -> Result<(), Failur
     let live = block_on(read::fetch(&context))?;
     let variants = super::variants(&args.policy, live.policy)?;
     super::check_starts(args, &variants)?;
-    let plan = scene::Plan::of(&live, &args.machines, args.assume)?;
+    let mut plan = scene::Plan::of(&live, &args.machines, args.assume)?;
+    plan.scene.weights = args.rules.weights.iter().cloned().collect();
     plan.notes().into_iter().for_each(output::note);
     let work = Workload::of_jobs(plan.waiting.clone(), &plan.machines, None).map_err(super::unreadable)?;
     let mut wanted = super::wanted(&args.results, plan.scene.now, plan.scene.now);

@@ -48,7 +48,7 @@ impl Plan {
     pub(super) fn of(live: &Live, args: &MachineArgs, assume: Option<Span>) -> Result<Self, Failure> {
         let (machines, closed) = stage(live, args)?;
         let plan = Self {
-            scene: Scene { now: live.now, closed, running: Vec::new() },
+            scene: Scene { now: live.now, closed, ..Scene::default() },
             machines,
             waiting: Vec::new(),
             labels: Vec::new(),
