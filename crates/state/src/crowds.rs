@@ -23,13 +23,14 @@ struct Place {
 pub(crate) struct Crowds(OrdMap<Place, u32>);
 
 impl Cluster {
-    /// The attempt holds its resources on the worker from now on.
+    /// The attempt holds its resources, on the worker and of the cluster, from now on.
     pub(crate) fn occupy(&mut self, worker: &Name, at: ElementKey, attempt: LiveAttempt, spec: &TaskSpec) {
         let Some(found) = self.workers.get_mut(worker) else { return };
         Arc::make_mut(found).take(at, attempt, &spec.resources);
         for place in places(at, spec, found) {
             *self.crowds.0.entry(place).or_insert(0) += 1;
         }
+        self.pools.take(at, spec);
     }
 
     /// The attempt holds nothing any more.
@@ -47,6 +48,7 @@ impl Cluster {
                 self.crowds.0.insert(place, left);
             }
         }
+        self.pools.release(at, spec);
     }
 
     /// Whether one more element of the task would be one too many on the worker.

@@ -56,6 +56,8 @@ bugs! {
     RemovedNotTold,
     /// A linearizable read shows what was there before it asked the leader, and calls it new.
     ReadBeforeBarrier,
+    /// More is given of a counted resource of the cluster than there is.
+    ResourceOvercommitted,
 }
 
 #[cfg(feature = "planted")]

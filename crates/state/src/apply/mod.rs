@@ -4,10 +4,12 @@ mod assign;
 mod control;
 mod follow;
 mod gates;
+mod lock;
 mod membership;
 mod preempt;
 mod register;
 mod report;
+mod resource;
 mod retention;
 mod retry;
 mod schedule;
@@ -90,6 +92,10 @@ impl State {
             Command::DrainBy { worker, within } => self.drain_by(worker, *within, out),
             Command::Preempt { items } => Ok(self.preempt(items, out)),
             Command::Taint { worker, taints } => self.taint(worker, taints),
+            Command::SetResource { name, total } => self.set_resource(name, *total),
+            Command::RemoveResource { name } => self.remove_resource(name),
+            Command::AcquireLock { lock, by, wait } => self.acquire_lock(lock, by, *wait, out),
+            Command::ReleaseLock { lock, by } => self.give_back_lock(lock, by, out),
         };
         result.unwrap_or_else(Outcome::Rejected)
     }
