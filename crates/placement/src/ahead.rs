@@ -49,7 +49,11 @@ pub(crate) fn is_promising(state: &State, entry: &Entry) -> bool {
             | Command::ChangeSchedule { .. }
             | Command::DrainBy { .. }
             | Command::Preempt { .. }
-            | Command::Taint { .. } => false,
+            | Command::Taint { .. }
+            | Command::SetResource { .. }
+            | Command::RemoveResource { .. }
+            | Command::AcquireLock { .. }
+            | Command::ReleaseLock { .. } => false,
         })
 }
 

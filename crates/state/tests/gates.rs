@@ -3,7 +3,7 @@
 
 mod support;
 
-use quorate_state::command::Command;
+use quorate_state::command::{Assignment, Command, Entry, Proposal};
 use quorate_state::limits::{CLUSTER_RESOURCES_MAX, LOCK_LINE_MAX, LOCKS_PER_ATTEMPT_MAX};
 use quorate_state::locks::LockKey;
 use quorate_state::outcome::{Outcome, Rejection};
@@ -11,7 +11,7 @@ use quorate_types::gate::{Claimant, LockView, ResourceView};
 use quorate_types::limits::LOCK_WAIT_MS_MAX;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::{Ending, TaskState};
-use quorate_types::{Epoch, JobId, Name, Rate, Span};
+use quorate_types::{AttemptNumber, Epoch, JobId, Name, Rate, Span, TaskIndex};
 use support::{Cluster, name};
 
 const LICENSED: &str = r#"{"tasks":[{"command":["x"],"count":3,"retries":9,"cluster_resources":{"matlab":1}}]}"#;
@@ -135,7 +135,7 @@ fn nobody_asks_for_more_than_there_is() {
     let schedule = LICENSED.replacen('{', r#"{"schedule":{"every":"1m"},"#, 1);
     let schedule = cluster.submit(&schedule);
     set(&mut cluster, "matlab", 0);
-    let tick = cluster.now;
+    let tick = cluster.now.plus(Span(1));
     cluster.apply(Command::Tick { schedule, ticks: vec![tick], through: tick });
     assert!(cluster.event_types().contains(&"schedule.skipped"), "a tick is refused as its submission would be");
     for nth in 1..CLUSTER_RESOURCES_MAX {
@@ -205,7 +205,10 @@ impl Lockers {
             r#"{{"tasks":[{{"name":"t","command":["x"],"count":{count},"retries":9,
             "resources":{{"cpu":0}}}}]}}"#
         ));
-        let keys = (0..count).map(|index| cluster.assign(job, 0, index, epoch).unwrap()).collect();
+        let item = |index| Assignment { job, task: 0, index: TaskIndex(index), attempt: AttemptNumber(1), epoch };
+        cluster.apply(Command::Assign { items: (0..count).map(item).collect() });
+        let fence = cluster.state.index().0;
+        let keys = (0..count).map(|index| support::key(job.0, 0, index, 1, fence)).collect();
         Self { cluster, epoch, keys }
     }
 
@@ -316,9 +319,16 @@ fn who_does_not_ask_again_leaves_the_line() {
 fn lines_and_locks_are_bounded() {
     let mut all = Lockers::new(LOCK_LINE_MAX as u32 + 2);
     all.token(0);
-    for nth in 1..=LOCK_LINE_MAX {
-        all.place(nth, if nth == 1 { 1 } else { 60 });
-    }
+    let wait = |nth| Span::from_secs(if nth == 1 { 1 } else { 60 });
+    let asks = (1..=LOCK_LINE_MAX).map(|nth| {
+        let command = Command::AcquireLock { lock: name("l"), by: all.by(nth), wait: wait(nth) };
+        Proposal { origin: None, command }
+    });
+    let entry = Entry { time: all.cluster.now, proposals: asks.collect() };
+    assert_eq!(
+        all.cluster.apply_entry(entry),
+        Outcome::LockWaits { place: LOCK_LINE_MAX as u64, until: all.cluster.now.plus(wait(2)) }
+    );
     let crowded = Rejection::LockCrowded(LOCK_LINE_MAX as u64, name("l"));
     assert_eq!(all.acquire(LOCK_LINE_MAX + 1, 60), Outcome::Rejected(crowded));
     all.cluster.pass(Span::from_secs(1));
