@@ -128,7 +128,8 @@ fn every_policy_goes_by_gates() {
             view.apply_plan();
             view.apply_plan();
             let matlab = view.0.resource(&Name::new("m").unwrap(), 9).unwrap();
-            assert_eq!(matlab.held, 3, "{queue} {backfill}: {matlab:?}");
+            // If job 1 comes first, what it leaves is kept for its second element.
+            assert!([2, 3].contains(&matlab.held), "{queue} {backfill}: {matlab:?}");
             let started = view.0.job(quorate_types::JobId(3)).unwrap().header.counts.live();
             assert_eq!(started, 3, "{queue} {backfill}");
         }

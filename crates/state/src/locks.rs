@@ -5,6 +5,8 @@
 //! A lock exists while somebody holds it. One who waits has to ask again before his time in line is over: a client that
 //! died keeps nobody waiting.
 
+use std::ops::Bound;
+
 use imbl::OrdMap;
 use quorate_types::event::EventType;
 use quorate_types::gate::{ElementName, LockHolder, LockPlace, LockView};
@@ -260,11 +262,17 @@ impl State {
         self.cluster.locks.by_key.get(key).map(|lock| lock.view(key))
     }
 
-    /// The locks behind `after` that somebody holds, by namespace and name.
-    pub fn locks<'a>(&'a self, after: Option<&LockKey>) -> impl Iterator<Item = LockView> + 'a {
-        let from = after.map_or(std::ops::Bound::Unbounded, |after| std::ops::Bound::Excluded(after.clone()));
-        let behind = self.cluster.locks.by_key.range((from, std::ops::Bound::Unbounded));
-        behind.map(|(key, lock)| lock.view(key))
+    /// The locks behind `after` that somebody holds, by namespace and name; those of one namespace or all.
+    pub fn locks<'a>(
+        &'a self,
+        namespace: Option<&Name>,
+        after: Option<&LockKey>,
+    ) -> impl Iterator<Item = LockView> + use<'a> {
+        let (namespace, after) = (namespace.cloned(), after.cloned());
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.cluster.locks.by_key.range((from, Bound::Unbounded));
+        let wanted = behind.filter(move |(key, _)| namespace.as_ref().is_none_or(|wanted| key.namespace == *wanted));
+        wanted.map(|(key, lock)| lock.view(key))
     }
 
     /// What an element waits for in line, each with its place and who holds it.

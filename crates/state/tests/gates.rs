@@ -341,5 +341,5 @@ fn lines_and_locks_are_bounded() {
     let command = ask(&all, name("more"));
     assert_eq!(refused(&mut all.cluster, command), Rejection::TooManyLocksOfOne(LOCKS_PER_ATTEMPT_MAX as u64));
     all.end(0, Ending::Exited(0));
-    assert_eq!(all.cluster.state.locks(None).count(), 1, "all but the one that somebody waited for");
+    assert_eq!(all.cluster.state.locks(None, None).count(), 1, "all but the one that somebody waited for");
 }

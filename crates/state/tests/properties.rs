@@ -254,7 +254,7 @@ proptest! {
 
         driver.end_all();
         let state = &driver.cluster.state;
-        prop_assert_eq!(state.locks(None).next(), None, "nobody lives, and somebody holds a lock");
+        prop_assert_eq!(state.locks(None, None).next(), None, "nobody lives, and somebody holds a lock");
         prop_assert!(state.resources(None, 1).all(|resource| resource.held == 0), "nobody lives, and something is held");
     }
 }

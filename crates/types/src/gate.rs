@@ -32,6 +32,13 @@ pub struct ElementName {
     pub index: TaskIndex,
 }
 
+impl ElementName {
+    /// Whether it is the element of this attempt.
+    pub fn is(&self, claimant: &Claimant) -> bool {
+        self.job == claimant.job && self.task == claimant.task && self.index == claimant.index
+    }
+}
+
 /// The body of `PUT /v1/resources/{name}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,10 +98,13 @@ impl AcquireLock {
 }
 
 /// The body of `POST /v1/locks/{name}/check`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckLock {
     pub token: u64,
+    /// That of the lock; `default` without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Name>,
 }
 
 /// A lock that somebody holds.
@@ -129,4 +139,13 @@ pub struct LockPlace {
     pub place: u64,
     /// Until when it stays in line unless it asks again.
     pub until: Timestamp,
+}
+
+/// The answer to one who asks for a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum LockAnswer {
+    Held(LockView),
+    /// It is in line; who still wants the lock asks again.
+    Waits(LockPlace),
 }

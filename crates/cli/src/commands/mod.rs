@@ -9,8 +9,10 @@ mod demo;
 mod dev;
 mod explain;
 mod job;
+mod lock;
 mod logs;
 mod policy;
+mod resource;
 mod run;
 mod scheduling;
 mod serve;
@@ -87,6 +89,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Job(command) => with_client(&client, async move |context| job::run(&context, *command).await),
         Command::Worker(command) => with_client(&client, async move |context| worker::run(&context, command).await),
         Command::Cluster(command) => with_client(&client, async move |context| cluster::run(&context, command).await),
+        Command::Resource(command) => with_client(&client, async move |context| resource::run(&context, command).await),
+        Command::Lock(command) => with_client(&client, async move |context| lock::run(&context, command).await),
         Command::Policy(command) => with_client(&client, async move |context| policy::run(&context, command).await),
     }
 }

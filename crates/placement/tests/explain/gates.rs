@@ -25,7 +25,7 @@ fn who_holds_what_is_asked_for() {
          It is the 2nd of 2 tasks in the queue.
          The policy priority goes by priority, 50, and when it was submitted, 2026-01-01T00:00:00.000Z (now): ten minutes of waiting are worth a point.
          The only worker has room for it now.
-         > 1 of matlab come free",
+         > 1 matlab comes free",
     );
     world.round();
     let said = world.says(second, "main", 1);
@@ -35,7 +35,7 @@ fn who_holds_what_is_asked_for() {
         ),
         "{said}"
     );
-    assert!(said.contains("> 1 of matlab come free"), "{said}");
+    assert!(said.contains("> 1 matlab comes free"), "{said}");
     world.apply(Command::SetResource { name: name("matlab"), total: 0 });
     assert!(world.says(second, "main", 0).contains("> the cluster has 1 matlab or more"));
     world.finish(first, &quorate_types::status::Ending::Exited(0));

@@ -23,7 +23,10 @@ pub(super) fn resource(resource: &Name, amount: u32, total: u64, held: u64, hold
 pub(super) fn resource_ends(resource: &Name, amount: u32, total: u64, held: u64) -> String {
     match u64::from(amount) {
         amount if amount > total => format!("the cluster has {amount} {resource} or more"),
-        amount => format!("{} of {resource} come free", (held + amount).saturating_sub(total).max(1)),
+        amount => {
+            let short = (held + amount).saturating_sub(total).max(1);
+            format!("{short} {resource} {} free", plural(short, "comes", "come"))
+        }
     }
 }
 
