@@ -4,7 +4,7 @@
 //! one that answers, moves on when that one dies or has no leader, and repeats what is safe to repeat.
 //!
 //! Layout: `transport` (one request until it is answered) with `servers` (whose turn it is), `retry`
-//! (again, elsewhere, or give up) and `error`; `jobs`, `explain`, `submit`, `workers`, `namespaces`, `cluster`, `policy`, `scheduling` (the
+//! (again, elsewhere, or give up) and `error`; `jobs`, `explain`, `submit`, `workers`, `namespaces`, `cluster`, `policy`, `resources`, `locks`, `scheduling` (the
 //! routes);
 //! `events` and `logs` (streams that survive the replica they came from); `lines` (NDJSON).
 //!
@@ -22,9 +22,11 @@ mod explain;
 mod jobs;
 mod key;
 mod lines;
+mod locks;
 mod logs;
 mod namespaces;
 mod policy;
+mod resources;
 mod retry;
 mod scheduling;
 mod servers;

@@ -52,7 +52,11 @@ pub(crate) fn is_promising(state: &State, entry: &Entry) -> bool {
             | Command::Preempt { .. }
             | Command::Taint { .. }
             | Command::SetNamespace { .. }
-            | Command::ResetNamespace { .. } => false,
+            | Command::ResetNamespace { .. }
+            | Command::SetResource { .. }
+            | Command::RemoveResource { .. }
+            | Command::AcquireLock { .. }
+            | Command::ReleaseLock { .. } => false,
         })
 }
 

@@ -17,7 +17,7 @@ use quorate_types::status::{AttemptState, WorkerState};
 use quorate_types::{AttemptNumber, Epoch, LogIndex, Name, Span, Timestamp};
 
 use crate::ahead;
-use crate::book::{self, Book, Bounds, Constraints, Decision, Facts, Lineage, Surroundings, Tracking};
+use crate::book::{self, Book, Bounds, Constraints, Decision, Facts, Gate, GateRoom, Lineage, Surroundings, Tracking};
 use crate::preempt::{self, Preemptor};
 
 /// What a round decided.
@@ -121,6 +121,9 @@ impl Planner {
         let seen = std::mem::replace(&mut self.seen, state.clone());
         self.follow_workers(&seen, state);
         self.follow_spaces(&seen, state);
+        if !state.has_totals_of(&seen) {
+            self.book.look_again();
+        }
         for change in state.queue().changes_since(seen.queue()) {
             match change {
                 QueueChange::Came(queued) => {
@@ -235,6 +238,19 @@ impl Surroundings for Sight<'_> {
         task_of(self.0, queued).map_or(0, |task| task.pending_len())
     }
 
+    fn room(&self, gate: &Gate, now: Timestamp) -> GateRoom {
+        match gate {
+            Gate::Resource { name, .. } => {
+                let (total, left) = self.0.resource_room(name).unwrap_or_default();
+                GateRoom { total, left, next: None }
+            }
+            Gate::Rate { namespace, rate } => {
+                let room = self.0.rate_room(namespace, rate, now);
+                GateRoom { total: u64::from(rate.limit), left: room.left, next: room.next }
+            }
+        }
+    }
+
     fn crowd(&self, queued: Queued, label: &Name, value: &str) -> u32 {
         self.0.crowd(queued.job, queued.task, label, value)
     }
@@ -328,5 +344,6 @@ pub(crate) fn plain_facts_of(job: &Job, task: u32) -> Option<Facts> {
         key: spec.key.clone(),
         constraints: Constraints::of(spec, job.apart(task).collect()),
         kin: None,
+        gates: Gate::all_of(&job.spec.namespace, spec),
     })
 }

@@ -106,9 +106,8 @@ impl Preemptor {
             held.entry(kept.epoch).or_default().extend(book.facts(kept.queued));
         }
         for (queued, grounds) in &claimants {
-            let Some(facts) = book.facts(*queued).filter(|_| wants_more(state, book, decision, *queued)) else {
-                continue;
-            };
+            let wants_more = |facts: &Facts| wants_more(state, book, decision, *queued, facts, now);
+            let Some(facts) = book.facts(*queued).filter(wants_more) else { continue };
             let kept = book.kept_for(&facts.namespace);
             let allowed = book.spaces.times(&facts.namespace, &facts.request, Some(&kept)) > 0;
             if !allowed || *grounds == Grounds::Borrowed && !book.is_covered(*queued, &kept) {
@@ -245,10 +244,12 @@ fn siblings<'a>(state: &State, book: &Book, decision: &Decision, queued: Queued,
     crowding
 }
 
-/// Whether elements of the task wait for whom nothing is kept yet.
-fn wants_more(state: &State, book: &Book, decision: &Decision, queued: Queued) -> bool {
+/// Whether elements of the task wait for whom nothing is kept yet, and for nothing but room.
+fn wants_more(state: &State, book: &Book, decision: &Decision, queued: Queued, facts: &Facts, now: Timestamp) -> bool {
     let started = decision.starts.iter().filter(|start| start.queued == queued).count() as u64;
-    Sight(state).pending(queued) > started + book.earmarks_of(queued)
+    let (sight, kept) = (Sight(state), book.earmarks_of(queued));
+    let pass = facts.gates.as_ref().map_or(u64::MAX, |gates| decision.gauge.elements(gates, &sight, now));
+    sight.pending(queued) > started + kept && pass > kept
 }
 
 /// What the worker can give: first what it has and what is ending, less what is promised, then victims.

@@ -40,6 +40,8 @@ pub(crate) const READ_WAIT: Duration = Duration::from_secs(5);
 /// Items of a page: default and most.
 pub(crate) const PAGE_DEFAULT: usize = 100;
 pub(crate) const PAGE_MAX: usize = 1_000;
+/// Holders of a counted resource that are named.
+pub(crate) const HOLDERS_MAX: usize = 100;
 /// Ticks of a schedule in one answer, unless the request says otherwise.
 pub(crate) const TICKS_DEFAULT: usize = 10;
 /// What the texts of a page of tasks come to, more or less: the one that goes beyond is the last.

@@ -1,4 +1,4 @@
-//! Long polls: who waits for which job, so that an entry wakes only those whose job it changed.
+//! Long polls: who waits for which job, or for a lock on its behalf, so that an entry wakes only those whose job it changed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,7 +45,8 @@ impl Waiters {
         if jobs.is_empty() {
             return;
         }
-        for job in events.iter().filter(|event| event.task.is_none()).filter_map(|event| event.job) {
+        let wakes = |event: &&Event| event.task.is_none() || event.lock.is_some();
+        for job in events.iter().filter(wakes).filter_map(|event| event.job) {
             if let Some(waiting) = jobs.get(&job) {
                 waiting.changed.notify_waiters();
             }

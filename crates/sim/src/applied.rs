@@ -1,15 +1,20 @@
 //! What replicas applied at each index: the first to apply it says what it must be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex};
 
 use quorate_state::outcome::{Applied as Step, Event};
 use quorate_types::event::EventType;
-use quorate_types::{AttemptNumber, JobId, LogIndex, Name, ReplicaId, TaskIndex};
+use quorate_types::{AttemptNumber, JobId, LogIndex, Name, ReplicaId, Span, TaskIndex, Timestamp};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::history::Violation;
+
+/// The task that a rate bounds: so many attempts start in any such span.
+pub(crate) const RATED: &str = "rated";
+pub(crate) const RATE_LIMIT: usize = 5;
+pub(crate) const RATE_PER: Span = Span::from_secs(3);
 
 pub(crate) type Applied = Arc<Mutex<AppliedLog>>;
 
@@ -38,6 +43,8 @@ pub(crate) struct AppliedLog {
     /// Successes that were accepted since the last look: somebody must have exited with 0.
     pub(crate) news: Vec<Attempt>,
     pub(crate) violation: Option<Violation>,
+    /// When attempts of that task started that may still count.
+    rated: VecDeque<Timestamp>,
 }
 
 /// Takes text in, and keeps nothing of it.
@@ -67,7 +74,7 @@ impl AppliedLog {
         self.digest.update(&index.0.to_le_bytes());
         self.digest.update(&hash.to_le_bytes());
         for event in &applied.events {
-            if let Err(violation) = self.on_event(event) {
+            if let Err(violation) = self.on_event(event).and_then(|()| self.on_start(event, applied.time)) {
                 self.violation.get_or_insert(violation);
             }
         }
@@ -99,6 +106,21 @@ impl AppliedLog {
                 return Err(format!("{task}[{index}] of job {job} has succeeded and is to run again"));
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// No more start than the rate allows, wherever the span begins.
+    fn on_start(&mut self, event: &Event, now: Timestamp) -> Result<(), Violation> {
+        if event.kind != EventType::TaskAssigned || event.task.as_ref().is_none_or(|task| task.as_str() != RATED) {
+            return Ok(());
+        }
+        while self.rated.front().is_some_and(|start| start.plus(RATE_PER) <= now) {
+            self.rated.pop_front();
+        }
+        self.rated.push_back(now);
+        if self.rated.len() > RATE_LIMIT {
+            return Err(format!("more than {RATE_LIMIT} attempts of a rate started in {RATE_PER}: {:?}", self.rated));
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::chance::Chance;
 use crate::history::{Begun, History, Violation};
 use crate::keyed::{Answered, Call, Made, Ticket, Verb};
+use crate::physical::{RESOURCE, RESOURCE_TOTAL};
 use crate::replica::Answer;
 
 /// How long a client waits for an answer.
@@ -52,6 +53,8 @@ enum What {
         namespace: &'static str,
         rules: NamespaceRules,
     },
+    /// How many there are of the resource that jobs ask for; always the same.
+    SetResource,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +99,8 @@ pub(crate) struct Client {
     operation: Option<Operation>,
     idle_until: Duration,
     submitted: u64,
+    /// It knows that the resource is there.
+    stocked: bool,
     /// Jobs that this client may ask for.
     mine: Vec<JobId>,
 }
@@ -108,7 +113,15 @@ pub(crate) struct Send {
 
 impl Client {
     pub(crate) fn new(number: usize, chance: Chance) -> Self {
-        Self { number, chance, operation: None, idle_until: Duration::ZERO, submitted: 0, mine: Vec::new() }
+        Self {
+            number,
+            chance,
+            operation: None,
+            idle_until: Duration::ZERO,
+            submitted: 0,
+            stocked: false,
+            mine: Vec::new(),
+        }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -158,6 +171,9 @@ impl Client {
     }
 
     fn choose(&mut self, history: &History) -> What {
+        if !self.stocked {
+            return What::SetResource;
+        }
         // Mostly a recent one: that is where something goes on.
         let recent = self.mine.len().saturating_sub(RECENT);
         let among = if self.chance.permille(800) { &self.mine[recent..] } else { &self.mine[..] };
@@ -183,7 +199,7 @@ impl Client {
             (91..94, Some(job)) => What::Edit { job, verb: Verb::Resume },
             (94..97, Some(job)) => What::Edit { job, verb: Verb::Retry },
             (97.., Some(job)) => {
-                let task = self.chance.pick(&["a", "many", "first", "slow"]).copied().unwrap_or("a");
+                let task = self.chance.pick(&["a", "many", "first", "slow", "licensed"]).copied().unwrap_or("a");
                 What::Reassign { job, task }
             }
             _ => {
@@ -282,6 +298,10 @@ impl Client {
                 let answered = Self::judge_edit(answer, history, counts).ok_or_else(told)?;
                 Ok(Some(Call::Edit { verb: *verb, answer: answered }))
             }
+            What::SetResource => {
+                self.stocked = true;
+                Self::judge_edit(answer, history, counts).map(|_| None).ok_or_else(told)
+            }
             What::Reassign { .. } | What::ChangePolicy(_) | What::Entitle { .. } => {
                 Self::judge_edit(answer, history, counts).map(|_| None).ok_or_else(told)
             }
@@ -327,7 +347,7 @@ fn text(answer: &Answer) -> String {
 impl What {
     fn job(&self) -> Option<JobId> {
         match self {
-            Self::Submit { .. } | Self::ChangePolicy(_) | Self::Entitle { .. } => None,
+            Self::Submit { .. } | Self::ChangePolicy(_) | Self::Entitle { .. } | Self::SetResource => None,
             Self::Read { job, .. } | Self::Edit { job, .. } | Self::Reassign { job, .. } => Some(*job),
         }
     }
@@ -337,7 +357,11 @@ impl What {
         match self {
             Self::Submit { key, .. } => Some(history.jobs.begin(key)),
             Self::Read { job, how: Reading::Linearizable } | Self::Edit { job, .. } => history.jobs.begin_on(*job),
-            Self::Read { .. } | Self::Reassign { .. } | Self::ChangePolicy(_) | Self::Entitle { .. } => None,
+            Self::Read { .. }
+            | Self::Reassign { .. }
+            | Self::ChangePolicy(_)
+            | Self::Entitle { .. }
+            | Self::SetResource => None,
         }
     }
 
@@ -350,7 +374,11 @@ impl What {
                 history.jobs.leave_open(ticket, Call::Edit { verb: *verb, answer: Answered::Unknown });
             }
             // Whatever it would have seen, it changes nothing.
-            Self::Read { .. } | Self::Reassign { .. } | Self::ChangePolicy(_) | Self::Entitle { .. } => {}
+            Self::Read { .. }
+            | Self::Reassign { .. }
+            | Self::ChangePolicy(_)
+            | Self::Entitle { .. }
+            | Self::SetResource => {}
         }
     }
 
@@ -366,6 +394,7 @@ impl What {
             Self::Reassign { job, task } => post(job, &format!("tasks/{task}/0/reassign")),
             Self::ChangePolicy(_) => (Method::PUT, "/v1/policy".to_owned()),
             Self::Entitle { namespace, .. } => (Method::PUT, format!("/v1/namespaces/{namespace}")),
+            Self::SetResource => (Method::PUT, format!("/v1/resources/{RESOURCE}")),
         };
         let request = Request::builder().method(method).uri(path);
         let request = match self {
@@ -373,6 +402,9 @@ impl What {
                 .header("content-type", "application/json")
                 .header("idempotency-key", key.as_str())
                 .body(Body::from(body.clone())),
+            Self::SetResource => request
+                .header("content-type", "application/json")
+                .body(Body::from(json!({"total": RESOURCE_TOTAL}).to_string())),
             Self::ChangePolicy(change) => {
                 request.header("content-type", "application/json").body(Body::from(json!(change).to_string()))
             }

@@ -11,7 +11,11 @@ use crate::history::Violation;
 /// One element of a task: what may run only once at a time.
 type Element = (JobId, u32, TaskIndex);
 
-/// What a simulated process is told: `run MILLISECONDS EXIT_CODE TASK NEED:COUNT,...`.
+/// The counted resource of the simulated cluster, and how many there are of it.
+pub(crate) const RESOURCE: &str = "m";
+pub(crate) const RESOURCE_TOTAL: u32 = 3;
+
+/// What a simulated process is told: `run MILLISECONDS EXIT_CODE TASK NEED:COUNT,... HOLDS`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Program {
     pub(crate) millis: u64,
@@ -19,12 +23,21 @@ pub(crate) struct Program {
     pub(crate) task: String,
     /// Tasks of which so many elements must have succeeded before.
     pub(crate) needs: Vec<(String, u32)>,
+    /// How much of the cluster's resource it holds.
+    pub(crate) holds: u32,
 }
 
 impl Program {
     pub(crate) fn to_argv(&self) -> Vec<String> {
         let needs: Vec<String> = self.needs.iter().map(|(task, count)| format!("{task}:{count}")).collect();
-        vec!["run".into(), self.millis.to_string(), self.code.to_string(), self.task.clone(), needs.join(",")]
+        vec![
+            "run".into(),
+            self.millis.to_string(),
+            self.code.to_string(),
+            self.task.clone(),
+            needs.join(","),
+            self.holds.to_string(),
+        ]
     }
 
     pub(crate) fn of(argv: &[String]) -> Self {
@@ -38,13 +51,21 @@ impl Program {
             code: text(2).parse().unwrap_or_default(),
             task: text(3).to_owned(),
             needs: text(4).split(',').filter_map(need).collect(),
+            holds: text(5).parse().unwrap_or_default(),
         }
     }
 }
 
+#[derive(Debug)]
+struct Process {
+    worker: String,
+    key: AttemptKey,
+    holds: u32,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Physical {
-    running: BTreeMap<Element, (String, AttemptKey)>,
+    running: BTreeMap<Element, Process>,
     pub(crate) started: u64,
     /// Processes that exited with 0, by themselves.
     succeeded: BTreeSet<Attempt>,
@@ -65,10 +86,15 @@ impl Physical {
                 ));
             }
         }
-        match self.running.insert(element(&key), (worker.to_owned(), key)) {
-            None => Ok(()),
-            Some((other, before)) => Err(format!("{key:?} starts on {worker} while {before:?} runs on {other}")),
+        let process = Process { worker: worker.to_owned(), key, holds: program.holds };
+        if let Some(Process { worker: other, key: before, .. }) = self.running.insert(element(&key), process) {
+            return Err(format!("{key:?} starts on {worker} while {before:?} runs on {other}"));
         }
+        let held: u32 = self.running.values().map(|process| process.holds).sum();
+        if held > RESOURCE_TOTAL {
+            return Err(format!("{key:?} starts on {worker}, and {held} of {RESOURCE_TOTAL} {RESOURCE} are held"));
+        }
+        Ok(())
     }
 
     pub(crate) fn end(&mut self, key: &AttemptKey) {
@@ -111,7 +137,7 @@ mod tests {
     #[test]
     fn a_program_survives_its_argv() {
         let needs = vec![("a".to_owned(), 2), ("b".to_owned(), 1)];
-        let program = Program { millis: 12, code: 1, task: "c".into(), needs };
+        let program = Program { millis: 12, code: 1, task: "c".into(), needs, holds: 2 };
         assert_eq!(Program::of(&program.to_argv()), program);
     }
 
@@ -126,6 +152,16 @@ mod tests {
         physical.succeed(&key(0, 1), "first");
         physical.start("w", key(1, 0), &after).unwrap();
         physical.start("v", key(1, 0), &after).unwrap_err();
+    }
+
+    #[test]
+    fn no_more_is_held_than_there_is() {
+        let mut physical = Physical::default();
+        let holds = |holds| Program { holds, ..Program::default() };
+        physical.start("w", key(0, 0), &holds(2)).unwrap();
+        physical.start("w", key(0, 1), &holds(RESOURCE_TOTAL - 1)).unwrap_err();
+        physical.end(&key(0, 0));
+        physical.start("w", key(0, 2), &holds(1)).unwrap();
     }
 
     #[test]

@@ -29,7 +29,9 @@ fn hunt(bug: Bug) -> (Vec<Fault>, u64) {
         Bug::RemovedNotTold => (vec![Fault::Grow, Fault::Shrink, Fault::Isolate, Fault::Kill], 10),
         Bug::ReadBeforeBarrier => (vec![Fault::SlowDisk, Fault::SlowLink], 60),
         Bug::StaleReport => (Fault::ALL.to_vec(), 20),
-        Bug::DedupNotInSnapshot | Bug::HashOrder | Bug::CapacityIgnored => (Fault::ALL.to_vec(), 4),
+        Bug::DedupNotInSnapshot | Bug::HashOrder | Bug::CapacityIgnored | Bug::ResourceOvercommitted => {
+            (Fault::ALL.to_vec(), 4)
+        }
         Bug::LimitIgnored => (vec![Fault::KillLeader, Fault::SlowLink, Fault::Transfer], 60),
     }
 }

@@ -49,6 +49,8 @@ impl State {
         ensure(totals == self.totals(), || format!("totals are {:?}, should be {totals:?}", self.totals()))?;
         self.check_workers(live)?;
         self.check_spaces()?;
+        self.check_held()?;
+        self.check_locks()?;
         self.check_numbers()
     }
 
@@ -124,6 +126,39 @@ impl State {
         Ok(())
     }
 
+    /// What is held of the cluster's resources is what live attempts hold. A total may have been lowered since.
+    fn check_held(&self) -> Result<(), String> {
+        let mut held: BTreeMap<&Name, u64> = BTreeMap::new();
+        for at in self.workers().flat_map(|worker| worker.attempts.keys()) {
+            let spec = self.job(at.job).and_then(|job| job.task_spec(at.task));
+            for (name, amount) in spec.into_iter().flat_map(|spec| &spec.cluster_resources) {
+                *held.entry(name).or_default() += u64::from(*amount);
+            }
+        }
+        let noted = self.cluster.pools.sums();
+        ensure(held == noted, || format!("live attempts hold {held:?}, noted {noted:?}"))?;
+        let sound = held.iter().all(|(name, amount)| self.cluster.pools.held(name) == *amount);
+        ensure(sound, || format!("sums of what is held are not {held:?}"))?;
+        ensure(self.cluster.rates.iter().all(|(_, tokens)| tokens.is_sound()), || "tokens are not counted well".into())
+    }
+
+    /// Whoever holds a lock, or waits for one, lives. Nobody has a token that is still to come.
+    fn check_locks(&self) -> Result<(), String> {
+        for (key, lock) in &self.cluster.locks.by_key {
+            let claims = std::iter::once(&lock.holder).chain(lock.line.values().map(|waiter| &waiter.claim));
+            for claim in claims {
+                let element = self.job(claim.at.job).and_then(|job| job.task(claim.at.task)?.element(claim.at.index));
+                let live = element.and_then(Element::current).filter(|attempt| attempt.state.is_live());
+                let lives = live.is_some_and(|attempt| attempt.fence == claim.fence && attempt.worker == claim.worker);
+                ensure(lives, || format!("{claim:?} has to do with {key:?}, and does not live"))?;
+            }
+            let newest = lock.line.get_max().map_or(0, |(ticket, _)| *ticket).max(lock.token);
+            let last = self.cluster.scalars.last_lock;
+            ensure(newest <= last, || format!("{newest} of {key:?} comes after {last}"))?;
+        }
+        Ok(())
+    }
+
     /// What comes next has a number of its own.
     fn check_numbers(&self) -> Result<(), String> {
         let (cluster, last) = (&self.cluster, self.cluster.scalars);
@@ -146,6 +181,9 @@ impl State {
         )?;
         ensure(a.workers == b.workers && a.epochs == b.epochs, || "workers differ from restored ones".into())?;
         ensure(a.crowds == b.crowds, || "crowds differ from restored ones".into())?;
+        ensure(a.pools == b.pools && a.rates == b.rates && a.locks == b.locks, || {
+            "counted resources, rates or locks differ from restored ones".into()
+        })?;
         ensure(a.slots == b.slots && a.awaited == b.awaited && a.schedules == b.schedules, || {
             "keys, awaited jobs or schedules differ from restored ones".into()
         })?;

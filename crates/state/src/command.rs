@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use quorate_types::gate::Claimant;
 use quorate_types::policy::PolicyChange;
 use quorate_types::session::Report;
 use quorate_types::{
@@ -160,6 +161,25 @@ pub enum Command {
     /// The namespace has no record any more, and the defaults hold.
     ResetNamespace {
         namespace: Name,
+    },
+    /// The cluster has so many of a resource.
+    SetResource {
+        name: Name,
+        total: u32,
+    },
+    RemoveResource {
+        name: Name,
+    },
+    /// An attempt asks for a lock, and waits in line for so long if somebody has it.
+    AcquireLock {
+        lock: Name,
+        by: Claimant,
+        wait: Span,
+    },
+    /// It gives the lock back, or leaves the line.
+    ReleaseLock {
+        lock: Name,
+        by: Claimant,
     },
 }
 

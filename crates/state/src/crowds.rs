@@ -24,7 +24,7 @@ struct Place {
 pub(crate) struct Crowds(OrdMap<Place, u32>);
 
 impl Cluster {
-    /// The attempt holds its resources on the worker from now on.
+    /// The attempt holds its resources, on the worker and of the cluster, from now on.
     pub(crate) fn occupy(&mut self, worker: &Name, at: ElementKey, attempt: LiveAttempt, job: &JobSpec) {
         let (Some(found), Some(spec)) = (self.workers.get_mut(worker), job.tasks.get(at.task as usize)) else { return };
         Arc::make_mut(found).take(at, attempt, &spec.resources);
@@ -35,6 +35,7 @@ impl Cluster {
         if attempt.stopping {
             self.note_hold(&job.namespace, Hold::Stopping, &spec.resources);
         }
+        self.pools.take(at, spec);
     }
 
     /// The attempt holds nothing any more.
@@ -51,6 +52,7 @@ impl Cluster {
             }
         }
         self.note_hold(&job.namespace, Hold::Ends { stopping }, &spec.resources);
+        self.pools.release(at, spec);
     }
 
     /// Whether one more element of the task would be one too many on the worker.

@@ -18,6 +18,17 @@ pub const WAITING_FOR_JOB_MAX: usize = 10_000;
 pub const WAITING_FOR_KEY_MAX: usize = 10_000;
 /// Namespaces with a record: each round looks at those of them that have something waiting.
 pub const NAMESPACES_MAX: usize = 1_000;
+/// Counted resources of the cluster: set by hand, and listed as a whole.
+pub const CLUSTER_RESOURCES_MAX: usize = 1_000;
+/// Starts that rates remember together, each until its token is back and its key is used again: near 50 MB at the very
+/// worst. Beyond it nothing that has a rate starts.
+pub const RATE_TOKENS_MAX: u64 = 1_000_000;
+/// Locks that are held at a time.
+pub const LOCKS_MAX: usize = 100_000;
+/// Attempts that wait for one lock: when it is given back, those whose time in line is over leave it with one entry.
+pub const LOCK_LINE_MAX: usize = 1_000;
+/// Locks that one attempt holds or waits for: its end gives back all of them with one entry.
+pub const LOCKS_PER_ATTEMPT_MAX: usize = 64;
 /// Live attempts of one worker: keeps tasks that ask for no cpu from flooding a host with processes.
 pub const ATTEMPTS_PER_WORKER_MAX: usize = 4_096;
 /// How long a finished job stays in memory, where it can be retried.

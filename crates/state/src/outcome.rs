@@ -32,6 +32,16 @@ pub enum Outcome {
         stopped: u32,
         stale: u32,
     },
+    /// The attempt that asked holds the lock.
+    LockHeld {
+        token: u64,
+    },
+    /// It waits in line.
+    LockWaits {
+        /// From 1.
+        place: u64,
+        until: Timestamp,
+    },
 }
 
 /// Why a legal request was refused. Nothing has changed.
@@ -85,6 +95,28 @@ pub enum Rejection {
     TooManyNamespaces(u64),
     #[error("namespace {0} has {1} unfinished tasks, and may not have as many more")]
     NamespaceFull(Name, u64),
+    #[error("there is no resource {0}")]
+    NoSuchResource(Name),
+    #[error("the cluster has no resource {name}")]
+    AsksForUnknown { pointer: String, name: Name },
+    #[error("the cluster has {total} of {name}, and {amount} are asked for")]
+    AsksForTooMuch { pointer: String, name: Name, amount: u32, total: u32 },
+    #[error("{held} of {name} are held")]
+    ResourceHeld { name: Name, held: u64 },
+    #[error("the cluster has {0} kinds of resources and takes no more")]
+    TooManyResources(u64),
+    #[error("task {task}[{index}] of job {job} has no live attempt with fence {fence}")]
+    NotLive { job: JobId, task: Name, index: TaskIndex, fence: Fence },
+    #[error("lock {lock} is held by task {task}[{index}] of job {job}")]
+    LockTaken { lock: Name, job: JobId, task: Name, index: TaskIndex },
+    #[error("the attempt neither holds lock {0} nor waits for it")]
+    LockNotHeld(Name),
+    #[error("{0} wait for lock {1}; no more may")]
+    LockCrowded(u64, Name),
+    #[error("{0} locks are held; no more may be")]
+    TooManyLocks(u64),
+    #[error("the attempt holds or waits for {0} locks; no more may be")]
+    TooManyLocksOfOne(u64),
 }
 
 /// All that one entry did.
@@ -201,6 +233,7 @@ pub struct Event {
     pub epoch: Option<Epoch>,
     pub exit_code: Option<i32>,
     pub reason: Option<Arc<str>>,
+    pub lock: Option<Name>,
 }
 
 impl Event {
@@ -217,6 +250,7 @@ impl Event {
             epoch: None,
             exit_code: None,
             reason: None,
+            lock: None,
         }
     }
 
@@ -236,6 +270,7 @@ impl Event {
             epoch: self.epoch,
             exit_code: self.exit_code,
             reason: self.reason.as_deref().map(str::to_owned),
+            lock: self.lock.clone(),
         }
     }
 }

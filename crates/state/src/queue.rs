@@ -2,9 +2,9 @@
 //!
 //! Derived from the jobs. A task stands here once, however many of its elements wait.
 
-use imbl::OrdSet;
 use imbl::ordset::DiffItem;
-use quorate_types::JobId;
+use imbl::{OrdMap, OrdSet};
+use quorate_types::{JobId, Name};
 
 use crate::job::Job;
 
@@ -23,32 +23,36 @@ pub enum QueueChange {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Queue(OrdSet<Queued>);
+pub struct Queue {
+    tasks: OrdSet<Queued>,
+    /// How many of them ask for a counted resource of the cluster.
+    asking: OrdMap<Name, u64>,
+}
 
 impl Queue {
     /// The queued tasks by submission: by the job's number and the task's position.
     pub fn iter(&self) -> impl Iterator<Item = Queued> {
-        self.0.iter().copied()
+        self.tasks.iter().copied()
     }
 
     /// What changed since an earlier version. Parts that both share are skipped.
     pub fn changes_since<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = QueueChange> + 'a {
-        earlier.0.diff(&self.0).map(|change| match change {
+        earlier.tasks.diff(&self.tasks).map(|change| match change {
             DiffItem::Add(queued) => QueueChange::Came(*queued),
             DiffItem::Remove(queued) => QueueChange::Went(*queued),
         })
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.tasks.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tasks.is_empty()
     }
 
     pub(crate) fn contains(&self, queued: Queued) -> bool {
-        self.0.contains(&queued)
+        self.tasks.contains(&queued)
     }
 
     /// Puts the task in or out, as its state demands.
@@ -56,10 +60,30 @@ impl Queue {
         let queued = Queued { job: job.id(), task };
         let wanted = job.is_placeable() && job.task(task).is_some_and(|t| t.has_pending());
         match (wanted, self.contains(queued)) {
-            (true, false) => drop(self.0.insert(queued)),
-            (false, true) => drop(self.0.remove(&queued)),
+            (true, false) => {
+                self.tasks.insert(queued);
+                for name in asked(job, task) {
+                    *self.asking.entry(name.clone()).or_insert(0) += 1;
+                }
+            }
+            (false, true) => {
+                self.tasks.remove(&queued);
+                for name in asked(job, task) {
+                    let left = self.asking.get(name).map_or(0, |tasks| tasks - 1);
+                    if left == 0 {
+                        self.asking.remove(name);
+                    } else {
+                        self.asking.insert(name.clone(), left);
+                    }
+                }
+            }
             (true, true) | (false, false) => {}
         }
+    }
+
+    /// How many tasks ask for a counted resource of the cluster.
+    pub fn asking(&self, name: &Name) -> u64 {
+        self.asking.get(name).copied().unwrap_or(0)
     }
 
     pub(crate) fn update_all(&mut self, job: &Job) {
@@ -67,4 +91,8 @@ impl Queue {
             self.update(job, at as u32);
         }
     }
+}
+
+fn asked(job: &Job, task: u32) -> impl Iterator<Item = &Name> {
+    job.task_spec(task).into_iter().flat_map(|spec| spec.cluster_resources.keys())
 }

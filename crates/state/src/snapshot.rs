@@ -7,7 +7,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::TaskState;
-use quorate_types::{Bug, JobId, JobSpec, Name, NamespaceRules, ReplicaId, Resources, is_planted};
+use quorate_types::{Bug, JobId, JobSpec, Name, NamespaceRules, ReplicaId, Resources, Timestamp, is_planted};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Archived;
@@ -15,7 +15,9 @@ use crate::dedup::Answers;
 use crate::element::Element;
 use crate::job::{ElementKey, Header, Job, Task, TaskHead};
 use crate::limits::{BYTES_PER_RECORD, DEAD_WORKER_RETENTION, ELEMENTS_PER_RECORD, OUTPUT_BYTES_PER_JOB_MAX};
+use crate::locks::{Lock, LockKey, Waiter};
 use crate::plan::Plan;
+use crate::rates::{RateKey, Tokens};
 use crate::state::{IdempotencyKey, KeyUse, Scalars, State};
 use crate::timers::Timer;
 use crate::worker::{LiveAttempt, Worker};
@@ -40,6 +42,13 @@ enum Inner {
     Http(ReplicaId, Arc<str>),
     /// With what it held more than the limit allows, when it was given that.
     Namespace(Name, Arc<NamespaceRules>, Option<Resources>),
+    /// A counted resource of the cluster, and how many there are.
+    Resource(Name, u32),
+    /// When the tokens of a rate come back, and how many.
+    Rate(RateKey, Vec<(Timestamp, u32)>),
+    Lock(LockKey, Lock),
+    /// Follow their lock.
+    LockWaiter(LockKey, u64, Waiter),
 }
 
 /// Records that make no state. The snapshot is damaged or of another version.
@@ -71,6 +80,9 @@ impl State {
             .chain(cluster.keys.iter().map(|(key, used)| Inner::Key(key.clone(), *used)))
             .chain(cluster.archive.iter().map(|(id, archived)| Inner::Archived(*id, archived.clone())))
             .chain(self.jobs.values().flat_map(|job| job_records(job)))
+            .chain(cluster.pools.totals.iter().map(|(name, total)| Inner::Resource(name.clone(), *total)))
+            .chain(cluster.rates.iter().map(|(key, tokens)| Inner::Rate(key.clone(), tokens.runs())))
+            .chain(cluster.locks.by_key.iter().flat_map(|(key, lock)| lock_records(key, lock)))
             .chain(self.dedup.origins.iter().map(|(id, answers)| Inner::Origin(*id, answers.clone())))
             .map(Record)
     }
@@ -140,6 +152,18 @@ impl State {
                     task.elements.insert(index, element);
                 }
             }
+            Inner::Resource(name, total) => {
+                self.cluster.pools.totals.insert(name, total);
+            }
+            Inner::Rate(key, runs) => self.cluster.note_tokens(key, Tokens::of(runs)),
+            Inner::Lock(key, lock) => {
+                self.cluster.locks.by_key.insert(key, lock);
+            }
+            Inner::LockWaiter(key, ticket, waiter) => {
+                let no_lock = || RestoreError::Contradiction(format!("a line for {key:?}, which nobody holds"));
+                let lock = self.cluster.locks.by_key.get_mut(&key).ok_or_else(no_lock)?;
+                lock.line.insert(ticket, waiter);
+            }
             Inner::Origin(..) if is_planted(Bug::DedupNotInSnapshot) => {}
             Inner::Origin(id, answers) => {
                 self.dedup.origins.insert(id, answers);
@@ -166,6 +190,7 @@ impl State {
                 self.cluster.timers.set(worker.since.plus(DEAD_WORKER_RETENTION), timer);
             }
         }
+        self.cluster.locks.derive();
         let jobs: Vec<Arc<Job>> = self.jobs.values().cloned().collect();
         for job in jobs {
             self.derive_from(&job);
@@ -202,6 +227,12 @@ impl State {
         });
         keys.collect()
     }
+}
+
+fn lock_records<'a>(key: &'a LockKey, lock: &'a Lock) -> impl Iterator<Item = Inner> + 'a {
+    let held = Lock { line: OrdMap::new(), ..lock.clone() };
+    let line = lock.line.iter().map(|(ticket, waiter)| Inner::LockWaiter(key.clone(), *ticket, waiter.clone()));
+    std::iter::once(Inner::Lock(key.clone(), held)).chain(line)
 }
 
 fn job_records(job: &Job) -> impl Iterator<Item = Inner> + '_ {

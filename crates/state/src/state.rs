@@ -12,7 +12,10 @@ use crate::archive::Archived;
 use crate::crowds::Crowds;
 use crate::dedup::Dedup;
 use crate::job::Job;
+use crate::locks::Locks;
+use crate::pools::Pools;
 use crate::queue::Queue;
+use crate::rates::Rates;
 use crate::slots::{KeyLine, Slots};
 use crate::spaces::Space;
 use crate::timers::Timers;
@@ -48,6 +51,9 @@ pub(crate) struct Cluster {
     pub(crate) awaited: OrdMap<JobId, imbl::OrdSet<(JobId, u32)>>,
     /// Derived.
     pub(crate) crowds: Crowds,
+    pub(crate) pools: Pools,
+    pub(crate) rates: Rates,
+    pub(crate) locks: Locks,
     /// Derived: the schedules that have not ended, with their newest change.
     pub(crate) schedules: OrdMap<JobId, LogIndex>,
     /// Derived: finished jobs in memory, oldest first.
@@ -76,6 +82,8 @@ pub(crate) struct Scalars {
     pub(crate) last_epoch: u64,
     /// A hash over everything that ever went into the archive.
     pub(crate) archive_hash: u64,
+    /// Counts tokens of locks and tickets of those who wait for them.
+    pub(crate) last_lock: u64,
 }
 
 /// Sums over all jobs in memory.

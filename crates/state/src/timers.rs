@@ -4,6 +4,7 @@ use imbl::OrdSet;
 use quorate_types::{Epoch, JobId, Name, Timestamp};
 
 use crate::job::ElementKey;
+use crate::rates::RateKey;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
@@ -23,6 +24,8 @@ pub(crate) enum Timer {
     Expire(JobId),
     /// What still runs on the draining worker is moved.
     DrainDeadline { name: Name, epoch: Epoch },
+    /// All tokens of the rate are back.
+    ForgetRate(RateKey),
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

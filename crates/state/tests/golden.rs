@@ -7,10 +7,11 @@ mod support;
 use quorate_state::command::{
     Assignment, Command, Entry, Grounds, Origin, Preemption, Proposal, Registration, RetryScope,
 };
+use quorate_types::gate::Claimant;
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{Finished, Happening, Report};
 use quorate_types::status::Ending;
-use quorate_types::{AttemptNumber, Epoch, JobId, ReplicaId, Resources, Span, TaskIndex, Timestamp};
+use quorate_types::{AttemptNumber, Epoch, Fence, JobId, ReplicaId, Resources, Span, TaskIndex, Timestamp};
 use support::{key, name, spec};
 
 /// Every field that a job may have.
@@ -21,7 +22,8 @@ const EVERYTHING: &str = r#"{"name":"j","namespace":"n","priority":7,"labels":{"
     "tasks":[{"name":"t","command":["c"],"count":2,"max_parallel":1,"retry_on":[3],"no_retry_on":[4],"losses":9},
     {"name":"u","command":["c"],"count":2,"needs":[{"task":"t","each":true},{"job":4,"on":"finish"}],
     "requires":["a>=1.5","b in (c,d)"],"prefers":[{"condition":"!e","weight":7}],"tolerations":["f=g"],
-    "spread":[{"label":"z","max":2}],"anti_affinity":["t"],"key":"k"}]}"#;
+    "spread":[{"label":"z","max":2}],"anti_affinity":["t"],"key":"k",
+    "cluster_resources":{"m":2},"rate":{"key":"r","limit":3,"per":"1m"}}]}"#;
 
 fn commands() -> Vec<Command> {
     let job = JobId(300);
@@ -81,6 +83,10 @@ fn commands() -> Vec<Command> {
     ]
 }
 
+fn claimant() -> Claimant {
+    Claimant { job: JobId(300), task: name("t"), index: TaskIndex(7), fence: Fence(12) }
+}
+
 /// Those that came later.
 fn newer_commands() -> Vec<Command> {
     let job = JobId(300);
@@ -114,6 +120,10 @@ fn newer_commands() -> Vec<Command> {
             ),
         },
         Command::ResetNamespace { namespace: name("n") },
+        Command::SetResource { name: name("m"), total: 3 },
+        Command::RemoveResource { name: name("m") },
+        Command::AcquireLock { lock: name("l"), by: claimant(), wait: Span(9) },
+        Command::ReleaseLock { lock: name("l"), by: claimant() },
     ]
 }
 

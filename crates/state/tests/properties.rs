@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use quorate_state::State;
 use quorate_state::command::{Command, RetryScope};
+use quorate_types::gate::Claimant;
 use quorate_types::session::{AttemptKey, Happening};
 use quorate_types::status::Ending;
-use quorate_types::{Epoch, JobId, NamespaceRules, Span, TaskIndex};
+use quorate_types::{Epoch, JobId, NamespaceRules, Span, TaskIndex, Timestamp};
 use support::{Cluster, name, spec};
 
 #[derive(Clone, Debug)]
@@ -29,9 +30,11 @@ enum Step {
     Pass(u16),
     Tick(u8, u16),
     Entitle(u8, u8),
+    SetTotal(u8),
+    Lock { nth: u8, lock: u8, secs: u8 },
 }
 
-const JOBS: [&str; 12] = [
+const JOBS: [&str; 14] = [
     r#"{"command":["x"],"priority":70,"namespace":"n"}"#,
     r#"{"tasks":[{"name":"a","command":["x"],"count":3,"retries":2}]}"#,
     r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"],"needs":["a"],"count":2,"retries":1},
@@ -54,11 +57,14 @@ const JOBS: [&str; 12] = [
     r#"{"tasks":[{"name":"a","command":["x"],"needs":[{"job":1}]},
         {"name":"b","command":["x"],"needs":[{"job":2,"on":"finish"},"a"]}]}"#,
     r#"{"tasks":[{"name":"a","command":["x"]}],"schedule":{"every":"10m","overlap":"queue","history":2}}"#,
+    r#"{"tasks":[{"name":"a","command":["x"],"count":4,"retries":1,"resources":{"cpu":0.25},
+        "cluster_resources":{"m":1},"rate":{"key":"r","limit":3,"per":"10m"}}]}"#,
+    r#"{"tasks":[{"name":"a","command":["x"],"retries":2,"resources":{"cpu":0.5},"cluster_resources":{"m":2}}]}"#,
 ];
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..12u8).prop_map(Step::Submit),
+        7 => (0..14u8).prop_map(Step::Submit),
         24 => (any::<u8>(), any::<u8>()).prop_map(|(worker, nth)| Step::Place { worker, nth }),
         10 => any::<u8>().prop_map(Step::Start),
         16 => (any::<u8>(), 0..5u8).prop_map(|(nth, how)| Step::Finish(nth, how)),
@@ -71,6 +77,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u16>().prop_map(Step::Pass),
         3 => (any::<u8>(), any::<u16>()).prop_map(|(nth, secs)| Step::Tick(nth, secs)),
         2 => (0..2u8, 0..7u8).prop_map(|(namespace, limit)| Step::Entitle(namespace, limit)),
+        1 => (0..5u8).prop_map(Step::SetTotal),
+        4 => (any::<u8>(), 0..3u8, any::<u8>()).prop_map(|(nth, lock, secs)| Step::Lock { nth, lock, secs }),
     ]
 }
 
@@ -81,6 +89,8 @@ struct Driver {
     epochs: BTreeMap<u8, (Epoch, u64)>,
     attempts: Vec<(u8, Epoch, AttemptKey)>,
     instances: u64,
+    /// When attempts with a rate started.
+    rated: Vec<Timestamp>,
 }
 
 impl Driver {
@@ -128,8 +138,21 @@ impl Driver {
                     _ => Command::SetNamespace { namespace, rules: Box::new(rules) },
                 });
             }
+            Step::SetTotal(total) => {
+                self.cluster.apply(Command::SetResource { name: name("m"), total: u32::from(total) });
+            }
+            Step::Lock { nth, lock, secs } => self.lock(nth, lock, secs),
             Step::Pass(secs) => self.cluster.pass(Span::from_secs(u64::from(secs))),
         }
+    }
+
+    /// In no span of ten minutes more attempts of the rate started than three.
+    fn check_starts(&self) -> Result<(), TestCaseError> {
+        for (nth, start) in self.rated.iter().enumerate() {
+            let within = self.rated[nth..].iter().take_while(|other| other.since(*start) < Span::from_secs(600));
+            prop_assert!(within.count() <= 3, "starts at {:?}", self.rated);
+        }
+        Ok(())
     }
 
     fn place(&mut self, worker: u8, nth: u8) {
@@ -144,12 +167,41 @@ impl Driver {
             let limit = self.cluster.state.rules_of(&namespace).and_then(|rules| rules.limit.get(&name("cpu")));
             assert!(limit.is_none_or(|limit| held.cpu_millis <= limit), "{namespace} holds {held:?} of {limit:?}");
             self.attempts.push((worker, epoch, key));
+            let spec = self.cluster.state.job(queued.job).unwrap().task_spec(queued.task).unwrap().clone();
+            if spec.rate.is_some() {
+                self.rated.push(self.cluster.state.now());
+            }
+            for name in spec.cluster_resources.keys() {
+                let resource = self.cluster.state.resource(name, 0).unwrap();
+                assert!(
+                    resource.held <= u64::from(resource.total),
+                    "a start, and more is held than there is: {resource:?}"
+                );
+            }
         }
     }
 
     fn report(&mut self, nth: u8, what: Happening) {
         if let Some((worker, epoch, key)) = pick(&self.attempts, nth) {
             self.cluster.report(&format!("w{worker}"), epoch, key, what);
+        }
+    }
+
+    fn lock(&mut self, nth: u8, lock: u8, secs: u8) {
+        let Some((_, _, key)) = pick(&self.attempts, nth) else { return };
+        let task = name(["a", "b", "c", "d"][key.task as usize % 4]);
+        let (lock, by) =
+            (name(["x", "y", "z"][lock as usize]), Claimant { job: key.job, task, index: key.index, fence: key.fence });
+        self.cluster.apply(match secs % 3 {
+            0 => Command::ReleaseLock { lock, by },
+            _ => Command::AcquireLock { lock, by, wait: Span::from_secs(u64::from(secs % 3 - 1) * u64::from(secs)) },
+        });
+    }
+
+    /// Ends everything, however it can be ended.
+    fn end_all(&mut self) {
+        for worker in 0..3 {
+            self.with_worker(worker, |worker, epoch| Command::End { worker, epoch });
         }
     }
 
@@ -205,6 +257,7 @@ proptest! {
         for step in &steps {
             driver.step(step);
         }
+        driver.check_starts()?;
         let cluster = &driver.cluster;
         let digest = cluster.state.digest();
         prop_assert_eq!(cluster.replay().digest(), digest, "the same log twice");
@@ -220,5 +273,10 @@ proptest! {
         let mut restored = if cut == 0 { head } else { State::from_records(decoded).unwrap() };
         cluster.log[cut..].iter().for_each(|(index, entry)| { restored.apply(*index, entry); });
         prop_assert_eq!(restored.digest(), digest, "a snapshot after {} entries and the tail", cut);
+
+        driver.end_all();
+        let state = &driver.cluster.state;
+        prop_assert_eq!(state.locks(None, None).next(), None, "nobody lives, and somebody holds a lock");
+        prop_assert!(state.resources(None, 1).all(|resource| resource.held == 0), "nobody lives, and something is held");
     }
 }

@@ -56,10 +56,14 @@ pub enum EventType {
     /// A tick of a schedule did not run.
     #[serde(rename = "schedule.skipped")]
     ScheduleSkipped,
+    #[serde(rename = "lock.acquired")]
+    LockAcquired,
+    #[serde(rename = "lock.released")]
+    LockReleased,
 }
 
 impl EventType {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::JobSubmitted,
         Self::JobRunning,
         Self::JobPaused,
@@ -81,6 +85,8 @@ impl EventType {
         Self::WorkerLost,
         Self::WorkerLeft,
         Self::ScheduleSkipped,
+        Self::LockAcquired,
+        Self::LockReleased,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -106,6 +112,8 @@ impl EventType {
             Self::WorkerLost => "worker.lost",
             Self::WorkerLeft => "worker.left",
             Self::ScheduleSkipped => "schedule.skipped",
+            Self::LockAcquired => "lock.acquired",
+            Self::LockReleased => "lock.released",
         }
     }
 }
@@ -173,4 +181,6 @@ pub struct EventView {
     pub exit_code: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Name>,
 }

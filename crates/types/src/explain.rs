@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::constraint::{Condition, Taint};
+use crate::gate::ElementName;
 use crate::id::{AttemptNumber, JobId, TaskIndex};
 use crate::job::JobSpec;
 use crate::name::Name;
@@ -78,6 +79,12 @@ pub enum Wait {
         limit: f64,
         ahead: u64,
     },
+    /// A counted resource of the cluster, of which it needs `amount`. Of those that hold some the first are named.
+    ClusterResource { resource: Name, amount: u32, total: u64, held: u64, holders: Vec<ElementName> },
+    /// A token of a rate, of which so many are out; the next comes back at `next`.
+    Rate { key: Name, limit: u32, per: Span, out: u64, next: Option<Timestamp> },
+    /// A lock, while it runs.
+    Lock { lock: Name, holder: ElementName, place: u64 },
 }
 
 /// Where a task stands in the queue, and why there.

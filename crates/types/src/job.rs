@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::constraint::{Condition, Preference, Spread, Toleration};
 pub use crate::follow::FollowUp;
+use crate::gate::{Rate, RateRequest};
 use crate::limits::{LABEL_VALUE_BYTES_MAX, NAME_LEN_MAX};
 use crate::name::{JobName, Name};
 use crate::need::{Need, On};
@@ -110,6 +111,8 @@ pub struct TaskRequest {
     pub spread: Option<Vec<Object<Spread>>>,
     pub anti_affinity: Option<Vec<Name>>,
     pub key: Option<Name>,
+    pub cluster_resources: Option<BTreeMap<Name, u32>>,
+    pub rate: Option<Object<RateRequest>>,
 }
 
 /// A backoff as a user writes it; what is left out keeps its default.
@@ -222,6 +225,10 @@ pub struct TaskSpec {
     pub anti_affinity: Box<[Name]>,
     /// What consistent hashing goes by, instead of its name.
     pub key: Option<Name>,
+    /// What each live attempt holds of what the cluster as a whole has.
+    pub cluster_resources: BTreeMap<Name, u32>,
+    /// How many of its attempts, and of others with that key, may start in a time.
+    pub rate: Option<Box<Rate>>,
 }
 
 /// What executes a task.
@@ -321,6 +328,11 @@ impl TaskSpec {
             && anti_affinity.is_empty()
     }
 
+    /// Whether room on a worker is all that it needs to start.
+    pub fn is_ungated(&self) -> bool {
+        self.cluster_resources.is_empty() && self.rate.is_none()
+    }
+
     /// About how many bytes it takes when encoded.
     pub fn weight(&self) -> usize {
         const REST: usize = 256;
@@ -329,7 +341,11 @@ impl TaskSpec {
         // A name, and a value that a toleration may have.
         const NAMED: usize = NAME_LEN_MAX + LABEL_VALUE_BYTES_MAX;
         let conditions = self.requires.iter().chain(self.prefers.iter().map(|preference| &preference.condition));
-        let named = self.tolerations.len() + self.spread.len() + self.anti_affinity.len();
+        let named = self.tolerations.len()
+            + self.spread.len()
+            + self.anti_affinity.len()
+            + self.cluster_resources.len()
+            + usize::from(self.rate.is_some());
         let constraints = conditions.map(Condition::weight).sum::<usize>() + NAMED * named;
         texts.sum::<usize>() + env.sum::<usize>() + constraints + REST
     }

@@ -2,7 +2,7 @@
 //! that travel between replicas, workers and clients.
 //!
 //! Layout: `id` and `name` (who), `time` and `resources` (how much), `job` (what is submitted) with
-//! `need`, `when` and `schedule` (what it waits for), `constraint` (where it may run), `namespace` (what its owner is entitled to) and `validate` (how a request becomes a
+//! `need`, `when` and `schedule` (what it waits for), `constraint` (where it may run), `gate` (what it has to get before it starts, and locks), `namespace` (what its owner is entitled to) and `validate` (how a request becomes a
 //! job), `status` (the states of things), `api` (answers of the HTTP API), `explain` (why a task is where it is), `problem`
 //! (its errors), `event`
 //! (what changed), `session` (the worker protocol) with `inputs` (what a task gets of what it needs), `policy` (what the scheduler goes by), `scheduling` (how well that goes) and `limits` (every bound that a specification must
@@ -17,6 +17,7 @@ pub mod constraint;
 pub mod event;
 pub mod explain;
 mod follow;
+pub mod gate;
 pub mod id;
 pub mod inputs;
 pub mod job;
@@ -38,6 +39,7 @@ pub mod when;
 mod words;
 
 pub use constraint::{Condition, Labels, Preference, Spread, Taint, Toleration};
+pub use gate::Rate;
 pub use id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 pub use job::{JobSpec, TaskSpec};
 pub use name::{JobName, Name};

@@ -82,6 +82,17 @@ pub const LOSSES_DEFAULT: u32 = 5;
 pub const LOSSES_MAX: u32 = 1_000;
 /// The highest limit of a concurrency key.
 pub const CONCURRENCY_LIMIT_MAX: u32 = 1_000_000;
+/// Kinds of what the cluster as a whole has that one task may hold.
+pub const CLUSTER_RESOURCES_PER_TASK_MAX: usize = 8;
+/// The highest total of such a kind: keeps sums over all live attempts far from overflow.
+pub const CLUSTER_RESOURCE_TOTAL_MAX: u32 = 1_000_000;
+/// Starts that a rate may allow in its time: each is remembered for that long.
+pub const RATE_LIMIT_MAX: u32 = 10_000;
+/// The longest time of a rate, in milliseconds: a month of 31 days.
+pub const RATE_PER_MS_MAX: u64 = 31 * 24 * 3600 * 1000;
+/// How long one who waits for a lock stays in line without asking again, in milliseconds: long enough for a change of
+/// the leader, short enough that a client that died keeps nobody waiting.
+pub const LOCK_WAIT_MS_MAX: u64 = 60 * 1000;
 /// Jobs that may follow one.
 pub const FOLLOW_UPS_MAX: usize = 8;
 /// Bytes of a cron expression: all minutes of an hour, one by one, take 170.

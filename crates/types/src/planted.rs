@@ -58,6 +58,8 @@ bugs! {
     ReadBeforeBarrier,
     /// A namespace gets more than its limit.
     LimitIgnored,
+    /// More is given of a counted resource of the cluster than there is.
+    ResourceOvercommitted,
 }
 
 #[cfg(feature = "planted")]

@@ -12,6 +12,7 @@ use crate::time::Span;
 
 mod constraint;
 mod flow;
+mod gate;
 
 pub use constraint::check_taints;
 
@@ -171,6 +172,8 @@ impl Complaints {
         }
         let (retries, losses) = self.retries(&request, &place);
         self.check_constraints(&request, &place);
+        self.check_cluster_resources(&request, &place);
+        let rate = self.rate(request.rate, &place);
         let driver = request.driver.unwrap_or_default();
         let command = request.command.unwrap_or_default();
         // A task that executes nothing needs no command; the one that it has is a command all the same.
@@ -228,6 +231,8 @@ impl Complaints {
             spread: request.spread.unwrap_or_default().into_iter().map(|Object(spread)| spread).collect(),
             anti_affinity: request.anti_affinity.unwrap_or_default().into(),
             key: request.key,
+            cluster_resources: request.cluster_resources.unwrap_or_default(),
+            rate,
         }
     }
 

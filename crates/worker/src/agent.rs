@@ -94,12 +94,13 @@ impl Agent {
         let folder_lock = leftovers::lock(&data_dir)?;
         let (spool, previous) = {
             let (dir, name, limits) = (data_dir.clone(), options.name.clone(), options.limits.clone());
+            let servers = options.servers.clone();
             let prepare = move || {
                 // Nothing outlives a simulated machine's processes.
                 if !host::is_simulated() {
                     leftovers::end_all(&dir);
                 }
-                Spool::open(&dir, name, &limits).map(|spool| (spool, leftovers::read_instance(&dir)))
+                Spool::open(&dir, name, &servers, &limits).map(|spool| (spool, leftovers::read_instance(&dir)))
             };
             host::blocking(prepare).await??
         };

@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn of_a_folder_that_was_passed_on_nothing_is_told() {
         let data = tempfile::tempdir().unwrap();
-        let spool = Spool::open(data.path(), Name::new("w").unwrap(), &Limits::default()).unwrap();
+        let spool = Spool::open(data.path(), Name::new("w").unwrap(), &[], &Limits::default()).unwrap();
         spool.pass_on_folders(true);
         spool.prepare(key(1), &definition(Driver::Process, None), &[]).unwrap();
         let (entry, stdout) = (spool.entry(&key(1)).unwrap(), spool.path(&key(1)).join("stdout"));

@@ -98,6 +98,8 @@ struct Entries {
 pub(crate) struct Spool {
     root: String,
     worker: Name,
+    /// Where tasks find the cluster.
+    servers: String,
     output_bytes_max: u64,
     bytes_max: u64,
     attempts_max: usize,
@@ -117,7 +119,12 @@ pub(crate) struct Observation {
 
 impl Spool {
     /// Starts with an empty spool. Whatever an earlier worker left must have ended.
-    pub(crate) fn open(data_dir: &Path, worker: Name, limits: &Limits) -> Result<Self, WorkerError> {
+    pub(crate) fn open(
+        data_dir: &Path,
+        worker: Name,
+        servers: &[String],
+        limits: &Limits,
+    ) -> Result<Self, WorkerError> {
         let root = data_dir.join(ATTEMPTS);
         remove_or_put_aside(&root, data_dir).map_err(WorkerError::file("remove old attempts in", &root))?;
         folder(&root).map_err(WorkerError::file("create folder", &root))?;
@@ -125,6 +132,7 @@ impl Spool {
         Ok(Self {
             root,
             worker,
+            servers: servers.join(","),
             output_bytes_max: limits.output_bytes,
             bytes_max: limits.spool_bytes,
             attempts_max: limits.spool_attempts,
@@ -246,6 +254,7 @@ impl Spool {
             ("QUORATE_FENCE", key.fence.to_string()),
             ("QUORATE_WORKER", self.worker.to_string()),
             ("QUORATE_NAMESPACE", definition.namespace.to_string()),
+            ("QUORATE_SERVER", self.servers.clone()),
             ("QUORATE_RESULT", format!("{path}/{RESULT}")),
             ("QUORATE_PROGRESS", format!("{path}/{PROGRESS}")),
         ];

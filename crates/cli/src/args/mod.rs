@@ -3,6 +3,7 @@
 mod bench;
 mod cluster;
 mod cron;
+mod gate;
 mod job;
 mod namespace;
 mod policy;
@@ -19,6 +20,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 pub(crate) use bench::{BenchArgs, Death, Rule, Scenario};
 pub(crate) use cluster::{ClusterCommand, SchedulingArgs, WorkerCommand};
 pub(crate) use cron::{CronCommand, DstChoice, NextArgs};
+pub(crate) use gate::{LockCommand, ResourceCommand};
 pub(crate) use job::{
     ExplainArgs, FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs,
 };
@@ -117,6 +119,12 @@ pub(crate) enum Command {
     /// Shows and changes what the scheduler goes by
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Shows and sets what the cluster as a whole has a number of, licences say
+    #[command(subcommand)]
+    Resource(ResourceCommand),
+    /// Takes locks inside a task, and shows who holds which
+    #[command(subcommand)]
+    Lock(LockCommand),
     /// Tells what cron expressions mean; needs no cluster
     #[command(subcommand)]
     Cron(CronCommand),
@@ -198,6 +206,16 @@ mod tests {
             "quorate simulate --from-cluster --last 24h --lose label=zone=a --add 16cpu,64GiB*4 --drain w1",
             "quorate simulate --trace a.swf --first 9 --event-rule pyss --estimates user,exact,learned --starts s --csv c",
             "quorate cron next @daily --time-zone Europe/Berlin --from 2026-03-29T00:00:00Z --count 3 --dst both -o json",
+            "quorate resource list",
+            "quorate resource set matlab --total 5",
+            "quorate resource show matlab -o json",
+            "quorate resource remove matlab",
+            "quorate lock acquire db --wait 30s --job 1 --task main --index 0 --fence 7",
+            "quorate lock release db --job 1 --task main --index 0 --fence 7",
+            "quorate lock run db --job 1 --task main --index 0 --fence 7 -- sh -c true",
+            "quorate lock list --namespace web",
+            "quorate lock show db",
+            "quorate lock check db 9",
             "quorate completions bash",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
@@ -244,6 +262,8 @@ mod tests {
             "quorate namespace set web",
             "quorate namespace set web --quota cpu",
             "quorate namespace set web --reclaim maybe",
+            "quorate resource set matlab",
+            "quorate lock run db --job 1 --task main --index 0 --fence 7",
             "quorate cron next",
             "quorate cron next @daily --count 0",
             "quorate cron next @daily --dst never",

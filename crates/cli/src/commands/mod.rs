@@ -9,9 +9,11 @@ mod demo;
 mod dev;
 mod explain;
 mod job;
+mod lock;
 mod logs;
 mod namespace;
 mod policy;
+mod resource;
 mod run;
 mod scheduling;
 mod serve;
@@ -91,6 +93,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Namespace(command) => {
             with_client(&client, async move |context| namespace::run(&context, *command).await)
         }
+        Command::Resource(command) => with_client(&client, async move |context| resource::run(&context, command).await),
+        Command::Lock(command) => with_client(&client, async move |context| lock::run(&context, command).await),
         Command::Policy(command) => with_client(&client, async move |context| policy::run(&context, command).await),
     }
 }

@@ -180,6 +180,8 @@ impl Following {
             | EventType::TaskStopping
             | EventType::TaskCancelled
             | EventType::ScheduleSkipped
+            | EventType::LockAcquired
+            | EventType::LockReleased
             | EventType::WorkerReady
             | EventType::WorkerDraining
             | EventType::WorkerLost

@@ -6,15 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use quorate_state::queue::Queued;
-use quorate_types::{Epoch, Name};
+use quorate_types::{Epoch, Name, Timestamp};
 
 use crate::book::facts::Constraints;
 use crate::book::fleet::Worker;
+use crate::book::gate::{Gate, GateRoom};
 
 /// What a decision asks of whoever drives the book.
 pub trait Surroundings {
     /// How many elements of a task could be placed.
     fn pending(&self, queued: Queued) -> u64;
+
+    /// What there is behind a gate.
+    fn room(&self, _gate: &Gate, _now: Timestamp) -> GateRoom {
+        GateRoom::UNBOUNDED
+    }
 
     /// How many elements of a task are live on workers with this value of a label that the task is spread over.
     fn crowd(&self, _queued: Queued, _label: &Name, _value: &str) -> u32 {

@@ -8,6 +8,8 @@ use quorate_types::{
     Condition, Labels, Name, Preference, Resources, Span, Spread, Taint, TaskSpec, Timestamp, Toleration,
 };
 
+use super::gate::Gate;
+
 /// What a task of a job is to the policies. All of its elements share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -38,6 +40,8 @@ pub struct Facts {
     pub constraints: Option<Arc<Constraints>>,
     /// As what its siblings are counted, where they are no elements of one task.
     pub kin: Option<Queued>,
+    /// What each element has to get besides room on a worker.
+    pub gates: Option<Arc<[Gate]>>,
 }
 
 /// Where a task may run, and where it would rather.
@@ -105,6 +109,7 @@ impl Facts {
             key: None,
             constraints: None,
             kin: None,
+            gates: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! what changed and not at everything. The leader drives it from versions of the state, the policy lab from a trace.
 //!
 //! Layout: `facts` (what policies know of a task), `wish` (what one of its elements asks of a worker), `crowd` (where its
-//! siblings are), `waiting` and `running`, `pass` (one decision), `earmarks` (room that others were ended for),
+//! siblings are), `gate` (what it has to get besides room), `waiting` and `running`, `pass` (one decision), `earmarks` (room that others were ended for),
 //! `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit), `place/` (one
 //! file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what namespaces used), `spaces` (what they are entitled to),
 //! `outlook` (what explanations ask), over the indexes `fleet`, `traits`, `shapes`, `treap` and `vector`, and `decay` (powers of one half).
@@ -17,6 +17,7 @@ mod earmarks;
 mod estimate;
 mod facts;
 mod fleet;
+mod gate;
 mod outlook;
 mod pass;
 mod place;
@@ -41,6 +42,8 @@ pub(crate) use crowd::Crowding;
 pub use crowd::Surroundings;
 pub use facts::{Constraints, Facts, Lineage};
 pub use fleet::Worker;
+pub(crate) use gate::Gauge;
+pub use gate::{Gate, GateRoom};
 pub(crate) use outlook::Kept;
 pub(crate) use pass::{Pass, Placing};
 pub(crate) use waiting::{Entry, Waiting};
@@ -101,6 +104,7 @@ pub struct Decision {
     pub wake_at: Option<Timestamp>,
     /// Something had changed, and everything was looked at.
     pub looked: bool,
+    pub(crate) gauge: Gauge,
 }
 
 /// How a book learns what runs.

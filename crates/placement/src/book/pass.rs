@@ -13,6 +13,7 @@ use crate::book::backfill::{conservative, easy, none};
 use crate::book::crowd::{Crowding, Surroundings};
 use crate::book::facts::Constraints;
 use crate::book::fleet::Slot;
+use crate::book::gate::Gauge;
 use crate::book::place::{self, Hopes};
 use crate::book::queue::turns::Turns;
 use crate::book::queue::{self, Place};
@@ -28,6 +29,7 @@ pub(crate) struct Pass<'a> {
     pub(crate) now: Timestamp,
     bounds: Bounds,
     crowding: Crowding<'a>,
+    gauge: Gauge,
     decision: Decision,
     misses: usize,
     strays: usize,
@@ -96,6 +98,7 @@ impl Book {
             now,
             bounds,
             crowding: Crowding::new(around),
+            gauge: Gauge::default(),
             decision: Decision { looked: true, ..Decision::default() },
             misses: 0,
             strays: 0,
@@ -111,8 +114,10 @@ impl Book {
         pass.run();
         pass.decision.cut = pass.misses >= pass.bounds.misses_max || pass.strays >= STRAYS_MAX;
         let (held, looked_ahead, mut decision) = (pass.held, pass.looked_ahead, pass.decision);
+        decision.gauge = pass.gauge;
         held.into_iter().for_each(|slot| self.fleet.release(slot));
-        self.wake_at = if looked_ahead { self.next_opening(now) } else { None };
+        let opening = if looked_ahead { self.next_opening(now) } else { None };
+        self.wake_at = [opening, decision.gauge.wake_at].into_iter().flatten().min();
         // What was started may be the reason why more can be: an element of the same task became pending meanwhile.
         self.changed = decision.more || !decision.starts.is_empty();
         decision.wake_at = self.wake_at;
@@ -210,7 +215,7 @@ impl Pass<'_> {
 
     /// An element goes to the worker that is kept for it.
     pub(crate) fn start_earmarked(&mut self, queued: Queued, slot: Slot, entry: &Entry) {
-        let nth = self.elements(queued).start;
+        let nth = self.elements(queued, entry).start;
         *self.ahead.entry(queued).or_default() += 1;
         let _ = self.start(queued, slot, entry, nth);
     }
@@ -230,6 +235,7 @@ impl Pass<'_> {
         match self.most_free(queued, &entry) {
             Some(slot) => {
                 self.hold(slot);
+                self.keep_gates(&entry);
                 self.book.keep(slot, queued, None);
                 Holding::Held
             }
@@ -289,7 +295,7 @@ impl Pass<'_> {
             return Placing::Short;
         }
         let mut hopes = Hopes::default();
-        for nth in self.elements(queued) {
+        for nth in self.elements(queued, &entry) {
             if self.decision.starts.len() >= self.bounds.assignments_max {
                 break;
             }
@@ -297,34 +303,69 @@ impl Pass<'_> {
             let chosen = place::choose(&self.book.fleet, &wish, &mut self.book.memory, &mut hopes);
             let Some(slot) = chosen.or_else(|| otherwise(self.book, &wish)) else { return Placing::Short };
             if self.start(queued, slot, &entry, nth) == Turn::Over {
-                break;
+                return Placing::Whole;
             }
         }
+        self.look_at_gates(queued, &entry);
         Placing::Whole
     }
 
-    /// The elements of a task that could be placed and have not been, counted; no more than its namespace may have.
-    pub(crate) fn elements(&self, queued: Queued) -> std::ops::Range<u64> {
-        let placed = match &self.walk {
-            Walk::Line => 0,
-            Walk::Turns(turns) => turns.placed(queued),
-            Walk::Shortest { placed } => placed.get(&queued).copied().unwrap_or(0),
+    /// The elements of a task that could be placed and have not been, counted; no more than pass its gates, and than its
+    /// namespace may have.
+    pub(crate) fn elements(&self, queued: Queued, entry: &Entry) -> std::ops::Range<u64> {
+        let placed = self.placed(queued);
+        let pending = self.crowding.around.pending(queued);
+        let pass = match &entry.facts.gates {
+            None => u64::MAX,
+            Some(gates) => self.gauge.elements(gates, self.crowding.around, self.now),
         };
-        let ahead = self.ahead.get(&queued).copied().unwrap_or(0);
-        let (start, end) = (placed.max(ahead), self.crowding.around.pending(queued));
-        start..end.min(start.saturating_add(self.allowance(queued)))
+        placed..pending.min(placed.saturating_add(pass.min(self.allowance(entry))))
     }
 
     /// How many elements of the task its namespace may have more.
-    fn allowance(&self, queued: Queued) -> u64 {
+    fn allowance(&self, entry: &Entry) -> u64 {
         let spaces = &self.book.spaces;
-        let Some(entry) = self.book.waiting.entry(queued).filter(|_| spaces.bound_starts()) else { return u64::MAX };
+        if !spaces.bound_starts() {
+            return u64::MAX;
+        }
         let namespace = &entry.facts.namespace;
         let reserved = match &self.walk {
             Walk::Turns(turns) => turns.reserved(namespace),
             Walk::Line | Walk::Shortest { .. } => None,
         };
         spaces.times(namespace, &entry.facts.request, reserved)
+    }
+
+    /// If no element of the task passes its gates, none of another task like it does.
+    pub(crate) fn look_at_gates(&mut self, queued: Queued, entry: &Entry) {
+        let Some(gates) = &entry.facts.gates else { return };
+        let (around, now) = (self.crowding.around, self.now);
+        let waits = self.placed(queued) < around.pending(queued);
+        if !waits || self.gauge.elements(gates, around, now) > 0 {
+            return;
+        }
+        self.blocked = self.blocked.with(entry.shape.but_others());
+        // Those that share no number are looked at one by one.
+        self.stray();
+        let mut gauge = std::mem::take(&mut self.gauge);
+        gauge.on_closed(gates, around, now, || !self.is_hopeless(entry) && self.most_free(queued, entry).is_some());
+        self.gauge = gauge;
+    }
+
+    /// What an element that a worker is kept for has to get is kept for it, too.
+    pub(crate) fn keep_gates(&mut self, entry: &Entry) {
+        entry.facts.gates.iter().for_each(|gates| self.gauge.take(gates));
+    }
+
+    /// How many elements of a task were placed.
+    fn placed(&self, queued: Queued) -> u64 {
+        let placed = match &self.walk {
+            Walk::Line => 0,
+            Walk::Turns(turns) => turns.placed(queued),
+            Walk::Shortest { placed } => placed.get(&queued).copied().unwrap_or(0),
+        };
+        let ahead = self.ahead.get(&queued).copied().unwrap_or(0);
+        placed.max(ahead)
     }
 
     /// The worker that the policy wants an element on, of those with room.
@@ -338,6 +379,7 @@ impl Pass<'_> {
         if let Some(constraints) = entry.facts.constraints.as_ref().filter(|constraints| constraints.are_social()) {
             self.crowding.add(entry.facts.kin.unwrap_or(queued), constraints, &self.book.fleet.member(slot).worker);
         }
+        self.keep_gates(entry);
         let start = self.book.promise(queued, slot, entry, self.now);
         self.decision.starts.push(start);
         let over = match &mut self.walk {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quorate_types::Resources;
 
 use crate::book::facts::{Constraints, Facts};
+use crate::book::gate::Gate;
 
 /// Shapes with a number of their own; all others share the last one.
 const NUMBERED_MAX: u32 = 63;
@@ -33,16 +34,19 @@ impl Shapes {
 
 /// Gives shapes their numbers: first come, first served.
 #[derive(Debug, Default)]
-pub(crate) struct ShapeNumbers(BTreeMap<(Arc<Constraints>, Resources), u32>);
+pub(crate) struct ShapeNumbers(BTreeMap<Shape, u32>);
+
+type Shape = (Option<Arc<Constraints>>, Option<Arc<[Gate]>>, Resources);
 
 impl ShapeNumbers {
     /// What asks for nothing in particular is told apart by what it takes, which the index knows. What depends on where
     /// other elements are shares its chances with nobody.
     pub(crate) fn of(&mut self, facts: &Facts) -> Shapes {
-        let Some(constraints) = facts.constraints.as_ref().filter(|constraints| !constraints.are_social()) else {
+        let is_plain = facts.constraints.is_none() && facts.gates.is_none();
+        if is_plain || facts.constraints.as_ref().is_some_and(|constraints| constraints.are_social()) {
             return OTHERS;
-        };
-        let key = (constraints.clone(), facts.request.clone());
+        }
+        let key = (facts.constraints.clone(), facts.gates.clone(), facts.request.clone());
         if let Some(number) = self.0.get(&key) {
             return Shapes(1 << number);
         }

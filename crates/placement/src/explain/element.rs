@@ -3,7 +3,7 @@
 use quorate_state::State;
 use quorate_state::archive::JobRecord;
 use quorate_state::element::Element;
-use quorate_state::job::{Job, TaskHead};
+use quorate_state::job::{ElementKey, Job, TaskHead};
 use quorate_state::queue::Queued;
 use quorate_types::explain::{Explanation, QueuePlace, StartBasis, StartForecast};
 use quorate_types::status::TaskState;
@@ -12,7 +12,7 @@ use quorate_types::{Epoch, JobId, TaskIndex, TaskSpec, Timestamp};
 use super::line::{Line, Seat};
 use super::survey::{self, Beyond};
 use super::words::{self, Circumstances};
-use super::{Subject, Voice, WORKERS_LISTED_MAX, attempt, end, waits};
+use super::{Subject, Voice, WORKERS_LISTED_MAX, attempt, end, gates, waits};
 
 /// Explains an element of a job in memory; none if there is no such element.
 pub fn element(state: &State, now: Timestamp, id: JobId, task: u32, index: TaskIndex) -> Option<Explanation> {
@@ -84,6 +84,7 @@ impl Scene<'_> {
             TaskState::Waiting | TaskState::Pending => self.look_ahead(&mut explanation, job, task, index)?,
             TaskState::Assigned | TaskState::Running | TaskState::Stopping => {
                 explanation.attempt = subject.record.and_then(|element| attempt::of(self.state, job, element));
+                explanation.waits_for = gates::locks(self.state, &ElementKey { job: job.id(), task, index });
             }
             TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => {
                 explanation.end = end::of(&subject, state);
@@ -99,6 +100,7 @@ impl Scene<'_> {
         (out.waits_for, out.waits_for_more) = waits::of(self.state, job, task, index);
         let line = self.line.filter(|line| out.waits_for.is_empty() && line.seat(queued).is_some());
         let Some((line, seat)) = line.and_then(|line| Some((line, line.seat(queued)?))) else {
+            out.waits_for.extend(gates::closed(self.state, self.now, job, task, index, None));
             out.workers = Some(survey::of(self.state, spec, None, self.listed_max));
             return Some(());
         };
@@ -106,8 +108,12 @@ impl Scene<'_> {
         out.start = self.forecast(line, queued, before as usize);
         let starts = out.start.as_ref().is_some_and(|start| start.basis == StartBasis::Now);
         out.queue = Some(self.place(seat, spec, before));
-        let beyond = Beyond { line, queued, voice: self.voice, starts };
-        out.workers = Some(survey::of(self.state, spec, Some(&beyond), self.listed_max));
+        if out.start.is_none() {
+            out.waits_for = gates::closed(self.state, self.now, job, task, index, Some(line));
+        }
+        // Who waits for something else is in nobody's way at a worker.
+        let beyond = out.waits_for.is_empty().then_some(Beyond { line, queued, voice: self.voice, starts });
+        out.workers = Some(survey::of(self.state, spec, beyond.as_ref(), self.listed_max));
         Some(())
     }
 

@@ -15,7 +15,7 @@ use quorate_types::{Epoch, Name, Resources, Timestamp};
 use super::FRONT_MAX;
 use crate::book::queue::{goes_by_time, goes_by_use};
 use crate::book::spaces::Tier;
-use crate::book::{Book, Bounds, Facts, Kept};
+use crate::book::{Book, Bounds, Facts, Gate, Gauge, Kept};
 use crate::planner::{Planner, Sight, facts_of, plain_facts_of};
 
 /// Fractional bits of a share.
@@ -28,6 +28,7 @@ pub(super) struct Line {
     /// Where the decision starts elements of those tasks, in their order.
     starts: BTreeMap<Queued, Vec<Epoch>>,
     kept: Vec<Kept>,
+    gauge: Gauge,
 }
 
 /// Where a task stands.
@@ -86,13 +87,14 @@ impl Line {
             }
         }
         let mut starts: BTreeMap<Queued, Vec<Epoch>> = BTreeMap::new();
-        for start in book.plan(now, Bounds::default(), &Sight(state)).starts {
+        let decision = book.plan(now, Bounds::default(), &Sight(state));
+        for start in decision.starts {
             if seats.contains_key(&start.queued) {
                 starts.entry(start.queued).or_default().push(start.epoch);
             }
         }
         let kept = book.kept();
-        Self { book, seats, starts, kept }
+        Self { book, seats, starts, kept, gauge: decision.gauge }
     }
 
     pub(super) fn seat(&self, queued: Queued) -> Option<&Seat> {
@@ -102,6 +104,11 @@ impl Line {
     /// Where elements of the task start now, in their order.
     pub(super) fn starts(&self, queued: Queued) -> &[Epoch] {
         self.starts.get(&queued).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether what starts now leaves too little behind a gate.
+    pub(super) fn is_closed(&self, gate: &Gate, sight: &Sight<'_>, now: Timestamp) -> bool {
+        self.gauge.is_closed(gate, sight, now)
     }
 
     /// What is kept for the task, in the order of its elements that do not start now.

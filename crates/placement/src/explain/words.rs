@@ -10,6 +10,7 @@ use quorate_types::{JobSpec, On, Span, Timestamp};
 
 use super::{Subject, Voice};
 
+mod gates;
 mod unblock;
 mod workers;
 
@@ -118,6 +119,11 @@ fn waits_for(wait: &Wait, about: &Circumstances<'_>) -> String {
             format!("Only {limit} elements of its task may run at a time (max_parallel): {live} do{first}.")
         }
         Wait::NamespaceLimit { .. } => at_limit(wait).unwrap_or_default(),
+        Wait::ClusterResource { resource, amount, total, held, holders } => {
+            gates::resource(resource, *amount, *total, *held, holders)
+        }
+        Wait::Rate { key, limit, per, out, .. } => gates::rate(key, *limit, *per, *out),
+        Wait::Lock { lock, holder, place } => gates::lock(lock, holder, *place),
         Wait::Concurrency { key, limit, holders, held, place, waiting } => {
             let named: Vec<String> = holders.iter().map(ToString::to_string).collect();
             let more = held.saturating_sub(named.len() as u64);

@@ -28,6 +28,11 @@ impl ApiError {
         Self(Problem::with_errors(Code::InvalidJson, errors))
     }
 
+    /// A field of the body that can't be.
+    pub(crate) fn bad_field(pointer: &str, detail: impl Into<String>) -> Self {
+        Self(Problem::with_errors(Code::InvalidJson, vec![FieldError::new(pointer, detail)]))
+    }
+
     /// Something that only the log may know in detail.
     pub(crate) fn internal(context: &str, error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "{context}");
@@ -77,7 +82,10 @@ impl From<ReadError> for ApiError {
 impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         let code = match &rejection {
-            Rejection::NoSuchJob(_) | Rejection::NoSuchTask { .. } | Rejection::NoSuchWorker(_) => Code::NotFound,
+            Rejection::NoSuchJob(_)
+            | Rejection::NoSuchTask { .. }
+            | Rejection::NoSuchWorker(_)
+            | Rejection::NoSuchResource(_) => Code::NotFound,
             Rejection::IdempotencyConflict(_) => Code::IdempotencyConflict,
             Rejection::QueueFull(_)
             | Rejection::MemoryFull(_)
@@ -85,7 +93,9 @@ impl From<Rejection> for ApiError {
             | Rejection::KeyCrowded(..)
             | Rejection::JobCrowded(..)
             | Rejection::TooManyNamespaces(_)
-            | Rejection::NamespaceFull(..) => Code::Overloaded,
+            | Rejection::NamespaceFull(..)
+            | Rejection::LockCrowded(..)
+            | Rejection::TooManyLocks(_) => Code::Overloaded,
             Rejection::JobState { .. }
             | Rejection::Cancelling(_)
             | Rejection::NotRunning { .. }
@@ -97,10 +107,22 @@ impl From<Rejection> for ApiError {
             | Rejection::KeyTaken(_)
             | Rejection::NotASchedule(_)
             | Rejection::NeedUnmet { .. }
-            | Rejection::Schedule(_) => Code::Conflict,
+            | Rejection::Schedule(_)
+            | Rejection::ResourceHeld { .. }
+            | Rejection::TooManyResources(_)
+            | Rejection::NotLive { .. }
+            | Rejection::LockTaken { .. }
+            | Rejection::LockNotHeld(_)
+            | Rejection::TooManyLocksOfOne(_) => Code::Conflict,
             Rejection::NeedsUnknownJob(_) => Code::InvalidJob,
+            Rejection::AsksForUnknown { pointer, .. } | Rejection::AsksForTooMuch { pointer, .. } => {
+                let error = FieldError::new(pointer.clone(), rejection.to_string());
+                return Self(Problem::with_errors(Code::InvalidJob, vec![error]));
+            }
         };
-        Self::new(code, rejection.to_string())
+        let mut problem = Problem::new(code, rejection.to_string());
+        problem.retryable |= matches!(rejection, Rejection::LockTaken { .. });
+        Self(problem)
     }
 }
 

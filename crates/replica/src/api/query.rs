@@ -36,6 +36,11 @@ impl Query {
         Ok(Self(pairs.0))
     }
 
+    /// That of a read that is asked for with a body.
+    pub(crate) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Whether it says anything that only reads take.
     pub(crate) fn is_of_a_read(&self) -> bool {
         self.0.iter().any(|(name, _)| OF_READS.contains(&name.as_str()))

@@ -7,8 +7,8 @@ use quorate_types::problem::Code;
 
 use super::error::ApiError;
 use super::{
-    App, cluster, events, explain, health, jobs, layers, logs, namespaces, openapi, policy, schedules, scheduling,
-    session, tasks, workers,
+    App, cluster, events, explain, health, jobs, layers, locks, logs, namespaces, openapi, policy, resources,
+    schedules, scheduling, session, tasks, workers,
 };
 
 /// Every route of the API, with what happens to every request around them.
@@ -43,6 +43,13 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/namespaces", get(namespaces::list))
         .route("/v1/namespaces/{name}", get(namespaces::show).put(namespaces::set).delete(namespaces::reset))
         .route("/v1/policy", get(policy::show).put(policy::change))
+        .route("/v1/resources", get(resources::list))
+        .route("/v1/resources/{name}", get(resources::show).put(resources::set).delete(resources::remove))
+        .route("/v1/locks", get(locks::list))
+        .route("/v1/locks/{name}", get(locks::show))
+        .route("/v1/locks/{name}/acquire", post(locks::acquire))
+        .route("/v1/locks/{name}/release", post(locks::release))
+        .route("/v1/locks/{name}/check", post(locks::check))
         .route("/v1/scheduling", get(scheduling::show))
         .route("/v1/events", get(events::stream))
         .route("/metrics", get(health::metrics))

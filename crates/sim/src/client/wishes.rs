@@ -4,8 +4,9 @@ use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::{Allowance, Name, NamespaceRules, Reclaim};
 use serde_json::{Value, json};
 
+use crate::applied::{RATE_LIMIT, RATE_PER, RATED};
 use crate::chance::Chance;
-use crate::physical::Program;
+use crate::physical::{Program, RESOURCE};
 
 pub(super) fn policy(chance: &mut Chance) -> PolicyChange {
     PolicyChange {
@@ -33,16 +34,17 @@ const NAMESPACES: &[&str] = &["default", "lab", "web"];
 
 /// A job of a chosen shape; what it runs are [`Program`]s.
 pub(super) fn job(chance: &mut Chance, name: &str) -> String {
-    let command = |chance: &mut Chance, task: &str, needs: &[&str]| {
+    let holding = |chance: &mut Chance, task: &str, needs: &[&str], holds: u32| {
         let fails = chance.permille(60);
         // Some outlast a lease.
         let millis = if chance.permille(120) { 3_000 + chance.below(6_000) } else { 1 + chance.below(1_200) };
         let needs = needs.iter().map(|need| ((*need).to_owned(), 1)).collect();
-        Program { millis: millis as u64, code: i32::from(fails), task: task.to_owned(), needs }.to_argv()
+        Program { millis: millis as u64, code: i32::from(fails), task: task.to_owned(), needs, holds }.to_argv()
     };
+    let command = |chance: &mut Chance, task: &str, needs: &[&str]| holding(chance, task, needs, 0);
     let retries = chance.below(3);
     let resources = json!({"cpu": 0.1 + chance.below(20) as f64 / 10.0});
-    let mut job = match chance.below(4) {
+    let mut job = match chance.below(5) {
         0 => json!({"name": name, "tasks": [
             {"name": "a", "command": command(chance, "a", &[]), "retries": retries, "resources": resources}]}),
         1 => {
@@ -58,6 +60,14 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
             {"name": "right", "command": command(chance, "right", &["first"]), "needs": ["first"],
              "resources": resources},
             {"name": "last", "command": command(chance, "last", &["left", "right"]), "needs": ["left", "right"]}]}),
+        3 => {
+            let holds = 1 + chance.below(2) as u32;
+            json!({"name": name, "on_failure": "continue", "tasks": [
+                {"name": "licensed", "command": holding(chance, "licensed", &[], holds), "count": 1 + chance.below(4),
+                 "cluster_resources": {RESOURCE: holds}, "retries": retries, "resources": resources},
+                {"name": RATED, "command": command(chance, RATED, &[]), "count": 1 + chance.below(4),
+                 "rate": {"key": "r", "limit": RATE_LIMIT, "per": RATE_PER.to_string()}, "resources": resources}]})
+        }
         _ => json!({"name": name, "tasks": [
             {"name": "slow", "command": command(chance, "slow", &[]), "timeout": "2s", "grace": "100ms",
              "retries": retries},

@@ -141,6 +141,9 @@ impl World {
         let (true, Some((_, state))) = (digests.len() == 1, digests.pop_first().map(|(_, found)| found)) else {
             return Ok(Some(format!("replicas are at different indexes: {:?}", digests.keys())));
         };
+        if let Some(resource) = state.resources(None, 1).find(|resource| resource.held > 0) {
+            return Err(format!("everything has ended, and something is held: {resource:?}"));
+        }
         self.compare(&state)?;
         Ok(self.archives_differ())
     }

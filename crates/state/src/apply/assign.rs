@@ -4,7 +4,7 @@
 use quorate_types::event::EventType;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::{AttemptState, TaskState};
-use quorate_types::{Bug, Fence, Name, TaskIndex, is_planted};
+use quorate_types::{Bug, Fence, Name, TaskIndex, TaskSpec, is_planted};
 
 use crate::command::Assignment;
 use crate::element::Attempt;
@@ -12,7 +12,7 @@ use crate::job::ElementKey;
 use crate::lifecycle::Change;
 use crate::limits::ATTEMPTS_PER_WORKER_MAX;
 use crate::outcome::{Applied, Notice, NoticeKind, Outcome};
-use crate::state::State;
+use crate::state::{Cluster, State};
 use crate::worker::LiveAttempt;
 
 impl State {
@@ -95,8 +95,20 @@ impl Change<'_> {
         if self.cluster.is_crowded(self.job, item.task, &name) {
             return None;
         }
+        self.cluster.pass_gates(&self.job.spec.namespace, spec)?;
         self.cluster.occupy(&name, at, attempt, &self.job.spec);
         Some(name)
+    }
+}
+
+impl Cluster {
+    /// There must be enough of what the task holds, and a token if it has a rate: that one is taken.
+    fn pass_gates(&mut self, namespace: &Name, spec: &TaskSpec) -> Option<()> {
+        if !self.pools.has_room(spec) {
+            return None;
+        }
+        let Some(rate) = &spec.rate else { return Some(()) };
+        self.has_token(namespace, rate).then(|| self.take_token(namespace, rate))
     }
 }
 

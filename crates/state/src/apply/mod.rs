@@ -4,10 +4,12 @@ mod assign;
 mod control;
 mod follow;
 mod gates;
+mod lock;
 mod membership;
 mod preempt;
 mod register;
 mod report;
+mod resource;
 mod retention;
 mod retry;
 mod schedule;
@@ -94,6 +96,10 @@ impl State {
             Command::Taint { worker, taints } => self.taint(worker, taints),
             Command::SetNamespace { namespace, rules } => self.set_namespace(namespace, rules),
             Command::ResetNamespace { namespace } => Ok(self.reset_namespace(namespace)),
+            Command::SetResource { name, total } => self.set_resource(name, *total),
+            Command::RemoveResource { name } => self.remove_resource(name),
+            Command::AcquireLock { lock, by, wait } => self.acquire_lock(lock, by, *wait, out),
+            Command::ReleaseLock { lock, by } => self.give_back_lock(lock, by, out),
         };
         result.unwrap_or_else(Outcome::Rejected)
     }

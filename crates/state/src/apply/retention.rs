@@ -39,6 +39,7 @@ impl State {
                     self.expire_job(job, out);
                 }
                 Timer::DrainDeadline { name, epoch } => self.drain_deadline(&name, epoch, out),
+                Timer::ForgetRate(key) => drop(self.cluster.forget_tokens(&key)),
             }
         }
         // What has ended must be followed while it is in memory.

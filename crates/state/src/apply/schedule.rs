@@ -61,6 +61,7 @@ impl State {
         }
         let spec_bytes = super::submit::weight(&spec);
         self.check_room(&spec, spec_bytes)?;
+        self.check_resources(&spec)?;
         self.edit(id, out, |change| {
             change.cluster.unnote_submitted(change.job);
             change.job.spec = spec.clone();
@@ -136,6 +137,7 @@ impl State {
         let spec_bytes = super::submit::weight(&spec);
         self.check_room(&spec, spec_bytes)?;
         self.check_key(&spec)?;
+        self.check_resources(&spec)?;
         let flow = Flow { run: Some(Run { schedule: id, tick }), ..Flow::of(&spec, out.time, out.time) };
         let run = self.start_job(&spec, spec_bytes, flow, out);
         self.edit_ledger(id, out, |ledger| ledger.active.insert(run));

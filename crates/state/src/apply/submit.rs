@@ -31,6 +31,7 @@ impl State {
         self.check_room(spec, spec_bytes)?;
         self.check_needs(spec)?;
         self.check_key(spec)?;
+        self.check_resources(spec)?;
         let flow = Flow::of(spec, out.time, out.time);
         let id = self.start_job(spec, spec_bytes, flow, out);
         if let Some(key) = key {

@@ -101,6 +101,7 @@ impl Change<'_> {
         attempt.end(state, ending, ran, now);
         let worker = attempt.worker.clone();
         self.cluster.vacate(&worker, at, &self.job.spec);
+        self.cluster.release_locks(at, self.out);
     }
 
     fn keep_result(&mut self, at: &ElementKey, result: Option<&str>) {

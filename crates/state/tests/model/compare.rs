@@ -56,6 +56,7 @@ pub fn compare(state: &State, model: &Model) -> Check {
     compare_keys(state, model)?;
     compare_workers(state, model)?;
     compare_namespaces(state, model)?;
+    compare_gates(state, model)?;
     let unfinished = model.jobs.values().map(unfinished_elements).sum();
     same(|| "unfinished elements".into(), &state.totals().unfinished_elements, &unfinished)?;
     let results = model.jobs.values().flat_map(|job| job.elements()).filter_map(|(.., e)| e.result.as_ref());
@@ -192,6 +193,22 @@ fn compare_workers(state: &State, model: &Model) -> Check {
         same(|| format!("attempts on {name}"), &live, &expected_live.map(key).collect())?;
     }
     Ok(())
+}
+
+fn compare_gates(state: &State, model: &Model) -> Check {
+    let found: Vec<(Name, u32, u64)> = state.resources(None, 0).map(|it| (it.name, it.total, it.held)).collect();
+    let expected = model.totals.iter().map(|(name, total)| (name.clone(), *total, model.held(name)));
+    same(|| "resources".into(), &found, &expected.collect())?;
+    let found = state.locks(None, None).map(|lock| {
+        let holder = &lock.holder.element;
+        let waiting = (lock.token, holder.job, holder.index, lock.waiting);
+        ((lock.namespace.clone(), lock.name.clone()), waiting)
+    });
+    let expected = model.locks.iter().map(|lock| {
+        let (job, _, index) = lock.holder;
+        (lock.key.clone(), (lock.token, job, TaskIndex(index as u32), lock.line.len() as u64))
+    });
+    same(|| "locks".into(), &found.collect::<BTreeMap<_, _>>(), &expected.collect())
 }
 
 /// What must hold of the state alone, whatever the model says.

@@ -13,6 +13,7 @@ use quorate_types::job::WhenFull;
 use quorate_types::status::{JobState, TaskState};
 use quorate_types::{End, Epoch, JobId, JobSpec, LogIndex, Name, NamespaceRules, Need, Timestamp};
 
+use crate::gates;
 use crate::job::{Element, Job, Ledger, OtherJob};
 use crate::workers::Worker;
 
@@ -28,6 +29,11 @@ pub struct Model {
     pub rules: BTreeMap<Name, NamespaceRules>,
     pub last_job: u64,
     pub last_epoch: u64,
+    /// How many there are of counted resources.
+    pub totals: BTreeMap<Name, u32>,
+    pub starts: Vec<gates::Start>,
+    pub locks: Vec<gates::Lock>,
+    pub last_lock: u64,
     /// Jobs that have just ended, and what follows from that is not done.
     pub ended: Vec<JobId>,
     /// By the sequence of the proposal.
@@ -45,6 +51,7 @@ pub enum Due {
     Deadline(JobId),
     Expire(JobId),
     DrainDeadline(Name, Epoch),
+    ForgetRate(Name, Name),
 }
 
 impl Model {
@@ -94,6 +101,10 @@ impl Model {
             Command::ChangeSchedule { schedule, spec } => self.change_schedule(*schedule, spec),
             Command::SetNamespace { namespace, rules } => Ok(self.set_namespace(namespace, rules)),
             Command::ResetNamespace { namespace } => Ok(self.reset_namespace(namespace)),
+            Command::SetResource { name, total } => self.set_resource(name, *total),
+            Command::RemoveResource { name } => self.remove_resource(name),
+            Command::AcquireLock { lock, by, wait } => self.acquire(lock, by, *wait),
+            Command::ReleaseLock { lock, by } => self.release(lock, by),
             Command::ChangePolicy(_)
             | Command::NameCluster { .. }
             | Command::IdentifyReplica { .. }
@@ -129,6 +140,7 @@ impl Model {
                 _ => due.push((worker.since.plus(DEAD_WORKER_RETENTION), Due::ForgetWorker(name, epoch))),
             }
         }
+        due.extend(self.due_rates());
         due
     }
 
@@ -143,6 +155,9 @@ impl Model {
                 self.archive.insert(id, job);
             }
             Due::Drop(id) => drop(self.archive.remove(&id)),
+            Due::ForgetRate(namespace, key) => {
+                self.starts.retain(|start| (&start.namespace, &start.key) != (&namespace, &key));
+            }
             Due::ForgetWorker(name, _) => drop(self.workers.remove(&name)),
             Due::Start(id) => {
                 let job = self.jobs.get_mut(&id).unwrap();
@@ -269,6 +284,7 @@ impl Model {
         if spec.schedule.is_none() {
             self.check_key(spec)?;
         }
+        self.check_resources(spec)?;
         let id = self.start_job(spec);
         let state = self.jobs[&id].state();
         Ok(Outcome::Submitted { job: id, index: LogIndex(self.index), state, existing: false })

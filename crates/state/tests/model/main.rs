@@ -1,5 +1,5 @@
 //! The state machine against a model of it: random commands go to both, and after each entry both must be in the same
-//! state. The model (`machine`, `job`, `workers`, `control`, `schedule`, `spaces`) is written from docs/flow.md and docs/api.md on
+//! state. The model (`machine`, `job`, `workers`, `gates`, `control`, `schedule`, `spaces`) is written from docs/flow.md and docs/api.md on
 //! plain lists, and finds out everything anew each time; it shares no code with the state machine but the types of
 //! commands and outcomes. `plan` makes jobs, `steps` commands; `compare` says what must agree, and `describe` what happened.
 //!
@@ -9,6 +9,7 @@
 mod compare;
 mod control;
 mod describe;
+mod gates;
 mod job;
 mod machine;
 mod plan;
@@ -128,7 +129,8 @@ proptest! {
     fn the_state_machine_does_what_the_model_does(rounds in prop::collection::vec(round(), 10..120)) {
         let mut pair = Pair::new();
         let workers = (0..2u8).map(|worker| Step::Register { worker, how: 1, cpu: 3 });
-        let first = Round { steps: workers.collect(), repeats: None, behind: 0 };
+        let steps = workers.chain([Step::SetTotal(2)]).collect();
+        let first = Round { steps, repeats: None, behind: 0 };
         for round in std::iter::once(&first).chain(&rounds) {
             pair.entry(round).map_err(TestCaseError::fail)?;
         }

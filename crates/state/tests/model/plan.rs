@@ -31,6 +31,8 @@ struct TaskPlan {
     backoff: &'static str,
     cpu: f64,
     licences: u32,
+    cluster: u32,
+    rate: Option<(u32, &'static str)>,
     /// Of tasks before it.
     needs: Vec<NeedPlan>,
     /// So many jobs back, and the condition.
@@ -79,8 +81,12 @@ fn task() -> impl Strategy<Value = TaskPlan> {
     let size = (prop_oneof![2 => Just(1u32), 3 => 2..4u32], prop::option::weighted(0.3, 1..3u32));
     let tries = (0..3u32, codes(), prop_oneof![1..4u32, Just(5)], prop::sample::select(vec!["1s", "10s", "20m"]));
     let resources = (prop::sample::select(vec![0.0, 0.5, 1.0, 2.0]), prop_oneof![4 => Just(0u32), 1 => 1..3u32]);
+    let gates = (
+        prop_oneof![4 => Just(0u32), 1 => 1..3u32],
+        prop::option::weighted(0.2, (1..3u32, prop::sample::select(vec!["30s", "20m"]))),
+    );
     let needs = (prop::collection::vec(need(), 0..3), prop::option::weighted(0.12, (0..5u64, on())));
-    (size, tries, resources, needs).prop_map(|(size, tries, resources, needs)| TaskPlan {
+    (size, tries, resources, gates, needs).prop_map(|(size, tries, resources, gates, needs)| TaskPlan {
         count: size.0,
         max_parallel: size.1,
         retries: tries.0,
@@ -89,6 +95,8 @@ fn task() -> impl Strategy<Value = TaskPlan> {
         backoff: tries.3,
         cpu: resources.0,
         licences: resources.1,
+        cluster: gates.0,
+        rate: gates.1,
         needs: needs.0,
         job_need: needs.1,
     })
@@ -226,6 +234,11 @@ impl JobPlan {
         });
         let fields: &mut Map<String, Value> = task.as_object_mut().unwrap();
         fields.extend(plan.max_parallel.map(|most| ("max_parallel".to_owned(), json!(most))));
+        if plan.cluster > 0 {
+            fields.insert("cluster_resources".into(), json!({"m": plan.cluster}));
+        }
+        fields
+            .extend(plan.rate.map(|(limit, per)| ("rate".to_owned(), json!({"key": "r", "limit": limit, "per": per}))));
         fields.extend(plan.codes.as_object().unwrap().clone());
         task
     }

@@ -68,6 +68,7 @@ impl Model {
         let schedule = self.schedule(id)?.spec.clone();
         let spec = Arc::new(JobSpec { schedule: None, idempotency_key: None, ..JobSpec::clone(&schedule) });
         self.check_key(&spec)?;
+        self.check_resources(&spec)?;
         let run = self.start_job(&spec);
         self.jobs.get_mut(&run).unwrap().run = Some(Run { schedule: id, tick });
         self.ledger(id).unwrap().active.insert(run);
@@ -88,6 +89,8 @@ impl Model {
             return Err(Rejection::NotASchedule(id));
         }
         let (namespace, idempotency_key) = (job.spec.namespace.clone(), job.spec.idempotency_key.clone());
+        self.check_resources(spec)?;
+        let job = self.going_schedule(id)?;
         job.spec = Arc::new(JobSpec { namespace, idempotency_key, ..spec.clone() });
         let ledger = job.ledger.as_mut().unwrap();
         ledger.decided = ledger.decided.max(now);

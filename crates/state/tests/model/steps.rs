@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::command::{Assignment, Command, Grounds, Preemption, Registration, RetryScope};
+use quorate_types::gate::Claimant;
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::{Ending, TaskState};
 use quorate_types::{
@@ -75,6 +76,13 @@ pub enum Step {
         limit: u8,
         kinds: u8,
     },
+    SetTotal(u8),
+    RemoveTotal,
+    Lock {
+        nth: u8,
+        what: u8,
+        slip: Slip,
+    },
     Change(u8, Box<JobPlan>),
 }
 
@@ -114,6 +122,9 @@ pub fn step() -> impl Strategy<Value = Step> {
         6 => (nth(), nth(), 0..4u8).prop_map(|(nth, first, len)| Step::Tick { nth, first, len }),
         2 => nth().prop_map(Step::RunNow),
         4 => (nth(), 0..5u8, 0..8u8, nth()).prop_map(|(namespace, quota, limit, kinds)| Step::Entitle { namespace, quota, limit, kinds }),
+        2 => (0..5u8).prop_map(Step::SetTotal),
+        1 => Just(Step::RemoveTotal),
+        8 => (nth(), nth(), slip()).prop_map(|(nth, what, slip)| Step::Lock { nth, what, slip }),
         1 => (nth(), plan::scheduled_job().boxed()).prop_map(|(nth, plan)| Step::Change(nth, Box::new(plan))),
         1 => (nth(), plan::job().boxed()).prop_map(|(nth, plan)| Step::Change(nth, Box::new(plan))),
     ]
@@ -222,6 +233,22 @@ impl Memory {
                 Some(Command::Tick { schedule, ticks, through })
             }
             Step::Entitle { namespace, quota, limit, kinds } => Some(entitle(*namespace, *quota, *limit, *kinds)),
+            Step::SetTotal(total) => Some(Command::SetResource { name: name("m"), total: u32::from(*total) }),
+            Step::RemoveTotal => Some(Command::RemoveResource { name: name("m") }),
+            Step::Lock { nth, what, slip } => {
+                let (.., mut key) = pick(&self.known(model, *slip), *nth)?;
+                if *slip == Slip::Place {
+                    key.fence.0 -= 1;
+                }
+                let task = name(["a", "b", "c", "d"][key.task as usize]);
+                let by = Claimant { job: key.job, task, index: key.index, fence: key.fence };
+                let lock = name(["x", "y"][usize::from(what % 2)]);
+                Some(match what / 2 % 4 {
+                    0 => Command::ReleaseLock { lock, by },
+                    1 => Command::AcquireLock { lock, by, wait: Span(0) },
+                    _ => Command::AcquireLock { lock, by, wait: Span(u64::from(*what) * 200) },
+                })
+            }
             Step::RunNow(nth) => Some(Command::RunNow { schedule: pick(&schedules(model), *nth)? }),
             Step::Change(nth, plan) => {
                 let spec = plan.spec(model.last_job);

@@ -151,11 +151,15 @@ impl Model {
         if !room || !newer || element.next_number() != item.attempt.0 || worker.draining || !fits {
             return None;
         }
+        let (name, epoch) = (worker.name.clone(), worker.epoch);
+        if !self.pass_gates(item.job, task) {
+            return None;
+        }
         let attempt = Attempt {
             number: item.attempt.0,
             fence: Fence(self.index),
-            worker: worker.name.clone(),
-            epoch: item.epoch,
+            worker: name,
+            epoch,
             state: AttemptState::Assigned,
         };
         let element = &mut self.jobs.get_mut(&item.job)?.tasks[task][at];
@@ -201,6 +205,7 @@ impl Model {
     }
 
     fn finish_attempt(&mut self, id: JobId, task: usize, at: usize, finished: &Finished) {
+        self.leave_all((id, task, at));
         let now = self.now;
         let job = self.jobs.get_mut(&id).unwrap();
         let (spec, doomed) = (job.spec.tasks[task].clone(), job.is_doomed(task));
@@ -244,6 +249,7 @@ impl Model {
 
     /// The attempt ended with its worker.
     fn lose(&mut self, id: JobId, task: usize, at: usize) {
+        self.leave_all((id, task, at));
         let job = self.jobs.get_mut(&id).unwrap();
         let (most, doomed) = (job.spec.tasks[task].losses, job.is_doomed(task));
         let element = &mut job.tasks[task][at];

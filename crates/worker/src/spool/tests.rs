@@ -6,7 +6,7 @@ fn spool(change: impl FnOnce(&mut Limits)) -> (tempfile::TempDir, Spool) {
     let data = tempfile::tempdir().unwrap();
     let mut limits = Limits::default();
     change(&mut limits);
-    let spool = Spool::open(data.path(), Name::new("w1").unwrap(), &limits).unwrap();
+    let spool = Spool::open(data.path(), Name::new("w1").unwrap(), &[], &limits).unwrap();
     (data, spool)
 }
 
@@ -199,7 +199,7 @@ fn what_can_not_be_removed_is_put_aside() {
         eprintln!("skipped: needs root and chattr");
         return;
     }
-    let reopened = Spool::open(data.path(), Name::new("w1").unwrap(), &Limits::default());
+    let reopened = Spool::open(data.path(), Name::new("w1").unwrap(), &[], &Limits::default());
     // Folders in folders were moved up before the removal failed.
     let mut found = vec![data.path().to_owned()];
     while let Some(folder) = found.pop_if(|path| path.file_name() != stuck.file_name()) {

@@ -261,6 +261,8 @@ pub(crate) fn spec(command: &[&str]) -> TaskSpec {
         spread: [].into(),
         anti_affinity: [].into(),
         key: None,
+        cluster_resources: Default::default(),
+        rate: None,
     }
 }
 

@@ -91,6 +91,7 @@ fn environment_and_files() {
             "QUORATE_FENCE=1".into(),
             "QUORATE_WORKER=w1".into(),
             "QUORATE_NAMESPACE=default".into(),
+            format!("QUORATE_SERVER={}", replica.url),
             format!("QUORATE_RESULT={folder}/result"),
             format!("QUORATE_PROGRESS={folder}/progress"),
             sub.to_string(),

@@ -74,7 +74,8 @@ impl Ledger {
         let before = std::mem::take(&mut pass.book.reservations);
         let mut by_start: Vec<(Timestamp, Queued, Epoch)> = Vec::new();
         for (queued, reservations) in before {
-            let pending = pass.elements(queued).end as usize;
+            let Some(entry) = pass.book.waiting.entry(queued) else { continue };
+            let pending = pass.elements(queued, entry).end as usize;
             by_start.extend(reservations.iter().take(pending).map(|kept| (kept.start, queued, kept.epoch)));
         }
         by_start.sort_unstable();
@@ -139,7 +140,7 @@ impl Ledger {
     /// Starts the elements of a task that can start, and reserves for the others.
     fn settle(&mut self, pass: &mut Pass<'_>, queued: Queued) {
         let Some(entry) = pass.book.waiting.entry(queued).cloned() else { return };
-        let mut elements = pass.elements(queued);
+        let mut elements = pass.elements(queued, &entry);
         // One without a reservation could not start: neither can the next.
         let (mut waits, mut full) = (false, false);
         while elements.start < elements.end && !pass.is_over() {
@@ -161,6 +162,8 @@ impl Ledger {
         }
         if waits {
             pass.miss();
+        } else {
+            pass.look_at_gates(queued, &entry);
         }
     }
 

@@ -42,6 +42,9 @@ enum Window {
 pub(crate) fn run(pass: &mut Pass<'_>, order: Order) {
     let Some((head, mut reservation)) = start_head(pass) else { return };
     pass.hold(reservation.slot);
+    if let Some(entry) = pass.book.waiting.entry(head).cloned() {
+        pass.keep_gates(&entry);
+    }
     let at = match reservation.window {
         Window::Unknown => None,
         Window::Opens { in_ms, .. } => Some(pass.now.plus(Span(in_ms))),

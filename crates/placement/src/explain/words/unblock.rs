@@ -4,7 +4,7 @@ use quorate_types::explain::{Explanation, Obstacle, StartBasis, Wait, WorkerOutl
 use quorate_types::status::WorkerState;
 
 use super::workers::amount;
-use super::{Circumstances, verb};
+use super::{Circumstances, gates, verb};
 use quorate_types::{Resources, job::TaskSpec};
 
 /// Workers for which it is said what they lack.
@@ -47,6 +47,11 @@ fn wait_ends(wait: &Wait, about: &Circumstances<'_>) -> Option<String> {
             let less = held + asked * (*ahead as f64 + 1.0) - limit;
             format!("namespace {namespace} gives back {}, or its limit is raised by that", amount(resource, less))
         }
+        Wait::ClusterResource { resource, amount, total, held, .. } => {
+            gates::resource_ends(resource, *amount, *total, *held)
+        }
+        Wait::Rate { key, next, .. } => gates::rate_ends(key, *next, about),
+        Wait::Lock { lock, holder, .. } => gates::lock_ends(lock, holder),
         Wait::Concurrency { holders, held, place, limit, .. } => {
             let ends = held + place - u64::from(*limit).min(held + place - 1);
             let named: Vec<String> = holders.iter().map(ToString::to_string).collect();
