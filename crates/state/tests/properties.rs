@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use quorate_state::State;
-use quorate_state::command::{Command, RetryScope};
+use quorate_state::command::{Assignment, Command, RetryScope};
+use quorate_state::gang::Gang;
+use quorate_state::outcome::NoticeKind;
 use quorate_types::session::{AttemptKey, Happening};
 use quorate_types::status::Ending;
-use quorate_types::{Epoch, JobId, Span, TaskIndex};
+use quorate_types::{AttemptNumber, Epoch, JobId, Span, TaskIndex};
 use support::{Cluster, name, spec};
 
 #[derive(Clone, Debug)]
@@ -30,7 +32,7 @@ enum Step {
     Tick(u8, u16),
 }
 
-const JOBS: [&str; 12] = [
+const JOBS: [&str; 14] = [
     r#"{"command":["x"],"priority":70}"#,
     r#"{"tasks":[{"name":"a","command":["x"],"count":3,"retries":2}]}"#,
     r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"],"needs":["a"],"count":2,"retries":1},
@@ -53,11 +55,16 @@ const JOBS: [&str; 12] = [
     r#"{"tasks":[{"name":"a","command":["x"],"needs":[{"job":1}]},
         {"name":"b","command":["x"],"needs":[{"job":2,"on":"finish"},"a"]}]}"#,
     r#"{"tasks":[{"name":"a","command":["x"]}],"schedule":{"every":"10m","overlap":"queue","history":2}}"#,
+    r#"{"tasks":[{"name":"a","command":["x"],"count":2,"retries":1,"gang":true},
+        {"name":"b","command":["x"],"needs":["a"]}]}"#,
+    r#"{"on_failure":"continue","deadline":"4h","tasks":[{"name":"c","command":["x"]},
+        {"name":"a","command":["x"],"gang":"g","losses":2,"needs":["c"],"resources":{"cpu":0.5}},
+        {"name":"b","command":["x"],"count":2,"retries":2,"gang":"g","needs":["c"],"resources":{"cpu":0.5}}]}"#,
 ];
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..12u8).prop_map(Step::Submit),
+        6 => (0..14u8).prop_map(Step::Submit),
         24 => (any::<u8>(), any::<u8>()).prop_map(|(worker, nth)| Step::Place { worker, nth }),
         10 => any::<u8>().prop_map(Step::Start),
         16 => (any::<u8>(), 0..5u8).prop_map(|(nth, how)| Step::Finish(nth, how)),
@@ -125,9 +132,32 @@ impl Driver {
         let queued: Vec<_> = self.cluster.state.queue().iter().collect();
         let Some(queued) = pick(&queued, nth) else { return };
         let job = self.cluster.state.job(queued.job).unwrap();
+        if let Some(gang) = job.gang(queued.task).cloned() {
+            return self.place_gang(queued.job, &gang, nth);
+        }
         let Some((index, _)) = job.task(queued.task).unwrap().pending().nth(usize::from(nth % 2)) else { return };
         if let Some(key) = self.cluster.assign(queued.job, queued.task, index.0, epoch) {
             self.attempts.push((worker, epoch, key));
+        }
+    }
+
+    /// Places the members in turn on the workers; now and then one is left out.
+    fn place_gang(&mut self, id: JobId, gang: &Gang, nth: u8) {
+        let workers: Vec<(u8, Epoch)> = self.epochs.iter().map(|(worker, (epoch, _))| (*worker, *epoch)).collect();
+        let job = self.cluster.state.job(id).unwrap();
+        let each =
+            gang.elements().skip(usize::from(nth % 4 == 3)).zip(workers.iter().cycle().skip(usize::from(nth % 2)));
+        let items = each.map(|((task, index), (_, epoch))| {
+            let attempt = job.task(task).unwrap().element(index).map_or(AttemptNumber(1), |e| e.next_attempt());
+            Assignment { job: id, task, index, attempt, epoch: *epoch }
+        });
+        let items = items.collect();
+        self.cluster.apply(Command::Assign { items });
+        for notice in &self.cluster.last.notices {
+            if let NoticeKind::Start(key) = notice.what {
+                let (worker, _) = workers.iter().find(|(_, epoch)| *epoch == notice.epoch).unwrap();
+                self.attempts.push((*worker, notice.epoch, key));
+            }
         }
     }
 

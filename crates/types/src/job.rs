@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::constraint::{Condition, Preference, Spread, Toleration};
 pub use crate::follow::FollowUp;
+use crate::gang::GangRequest;
 use crate::limits::{LABEL_VALUE_BYTES_MAX, NAME_LEN_MAX};
 use crate::name::{JobName, Name};
 use crate::need::{Need, On};
@@ -110,6 +111,7 @@ pub struct TaskRequest {
     pub spread: Option<Vec<Object<Spread>>>,
     pub anti_affinity: Option<Vec<Name>>,
     pub key: Option<Name>,
+    pub gang: Option<GangRequest>,
 }
 
 /// A backoff as a user writes it; what is left out keeps its default.
@@ -222,6 +224,8 @@ pub struct TaskSpec {
     pub anti_affinity: Box<[Name]>,
     /// What consistent hashing goes by, instead of its name.
     pub key: Option<Name>,
+    /// All elements of the tasks of the job that name this gang run at once, or none does.
+    pub gang: Option<Name>,
 }
 
 /// What executes a task.
@@ -329,7 +333,7 @@ impl TaskSpec {
         // A name, and a value that a toleration may have.
         const NAMED: usize = NAME_LEN_MAX + LABEL_VALUE_BYTES_MAX;
         let conditions = self.requires.iter().chain(self.prefers.iter().map(|preference| &preference.condition));
-        let named = self.tolerations.len() + self.spread.len() + self.anti_affinity.len();
+        let named = self.tolerations.len() + self.spread.len() + self.anti_affinity.len() + self.gang.iter().len();
         let constraints = conditions.map(Condition::weight).sum::<usize>() + NAMED * named;
         texts.sum::<usize>() + env.sum::<usize>() + constraints + REST
     }

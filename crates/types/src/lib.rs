@@ -17,6 +17,7 @@ pub mod constraint;
 pub mod event;
 pub mod explain;
 mod follow;
+pub mod gang;
 pub mod id;
 pub mod inputs;
 pub mod job;

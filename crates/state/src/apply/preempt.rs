@@ -22,7 +22,7 @@ impl State {
     /// Whether the job for which room is made still waits for some, and has the right to it.
     fn has_claim(&self, item: &Preemption) -> bool {
         let (Some(by), Some(victim)) = (self.job(item.by), self.job(item.job)) else { return false };
-        let waits = by.is_placeable() && by.tasks().any(|(_, task, _)| task.has_pending());
+        let waits = by.is_placeable() && by.tasks().any(|(at, ..)| by.has_pending(at));
         let outranks = match item.grounds {
             Grounds::LowerPriority => by.spec.priority > victim.spec.priority,
             Grounds::LongerToGo => true,

@@ -253,6 +253,7 @@ impl Memory {
             name: worker,
             labels: BTreeMap::new(),
             taints: Vec::new(),
+            host: "h".into(),
             capacity,
             instance,
             replaces,
