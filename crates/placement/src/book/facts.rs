@@ -38,6 +38,16 @@ pub struct Facts {
     pub constraints: Option<Arc<Constraints>>,
     /// As what its siblings are counted, where they are no elements of one task.
     pub kin: Option<Queued>,
+    /// Of the first task of a gang: all of its tasks, this one too, in the order of ranks.
+    pub gang: Option<Arc<Vec<Member>>>,
+}
+
+/// A task of a gang.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub queued: Queued,
+    pub count: u32,
+    pub facts: Facts,
 }
 
 /// Where a task may run, and where it would rather.
@@ -105,6 +115,12 @@ impl Facts {
             key: None,
             constraints: None,
             kin: None,
+            gang: None,
         }
+    }
+
+    /// The tasks of its gang; none if it is in none.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.gang.iter().flat_map(|gang| gang.iter())
     }
 }

@@ -39,7 +39,9 @@ impl ShapeNumbers {
     /// What asks for nothing in particular is told apart by what it takes, which the index knows. What depends on where
     /// other elements are shares its chances with nobody.
     pub(crate) fn of(&mut self, facts: &Facts) -> Shapes {
-        let Some(constraints) = facts.constraints.as_ref().filter(|constraints| !constraints.are_social()) else {
+        // A gang is no single request.
+        let alone = facts.constraints.as_ref().filter(|_| facts.gang.is_none());
+        let Some(constraints) = alone.filter(|constraints| !constraints.are_social()) else {
             return OTHERS;
         };
         let key = (constraints.clone(), facts.request.clone());
