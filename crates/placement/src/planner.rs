@@ -17,7 +17,9 @@ use quorate_types::status::{AttemptState, WorkerState};
 use quorate_types::{AttemptNumber, Epoch, LogIndex, Name, Span, Timestamp};
 
 use crate::ahead;
-use crate::book::{self, Book, Bounds, Constraints, Decision, Facts, Gate, GateRoom, Lineage, Surroundings, Tracking};
+use crate::book::{
+    self, Book, Bounds, Constraints, Decision, Facts, Gate, GateRoom, Lineage, Member, Surroundings, Tracking,
+};
 use crate::preempt::{self, Preemptor};
 
 /// What a round decided.
@@ -127,7 +129,7 @@ impl Planner {
         for change in state.queue().changes_since(seen.queue()) {
             match change {
                 QueueChange::Came(queued) => {
-                    if let Some(facts) = facts_of(state, queued) {
+                    if let Some(facts) = waiting_facts_of(state, queued) {
                         self.book.enqueue(queued, facts);
                     }
                 }
@@ -235,7 +237,7 @@ pub(crate) struct Sight<'a>(pub(crate) &'a State);
 
 impl Surroundings for Sight<'_> {
     fn pending(&self, queued: Queued) -> u64 {
-        task_of(self.0, queued).map_or(0, |task| task.pending_len())
+        self.0.job(queued.job).map_or(0, |job| job.pending_len(queued.task))
     }
 
     fn room(&self, gate: &Gate, now: Timestamp) -> GateRoom {
@@ -320,6 +322,19 @@ fn lineage(job: &Job, task: &Name) -> Lineage {
     }
 }
 
+/// The same, and of a gang those of all of its tasks.
+pub(crate) fn waiting_facts_of(state: &State, queued: Queued) -> Option<Facts> {
+    let facts = facts_of(state, queued)?;
+    let Some(gang) = state.job(queued.job)?.gang(queued.task) else { return Some(facts) };
+    let members = gang.tasks.iter().map(|(task, count)| {
+        let queued = Queued { job: queued.job, task: *task };
+        Some(Member { queued, count: *count, facts: facts_of(state, queued)? })
+    });
+    let members: Vec<Member> = members.collect::<Option<_>>()?;
+    let gates = members.iter().map(|member| (member.facts.gates.as_deref(), member.count));
+    Some(Facts { gates: Gate::of_gang(gates), gang: Some(Arc::new(members)), ..facts })
+}
+
 pub(crate) fn facts_of(state: &State, queued: Queued) -> Option<Facts> {
     let job = state.job(queued.job)?;
     let lineage = lineage(job, &job.task_spec(queued.task)?.name);
@@ -345,5 +360,6 @@ pub(crate) fn plain_facts_of(job: &Job, task: u32) -> Option<Facts> {
         constraints: Constraints::of(spec, job.apart(task).collect()),
         kin: None,
         gates: Gate::all_of(&job.spec.namespace, spec),
+        gang: None,
     })
 }

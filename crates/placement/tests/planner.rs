@@ -114,6 +114,7 @@ impl Leader {
                     name: worker(nth),
                     labels: Default::default(),
                     taints: Vec::new(),
+                    host: "h".into(),
                     capacity: Resources::new(u64::from(cpu) * 1000, 1 << 30),
                     instance: self.state.index().0,
                     replaces: None,

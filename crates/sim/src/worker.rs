@@ -138,6 +138,7 @@ impl Worker {
             name: Name::new(&self.name).unwrap_or_else(|_| unreachable!("w and a number is a name")),
             labels: [zone(self.host)].into(),
             taints: Vec::new(),
+            host: self.name.clone(),
             capacity: Resources::new(4_000, 4 << 30),
             data_dir: self.folder.clone(),
             token: None,

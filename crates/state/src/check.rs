@@ -64,7 +64,7 @@ impl State {
                 ensure(self.is_held(key, element), || format!("{key:?} is not held by the worker of its attempt"))?;
             }
             let queued = self.queue().contains(Queued { job: id, task: at });
-            let wanted = job.is_placeable() && task.has_pending();
+            let wanted = job.is_placeable() && job.has_pending(at);
             ensure(queued == wanted, || format!("task {at} of job {id} queued: {queued}, should be {wanted}"))?;
         }
         Ok(live)
@@ -203,6 +203,7 @@ impl Job {
         for (at, task, spec) in self.tasks() {
             self.check_each(at, task)?;
             task.check(spec).map_err(|violation| format!("task {at}{violation}"))?;
+            self.gang(at).filter(|gang| gang.first_task() == at).map_or(Ok(()), |gang| self.check_gang(gang))?;
             *counts.of(task.head.fresh_state()) += u64::from(task.head.fresh_len());
             task.elements().for_each(|(_, element)| *counts.of(element.state) += 1);
         }

@@ -219,6 +219,8 @@ pub struct Registration {
     pub labels: BTreeMap<Name, String>,
     /// Its own.
     pub taints: Vec<Taint>,
+    /// Under which name or address others reach what runs there.
+    pub host: String,
     pub capacity: Resources,
     pub instance: u64,
     /// An instance whose attempts have certainly all ended.

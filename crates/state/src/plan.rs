@@ -6,6 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use quorate_types::{JobSpec, Name, Need, On, Span, TaskSpec};
 
+use crate::gang::Gang;
+
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     /// Empty if no task needs another.
@@ -17,6 +19,8 @@ pub(crate) struct Plan {
     feeding: BTreeSet<u32>,
     /// The tasks that must not share a worker with one.
     apart: BTreeMap<u32, BTreeSet<u32>>,
+    /// By each of its tasks.
+    gangs: BTreeMap<u32, Arc<Gang>>,
     /// How long each task and the longest chain behind it will run.
     paths: Vec<Span>,
     /// The positions of all tasks, in the order of their names.
@@ -40,7 +44,8 @@ static INDEPENDENT: LazyLock<Arc<Plan>> = LazyLock::new(Arc::default);
 impl Plan {
     pub(crate) fn of(spec: &JobSpec) -> Arc<Self> {
         let needs = spec.tasks.iter().flat_map(|task| &task.needs).any(|need| need.task().is_some());
-        match needs || spec.tasks.iter().any(|task| !task.anti_affinity.is_empty()) {
+        let tied = |task: &TaskSpec| !task.anti_affinity.is_empty() || task.gang.is_some();
+        match needs || spec.tasks.iter().any(tied) {
             false => INDEPENDENT.clone(),
             true => Arc::new(Self::new(spec)),
         }
@@ -69,6 +74,11 @@ impl Plan {
     /// The tasks that must not share a worker with it, whichever of them says so.
     pub(crate) fn apart(&self, task: u32) -> impl Iterator<Item = u32> {
         self.apart.get(&task).into_iter().flatten().copied()
+    }
+
+    /// The gang that the task belongs to.
+    pub(crate) fn gang(&self, task: u32) -> Option<&Arc<Gang>> {
+        self.gangs.get(&task)
     }
 
     /// How long a task and the longest chain of tasks that wait for it, each for the one before, will run. Elements
@@ -103,6 +113,7 @@ impl Plan {
             }
         }
         plan.apart = spec.apart();
+        plan.gangs = Gang::all_of(spec);
         plan.paths = plan.longest_paths(spec);
         plan
     }

@@ -1,6 +1,7 @@
 //! Which tasks have elements that could be placed. In which order is up to those who place them.
 //!
-//! Derived from the jobs. A task stands here once, however many of its elements wait.
+//! Derived from the jobs. A task stands here once, however many of its elements wait, and a gang
+//! as its first task.
 
 use imbl::ordset::DiffItem;
 use imbl::{OrdMap, OrdSet};
@@ -8,7 +9,7 @@ use quorate_types::{JobId, Name};
 
 use crate::job::Job;
 
-/// A task of a job that has pending elements.
+/// A task of a job that has pending elements; of a gang the first one, while all elements of it are pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Queued {
     pub job: JobId,
@@ -57,8 +58,9 @@ impl Queue {
 
     /// Puts the task in or out, as its state demands.
     pub(crate) fn update(&mut self, job: &Job, task: u32) {
+        let task = job.queued_as(task);
         let queued = Queued { job: job.id(), task };
-        let wanted = job.is_placeable() && job.task(task).is_some_and(|t| t.has_pending());
+        let wanted = job.is_placeable() && job.has_pending(task);
         match (wanted, self.contains(queued)) {
             (true, false) => {
                 self.tasks.insert(queued);

@@ -123,6 +123,7 @@ pub fn worker(worker: &Worker) -> WorkerView {
         state: worker.state(),
         labels: worker.labels.clone(),
         taints: worker.taints().cloned().collect(),
+        host: worker.host.clone(),
         capacity: worker.capacity.clone(),
         used: worker.used.clone(),
         running: worker.attempts.len() as u64,

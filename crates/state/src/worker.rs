@@ -24,6 +24,8 @@ pub struct Worker {
     pub own_taints: Vec<Taint>,
     /// Those that an operator gave it; they survive a new registration.
     pub given_taints: Vec<Taint>,
+    /// Under which name or address others reach what runs there.
+    pub host: String,
     pub capacity: Resources,
     pub life: Life,
     /// An operator wants no new tasks there; survives a new registration.

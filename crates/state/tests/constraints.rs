@@ -14,6 +14,7 @@ fn join(cluster: &mut Cluster, worker: &str, instance: u64, zone: &str, taints: 
         name: name(worker),
         labels: [(name("zone"), zone.to_owned())].into(),
         taints: taints.iter().map(|taint| taint.parse().unwrap()).collect(),
+        host: "h".into(),
         capacity: Resources::new(8_000, 0),
         instance,
         replaces: (instance > 1).then_some(instance - 1),

@@ -48,6 +48,7 @@ fn commands() -> Vec<Command> {
             name: worker.clone(),
             labels: Default::default(),
             taints: Vec::new(),
+            host: "h".into(),
             capacity: Resources::new(1000, 2),
             instance: 9,
             replaces: Some(8),

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use quorate_state::State;
-use quorate_state::command::{Command, RetryScope};
+use quorate_state::command::{Assignment, Command, RetryScope};
+use quorate_state::gang::Gang;
+use quorate_state::outcome::NoticeKind;
 use quorate_types::gate::Claimant;
 use quorate_types::session::{AttemptKey, Happening};
 use quorate_types::status::Ending;
-use quorate_types::{Epoch, JobId, NamespaceRules, Span, TaskIndex, Timestamp};
+use quorate_types::{AttemptNumber, Epoch, JobId, NamespaceRules, Span, TaskIndex, Timestamp};
 use support::{Cluster, name, spec};
 
 #[derive(Clone, Debug)]
@@ -34,7 +36,7 @@ enum Step {
     Lock { nth: u8, lock: u8, secs: u8 },
 }
 
-const JOBS: [&str; 14] = [
+const JOBS: [&str; 16] = [
     r#"{"command":["x"],"priority":70,"namespace":"n"}"#,
     r#"{"tasks":[{"name":"a","command":["x"],"count":3,"retries":2}]}"#,
     r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"],"needs":["a"],"count":2,"retries":1},
@@ -60,11 +62,16 @@ const JOBS: [&str; 14] = [
     r#"{"tasks":[{"name":"a","command":["x"],"count":4,"retries":1,"resources":{"cpu":0.25},
         "cluster_resources":{"m":1},"rate":{"key":"r","limit":3,"per":"10m"}}]}"#,
     r#"{"tasks":[{"name":"a","command":["x"],"retries":2,"resources":{"cpu":0.5},"cluster_resources":{"m":2}}]}"#,
+    r#"{"tasks":[{"name":"a","command":["x"],"count":2,"retries":1,"gang":true},
+        {"name":"b","command":["x"],"needs":["a"]}]}"#,
+    r#"{"on_failure":"continue","deadline":"4h","tasks":[{"name":"c","command":["x"]},
+        {"name":"a","command":["x"],"gang":"g","losses":2,"needs":["c"],"resources":{"cpu":0.5}},
+        {"name":"b","command":["x"],"count":2,"retries":2,"gang":"g","needs":["c"],"resources":{"cpu":0.5}}]}"#,
 ];
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        7 => (0..14u8).prop_map(Step::Submit),
+        7 => (0..16u8).prop_map(Step::Submit),
         24 => (any::<u8>(), any::<u8>()).prop_map(|(worker, nth)| Step::Place { worker, nth }),
         10 => any::<u8>().prop_map(Step::Start),
         16 => (any::<u8>(), 0..5u8).prop_map(|(nth, how)| Step::Finish(nth, how)),
@@ -160,6 +167,9 @@ impl Driver {
         let queued: Vec<_> = self.cluster.state.queue().iter().collect();
         let Some(queued) = pick(&queued, nth) else { return };
         let job = self.cluster.state.job(queued.job).unwrap();
+        if let Some(gang) = job.gang(queued.task).cloned() {
+            return self.place_gang(queued.job, &gang, nth);
+        }
         let Some((index, _)) = job.task(queued.task).unwrap().pending().nth(usize::from(nth % 2)) else { return };
         let namespace = self.cluster.state.job(queued.job).unwrap().spec.namespace.clone();
         if let Some(key) = self.cluster.assign(queued.job, queued.task, index.0, epoch) {
@@ -177,6 +187,26 @@ impl Driver {
                     resource.held <= u64::from(resource.total),
                     "a start, and more is held than there is: {resource:?}"
                 );
+            }
+        }
+    }
+
+    /// Places the members in turn on the workers; now and then one is left out.
+    fn place_gang(&mut self, id: JobId, gang: &Gang, nth: u8) {
+        let workers: Vec<(u8, Epoch)> = self.epochs.iter().map(|(worker, (epoch, _))| (*worker, *epoch)).collect();
+        let job = self.cluster.state.job(id).unwrap();
+        let each =
+            gang.elements().skip(usize::from(nth % 4 == 3)).zip(workers.iter().cycle().skip(usize::from(nth % 2)));
+        let items = each.map(|((task, index), (_, epoch))| {
+            let attempt = job.task(task).unwrap().element(index).map_or(AttemptNumber(1), |e| e.next_attempt());
+            Assignment { job: id, task, index, attempt, epoch: *epoch }
+        });
+        let items = items.collect();
+        self.cluster.apply(Command::Assign { items });
+        for notice in &self.cluster.last.notices {
+            if let NoticeKind::Start(key) = notice.what {
+                let (worker, _) = workers.iter().find(|(_, epoch)| *epoch == notice.epoch).unwrap();
+                self.attempts.push((*worker, notice.epoch, key));
             }
         }
     }

@@ -198,6 +198,9 @@ pub struct WorkerView {
     /// What keeps tasks off that don't tolerate it, its own first.
     #[serde(default)]
     pub taints: Vec<Taint>,
+    /// Under which name or address others reach what runs there.
+    #[serde(default)]
+    pub host: String,
     pub capacity: Resources,
     pub used: Resources,
     pub running: u64,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::constraint::{Condition, Preference, Spread, Toleration};
 pub use crate::follow::FollowUp;
+use crate::gang::GangRequest;
 use crate::gate::{Rate, RateRequest};
 use crate::limits::{LABEL_VALUE_BYTES_MAX, NAME_LEN_MAX};
 use crate::name::{JobName, Name};
@@ -113,6 +114,7 @@ pub struct TaskRequest {
     pub key: Option<Name>,
     pub cluster_resources: Option<BTreeMap<Name, u32>>,
     pub rate: Option<Object<RateRequest>>,
+    pub gang: Option<GangRequest>,
 }
 
 /// A backoff as a user writes it; what is left out keeps its default.
@@ -229,6 +231,8 @@ pub struct TaskSpec {
     pub cluster_resources: BTreeMap<Name, u32>,
     /// How many of its attempts, and of others with that key, may start in a time.
     pub rate: Option<Box<Rate>>,
+    /// All elements of the tasks of the job that name this gang run at once, or none does.
+    pub gang: Option<Name>,
 }
 
 /// What executes a task.
@@ -345,7 +349,8 @@ impl TaskSpec {
             + self.spread.len()
             + self.anti_affinity.len()
             + self.cluster_resources.len()
-            + usize::from(self.rate.is_some());
+            + usize::from(self.rate.is_some())
+            + self.gang.iter().len();
         let constraints = conditions.map(Condition::weight).sum::<usize>() + NAMED * named;
         texts.sum::<usize>() + env.sum::<usize>() + constraints + REST
     }

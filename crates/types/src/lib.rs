@@ -17,6 +17,7 @@ pub mod constraint;
 pub mod event;
 pub mod explain;
 mod follow;
+pub mod gang;
 pub mod gate;
 pub mod id;
 pub mod inputs;

@@ -46,6 +46,11 @@ pub const TAINTS_MAX: usize = 16;
 pub const SPREADS_MAX: usize = 4;
 /// Tasks that one must not share a worker with.
 pub const ANTI_AFFINITY_MAX: usize = 16;
+/// Elements of one gang. All of them get the hosts of all in one variable, of which Linux takes 128 KiB: 512 names of
+/// [`HOST_BYTES_MAX`] with a comma each.
+pub const GANG_SIZE_MAX: u64 = 512;
+/// Bytes of the host of a worker: the longest name in the DNS.
+pub const HOST_BYTES_MAX: usize = 253;
 /// Retries of one task.
 pub const RETRIES_MAX: u32 = 1_000;
 /// The longest duration in a specification: ten years.

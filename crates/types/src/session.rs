@@ -15,6 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::constraint::Taint;
+use crate::gang::Muster;
 use crate::id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 use crate::inputs::Inputs;
 use crate::job::TaskSpec;
@@ -103,6 +104,8 @@ pub struct Definition {
     pub spec: Arc<TaskSpec>,
     /// What all elements get of what the task needs; `None` if it needs nothing.
     pub inputs: Option<Box<Inputs>>,
+    /// Of a task of a gang: where all members are.
+    pub gang: Option<Box<Muster>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +122,8 @@ pub struct Hello {
     pub name: Name,
     pub labels: BTreeMap<Name, String>,
     pub taints: Vec<Taint>,
+    /// Under which name or address others reach what runs there.
+    pub host: String,
     pub capacity: Resources,
     /// A random number for each registration.
     pub instance: u64,

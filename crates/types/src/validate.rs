@@ -12,9 +12,11 @@ use crate::time::Span;
 
 mod constraint;
 mod flow;
+mod gang;
 mod gate;
 
 pub use constraint::check_taints;
+pub use gang::check_host;
 
 /// How many complaints one answer lists; a user mends a few at a time.
 const COMPLAINTS_MAX: usize = 20;
@@ -57,6 +59,7 @@ impl JobRequest {
         complaints.check_elements(&tasks);
         complaints.check_needs(&tasks);
         complaints.check_anti_affinity(&tasks, shape);
+        complaints.check_gangs(&tasks, shape);
         if !complaints.0.is_empty() {
             return Err(complaints.0);
         }
@@ -206,8 +209,10 @@ impl Complaints {
                 self.add(place(field), "must be longer than nothing and shorter than ten years");
             }
         }
+        let name = request.name.unwrap_or_else(|| constant("main"));
         TaskSpec {
-            name: request.name.unwrap_or_else(|| constant("main")),
+            gang: request.gang.and_then(|gang| gang.name_for(&name)),
+            name,
             driver,
             command,
             env,
@@ -449,6 +454,23 @@ mod tests {
             ),
             (r#"{"tasks":[{"name":"a","command":["x"],"anti_affinity":["b"]}]}"#, "/tasks/0/anti_affinity/0"),
             (r#"{"tasks":[{"name":"a","command":["x"],"anti_affinity":["a","a"]}]}"#, "/tasks/0/anti_affinity/1"),
+            (r#"{"tasks":[{"command":["x"],"gang":true,"count":513}]}"#, "/tasks/0/gang"),
+            (r#"{"tasks":[{"command":["x"],"gang":true,"count":2,"max_parallel":1}]}"#, "/tasks/0/max_parallel"),
+            (
+                r#"{"tasks":[{"name":"a","command":["x"],"gang":"g","count":500},
+                    {"name":"b","command":["x"],"gang":"g","count":13}]}"#,
+                "/tasks/1/gang",
+            ),
+            (
+                r#"{"tasks":[{"name":"a","command":["x"],"gang":"g"},
+                    {"name":"b","command":["x"],"gang":"g","needs":["a"]}]}"#,
+                "/tasks/1/needs",
+            ),
+            (
+                r#"{"tasks":[{"name":"a","command":["x"]},
+                    {"name":"b","command":["x"],"gang":true,"needs":[{"task":"a","each":true}]}]}"#,
+                "/tasks/1/needs",
+            ),
             (r#"{"command":["a"],"start_after":"0s"}"#, "/start_after"),
             (r#"{"command":["a"],"start_after":"2h","deadline":"1h"}"#, "/deadline"),
             (r#"{"command":["a"],"start_after":"2h","expires":"2h"}"#, "/expires"),
@@ -508,7 +530,7 @@ mod tests {
         let json = r#"{"name":"n","tasks":[{"name":"a","command":["x"],"resources":{"cpu":0.5,"gpu":1},
             "backoff":{"factor":1.5},"timeout":"1h30m","count":3,
             "requires":["zone=eu","m>=1.5"],"prefers":["ssd"],"tolerations":["d=ml"],
-            "spread":[{"label":"rack","max":2}],"anti_affinity":["b"],"key":"k"},{"name":"b","command":["x"],"retry_on":[7],
+            "spread":[{"label":"rack","max":2}],"anti_affinity":["b"],"key":"k","gang":true},{"name":"b","command":["x"],"retry_on":[7],
             "needs":["a",{"job":3,"on":"finish"}],"max_parallel":2}],"start_after":"10m","expires":"1h",
             "preempt":"lower","concurrency":{"key":"k"},"then":[{"on":"failure","job":{"command":["y"]}}],"schedule":{"every":"90s"}}"#;
         let job = validate(json).unwrap();

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use quorate_types::Resources;
+use quorate_types::validate::check_host;
 
 /// Cores and memory of this host, or what its control group leaves of them.
 pub fn detect_capacity() -> Resources {
@@ -12,6 +13,13 @@ pub fn detect_capacity() -> Resources {
     let memory = host_memory().unwrap_or(0);
     let limit = own_cgroup().and_then(|group| memory_limit(Path::new("/sys/fs/cgroup"), &group));
     Resources::new(cores * 1000, limit.map_or(memory, |limit| limit.min(memory)))
+}
+
+/// The host's name, under which others most likely reach it.
+pub fn detect_host() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim().to_owned();
+    if check_host(&name).is_ok() { name } else { "localhost".to_owned() }
 }
 
 fn host_memory() -> Option<u64> {

@@ -46,7 +46,7 @@ mod table;
 pub mod watchdog;
 
 pub use agent::run;
-pub use capacity::detect_capacity;
+pub use capacity::{detect_capacity, detect_host};
 pub use error::WorkerError;
 pub use options::{Limits, Options};
 pub use stand_in::stand_in;

@@ -15,6 +15,8 @@ pub struct Options {
     pub labels: BTreeMap<Name, String>,
     /// What keeps tasks off that don't tolerate it.
     pub taints: Vec<Taint>,
+    /// Under which name or address others reach what runs here.
+    pub host: String,
     pub capacity: Resources,
     /// Holds the spool of output and what a restart must know. One worker, one folder.
     pub data_dir: PathBuf,

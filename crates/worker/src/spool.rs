@@ -2,7 +2,8 @@
 //! Everything in here blocks on the disk and is called from threads that may.
 //!
 //! `attempts/<job>-<task>-<index>-<attempt>-<fence>/` holds `stdout`, `stderr`, `stdin`, `inputs.json`,
-//! `result`, `progress`, and `work`, the working folder.
+//! `result`, `progress`, and `work`, the working folder. `attempts/gang-<job>-<task>-<fence>/` is what members of a gang
+//! share on this worker.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, DirBuilder};
@@ -28,10 +29,12 @@ use crate::watchdog::wire::Spawn;
 
 use self::files::{file_bytes, read_up_to, text_up_to, tree_bytes};
 pub(crate) use self::files::{open_plain, read_tail};
+use self::gang::{Gangs, Shared};
 use self::removal::remove;
 use self::spares::Spares;
 
 mod files;
+mod gang;
 mod inputs;
 mod removal;
 mod spares;
@@ -53,6 +56,8 @@ pub(crate) struct Entry {
     ended: AtomicBool,
     /// It left nothing, and its folder is gone already.
     bare: AtomicBool,
+    /// What it shares with other members of its gang.
+    gang: Option<Arc<Shared>>,
     /// Told when the attempt has ended.
     pub(crate) ending: Notify,
     pub(crate) progress: Mutex<ProgressFile>,
@@ -107,6 +112,7 @@ pub(crate) struct Spool {
     tail_bytes: AtomicU32,
     entries: Mutex<Entries>,
     spares: Mutex<Spares>,
+    gangs: Mutex<Gangs>,
 }
 
 /// What a look at a running attempt showed.
@@ -140,6 +146,7 @@ impl Spool {
             tail_bytes: AtomicU32::new(OUTPUT_TAIL_BYTES_DEFAULT as u32),
             entries: Mutex::default(),
             spares: Mutex::default(),
+            gangs: Mutex::default(),
         })
     }
 
@@ -177,21 +184,30 @@ impl Spool {
         inputs: &[Arc<Inputs>],
     ) -> Result<Spawn, String> {
         let path = self.folder_name(&key);
-        let entry = Entry {
+        let gang = definition.gang.as_deref().map(|muster| lock(&self.gangs).join(&self.root, key, muster));
+        let entry = Arc::new(Entry {
             folder: PathBuf::from(&path),
             ended: AtomicBool::new(false),
             bare: AtomicBool::new(false),
+            gang,
             ending: Notify::new(),
             progress: Mutex::new(ProgressFile::new(Path::new(&path).join(PROGRESS))),
-        };
-        self.entries().all.insert(key, Arc::new(entry));
-        self.fill(key, definition, inputs, &path).map_err(|error| {
+        });
+        self.entries().all.insert(key, Arc::clone(&entry));
+        self.fill(key, definition, inputs, &path, entry.gang.as_deref()).map_err(|error| {
             tracing::warn!(job = %key.job, %error, "this worker can't make an attempt's folder");
             format!("make the attempt's folder: {error}")
         })
     }
 
-    fn fill(&self, key: AttemptKey, definition: &Definition, inputs: &[Arc<Inputs>], path: &str) -> io::Result<Spawn> {
+    fn fill(
+        &self,
+        key: AttemptKey,
+        definition: &Definition,
+        inputs: &[Arc<Inputs>],
+        path: &str,
+        gang: Option<&Shared>,
+    ) -> io::Result<Spawn> {
         let spec = &definition.spec;
         let work = format!("{path}/{WORK}");
         let spare = lock(&self.spares).take(key.job);
@@ -217,6 +233,9 @@ impl Spool {
             let file = format!("{path}/{INPUTS}");
             inputs::write(Path::new(&file), inputs)?;
             env.push(("QUORATE_INPUTS".to_owned(), file));
+        }
+        if let (Some(shared), Some(muster)) = (gang, definition.gang.as_deref()) {
+            env.extend(gang::enter(shared, key, muster)?);
         }
         Ok(Spawn {
             key,
@@ -271,7 +290,7 @@ impl Spool {
         let tail_bytes = u64::from(self.tail_bytes.load(Ordering::Relaxed));
         let stdout_tail = read_tail(&entry.output(Stream::Stdout), tail_bytes).unwrap_or_default();
         let stderr_tail = read_tail(&entry.output(Stream::Stderr), tail_bytes).unwrap_or_default();
-        let bytes = tidy(&entry);
+        let bytes = tidy(&entry) + entry.gang.as_ref().map_or(0, |shared| shared.leave());
         if entry.left_nothing() {
             self.pass_on(key.job, &entry);
         }

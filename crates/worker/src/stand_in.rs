@@ -20,6 +20,7 @@ pub async fn stand_in(server: String, name: Name, registered: impl FnOnce()) -> 
         name,
         labels: BTreeMap::new(),
         taints: Vec::new(),
+        host: "nowhere".to_owned(),
         // Nothing fits, so nothing comes.
         capacity: Resources::new(0, 0),
         instance: host::random().map_err(|e| e.to_string())?,

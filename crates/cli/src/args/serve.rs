@@ -100,6 +100,9 @@ pub(crate) struct WorkArgs {
     /// Keeps tasks off the worker that don't tolerate it; may be given several times.
     #[arg(long, value_name = "KEY[=VALUE]")]
     pub(crate) taint: Vec<Taint>,
+    /// The name or address under which others reach what runs here, for gangs. Default: the host's name.
+    #[arg(long, value_parser = host, value_name = "HOST", env = "QUORATE_ADVERTISE_HOST")]
+    pub(crate) advertise_host: Option<String>,
     /// The worker's folder: tasks' working folders and output. Default: quorate-data/worker-NAME.
     #[arg(long, value_name = "DIR", env = "QUORATE_DATA")]
     pub(crate) data: Option<PathBuf>,
@@ -134,6 +137,10 @@ pub(crate) struct DemoArgs {
     /// Keep the folder with the logs and files of the demo.
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+fn host(text: &str) -> Result<String, String> {
+    quorate_types::validate::check_host(text).map(|()| text.to_owned())
 }
 
 fn resource(text: &str) -> Result<(Name, u64), String> {

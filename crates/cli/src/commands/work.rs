@@ -32,6 +32,7 @@ fn options(args: WorkArgs, client: &ClientArgs) -> Result<Options, Failure> {
         servers,
         labels: args.label.into_iter().collect(),
         taints: args.taint,
+        host: args.advertise_host.unwrap_or_else(quorate_worker::detect_host),
         capacity,
         data_dir: args.data.unwrap_or_else(|| default_folder(&args.name)),
         name: args.name,

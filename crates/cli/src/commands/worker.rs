@@ -86,6 +86,7 @@ fn show(context: &Context, worker: &WorkerView) -> Result<(), Failure> {
         details(&[
             ("name", worker.name.to_string()),
             ("state", worker.state.to_string()),
+            ("host", worker.host.clone()),
             ("epoch", worker.epoch.to_string()),
             ("running", worker.running.to_string()),
             ("cpu", format!("{} of {}", units(used.cpu_millis), units(capacity.cpu_millis))),

@@ -43,6 +43,7 @@ impl<F: Fn(Queued) -> u64> Surroundings for F {
 const LOOKS_MAX: usize = 1_000_000;
 
 /// What a decision has placed of the tasks whose elements must not crowd, besides what lives already.
+#[derive(Clone)]
 pub(crate) struct Crowding<'a> {
     pub(crate) around: &'a dyn Surroundings,
     by_value: BTreeMap<(Queued, Name, String), u32>,
@@ -78,6 +79,12 @@ impl<'a> Crowding<'a> {
                 let other = Queued { job: queued.job, task: *task };
                 self.placed.contains(&(other, worker.epoch)) || self.around.runs(other, worker.epoch)
             })
+    }
+
+    /// Forgets what was placed since, but not how often it was looked.
+    pub(crate) fn go_back_to(&mut self, before: Self) {
+        before.looks.set(self.looks.get());
+        *self = before;
     }
 
     /// An element of the task goes to the worker.

@@ -42,6 +42,16 @@ pub struct Facts {
     pub kin: Option<Queued>,
     /// What each element has to get besides room on a worker.
     pub gates: Option<Arc<[Gate]>>,
+    /// Of the first task of a gang: all of its tasks, this one too, in the order of ranks.
+    pub gang: Option<Arc<Vec<Member>>>,
+}
+
+/// A task of a gang.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub queued: Queued,
+    pub count: u32,
+    pub facts: Facts,
 }
 
 /// Where a task may run, and where it would rather.
@@ -110,6 +120,12 @@ impl Facts {
             constraints: None,
             kin: None,
             gates: None,
+            gang: None,
         }
+    }
+
+    /// The tasks of its gang; none if it is in none.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.gang.iter().flat_map(|gang| gang.iter())
     }
 }

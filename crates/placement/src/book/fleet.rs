@@ -277,6 +277,10 @@ impl Fleet {
         self.rank(slot);
     }
 
+    pub(crate) fn turns(&mut self, slot: Slot) -> (&mut u64, &mut u64) {
+        (&mut self.members[slot as usize].pass, &mut self.pass)
+    }
+
     pub(crate) fn give_back(&mut self, slot: Slot, request: &Resources) {
         let member = &mut self.members[slot as usize];
         member.free.add(request);

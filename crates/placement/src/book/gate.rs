@@ -44,6 +44,21 @@ impl Gate {
         Some(resources.chain(rate).collect())
     }
 
+    /// What all elements of a gang need together, of tasks with so many each. They have no rates.
+    pub fn of_gang<'a>(tasks: impl Iterator<Item = (Option<&'a [Self]>, u32)>) -> Option<Arc<[Self]>> {
+        let mut amounts: BTreeMap<&Name, u32> = BTreeMap::new();
+        for (gates, count) in tasks {
+            for gate in gates.into_iter().flatten() {
+                if let Self::Resource { name, amount } = gate {
+                    let all = amounts.entry(name).or_default();
+                    *all = all.saturating_add(amount.saturating_mul(count));
+                }
+            }
+        }
+        let all = amounts.into_iter().map(|(name, amount)| Self::Resource { name: name.clone(), amount });
+        Some(all.collect()).filter(|gates: &Arc<[Self]>| !gates.is_empty())
+    }
+
     pub(crate) fn amount(&self) -> u64 {
         match self {
             Self::Resource { amount, .. } => u64::from(*amount),

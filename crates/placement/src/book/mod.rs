@@ -2,7 +2,7 @@
 //! what changed and not at everything. The leader drives it from versions of the state, the policy lab from a trace.
 //!
 //! Layout: `facts` (what policies know of a task), `wish` (what one of its elements asks of a worker), `crowd` (where its
-//! siblings are), `gate` (what it has to get besides room), `waiting` and `running`, `pass` (one decision), `earmarks` (room that others were ended for),
+//! siblings are), `gate` (what it has to get besides room), `waiting` and `running`, `pass` (one decision), `promises` (what was given away and has not started), `earmarks` (room that others were ended for),
 //! `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit), `place/` (one
 //! file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what namespaces used), `spaces` (what they are entitled to),
 //! `outlook` (what explanations ask), over the indexes `fleet`, `traits`, `shapes`, `treap` and `vector`, and `decay` (powers of one half).
@@ -21,6 +21,7 @@ mod gate;
 mod outlook;
 mod pass;
 mod place;
+mod promises;
 pub(crate) mod queue;
 mod running;
 mod shapes;
@@ -33,6 +34,7 @@ mod waiting;
 mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
@@ -40,19 +42,20 @@ use quorate_types::{Epoch, JobId, Name, Policy, Resources, Span, TaskIndex, Time
 
 pub(crate) use crowd::Crowding;
 pub use crowd::Surroundings;
-pub use facts::{Constraints, Facts, Lineage};
+pub use facts::{Constraints, Facts, Lineage, Member};
 pub use fleet::Worker;
 pub(crate) use gate::Gauge;
 pub use gate::{Gate, GateRoom};
 pub(crate) use outlook::Kept;
-pub(crate) use pass::{Pass, Placing};
+pub(crate) use pass::{Formation, Pass, Placing};
 pub(crate) use waiting::{Entry, Waiting};
 pub(crate) use wish::Wish;
 
 use backfill::conservative::Reservations;
 use earmarks::Earmark;
 use estimate::Estimator;
-use fleet::{Fleet, Slot};
+use fleet::Fleet;
+use promises::Promise;
 use running::{Running, RunningSet};
 use spaces::Spaces;
 use usage::Usage;
@@ -139,30 +142,15 @@ pub struct Book {
     earmarks: BTreeMap<Epoch, Earmark>,
     /// To whom something was promised, where single attempts are not followed.
     promised: BTreeSet<Epoch>,
+    /// The workers that the first gang that waits will go to.
+    formation: Option<Formation>,
     /// Something changed since the last decision.
     changed: bool,
     wake_at: Option<Timestamp>,
 }
 
-/// Starts of elements of one task on one worker.
-#[derive(Debug)]
-struct Promise {
-    namespace: Name,
-    request: Resources,
-    wanted: Vector,
-    count: u32,
-    /// When they are expected to end.
-    end: Timestamp,
-}
-
 /// Tasks that one round would end others for.
 const PREEMPTORS_MAX: usize = 1_000;
-
-/// Stands for the `nth` element of a promise until it has started and its own index is known: counted from the other
-/// end than elements are.
-fn stand_in(queued: Queued, nth: u32) -> ElementKey {
-    ElementKey { job: queued.job, task: queued.task, index: TaskIndex(u32::MAX - nth) }
-}
 
 impl Book {
     /// `seed` is where random placement starts.
@@ -184,6 +172,7 @@ impl Book {
             earmarks: BTreeMap::new(),
             tracking,
             promised: BTreeSet::new(),
+            formation: None,
             changed: true,
             wake_at: None,
         }
@@ -217,13 +206,24 @@ impl Book {
 
     /// Elements of a task wait: it is new, or what is known of it changed.
     pub fn enqueue(&mut self, queued: Queued, mut facts: Facts) {
-        facts.expected = self.estimator.expected(&facts);
-        self.fleet.name_conditions(&facts, self.waiting.is_empty());
-        let needs = self.fleet.needs(&facts);
-        let wanted = self.fleet.kinds.vector(&facts.request);
-        let size = self.fleet.size_of(&wanted);
-        self.waiting.insert(queued, facts, Measures { wanted, needs, size });
+        self.expect(&mut facts);
+        for facts in facts.members().map(|member| &member.facts).chain([&facts]) {
+            self.fleet.name_conditions(facts, self.waiting.is_empty());
+        }
+        let measures = Measures::of(&self.fleet, &facts);
+        self.waiting.insert(queued, facts, measures);
         self.changed = true;
+    }
+
+    /// Notes how long it will run, as far as that is known; a gang as long as the longest of its members.
+    fn expect(&self, facts: &mut Facts) {
+        facts.expected = self.estimator.expected(facts);
+        if let Some(gang) = &mut facts.gang {
+            let members = Arc::make_mut(gang);
+            members.iter_mut().for_each(|member| member.facts.expected = self.estimator.expected(&member.facts));
+            let spans: Option<Vec<Span>> = members.iter().map(|member| member.facts.expected).collect();
+            facts.expected = spans.and_then(|spans| spans.into_iter().max());
+        }
     }
 
     /// Nothing of the task waits any more.
@@ -233,10 +233,14 @@ impl Book {
     }
 
     /// When elements of a task will start at the latest, the first one first, as far as there are reservations and
-    /// nothing runs for longer than expected: where backfill is conservative, as of the last plan.
+    /// nothing runs for longer than expected: where backfill is conservative, and of the first gang that waits, as of
+    /// the last plan.
     pub fn reserved(&self, queued: Queued) -> impl Iterator<Item = Timestamp> {
         let reservations = self.reservations.get(&queued).into_iter().flatten();
-        reservations.map(|reservation| reservation.start).filter(|start| *start != Timestamp(u64::MAX))
+        let formation = self.formation.iter().filter(move |formation| formation.queued == queued);
+        let formed = formation.flat_map(|formation| formation.start);
+        let each = reservations.map(|reservation| reservation.start).chain(formed);
+        each.filter(|start| *start != Timestamp(u64::MAX))
     }
 
     /// The first of the tasks that may end others to have room, in the queue's order.
@@ -342,56 +346,5 @@ impl Book {
     /// Whether there is a worker to place on.
     pub(crate) fn has_workers(&self) -> bool {
         self.fleet.ready_len() > 0
-    }
-
-    /// Whether the start was promised; if so, its resources are taken already.
-    fn keep_promise(&mut self, queued: Queued, epoch: Epoch) -> bool {
-        let Some(promise) = self.promises.get_mut(&(queued, epoch)) else { return false };
-        promise.count -= 1;
-        if let Some(slot) = self.fleet.slot(epoch) {
-            self.fleet.forget_end(slot, promise.end, stand_in(queued, promise.count));
-        }
-        if promise.count == 0 {
-            self.promises.remove(&(queued, epoch));
-        }
-        true
-    }
-
-    /// What was promised and not started is free again.
-    fn withdraw(&mut self) {
-        for ((queued, epoch), promise) in std::mem::take(&mut self.promises) {
-            self.changed = true;
-            (0..promise.count).for_each(|_| self.discharge(&promise.namespace, &promise.wanted));
-            let Some(slot) = self.fleet.slot(epoch) else { continue };
-            for nth in 0..promise.count {
-                self.fleet.forget_end(slot, promise.end, stand_in(queued, nth));
-                self.fleet.give_back(slot, &promise.request);
-            }
-        }
-    }
-
-    /// Takes off what an element of the task will hold on the worker.
-    fn promise(&mut self, queued: Queued, slot: Slot, entry: &Entry, now: Timestamp) -> Start {
-        let Entry { facts, wanted, .. } = entry;
-        self.fleet.take(slot, &facts.request, wanted);
-        self.spaces.promise(&facts.namespace, &facts.request);
-        let epoch = self.fleet.member(slot).worker.epoch;
-        if self.tracking == Tracking::Loads {
-            self.promised.insert(epoch);
-            return Start { queued, epoch };
-        }
-        let end = facts.expected.map_or(Timestamp(u64::MAX), |span| now.plus(span));
-        let promise = self.promises.entry((queued, epoch));
-        let promise = promise.or_insert_with(|| Promise {
-            namespace: facts.namespace.clone(),
-            request: facts.request.clone(),
-            wanted: *wanted,
-            count: 0,
-            end,
-        });
-        self.fleet.note_end(slot, end, stand_in(queued, promise.count), *wanted);
-        promise.count += 1;
-        self.charge(&facts.namespace, wanted, now);
-        Start { queued, epoch }
     }
 }

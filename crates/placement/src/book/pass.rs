@@ -1,4 +1,7 @@
-//! One decision: tasks in the queue's order, each to the worker that the policy chooses.
+//! One decision: tasks in the queue's order, each to the worker that the policy chooses; `gang` for those that go
+//! together.
+
+mod gang;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,6 +22,8 @@ use crate::book::queue::turns::Turns;
 use crate::book::queue::{self, Place};
 use crate::book::shapes::Shapes;
 use crate::book::vector::Least;
+
+pub(crate) use gang::{Formation, Load, Station, empties};
 
 /// Tasks that no worker could ever take, of those that one decision looks at.
 const STRAYS_MAX: usize = 10_000;
@@ -43,6 +48,12 @@ pub(crate) struct Pass<'a> {
     held: Vec<Slot>,
     after: Option<Place>,
     walk: Walk,
+    /// What was done in vain for gangs.
+    gang_looks: usize,
+    /// The gang that has a formation.
+    gang_waits: Option<Queued>,
+    /// Whether it may.
+    pub(crate) forms: bool,
     /// The decision depends on when something will end.
     pub(crate) looked_ahead: bool,
 }
@@ -69,6 +80,8 @@ pub(crate) enum Placing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holding {
     Held,
+    /// It is a gang, and another one waits before it.
+    Waits,
     /// Nobody that is not held could ever take it.
     Nobody,
 }
@@ -108,6 +121,9 @@ impl Book {
             held: Vec::new(),
             after: None,
             walk,
+            gang_looks: 0,
+            gang_waits: None,
+            forms: true,
             looked_ahead: false,
         };
         earmarks::run(&mut pass);
@@ -229,6 +245,9 @@ impl Pass<'_> {
     /// Keeps the worker for the task that will most likely have room first.
     pub(crate) fn hold_for(&mut self, queued: Queued) -> Holding {
         let Some(entry) = self.book.waiting.entry(queued).cloned() else { return Holding::Nobody };
+        if let Some(gang) = &entry.gang {
+            return self.hold_for_gang(queued, &entry, gang);
+        }
         if self.is_hopeless(&entry) {
             return Holding::Nobody;
         }
@@ -279,6 +298,11 @@ impl Pass<'_> {
         self.strays += 1;
     }
 
+    /// Whether it stands for a gang.
+    pub(crate) fn is_gang(&self, queued: Queued) -> bool {
+        self.book.waiting.entry(queued).is_some_and(|entry| entry.gang.is_some())
+    }
+
     /// Places elements of a task while there is room, each where the policy wants it.
     pub(crate) fn place(&mut self, queued: Queued) -> Placing {
         self.place_by(queued, |_, _| None)
@@ -291,6 +315,9 @@ impl Pass<'_> {
         mut otherwise: impl FnMut(&mut Book, &Wish<'_>) -> Option<Slot>,
     ) -> Placing {
         let Some(entry) = self.book.waiting.entry(queued).cloned() else { return Placing::Whole };
+        if let Some(gang) = &entry.gang {
+            return self.place_gang(queued, &entry, gang, otherwise);
+        }
         if self.is_hopeless(&entry) {
             return Placing::Short;
         }
@@ -319,7 +346,12 @@ impl Pass<'_> {
             None => u64::MAX,
             Some(gates) => self.gauge.elements(gates, self.crowding.around, self.now),
         };
-        placed..pending.min(placed.saturating_add(pass.min(self.allowance(entry))))
+        // All of a gang pass at once.
+        let pass = match pass.min(self.allowance(entry)) {
+            1.. if entry.gang.is_some() => u64::MAX,
+            pass => pass,
+        };
+        placed..pending.min(placed.saturating_add(pass))
     }
 
     /// How many elements of the task its namespace may have more.
@@ -333,7 +365,7 @@ impl Pass<'_> {
             Walk::Turns(turns) => turns.reserved(namespace),
             Walk::Line | Walk::Shortest { .. } => None,
         };
-        spaces.times(namespace, &entry.facts.request, reserved)
+        spaces.times(namespace, &entry.at_once(), reserved)
     }
 
     /// If no element of the task passes its gates, none of another task like it does.
@@ -374,11 +406,16 @@ impl Pass<'_> {
         place::choose(&self.book.fleet, &wish, &mut self.book.memory, &mut Hopes::default())
     }
 
-    /// The `nth` element of a task goes to the worker.
-    pub(crate) fn start(&mut self, queued: Queued, slot: Slot, entry: &Entry, nth: u64) -> Turn {
+    /// An element of the task goes to the worker.
+    fn note_crowding(&mut self, queued: Queued, entry: &Entry, slot: Slot) {
         if let Some(constraints) = entry.facts.constraints.as_ref().filter(|constraints| constraints.are_social()) {
             self.crowding.add(entry.facts.kin.unwrap_or(queued), constraints, &self.book.fleet.member(slot).worker);
         }
+    }
+
+    /// The `nth` element of a task goes to the worker.
+    pub(crate) fn start(&mut self, queued: Queued, slot: Slot, entry: &Entry, nth: u64) -> Turn {
+        self.note_crowding(queued, entry, slot);
         self.keep_gates(entry);
         let start = self.book.promise(queued, slot, entry, self.now);
         self.decision.starts.push(start);

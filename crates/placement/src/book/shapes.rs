@@ -43,7 +43,9 @@ impl ShapeNumbers {
     /// other elements are shares its chances with nobody.
     pub(crate) fn of(&mut self, facts: &Facts) -> Shapes {
         let is_plain = facts.constraints.is_none() && facts.gates.is_none();
-        if is_plain || facts.constraints.as_ref().is_some_and(|constraints| constraints.are_social()) {
+        let is_social = facts.constraints.as_ref().is_some_and(|constraints| constraints.are_social());
+        // A gang is no single request.
+        if is_plain || is_social || facts.gang.is_some() {
             return OTHERS;
         }
         let key = (facts.constraints.clone(), facts.gates.clone(), facts.request.clone());

@@ -138,6 +138,13 @@ impl Spaces {
         }
     }
 
+    /// What was promised last is not given after all.
+    pub(crate) fn take_back(&mut self, name: &Name, request: &Resources) {
+        if let Some(space) = self.known.get_mut(name) {
+            space.taken.subtract(request);
+        }
+    }
+
     /// An attempt holds so much from now on, whether or not that was promised.
     pub(crate) fn begin(&mut self, name: &Name, request: &Resources) {
         if let Some(space) = self.known.get_mut(name) {

@@ -1,21 +1,21 @@
 //! What waits, in the order of the policy.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_state::queue::Queued;
-use quorate_types::Name;
 use quorate_types::job::Preempt;
 use quorate_types::policy::{Backfill, QueueOrder};
+use quorate_types::{Name, Policy, Resources};
 
-use super::facts::Facts;
+use super::facts::{Facts, Member};
 use crate::book::fleet::Fleet;
 use crate::book::queue::{self, Place};
 use crate::book::shapes::{ShapeNumbers, Shapes};
 use crate::book::traits::Needs;
 use crate::book::treap::Treap;
 use crate::book::vector::{Least, Vector};
-use quorate_types::Policy;
 
 /// Tasks in order, with what the least of them asks for.
 pub(crate) type Line = Treap<Place, Least>;
@@ -52,7 +52,29 @@ pub(crate) struct Entry {
     pub(crate) wanted: Vector,
     pub(crate) needs: Needs,
     pub(crate) shape: Shapes,
+    /// The tasks of its gang, if it stands for one.
+    pub(crate) gang: Option<Arc<[Mate]>>,
     place: Place,
+}
+
+impl Entry {
+    /// What starts at once: an element, or a whole gang.
+    pub(crate) fn at_once(&self) -> Cow<'_, Resources> {
+        let Some(gang) = &self.gang else { return Cow::Borrowed(&self.facts.request) };
+        let mut all = Resources::default();
+        for mate in gang.iter() {
+            (0..mate.count).for_each(|_| all.add(&mate.entry.facts.request));
+        }
+        Cow::Owned(all)
+    }
+}
+
+/// A task of a gang.
+#[derive(Clone, Debug)]
+pub(crate) struct Mate {
+    pub(crate) queued: Queued,
+    pub(crate) count: u32,
+    pub(crate) entry: Entry,
 }
 
 /// What a request is in this fleet.
@@ -62,6 +84,29 @@ pub(crate) struct Measures {
     pub(crate) needs: Needs,
     /// Its share of the largest worker, in 1/2²⁰.
     pub(crate) size: u64,
+    gang: Option<Arc<[Mate]>>,
+}
+
+impl Measures {
+    /// Of a gang, the least that any of its members wants, so that none is passed over that may fit; and the size of
+    /// all together.
+    pub(crate) fn of(fleet: &Fleet, facts: &Facts) -> Self {
+        let wanted = fleet.kinds.vector(&facts.request);
+        let Some(gang) = &facts.gang else {
+            return Self { wanted, needs: fleet.needs(facts), size: fleet.size_of(&wanted), gang: None };
+        };
+        let (mut least, mut all) = (wanted, Vector::default());
+        let mates = gang.iter().map(|Member { queued, count, facts }| {
+            let wanted = fleet.kinds.vector(&facts.request);
+            least = least.smaller(&wanted);
+            (0..*count).for_each(|_| all = all.plus(&wanted));
+            let (needs, shape, place) = (fleet.needs(facts), Shapes::default(), (0, *queued));
+            let entry = Entry { facts: facts.clone(), wanted, needs, shape, gang: None, place };
+            Mate { queued: *queued, count: *count, entry }
+        });
+        let mates: Arc<[Mate]> = mates.collect();
+        Self { wanted: least, needs: fleet.needs(facts), size: fleet.size_of(&all), gang: Some(mates) }
+    }
 }
 
 #[derive(Debug)]
@@ -135,11 +180,12 @@ impl Waiting {
         if self.entries.is_empty() {
             self.shapes = ShapeNumbers::default();
         }
-        let Measures { wanted, needs, size } = measures;
+        let Measures { wanted, needs, size, gang } = measures;
         let shape = self.shapes.of(&facts);
         let place = (queue::rank(self.policy.queue, &facts, size), queued);
         let time_ms = facts.expected.map_or(u64::MAX, |span| span.0);
-        if facts.preempts == Preempt::Lower || self.policy.queue == QueueOrder::Srtf {
+        // A gang ends nothing for its own sake: one worker's room would not be enough.
+        if gang.is_none() && (facts.preempts == Preempt::Lower || self.policy.queue == QueueOrder::Srtf) {
             self.preempting.insert(place);
         }
         let least = Least { request: wanted, time_ms, shapes: shape };
@@ -148,7 +194,7 @@ impl Waiting {
         if self.policy.backfill == Backfill::EasySjbf {
             self.shortest.insert(own(self.divided), (time_ms, queued), least);
         }
-        self.entries.insert(queued, Arc::new(Entry { facts, wanted, needs, shape, place }));
+        self.entries.insert(queued, Arc::new(Entry { facts, wanted, needs, shape, gang, place }));
     }
 
     /// Looks at all requests anew: workers have a kind or a taint that nobody had before.
@@ -156,8 +202,7 @@ impl Waiting {
         for (queued, entry) in std::mem::take(&mut self.entries) {
             self.forget(queued, &entry);
             let facts = Arc::unwrap_or_clone(entry).facts;
-            let wanted = fleet.kinds.vector(&facts.request);
-            let measures = Measures { wanted, needs: fleet.needs(&facts), size: fleet.size_of(&wanted) };
+            let measures = Measures::of(fleet, &facts);
             self.insert(queued, facts, measures);
         }
     }

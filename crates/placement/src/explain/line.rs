@@ -16,7 +16,7 @@ use super::FRONT_MAX;
 use crate::book::queue::{goes_by_time, goes_by_use};
 use crate::book::spaces::Tier;
 use crate::book::{Book, Bounds, Facts, Gate, Gauge, Kept};
-use crate::planner::{Planner, Sight, facts_of, plain_facts_of};
+use crate::planner::{Planner, Sight, facts_of, plain_facts_of, waiting_facts_of};
 
 /// Fractional bits of a share.
 const SHARE_BITS: i32 = 30;
@@ -82,7 +82,7 @@ impl Line {
             }
         }
         for queued in front.tasks() {
-            if let Some(facts) = facts_of(state, queued) {
+            if let Some(facts) = waiting_facts_of(state, queued) {
                 book.enqueue(queued, facts);
             }
         }

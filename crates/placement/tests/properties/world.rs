@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quorate_placement::book::{Book, Bounds, Facts, Lineage, Start, Tracking, Worker};
+use quorate_placement::book::{Book, Bounds, Facts, Lineage, Member, Start, Tracking, Worker};
 use quorate_state::job::ElementKey;
 use quorate_state::limits::ATTEMPTS_PER_WORKER_MAX;
 use quorate_state::queue::Queued;
@@ -131,6 +131,25 @@ impl World {
         queued
     }
 
+    /// A gang of tasks, each with so many elements. It waits as its first task.
+    pub(crate) fn submit_gang(&mut self, tasks: &[(Facts, u32)]) -> Queued {
+        let queued = |task: usize| Queued { job: JobId(self.jobs + 1), task: task as u32 };
+        let members = tasks.iter().enumerate();
+        let members =
+            members.map(|(at, (facts, count))| Member { queued: queued(at), count: *count, facts: facts.clone() });
+        let gang = Some(Arc::new(members.collect()));
+        let size = tasks.iter().map(|(_, count)| u64::from(*count)).sum();
+        self.submit(Facts { gang, ..tasks[0].0.clone() }, size)
+    }
+
+    /// What is known of an element's task, and as what it waits.
+    fn of_start(waiting: &BTreeMap<Queued, Waiting>, start: &Start) -> (Queued, Facts) {
+        let queued = Queued { task: 0, ..start.queued };
+        let facts = &waiting[&queued].facts;
+        let member = facts.gang.as_ref().map(|gang| gang[start.queued.task as usize].facts.clone());
+        (queued, member.unwrap_or_else(|| facts.clone()))
+    }
+
     pub(crate) fn cancel(&mut self, queued: Queued) {
         self.waiting.remove(&queued);
         self.book.dequeue(queued);
@@ -169,19 +188,24 @@ impl World {
         let mut left = waiting.clone();
         let mut held: BTreeMap<Name, Resources> = BTreeMap::new();
         for start in &starts {
-            let task = left.get_mut(&start.queued).expect("it waits");
+            let (queued, facts) = Self::of_start(waiting, start);
+            let task = left.get_mut(&queued).expect("it waits");
             task.pending = task.pending.checked_sub(1).expect("no more elements than are pending");
             let machine = machines.get_mut(&start.epoch).expect("the worker is there");
             assert!(machine.worker.ready, "the worker takes new tasks");
-            assert!(task.facts.request.fits(&machine.free), "it fits: {start:?}");
-            let namespace = &task.facts.namespace;
+            assert!(facts.request.fits(&machine.free), "it fits: {start:?}");
+            let namespace = &facts.namespace;
             let held = held.entry(namespace.clone()).or_insert_with(|| self.held(namespace));
             let limit = self.limits.get(namespace);
-            assert!(limit.is_none_or(|limit| limit.fits(&task.facts.request, held)), "{namespace} keeps to {limit:?}");
-            held.add(&task.facts.request);
-            machine.free.subtract(&task.facts.request);
+            assert!(limit.is_none_or(|limit| limit.fits(&facts.request, held)), "{namespace} keeps to {limit:?}");
+            held.add(&facts.request);
+            machine.free.subtract(&facts.request);
             machine.attempts += 1;
             assert!(machine.attempts <= ATTEMPTS_PER_WORKER_MAX, "not too many attempts");
+        }
+        for (queued, task) in left.iter().filter(|(_, task)| task.facts.gang.is_some()) {
+            let whole = task.pending == 0 || task.pending == waiting[queued].pending;
+            assert!(whole, "{} of {queued:?} were left behind", task.pending);
         }
         starts
     }
@@ -189,7 +213,7 @@ impl World {
     /// Starts what was planned; each runs as long as it is expected to, or for ever.
     pub(crate) fn start(&mut self, starts: &[Start]) {
         for start in starts {
-            let facts = self.waiting[&start.queued].facts.clone();
+            let (_, facts) = Self::of_start(&self.waiting, start);
             let run = facts.expected;
             self.start_one(*start, &facts, run);
         }
@@ -206,11 +230,12 @@ impl World {
             key,
             Run { epoch: start.epoch, request: facts.request.clone(), end, namespace: facts.namespace.clone() },
         );
-        let waiting = self.waiting.get_mut(&start.queued).unwrap();
+        let queued = Queued { task: 0, ..start.queued };
+        let waiting = self.waiting.get_mut(&queued).unwrap();
         waiting.pending -= 1;
         if waiting.pending == 0 {
-            self.waiting.remove(&start.queued);
-            self.book.dequeue(start.queued);
+            self.waiting.remove(&queued);
+            self.book.dequeue(queued);
         }
         self.book.started(key, start.epoch, self.now, facts);
     }

@@ -24,6 +24,7 @@ pub fn registration(name: &str, capacity: &str, labels: &[&str], taints: &[&str]
         name: Name::new(name).unwrap(),
         labels: labels.iter().map(label).collect(),
         taints: taints.iter().map(|taint| taint.parse().unwrap()).collect(),
+        host: "h".into(),
         capacity: serde_json::from_str(capacity).unwrap(),
         instance: 1,
         replaces: None,

@@ -89,6 +89,7 @@ mod tests {
             name: Name::new("w").unwrap(),
             labels: BTreeMap::new(),
             taints: Vec::new(),
+            host: "h".into(),
             capacity: Resources::new(1000, 0),
             instance: 1,
             replaces: None,

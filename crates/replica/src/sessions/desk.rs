@@ -160,11 +160,12 @@ impl<'a> WorkWriter<'a> {
     fn define(&mut self, job: &Job, task: u32, spec: &TaskSpec, reads: bool) -> Shared {
         let inputs = reads.then(|| self.version.state.inputs_of(job, task)).flatten();
         let (own, all) = inputs.as_ref().map_or((0, 0), |inputs| (inputs.own_weight(), inputs.weight()));
-        self.bytes += spec.weight() + all;
+        let gang = self.version.state.muster(job, task).map(Box::new);
+        self.bytes += spec.weight() + all + gang.as_ref().map_or(0, |gang| gang.weight());
         let shared =
             Shared { position: self.work.definitions.len() as u32, room: INPUTS_BYTES_MAX.saturating_sub(own) };
         let (namespace, spec, inputs) = (job.spec.namespace.clone(), Arc::new(spec.clone()), inputs.map(Box::new));
-        self.work.definitions.push(Definition { job: job.id(), namespace, spec, inputs });
+        self.work.definitions.push(Definition { job: job.id(), namespace, spec, inputs, gang });
         self.definitions.insert((job.id(), task, reads), shared);
         shared
     }
@@ -215,6 +216,7 @@ mod tests {
             name: Name::new("w").unwrap(),
             labels: Default::default(),
             taints: Vec::new(),
+            host: "h".into(),
             capacity: Resources::new(9_000_000, 0),
             instance: 1,
             replaces: None,

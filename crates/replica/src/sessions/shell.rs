@@ -13,7 +13,7 @@ use quorate_state::command::{Command, Registration};
 use quorate_state::outcome::Outcome;
 use quorate_types::limits::{OUTPUT_TAIL_BYTES_MAX, PROGRESS_MESSAGE_BYTES_MAX, REASON_BYTES_MAX, RESULT_BYTES_MAX};
 use quorate_types::session::{FromWorker, Happening, Hello, Report, ToWorker};
-use quorate_types::validate::{check_labels, check_taints};
+use quorate_types::validate::{check_host, check_labels, check_taints};
 use quorate_types::{Epoch, LogIndex, Name, Span};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -149,7 +149,8 @@ async fn send(
 
 /// Registers a worker, or lets it go on with its registration. Gives the index at which that can be seen.
 async fn admit(host: &Host, hello: Hello) -> Result<(Epoch, LogIndex), End> {
-    if let Err(detail) = check_labels(&hello.labels).and_then(|()| check_taints(&hello.taints)) {
+    let checked = check_labels(&hello.labels).and_then(|()| check_taints(&hello.taints));
+    if let Err(detail) = checked.and_then(|()| check_host(&hello.host)) {
         return Err(End::Unacceptable(detail));
     }
     if let Some(resume) = hello.resume {
@@ -159,6 +160,7 @@ async fn admit(host: &Host, hello: Hello) -> Result<(Epoch, LogIndex), End> {
         name: hello.name,
         labels: hello.labels,
         taints: hello.taints,
+        host: hello.host,
         capacity: hello.capacity,
         instance: hello.instance,
         replaces: hello.replaces,

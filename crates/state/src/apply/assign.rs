@@ -8,6 +8,7 @@ use quorate_types::{Bug, Fence, Name, TaskIndex, TaskSpec, is_planted};
 
 use crate::command::Assignment;
 use crate::element::Attempt;
+use crate::gang::Gang;
 use crate::job::ElementKey;
 use crate::lifecycle::Change;
 use crate::limits::ATTEMPTS_PER_WORKER_MAX;
@@ -24,11 +25,38 @@ impl State {
             items.sort_by_key(|item| std::hash::BuildHasher::hash_one(&hashes, (item.job, item.index)));
         }
         let all = items.len() as u32;
-        for item in items {
-            let placed = self.edit(item.job, out, |change| change.place(item)).flatten();
-            accepted += u32::from(placed.is_some());
+        let mut rest = items.as_slice();
+        while let Some(first) = rest.first() {
+            let gang = self.job(first.job).and_then(|job| job.gang(first.task)).cloned();
+            let len = gang.as_ref().map_or(1, |gang| {
+                let members = rest.iter().take_while(|item| item.job == first.job && gang.has(item.task));
+                members.take(gang.size() as usize).count()
+            });
+            let (together, others) = rest.split_at(len);
+            let placed = match gang {
+                None => self.place(first, out),
+                Some(gang) => self.place_gang(&gang, together, out),
+            };
+            accepted += placed.map_or(0, |()| len as u32);
+            rest = others;
         }
         Outcome::Assigned { accepted, stale: all - accepted }
+    }
+
+    fn place(&mut self, item: &Assignment, out: &mut Applied) -> Option<()> {
+        self.edit(item.job, out, |change| change.place(item)).flatten()
+    }
+
+    /// Starts all attempts of a gang, or changes nothing: a copy of the state costs next to nothing.
+    fn place_gang(&mut self, gang: &Gang, items: &[&Assignment], out: &mut Applied) -> Option<()> {
+        let (before, events, notices) = (self.clone(), out.events.len(), out.notices.len());
+        let is_whole = items.len() == gang.size() as usize && items.iter().all(|item| self.place(item, out).is_some());
+        if !is_whole {
+            *self = before;
+            out.events.truncate(events);
+            out.notices.truncate(notices);
+        }
+        is_whole.then_some(())
     }
 }
 

@@ -25,7 +25,7 @@ impl State {
     fn has_claim(&self, item: &Preemption) -> bool {
         let (Some(by), Some(victim)) = (self.job(item.by), self.job(item.job)) else { return false };
         let Some(ended) = victim.task_spec(item.task) else { return false };
-        let mut waiting = by.tasks().filter(|(_, task, _)| by.is_placeable() && task.has_pending());
+        let mut waiting = by.tasks().filter(|(at, ..)| by.is_placeable() && by.has_pending(*at));
         let own = by.spec.namespace == victim.spec.namespace;
         let covered = || self.is_covered(&victim.spec.namespace, &ended.resources);
         // What is within a quota is ended for nobody else.

@@ -54,6 +54,7 @@ impl State {
             labels: new.labels.clone(),
             own_taints: new.taints.clone(),
             given_taints,
+            host: new.host.clone(),
             capacity: new.capacity.clone(),
             life: Life::Alive,
             draining: earlier.is_some_and(|worker| worker.draining),

@@ -62,6 +62,9 @@ impl State {
         self.edit(at.job, out, |change| {
             if let Some(element) = change.element_mut(at.task, at.index) {
                 element.wait_until = None;
+                if let Some(gang) = change.job.gang(at.task).cloned() {
+                    return change.requeue_gang(&gang, "its wait is over");
+                }
                 change.move_element(at.task, at.index, TaskState::Pending);
                 change.emit(EventType::TaskPending, at.task, at.index, None);
             }

@@ -72,11 +72,13 @@ impl Scope {
 }
 
 impl Job {
-    /// These tasks and all that need them, directly or through others.
+    /// These tasks, the rest of their gangs, and all that need them, directly or through others.
     fn with_dependents(&self, mut open: Vec<u32>) -> BTreeSet<u32> {
         let mut tasks: BTreeSet<u32> = open.iter().copied().collect();
         while let Some(at) = open.pop() {
-            open.extend(self.plan.dependents(at).iter().map(|edge| edge.task).filter(|at| tasks.insert(*at)));
+            let mates = self.gang(at).into_iter().flat_map(|gang| gang.tasks.iter().map(|(task, _)| *task));
+            let dependents = self.plan.dependents(at).iter().map(|edge| edge.task);
+            open.extend(dependents.chain(mates).filter(|at| tasks.insert(*at)));
         }
         tasks
     }

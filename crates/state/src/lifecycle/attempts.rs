@@ -50,9 +50,7 @@ impl Change<'_> {
             (false, None) if matches!(finished.ending, Ending::Unable(_)) => (AttemptState::Failed, Verdict::Unable),
             (false, None) => (AttemptState::Failed, Verdict::Failed),
         };
-        element.losses = 0;
-        element.unable = if matches!(verdict, Verdict::Unable) { element.unable + 1 } else { 0 };
-        let unable = element.unable;
+        let unable = self.note_unable(&at, &verdict);
         self.end_attempt(&at, state, Some(finished.ending.clone()), Some(finished.ran));
         self.keep_output(key, finished);
         self.mark_running(Timestamp(now.0.saturating_sub(finished.ran.0)));
@@ -67,29 +65,49 @@ impl Change<'_> {
             }
             // Another worker may be able, or this one soon. Uses up no retry.
             Verdict::Unable => self.back_off(&at, unable, &finished.ending),
-            Verdict::Cancelled => self.cancel_element(&at),
+            Verdict::Cancelled => self.cancel_stopped(&at),
             Verdict::Stopped => self.requeue(&at, "stopped"),
             Verdict::Overdue => self.give_up(&at, OVERDUE),
         }
+        self.resolve_gang(at.task);
         self.settle();
+    }
+
+    /// Attempts in a row that workers were unable to start. An attempt that ended otherwise begins a new row, also of
+    /// lost workers; one of a gang does when all of them have ended.
+    fn note_unable(&mut self, at: &ElementKey, verdict: &Verdict) -> u32 {
+        let is_alone = self.job.gang(at.task).is_none();
+        let Some(tally) = self.tally(at) else { return 0 };
+        if is_alone {
+            tally.losses = 0;
+        }
+        match verdict {
+            Verdict::Unable => tally.unable += 1,
+            Verdict::Succeeded | Verdict::Failed | Verdict::Cancelled | Verdict::Stopped | Verdict::Overdue => {
+                tally.unable *= u32::from(!is_alone);
+            }
+        }
+        tally.unable
     }
 
     /// The attempt's worker is gone, and the attempt with it. Uses up no retry.
     pub(crate) fn lose_attempt(&mut self, at: &ElementKey) {
         let Some(element) = self.element_mut(at.task, at.index) else { return };
         let stopped = (element.state == TaskState::Stopping).then_some(element.after_stop);
+        let Some(tally) = self.tally(at) else { return };
         if stopped.is_none() {
-            element.losses += 1;
+            tally.losses += 1;
         }
-        let (losses, most) = (element.losses, self.job.spec.tasks[at.task as usize].losses);
+        let (losses, most) = (tally.losses, self.job.spec.tasks[at.task as usize].losses);
         self.end_attempt(at, AttemptState::Lost, None, None);
         match stopped {
-            Some(AfterStop::Cancel) => self.cancel_element(at),
+            Some(AfterStop::Cancel) => self.cancel_stopped(at),
             Some(AfterStop::Fail) => self.give_up(at, OVERDUE),
             Some(AfterStop::Requeue) => self.requeue(at, "worker lost"),
             None if losses >= most => self.give_up(at, &format!("poisonous: lost {losses} workers in a row")),
             None => self.requeue(at, "worker lost"),
         }
+        self.resolve_gang(at.task);
         self.settle();
     }
 
@@ -133,7 +151,18 @@ impl Change<'_> {
         }
     }
 
+    /// Drops the result of an attempt that does not count any more.
+    pub(super) fn drop_result(&mut self, at: &ElementKey) {
+        let result = self.element_mut(at.task, at.index).and_then(|element| element.result.take());
+        let bytes = result.map_or(0, |result| result.len() as u64);
+        self.cluster.totals.result_bytes -= bytes;
+        self.job.header.result_bytes -= bytes;
+    }
+
     fn succeed(&mut self, at: &ElementKey) {
+        if self.job.gang(at.task).is_some() {
+            return self.hold(at, "succeeded; its gang goes on");
+        }
         self.move_element(at.task, at.index, TaskState::Succeeded);
         self.emit(EventType::TaskSucceeded, at.task, at.index, None);
     }
@@ -142,9 +171,9 @@ impl Change<'_> {
         let spec = &self.job.spec.tasks[at.task as usize];
         let (retries, may_retry) = (spec.retries, spec.may_retry(ending.exit_code()));
         let doomed = self.is_doomed(at.task);
-        let Some(element) = self.element_mut(at.task, at.index) else { return };
-        element.failures += 1;
-        let failures = element.failures;
+        let Some(tally) = self.tally(at) else { return };
+        tally.failures += 1;
+        let failures = tally.failures;
         if failures <= retries && may_retry && !doomed {
             return self.back_off(at, failures, ending);
         }
@@ -155,6 +184,7 @@ impl Change<'_> {
     fn give_up(&mut self, at: &ElementKey, reason: &str) {
         self.move_element(at.task, at.index, TaskState::Failed);
         self.emit(EventType::TaskFailed, at.task, at.index, Some(reason));
+        self.abandon_gang(at);
         self.miss_success_of(at.task);
         // Those that fail later find nothing left to cancel.
         let first = self.job.header.counts.failed == self.job.header.flow().kept_failed + 1;
@@ -168,19 +198,36 @@ impl Change<'_> {
     }
 
     fn back_off(&mut self, at: &ElementKey, failures: u32, ending: &Ending) {
+        self.hold(at, &ending.to_string());
+        if self.job.gang(at.task).is_some() {
+            // The wait begins when all of them have ended.
+            return self.stop_gang(at, AfterStop::Requeue);
+        }
+        self.wait_before_retry(at, failures);
+    }
+
+    pub(super) fn wait_before_retry(&mut self, at: &ElementKey, failures: u32) {
         let wait = self.job.spec.tasks[at.task as usize].backoff.wait(failures);
         let until = self.now().plus(Span(wait.0 + jitter(at, failures, wait)));
         if let Some(element) = self.element_mut(at.task, at.index) {
             element.wait_until = Some(until);
         }
         self.cluster.timers.set(until, Timer::Backoff(*at));
-        self.move_element(at.task, at.index, TaskState::Waiting);
-        self.emit(EventType::TaskWaiting, at.task, at.index, Some(&ending.to_string()));
+    }
+
+    /// It was to end for good.
+    fn cancel_stopped(&mut self, at: &ElementKey) {
+        self.cancel_element(at);
+        self.abandon_gang(at);
     }
 
     fn requeue(&mut self, at: &ElementKey, reason: &str) {
         if self.is_doomed(at.task) {
-            return self.cancel_element(at);
+            return self.cancel_stopped(at);
+        }
+        if self.job.gang(at.task).is_some() {
+            self.hold(at, reason);
+            return self.stop_gang(at, AfterStop::Requeue);
         }
         self.move_element(at.task, at.index, TaskState::Pending);
         self.emit(EventType::TaskPending, at.task, at.index, Some(reason));

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod ends;
+mod gang;
 mod stopping;
 
 pub(crate) use ends::Ended;

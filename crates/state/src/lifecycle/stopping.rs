@@ -42,6 +42,10 @@ impl Change<'_> {
     }
 
     pub(super) fn cancel_unstarted_of(&mut self, task: u32) {
+        // What waits in a gang that is live has started with it.
+        if self.job.gang(task).is_some_and(|gang| self.job.live_members(gang) > 0) {
+            return;
+        }
         let Some(found) = self.job.task_mut(task) else { return };
         let waiting: Vec<u32> = found
             .elements
@@ -103,17 +107,24 @@ impl Change<'_> {
         self.stop_because(at, after, None);
     }
 
-    /// The same, with a reason for its event.
+    /// The same, with a reason for its event. The rest of its gang ends with it.
     pub(crate) fn stop_because(&mut self, at: &ElementKey, after: AfterStop, reason: Option<&str>) {
-        let Some(element) = self.element_mut(at.task, at.index) else { return };
+        if self.stop_member(at, after, reason).is_some() {
+            self.stop_gang(at, after);
+        }
+    }
+
+    /// Ends this one attempt; `None` if it was asked to end before.
+    pub(super) fn stop_member(&mut self, at: &ElementKey, after: AfterStop, reason: Option<&str>) -> Option<()> {
+        let element = self.element_mut(at.task, at.index)?;
         // What ends the task for good overrides a pending move, never the other way round.
         if element.state != TaskState::Stopping || after != AfterStop::Requeue {
             element.after_stop = after;
         }
         if element.state == TaskState::Stopping {
-            return;
+            return None;
         }
-        let Some(attempt) = element.current_mut() else { return };
+        let attempt = element.current_mut()?;
         attempt.state = AttemptState::Stopping;
         let key = attempt.key(*at);
         let (worker, epoch) = (attempt.worker.clone(), attempt.epoch);
@@ -127,5 +138,6 @@ impl Change<'_> {
         self.out.notices.push(Notice { worker, epoch, what: NoticeKind::Stop(key) });
         self.move_element(at.task, at.index, TaskState::Stopping);
         self.emit(EventType::TaskStopping, at.task, at.index, reason);
+        Some(())
     }
 }

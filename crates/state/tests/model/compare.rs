@@ -197,7 +197,7 @@ fn compare_workers(state: &State, model: &Model) -> Check {
 
 fn compare_gates(state: &State, model: &Model) -> Check {
     let found: Vec<(Name, u32, u64)> = state.resources(None, 0).map(|it| (it.name, it.total, it.held)).collect();
-    let expected = model.totals.iter().map(|(name, total)| (name.clone(), *total, model.held(name)));
+    let expected = model.totals.iter().map(|(name, total)| (name.clone(), *total, model.held_of(name)));
     same(|| "resources".into(), &found, &expected.collect())?;
     let found = state.locks(None, None).map(|lock| {
         let holder = &lock.holder.element;

@@ -36,14 +36,14 @@ impl Model {
         if !self.totals.contains_key(name) {
             return Err(Rejection::NoSuchResource(name.clone()));
         }
-        match self.held(name) {
+        match self.held_of(name) {
             0 => drop(self.totals.remove(name)),
             held => return Err(Rejection::ResourceHeld { name: name.clone(), held }),
         }
         Ok(Outcome::Done)
     }
 
-    pub fn held(&self, name: &Name) -> u64 {
+    pub fn held_of(&self, name: &Name) -> u64 {
         let amount = |spec: &TaskSpec| spec.cluster_resources.get(name).copied().map_or(0, u64::from);
         let all = self.jobs.values().flat_map(|job| job.elements().map(move |(task, _, e)| (&job.spec.tasks[task], e)));
         all.filter(|(_, element)| element.state.is_live()).map(|(spec, _)| amount(spec)).sum()
@@ -78,7 +78,7 @@ impl Model {
         let (namespace, spec) = (job.spec.namespace.clone(), job.spec.tasks[task].clone());
         let mut asked = spec.cluster_resources.iter();
         if !asked.all(|(name, amount)| {
-            self.totals.get(name).is_some_and(|total| self.held(name) + u64::from(*amount) <= u64::from(*total))
+            self.totals.get(name).is_some_and(|total| self.held_of(name) + u64::from(*amount) <= u64::from(*total))
         }) {
             return false;
         }

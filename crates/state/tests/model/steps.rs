@@ -290,6 +290,7 @@ impl Memory {
             name: worker,
             labels: BTreeMap::new(),
             taints: Vec::new(),
+            host: "h".into(),
             capacity,
             instance,
             replaces,

@@ -72,6 +72,7 @@ impl Cluster {
             name: name(worker),
             labels: Default::default(),
             taints: Vec::new(),
+            host: "h".into(),
             capacity: Resources::new(cpu * 1000, 1 << 30),
             instance,
             replaces,

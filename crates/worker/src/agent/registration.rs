@@ -135,6 +135,7 @@ impl Agent {
             name: self.options.name.clone(),
             labels: self.options.labels.clone(),
             taints: self.options.taints.clone(),
+            host: self.options.host.clone(),
             capacity: self.options.capacity.clone(),
             instance: self.registration.instance,
             replaces: self.registration.replaces.filter(|_| self.registration.epoch.is_none()),

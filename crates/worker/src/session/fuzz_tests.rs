@@ -32,7 +32,13 @@ fn work() -> Work {
     let mut own = Inputs::default();
     own.add_task(&job.tasks[0].name, Some(ended));
     Work {
-        definitions: vec![Definition { job: JobId(1), namespace: job.namespace, spec, inputs: Some(inputs.into()) }],
+        definitions: vec![Definition {
+            job: JobId(1),
+            namespace: job.namespace,
+            spec,
+            inputs: Some(inputs.into()),
+            gang: None,
+        }],
         start: vec![Order { key: key(1), definition: 0, inputs: Some(own.into()) }],
         stop: vec![key(2)],
         motion: vec![(key(1), Motion::Frozen)],

@@ -42,7 +42,13 @@ pub(crate) fn definition(driver: Driver, timeout_ms: Option<u64>) -> Definition 
         anti_affinity: [].into(),
         key: None,
     };
-    Definition { job: JobId(1), namespace: Name::new("default").unwrap(), spec: Arc::new(spec), inputs: None }
+    Definition {
+        job: JobId(1),
+        namespace: Name::new("default").unwrap(),
+        spec: Arc::new(spec),
+        inputs: None,
+        gang: None,
+    }
 }
 
 fn work_of(definition: Definition, start: &[u32], stop: &[u32]) -> Work {

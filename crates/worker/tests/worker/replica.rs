@@ -260,6 +260,7 @@ pub(crate) fn spec(command: &[&str]) -> TaskSpec {
         tolerations: [].into(),
         spread: [].into(),
         anti_affinity: [].into(),
+        gang: None,
         key: None,
         cluster_resources: Default::default(),
         rate: None,
@@ -267,8 +268,13 @@ pub(crate) fn spec(command: &[&str]) -> TaskSpec {
 }
 
 pub(crate) fn work(keys: impl IntoIterator<Item = u64>, spec: TaskSpec) -> Work {
-    let definition =
-        Definition { job: JobId(1), namespace: Name::new("default").unwrap(), spec: Arc::new(spec), inputs: None };
+    let definition = Definition {
+        job: JobId(1),
+        namespace: Name::new("default").unwrap(),
+        spec: Arc::new(spec),
+        inputs: None,
+        gang: None,
+    };
     let start = keys.into_iter().map(|n| Order { key: key(n), definition: 0, inputs: None }).collect();
     Work { definitions: vec![definition], start, ..Work::default() }
 }

@@ -25,6 +25,7 @@ pub(crate) fn options(servers: &[&str], data_dir: &Path) -> Options {
         name: Name::new("w1").unwrap(),
         labels: BTreeMap::new(),
         taints: Vec::new(),
+        host: "h".to_owned(),
         capacity: Resources::new(4000, 1 << 30),
         data_dir: data_dir.to_owned(),
         token: Some("secret".into()),

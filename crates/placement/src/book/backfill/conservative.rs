@@ -6,7 +6,9 @@
 //!
 //! Bound: an element starts no later than its first reservation said, as long as nothing runs for longer than expected
 //! and no worker is lost. At most [`RESERVATIONS_MAX`] have one, those that came first in the queue's order; the others
-//! may start as long as they delay none.
+//! may start as long as they delay none. A gang has one for each element, all at the same time, or none.
+
+mod gang;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -54,7 +56,16 @@ struct Ledger {
     openings: BTreeMap<Vector, BTreeSet<(Timestamp, usize, Slot)>>,
 }
 
+/// Whether a reservation from before still holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carried {
+    Booked,
+    TooFull,
+}
+
 pub(crate) fn run(pass: &mut Pass<'_>) {
+    // Gangs have reservations instead.
+    pass.forms = false;
     let mut ledger = Ledger::carried_over(pass);
     pass.looked_ahead = true;
     while !pass.is_over() {
@@ -72,34 +83,54 @@ impl Ledger {
     fn carried_over(pass: &mut Pass<'_>) -> Self {
         let mut ledger = Self::default();
         let before = std::mem::take(&mut pass.book.reservations);
-        let mut by_start: Vec<(Timestamp, Queued, Epoch)> = Vec::new();
+        let mut by_start: Vec<(Timestamp, Queued, Vec<Epoch>)> = Vec::new();
         for (queued, reservations) in before {
             let Some(entry) = pass.book.waiting.entry(queued) else { continue };
             let pending = pass.elements(queued, entry).end as usize;
-            by_start.extend(reservations.iter().take(pending).map(|kept| (kept.start, queued, kept.epoch)));
+            let kept = reservations.iter().take(pending);
+            if entry.gang.is_some() {
+                let start = reservations.front().map_or(Timestamp(u64::MAX), |first| first.start);
+                by_start.push((start, queued, kept.map(|kept| kept.epoch).collect()));
+            } else {
+                by_start.extend(kept.map(|kept| (kept.start, queued, vec![kept.epoch])));
+            }
         }
         by_start.sort_unstable();
-        for (start, queued, epoch) in by_start {
-            let (Some(entry), Some(slot)) = (pass.book.waiting.entry(queued).cloned(), pass.book.fleet.slot(epoch))
-            else {
-                continue;
-            };
-            let stretch = Stretch::new(start.max(pass.now), entry.facts.expected);
-            let known = start != Timestamp(u64::MAX);
-            let there = (ledger.workers.contains_key(&slot) || pass.book.fleet.is_ready(slot))
-                && pass.could_take(slot, queued, &entry);
-            if !known || !there {
-                continue;
-            }
-            if !ledger.book(pass, slot).profile.fits(stretch, &entry.wanted) {
+        for (start, queued, epochs) in by_start.into_iter().filter(|(start, ..)| *start != Timestamp(u64::MAX)) {
+            if ledger.carry_over(pass, start.max(pass.now), queued, &epochs) == Some(Carried::TooFull) {
                 ledger.forget(pass);
                 break;
             }
-            ledger.book(pass, slot).profile.take(stretch, &entry.wanted);
-            ledger.old.entry(queued).or_default().push_back(Reservation { epoch, start: stretch.start });
-            ledger.len += 1;
         }
         ledger
+    }
+
+    /// Books what an element had, or all of a gang; `None` if its worker is not to be had any more.
+    fn carry_over(&mut self, pass: &mut Pass<'_>, start: Timestamp, queued: Queued, on: &[Epoch]) -> Option<Carried> {
+        let entry = pass.book.waiting.entry(queued)?.clone();
+        let stretch = Stretch::new(start, entry.facts.expected);
+        let mates = entry.gang.iter().flat_map(|gang| gang.iter());
+        let mates = mates.flat_map(|mate| (0..mate.count).map(move |_| (mate.queued, &mate.entry)));
+        let elements: Vec<(Queued, &Entry)> = match entry.gang {
+            Some(_) => mates.collect(),
+            None => vec![(queued, &*entry)],
+        };
+        let slots: Option<Vec<Slot>> = on.iter().map(|epoch| pass.book.fleet.slot(*epoch)).collect();
+        let slots = slots.filter(|slots| slots.len() == elements.len())?;
+        let there = |slot: &Slot| self.workers.contains_key(slot) || pass.book.fleet.is_ready(*slot);
+        let mut each = slots.iter().zip(&elements);
+        if !each.all(|(slot, (queued, entry))| there(slot) && pass.could_take(*slot, *queued, entry)) {
+            return None;
+        }
+        for ((slot, epoch), (_, entry)) in slots.iter().zip(on).zip(&elements) {
+            if !self.book(pass, *slot).profile.fits(stretch, &entry.wanted) {
+                return Some(Carried::TooFull);
+            }
+            self.book(pass, *slot).profile.take(stretch, &entry.wanted);
+            self.old.entry(queued).or_default().push_back(Reservation { epoch: *epoch, start });
+            self.len += 1;
+        }
+        Some(Carried::Booked)
     }
 
     /// Something ran for longer than was expected, and one of those that wait lost its place to it. All begin again in the
@@ -140,6 +171,9 @@ impl Ledger {
     /// Starts the elements of a task that can start, and reserves for the others.
     fn settle(&mut self, pass: &mut Pass<'_>, queued: Queued) {
         let Some(entry) = pass.book.waiting.entry(queued).cloned() else { return };
+        if let Some(gang) = &entry.gang {
+            return self.settle_gang(pass, queued, &entry, gang);
+        }
         let mut elements = pass.elements(queued, &entry);
         // One without a reservation could not start: neither can the next.
         let (mut waits, mut full) = (false, false);
@@ -247,7 +281,7 @@ impl Ledger {
     /// The first start on a worker without.
     fn earliest_open(&mut self, pass: &Pass<'_>, queued: Queued, entry: &Entry) -> Option<(Timestamp, Slot)> {
         let fleet = &pass.book.fleet;
-        let opening = |slot| super::easy::opening(pass.book, slot, entry);
+        let opening = |slot| super::easy::opening(pass.book, slot, &entry.wanted);
         let openings = self.openings.entry(entry.wanted).or_insert_with(|| {
             fleet.ready().enumerate().filter_map(|(nth, slot)| Some((opening(slot)?, nth, slot))).collect()
         });

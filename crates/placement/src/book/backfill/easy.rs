@@ -6,15 +6,19 @@
 //! backfilling strategies for parallel job scheduling", ICPP workshops, 2002.) With one worker of many processors it
 //! is what those papers describe.
 //!
+//! A gang at the head has a reservation on each worker of its formation.
+//!
 //! Bound: the head is never delayed beyond its reservation as long as nothing runs for longer than expected, and each
 //! task becomes the head when all in front of it have started.
 
+use std::collections::BTreeMap;
+
 use quorate_state::queue::Queued;
-use quorate_types::{Span, Timestamp};
+use quorate_types::Timestamp;
 
 use crate::book::fleet::Slot;
 use crate::book::vector::{Least, Sum, Vector};
-use crate::book::{Book, Entry, LAST_KEY, Pass, Placing, Wish};
+use crate::book::{Book, LAST_KEY, Pass, Placing, Wish};
 
 /// The order in which later tasks are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,33 +27,21 @@ pub(crate) enum Order {
     Shortest,
 }
 
-/// A worker that is kept for the head of the queue.
-#[derive(Clone, Copy, Debug)]
+/// What is kept for the head of the queue: a worker, or those of a gang.
+#[derive(Clone, Debug)]
 struct Reservation {
-    slot: Slot,
-    /// When the head will start there.
-    window: Window,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Window {
-    /// Nobody knows when: nothing else starts there.
-    Unknown,
-    /// In so many milliseconds; `spare` is what will be free besides then.
-    Opens { in_ms: u64, spare: Vector },
+    /// When the head will start, in milliseconds. If nobody knows, nothing else starts there.
+    in_ms: Option<u64>,
+    /// What will be free besides then on each.
+    spare: BTreeMap<Slot, Vector>,
 }
 
 pub(crate) fn run(pass: &mut Pass<'_>, order: Order) {
     let Some((head, mut reservation)) = start_head(pass) else { return };
-    pass.hold(reservation.slot);
     if let Some(entry) = pass.book.waiting.entry(head).cloned() {
         pass.keep_gates(&entry);
     }
-    let at = match reservation.window {
-        Window::Unknown => None,
-        Window::Opens { in_ms, .. } => Some(pass.now.plus(Span(in_ms))),
-    };
-    pass.book.keep(reservation.slot, head, at);
+    pass.forms = false;
     pass.looked_ahead = true;
     if order == Order::Shortest {
         pass.walk_shortest();
@@ -59,8 +51,11 @@ pub(crate) fn run(pass: &mut Pass<'_>, order: Order) {
         if queued == head {
             continue;
         }
+        let before = pass.is_gang(queued).then(|| reservation.clone());
         let placing = pass.place_by(queued, |book, wish| squeeze(book, wish, &mut reservation));
         if placing == Placing::Short {
+            // What part of a gang would have taken is there again.
+            reservation = before.unwrap_or(reservation);
             pass.miss();
             give_up_elsewhere(pass, queued, &reservation);
         }
@@ -85,64 +80,75 @@ fn start_head(pass: &mut Pass<'_>) -> Option<(Queued, Reservation)> {
 
 fn next_candidate(pass: &mut Pass<'_>, reservation: &Reservation) -> Option<Queued> {
     let most = pass.book.fleet.most_room().map(|room| room.free);
-    let beside = pass.book.fleet.member(reservation.slot).room;
+    // The most that any of the reserved workers has.
+    let (mut beside, mut spare) = (Vector::default(), Vector::default());
+    for (slot, left) in &reservation.spare {
+        (beside, spare) = (beside.larger(&pass.book.fleet.member(*slot).room), spare.larger(left));
+    }
     pass.next(|least: &Least| {
         most.is_some_and(|most| least.request.fits(&most))
-            || match reservation.window {
-                Window::Unknown => false,
-                Window::Opens { in_ms, spare } => {
-                    least.request.fits(&beside) && (least.time_ms <= in_ms || least.request.fits(&spare))
-                }
-            }
+            || reservation.in_ms.is_some_and(|in_ms| {
+                least.request.fits(&beside) && (least.time_ms <= in_ms || least.request.fits(&spare))
+            })
     })
 }
 
-/// The reserved worker, if the task does not delay the head there.
+/// A reserved worker on which the task does not delay the head.
 fn squeeze(book: &mut Book, wish: &Wish<'_>, reservation: &mut Reservation) -> Option<Slot> {
-    let Window::Opens { in_ms, spare } = &mut reservation.window else { return None };
-    if !book.fleet.has_room(reservation.slot, wish) {
-        return None;
-    }
-    let ends_before = wish.facts.expected.is_some_and(|span| span.0 <= *in_ms);
+    let in_ms = reservation.in_ms?;
+    let ends_before = wish.facts.expected.is_some_and(|span| span.0 <= in_ms);
+    let mut all = reservation.spare.iter_mut();
+    let may = |spare: &Vector| ends_before || wish.wanted.fits(spare);
+    let (slot, spare) = all.find(|(slot, spare)| may(spare) && book.fleet.has_room(**slot, wish))?;
     if !ends_before {
-        if !wish.wanted.fits(spare) {
-            return None;
-        }
         *spare = spare.minus(&wish.wanted);
     }
-    Some(reservation.slot)
+    Some(*slot)
 }
 
 /// Room only becomes less in a decision: what found none, not on the reserved worker
 /// either, finds none later.
 fn give_up_elsewhere(pass: &mut Pass<'_>, queued: Queued, reservation: &Reservation) {
     let Some(entry) = pass.book.waiting.entry(queued).cloned() else { return };
-    let room = pass.book.fleet.has_room(reservation.slot, &pass.wish(queued, &entry));
-    if entry.facts.constraints.is_some() && !room {
+    let wish = pass.wish(queued, &entry);
+    let room = reservation.spare.keys().any(|slot| pass.book.fleet.has_room(*slot, &wish));
+    if entry.facts.constraints.is_some() && entry.gang.is_none() && !room {
         pass.give_up(&entry);
     }
 }
 
-/// Where and when the task will have room first. None if it is larger than every worker.
+/// Keeps what the task will have room on first. None if it is larger than every worker.
 fn reserve(pass: &mut Pass<'_>, queued: Queued) -> Option<Reservation> {
-    let now = pass.now;
     let entry = pass.book.waiting.entry(queued)?.clone();
+    if let Some(gang) = &entry.gang {
+        let formation = pass.formation_of(queued)?;
+        let loads = pass.hold_formation(gang, &formation);
+        let spare = loads.iter().map(|(slot, load)| (*slot, spare_on(pass.book, *slot, formation.start, &load.wanted)));
+        return Some(Reservation { in_ms: formation.start.map(|at| at.since(pass.now).0), spare: spare.collect() });
+    }
     let fleet = &pass.book.fleet;
     let able = fleet.ready().filter(|slot| pass.could_take(*slot, queued, &entry));
-    let soonest = able.filter_map(|slot| Some((opening(pass.book, slot, &entry)?, slot))).min_by_key(|(at, _)| *at);
-    let Some((at, slot)) = soonest else {
-        let slot = pass.most_free(queued, &entry)?;
-        return Some(Reservation { slot, window: Window::Unknown });
+    let soonest =
+        able.filter_map(|slot| Some((opening(pass.book, slot, &entry.wanted)?, slot))).min_by_key(|(at, _)| *at);
+    let (at, slot) = match soonest {
+        Some((at, slot)) => (Some(at), slot),
+        None => (None, pass.most_free(queued, &entry)?),
     };
-    let member = fleet.member(slot);
-    let then = member.ends.prefix(Sum(member.room), &(at, LAST_KEY)).0;
-    let window = Window::Opens { in_ms: at.since(now).0, spare: then.minus(&entry.wanted) };
-    Some(Reservation { slot, window })
+    pass.hold(slot);
+    pass.book.keep(slot, queued, at);
+    let spare = spare_on(pass.book, slot, at, &entry.wanted);
+    Some(Reservation { in_ms: at.map(|at| at.since(pass.now).0), spare: [(slot, spare)].into() })
+}
+
+/// What the worker will have free then, besides what is reserved; nothing if nobody knows when.
+fn spare_on(book: &Book, slot: Slot, at: Option<Timestamp>, reserved: &Vector) -> Vector {
+    let member = book.fleet.member(slot);
+    at.map_or_else(Vector::default, |at| member.ends.prefix(Sum(member.room), &(at, LAST_KEY)).0.minus(reserved))
 }
 
 /// When the worker will have room; none if nobody knows.
-pub(super) fn opening(book: &Book, slot: Slot, entry: &Entry) -> Option<Timestamp> {
+pub(crate) fn opening(book: &Book, slot: Slot, wanted: &Vector) -> Option<Timestamp> {
     let member = book.fleet.member(slot);
-    let ((at, _), _) = member.ends.first_prefix(Sum(member.room), |sum| entry.wanted.fits(&sum.0))?;
+    let ((at, _), _) = member.ends.first_prefix(Sum(member.room), |sum| wanted.fits(&sum.0))?;
     (*at != Timestamp(u64::MAX)).then_some(*at)
 }

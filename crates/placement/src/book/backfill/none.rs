@@ -1,6 +1,7 @@
 //! No backfill. A task that fits no worker now, but would fit an empty one, holds the worker that is nearest to having
 //! room: what stands behind it in the queue goes elsewhere. So a large task does not starve behind small ones, and a
-//! task that waits for the one GPU does not block the rest of the cluster. On one worker this is the strict order.
+//! task that waits for the one GPU does not block the rest of the cluster. On one worker this is the strict order. The
+//! first gang that waits holds a worker for each of its elements.
 
 use crate::book::pass::Holding;
 use crate::book::{Pass, Placing};
@@ -11,7 +12,7 @@ pub(crate) fn run(pass: &mut Pass<'_>) {
         let Some(queued) = pass.next(|least| least.request.fits(&largest)) else { break };
         if pass.place(queued) == Placing::Short {
             match pass.hold_for(queued) {
-                Holding::Held => pass.miss(),
+                Holding::Held | Holding::Waits => pass.miss(),
                 Holding::Nobody => pass.stray(),
             }
         }

@@ -46,8 +46,14 @@ impl Profile {
 
     /// The first stretch of this length in which so much is free.
     pub(super) fn earliest(&self, length: Option<Span>, wanted: &Vector) -> Option<Stretch> {
+        self.earliest_from(Timestamp(0), length, wanted)
+    }
+
+    /// The same, of those that begin no earlier than `from`.
+    pub(super) fn earliest_from(&self, from: Timestamp, length: Option<Span>, wanted: &Vector) -> Option<Stretch> {
         let mut found: Option<Stretch> = None;
-        for (at, free) in &self.0 {
+        let first = self.0.partition_point(|(at, _)| *at <= from).saturating_sub(1);
+        for (at, free) in self.0[first..].iter().map(|(at, free)| (at.max(&from), free)) {
             if found.is_some_and(|found| *at >= found.end) {
                 break;
             }

@@ -168,6 +168,7 @@ impl World {
             name: name(&format!("w{nth}")),
             labels: Default::default(),
             taints: Vec::new(),
+            host: "h".into(),
             capacity,
             instance: self.instances,
             replaces: None,

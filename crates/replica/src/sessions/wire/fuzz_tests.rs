@@ -30,6 +30,7 @@ fn messages() -> Vec<FromWorker> {
         name: Name::new("w1").unwrap(),
         labels: BTreeMap::from([(Name::new("zone").unwrap(), "eu".into())]),
         taints: Vec::new(),
+        host: "h".into(),
         capacity: Resources {
             other_millis: BTreeMap::from([(Name::new("gpu").unwrap(), 2000)]),
             ..Resources::new(8000, 1 << 34)
