@@ -1,5 +1,5 @@
-//! What is ended for a task that found no room: attempts of lower priority, or under `srtf` those that have longer to
-//! go than the task will run. The worker is chosen where the least important is lost, and of that the least work; it is
+//! What is ended for a task that found no room: attempts of lower priority, under `srtf` those that have longer to go
+//! than the task will run, or under `round-robin` those that have had their turn. The worker is chosen where the least important is lost, and of that the least work; it is
 //! kept for the task until that has started.
 //!
 //! Sources: victims of the lowest priority first, then the least work lost, as in Borg (Verma et al., "Large-scale
@@ -17,8 +17,12 @@ use quorate_types::job::Preempt;
 use quorate_types::policy::QueueOrder;
 use quorate_types::{Epoch, Resources, Timestamp};
 
-use crate::book::{Book, Constraints, Crowding, Decision, Facts, Surroundings};
+use crate::book::{Book, Crowding, Decision, Facts, Surroundings};
 use crate::planner::Sight;
+
+mod holdings;
+
+use holdings::Holdings;
 
 /// Attempts that one round looks at for victims: some milliseconds. The next round goes on with other workers.
 const LOOKS_MAX: usize = 20_000;
@@ -26,14 +30,14 @@ const LOOKS_MAX: usize = 20_000;
 /// Ends attempts for those that found no room.
 #[derive(Debug, Default)]
 pub(crate) struct Preemptor {
-    /// The worker that was looked at last, where the bound ended the search.
+    /// The worker that was looked at last, where the bound ended the search, and for whom.
     last: Option<(Queued, Epoch)>,
 }
 
 /// An attempt that could be ended. The first is ended first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Victim {
-    /// Lower priorities, or longer remaining times, have lower ranks.
+    /// Lower priorities, longer remaining times, or earlier ends of turns, have lower ranks.
     rank: u64,
     /// How long it has run.
     lost_ms: u64,
@@ -58,6 +62,18 @@ enum Chance {
     None,
 }
 
+/// What one round knows and has done.
+struct Round<'a> {
+    state: &'a State,
+    decision: &'a Decision,
+    /// For whom workers are held.
+    held: BTreeMap<Epoch, Vec<Facts>>,
+    /// Where attempts have had their turn.
+    over: Vec<Epoch>,
+    holdings: Holdings,
+    looks: usize,
+}
+
 /// On whose behalf, and when.
 struct Claim<'a> {
     queued: Queued,
@@ -72,6 +88,9 @@ impl Claim<'_> {
         match self.grounds {
             Grounds::LowerPriority => other.priority > self.facts.priority,
             Grounds::LongerToGo => other.expected.is_some() && other.expected < self.facts.expected,
+            Grounds::TurnOver => other.turn < self.facts.turn,
+            // Nothing is moved for a claim.
+            Grounds::Rebalance => true,
         }
     }
 }
@@ -85,36 +104,41 @@ impl Preemptor {
         decision: &Decision,
         now: Timestamp,
     ) -> Vec<Preemption> {
-        let (mut items, mut looks) = (Vec::new(), 0);
+        let mut items = Vec::new();
         // Who has not been looked at may start in the next round without anybody's end.
-        if !decision.looked || decision.more || decision.cut {
+        if !decision.looked || decision.more || decision.cut || !book.has_preempting() {
             return items;
         }
-        let preempting = book.preempting();
-        if preempting.is_empty() {
-            return items;
-        }
+        let mut preempting = book.preempting();
+        // Where the last round stopped this one goes on.
+        let first = self.last.and_then(|(last, _)| preempting.iter().position(|queued| *queued == last));
+        preempting.drain(..first.unwrap_or(0));
         let mut held: BTreeMap<Epoch, Vec<Facts>> = BTreeMap::new();
         for kept in book.kept() {
             held.entry(kept.epoch).or_default().extend(book.facts(kept.queued));
         }
+        let (over, holdings) = (book.with_turns_over(now, LOOKS_MAX), Holdings::of(state, book));
+        let mut round = Round { state, decision, held, over, holdings, looks: 0 };
         for queued in &preempting {
             let Some(facts) = book.facts(*queued).filter(|_| wants_more(state, book, decision, *queued)) else {
                 continue;
             };
-            let shorter = state.policy().queue == QueueOrder::Srtf && facts.expected.is_some();
-            let grounds = match (shorter, facts.preempts) {
-                (true, _) => Grounds::LongerToGo,
-                (false, Preempt::Lower) => Grounds::LowerPriority,
-                (false, Preempt::Never) => continue,
-            };
-            let claim = Claim { queued: *queued, facts: &facts, grounds, now };
-            if let Chance::Offer(offer) = self.best(state, book, decision, &claim, &held, &mut looks) {
-                book.earmark(offer.epoch, *queued);
-                items.extend(offer.victims.into_iter().map(|victim| victim.item));
+            for grounds in grounds(state.policy().queue, &facts) {
+                let claim = Claim { queued: *queued, facts: &facts, grounds, now };
+                match self.best(book, &mut round, &claim) {
+                    Chance::Offer(offer) => {
+                        book.earmark(offer.epoch, *queued);
+                        round.holdings.note(&offer.victims);
+                        items.extend(offer.victims.into_iter().map(|victim| victim.item));
+                        break;
+                    }
+                    Chance::Ending => break,
+                    Chance::None => {}
+                }
             }
-            if looks >= LOOKS_MAX {
+            if round.looks >= LOOKS_MAX {
                 // The rest has its turn even if nothing changes.
+                self.last.get_or_insert((*queued, Epoch(u64::MAX)));
                 book.look_again();
                 break;
             }
@@ -123,43 +147,42 @@ impl Preemptor {
     }
 
     /// The best chance that any worker gives.
-    fn best(
-        &mut self,
-        state: &State,
-        book: &mut Book,
-        decision: &Decision,
-        claim: &Claim<'_>,
-        held: &BTreeMap<Epoch, Vec<Facts>>,
-        looks: &mut usize,
-    ) -> Chance {
+    fn best(&mut self, book: &mut Book, round: &mut Round<'_>, claim: &Claim<'_>) -> Chance {
+        let state = round.state;
+        let over = match claim.grounds {
+            Grounds::TurnOver if round.over.is_empty() => return Chance::None,
+            Grounds::TurnOver => Some(round.over.iter().copied()),
+            Grounds::LowerPriority | Grounds::LongerToGo | Grounds::Rebalance => None,
+        };
         let sight = Sight(state);
-        let crowding = siblings(state, book, decision, claim.queued, &sight);
-        *looks += 1;
+        let crowding = siblings(book, round.decision, claim.queued, &sight);
+        round.looks += 1;
         if !book.has_able(claim.queued, &crowding) {
             return Chance::None;
         }
         let after = self.last.take().filter(|(queued, _)| *queued == claim.queued).map(|(_, epoch)| epoch);
-        let behind = state.registrations().iter().filter(|(epoch, _)| after.is_none_or(|after| **epoch > after));
+        let all = over.is_none().then(|| state.registrations().keys().copied());
+        let epochs: Vec<Epoch> = over.into_iter().flatten().chain(all.into_iter().flatten()).collect();
         let mut best: Option<Offer> = None;
-        for (epoch, name) in behind {
-            if *looks >= LOOKS_MAX {
-                self.last = Some((claim.queued, *epoch));
+        for epoch in epochs.into_iter().filter(|epoch| after.is_none_or(|after| *epoch > after)) {
+            if round.looks >= LOOKS_MAX {
+                self.last = Some((claim.queued, epoch));
                 break;
             }
-            let Some(worker) = state.worker(name) else { continue };
-            *looks += 1;
-            let earmark = book.earmarked_for(*epoch);
+            let Some(worker) = state.worker_of(epoch) else { continue };
+            round.looks += 1;
+            let earmark = book.earmarked_for(epoch);
             if earmark.is_some_and(|earmark| earmark.queued != claim.queued)
-                || !book.could_take(*epoch, claim.queued, &crowding)
-                || held.get(epoch).is_some_and(|others| others.iter().any(|other| claim.gives_way_to(other)))
+                || !book.could_take(epoch, claim.queued, &crowding)
+                || round.held.get(&epoch).is_some_and(|others| others.iter().any(|other| claim.gives_way_to(other)))
             {
                 continue;
             }
             let promised = earmark.map_or(0, |earmark| earmark.elements);
-            *looks += worker.attempts.len();
-            match chance(state, book, claim, worker, promised) {
+            round.looks += worker.attempts.len();
+            match chance(round, book, claim, worker, promised) {
                 Chance::Ending => {
-                    book.earmark(*epoch, claim.queued);
+                    book.earmark(epoch, claim.queued);
                     return Chance::Ending;
                 }
                 Chance::Offer(offer) => best = best.into_iter().chain([offer]).min(),
@@ -168,6 +191,26 @@ impl Preemptor {
         }
         best.map_or(Chance::None, Chance::Offer)
     }
+}
+
+/// On which grounds a task may end others, the first of them first.
+fn grounds(queue: QueueOrder, facts: &Facts) -> impl Iterator<Item = Grounds> {
+    let lower = (facts.preempts == Preempt::Lower).then_some(Grounds::LowerPriority);
+    let (first, then) = match queue {
+        QueueOrder::Srtf if facts.expected.is_some() => (Some(Grounds::LongerToGo), None),
+        QueueOrder::RoundRobin => (Some(Grounds::TurnOver), lower),
+        QueueOrder::Srtf
+        | QueueOrder::Fifo
+        | QueueOrder::Priority
+        | QueueOrder::Sjf
+        | QueueOrder::LeastWork
+        | QueueOrder::Deadline
+        | QueueOrder::CriticalPath
+        | QueueOrder::FairShare
+        | QueueOrder::Multifactor
+        | QueueOrder::AgedSjf => (lower, None),
+    };
+    first.into_iter().chain(then)
 }
 
 /// Drops earmarks whose room will not come: what was to end there has not been asked to, or the task can't go there any
@@ -196,17 +239,16 @@ pub(crate) fn review(state: &State, book: &mut Book) {
     }
 }
 
-/// Where elements of the job are, will be by this decision, and have room kept.
-fn siblings<'a>(state: &State, book: &Book, decision: &Decision, queued: Queued, sight: &'a Sight<'_>) -> Crowding<'a> {
+/// Where elements of the job, and of others that mind it, are, will be by this decision, and have room kept.
+fn siblings<'a>(book: &Book, decision: &Decision, queued: Queued, sight: &'a Sight<'_>) -> Crowding<'a> {
     let mut crowding = Crowding::new(sight);
     let starts = decision.starts.iter().map(|start| (start.queued, start.epoch, 1));
     let earmarks = book.all_earmarks().into_iter().map(|(epoch, earmark)| (earmark.queued, epoch, earmark.elements));
-    for (other, epoch, elements) in starts.chain(earmarks).filter(|(other, ..)| other.job == queued.job) {
-        let constraints = state
-            .job(other.job)
-            .and_then(|job| Constraints::of(job.task_spec(other.task)?, job.apart(other.task).collect()));
-        if let (Some(constraints), Some(worker)) = (constraints, book.worker_of(epoch)) {
-            (0..elements).for_each(|_| crowding.add(other, &constraints, worker));
+    let has_company = book.facts(queued).is_some_and(|facts| facts.company.is_some());
+    for (other, epoch, elements) in starts.chain(earmarks).filter(|(other, ..)| has_company || other.job == queued.job)
+    {
+        if let (Some(facts), Some(worker)) = (book.facts(other), book.worker_of(epoch)) {
+            (0..elements).for_each(|_| crowding.add(other, &facts, worker));
         }
     }
     crowding
@@ -219,7 +261,8 @@ fn wants_more(state: &State, book: &Book, decision: &Decision, queued: Queued) -
 }
 
 /// What the worker can give: first what it has and what is ending, less what is promised, then victims.
-fn chance(state: &State, book: &Book, claim: &Claim<'_>, worker: &Worker, promised: u32) -> Chance {
+fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: &Worker, promised: u32) -> Chance {
+    let state = round.state;
     let request = &claim.facts.request;
     // What the decision has just given away is not there any more.
     let free = book.left_on(worker.epoch).cloned().unwrap_or_default();
@@ -236,12 +279,16 @@ fn chance(state: &State, book: &Book, claim: &Claim<'_>, worker: &Worker, promis
         let rank = match claim.grounds {
             Grounds::LowerPriority if job.spec.priority < claim.facts.priority => u64::from(job.spec.priority),
             // An element does not give way to its sibling: that would go on for ever.
-            Grounds::LongerToGo if (key.job, key.task) == (claim.queued.job, claim.queued.task) => continue,
+            Grounds::LongerToGo | Grounds::TurnOver if is_sibling(*key, claim.queued) => continue,
+            Grounds::TurnOver => match book.turn_end_of(*key) {
+                Some(end) if end <= claim.now => end.0,
+                Some(_) | None => continue,
+            },
             Grounds::LongerToGo => match (book.remaining(*key, claim.now), claim.facts.expected) {
                 (Some(remaining), Some(expected)) if remaining > expected => u64::MAX - remaining.0,
                 _ => continue,
             },
-            Grounds::LowerPriority => continue,
+            Grounds::LowerPriority | Grounds::Rebalance => continue,
         };
         let item = Preemption {
             job: key.job,
@@ -265,6 +312,9 @@ fn chance(state: &State, book: &Book, claim: &Claim<'_>, worker: &Worker, promis
         return if free == room { Chance::None } else { Chance::Ending };
     }
     victims.sort();
+    if claim.grounds == Grounds::TurnOver {
+        round.holdings.spare(state, book, claim.queued, &mut victims);
+    }
     fewest(victims, room, request).map_or(Chance::None, |victims| {
         let worst = victims.iter().map(|victim| victim.rank).max().unwrap_or(0);
         let lost_ms = victims.iter().map(|victim| victim.lost_ms).sum();
@@ -294,6 +344,10 @@ fn fewest(victims: Vec<Victim>, mut room: Resources, request: &Resources) -> Opt
         }
     }
     Some(chosen)
+}
+
+fn is_sibling(key: ElementKey, queued: Queued) -> bool {
+    (key.job, key.task) == (queued.job, queued.task)
 }
 
 fn started_at(state: &State, key: ElementKey) -> Option<Timestamp> {

@@ -170,6 +170,10 @@ pub struct Preemption {
 pub enum Grounds {
     LowerPriority,
     LongerToGo,
+    /// Under `round-robin`: it has had its turn.
+    TurnOver,
+    /// Nobody's sake: it is moved, so that the load is evened out. `by` is its own job.
+    Rebalance,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,12 @@
-//! How many elements of a task are live together, where the task says how many may be. Derived from the live attempts.
+//! How many elements of a task are live together, where the task says how many may be, and which jobs are where.
+//! Derived from the live attempts.
 
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use quorate_types::{JobId, Name, TaskSpec};
+use quorate_types::{JobId, JobSpec, Name, TaskSpec};
 
+use crate::company::{Companies, Company, Sign};
 use crate::job::{ElementKey, Job};
 use crate::state::{Cluster, State};
 use crate::worker::{LiveAttempt, Worker};
@@ -18,34 +20,44 @@ struct Place {
     value: Arc<str>,
 }
 
-/// Kept only for the labels that tasks are spread over.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Crowds(OrdMap<Place, u32>);
+pub(crate) struct Crowds {
+    /// Kept only for the labels that tasks are spread over.
+    places: OrdMap<Place, u32>,
+    /// Kept only of jobs with labels, and of those that shun some.
+    companies: Companies,
+}
 
 impl Cluster {
     /// The attempt holds its resources on the worker from now on.
-    pub(crate) fn occupy(&mut self, worker: &Name, at: ElementKey, attempt: LiveAttempt, spec: &TaskSpec) {
-        let Some(found) = self.workers.get_mut(worker) else { return };
+    pub(crate) fn occupy(&mut self, worker: &Name, at: ElementKey, attempt: LiveAttempt, job: &JobSpec) {
+        let (Some(found), Some(spec)) = (self.workers.get_mut(worker), job.tasks.get(at.task as usize)) else { return };
         Arc::make_mut(found).take(at, attempt, &spec.resources);
         for place in places(at, spec, found) {
-            *self.crowds.0.entry(place).or_insert(0) += 1;
+            *self.crowds.places.entry(place).or_insert(0) += 1;
+        }
+        if let Some(company) = Company::of(job, spec) {
+            self.crowds.companies.join(&company, at.job, found.epoch);
         }
     }
 
     /// The attempt holds nothing any more.
-    pub(crate) fn vacate(&mut self, worker: &Name, at: &ElementKey, spec: &TaskSpec) {
-        let Some(found) = self.workers.get_mut(worker) else { return };
+    pub(crate) fn vacate(&mut self, worker: &Name, at: &ElementKey, job: &JobSpec) {
+        let (Some(found), Some(spec)) = (self.workers.get_mut(worker), job.tasks.get(at.task as usize)) else { return };
         if !found.attempts.contains_key(at) {
             return;
         }
         Arc::make_mut(found).release(at, &spec.resources);
         for place in places(*at, spec, found) {
-            let left = self.crowds.0.get(&place).map_or(0, |count| count - 1);
+            let left = self.crowds.places.get(&place).map_or(0, |count| count - 1);
             if left == 0 {
-                self.crowds.0.remove(&place);
+                self.crowds.places.remove(&place);
             } else {
-                self.crowds.0.insert(place, left);
+                self.crowds.places.insert(place, left);
             }
+        }
+        if let Some(company) = Company::of(job, spec) {
+            self.crowds.companies.leave(&company, at.job, found.epoch);
         }
     }
 
@@ -58,12 +70,18 @@ impl Cluster {
                 .get(&spread.label)
                 .is_none_or(|value| self.crowd(job.id(), task, &spread.label, value) >= spread.max)
         });
-        spread_too_far || job.plan.apart(task).any(|other| worker.runs(job.id(), other))
+        let in_the_way = || {
+            // Most clusters have nobody who shuns anything.
+            let calm = spec.anti_affinity.is_empty() && !self.crowds.companies.has_shunning();
+            let company = if calm { None } else { Company::of(&job.spec, spec) }?;
+            self.crowds.companies.in_the_way(&company, job.id(), worker.epoch).map(|(other, _)| other)
+        };
+        spread_too_far || job.plan.apart(task).any(|other| worker.runs(job.id(), other)) || in_the_way().is_some()
     }
 
     fn crowd(&self, job: JobId, task: u32, label: &Name, value: &str) -> u32 {
         let place = Place { job, task, label: label.clone(), value: value.into() };
-        self.crowds.0.get(&place).copied().unwrap_or(0)
+        self.crowds.places.get(&place).copied().unwrap_or(0)
     }
 }
 
@@ -79,6 +97,18 @@ impl State {
     /// How many elements of a task are live on workers with this value of a label that the task is spread over.
     pub fn crowd(&self, job: JobId, task: u32, label: &Name, value: &str) -> u32 {
         self.cluster.crowd(job, task, label, value)
+    }
+
+    /// Which jobs with labels, and which that shun some, have attempts where.
+    pub fn companies(&self) -> &Companies {
+        &self.cluster.crowds.companies
+    }
+
+    /// Another job that keeps a task off a worker for a label that one of them has and the other shuns.
+    pub fn stranger_on(&self, job: &Job, task: u32, worker: &Worker) -> Option<(JobId, Sign)> {
+        let company = Company::of(&job.spec, job.task_spec(task)?)?;
+        let (other, sign) = self.companies().in_the_way(&company, job.id(), worker.epoch)?;
+        Some((other, sign.clone()))
     }
 }
 

@@ -40,7 +40,7 @@ static INDEPENDENT: LazyLock<Arc<Plan>> = LazyLock::new(Arc::default);
 impl Plan {
     pub(crate) fn of(spec: &JobSpec) -> Arc<Self> {
         let needs = spec.tasks.iter().flat_map(|task| &task.needs).any(|need| need.task().is_some());
-        match needs || spec.tasks.iter().any(|task| !task.anti_affinity.is_empty()) {
+        match needs || spec.tasks.iter().flat_map(|task| &task.anti_affinity).any(|one| one.task().is_some()) {
             false => INDEPENDENT.clone(),
             true => Arc::new(Self::new(spec)),
         }

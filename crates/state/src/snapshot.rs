@@ -169,7 +169,7 @@ impl State {
             None => cluster.enlist(job),
         }
         cluster.queue.update_all(job);
-        for (task, found, spec) in job.tasks() {
+        for (task, found, _) in job.tasks() {
             for (index, element) in found.elements() {
                 let at = ElementKey { job: job.id(), task, index };
                 if let Some(until) = element.wait_until {
@@ -178,7 +178,7 @@ impl State {
                 let Some(attempt) = element.current().filter(|attempt| attempt.state.is_live()) else { continue };
                 let stopping = element.state == TaskState::Stopping;
                 let live = LiveAttempt { number: attempt.number, fence: attempt.fence, stopping };
-                cluster.occupy(&attempt.worker, at, live, spec);
+                cluster.occupy(&attempt.worker, at, live, &job.spec);
             }
         }
     }

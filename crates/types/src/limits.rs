@@ -44,8 +44,13 @@ pub const CONDITION_VALUES_MAX: usize = 64;
 pub const TAINTS_MAX: usize = 16;
 /// Labels that a task is spread over.
 pub const SPREADS_MAX: usize = 4;
-/// Tasks that one must not share a worker with.
+/// Tasks, and labels of jobs, that a task must not share a worker with: each is looked up for each worker that is
+/// looked at.
 pub const ANTI_AFFINITY_MAX: usize = 16;
+/// The shortest quantum, in milliseconds: to end a process and to start another takes a good part of a second.
+pub const QUANTUM_MS_MIN: u64 = 1_000;
+/// The longest quantum, in milliseconds: a week. Who wants turns to be longer wants none.
+pub const QUANTUM_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 /// Retries of one task.
 pub const RETRIES_MAX: u32 = 1_000;
 /// The longest duration in a specification: ten years.

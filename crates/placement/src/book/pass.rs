@@ -111,7 +111,8 @@ impl Book {
         pass.decision.cut = pass.misses >= pass.bounds.misses_max || pass.strays >= STRAYS_MAX;
         let (held, looked_ahead, mut decision) = (pass.held, pass.looked_ahead, pass.decision);
         held.into_iter().for_each(|slot| self.fleet.release(slot));
-        self.wake_at = if looked_ahead { self.next_opening(now) } else { None };
+        let opening = if looked_ahead { self.next_opening(now) } else { None };
+        self.wake_at = [opening, self.next_turn_end(now)].into_iter().flatten().min();
         // What was started may be the reason why more can be: an element of the same task became pending meanwhile.
         self.changed = decision.more || !decision.starts.is_empty();
         decision.wake_at = self.wake_at;
@@ -250,9 +251,9 @@ impl Pass<'_> {
 
     /// Nothing like it finds a place in this decision.
     pub(crate) fn give_up(&mut self, entry: &Entry) {
-        self.blocked = self.blocked.with(entry.shape.but_others());
-        // Where its siblings are is the one thing that others like it don't share.
-        if entry.facts.constraints.as_ref().is_none_or(|constraints| !constraints.are_social()) {
+        // Where others are that it minds is the one thing that others like it don't share.
+        if !self.crowding.is_social(&entry.facts) {
+            self.blocked = self.blocked.with(entry.shape.but_others());
             self.hopeless.insert((entry.facts.constraints.clone(), entry.facts.request.clone()));
         }
     }
@@ -316,9 +317,7 @@ impl Pass<'_> {
 
     /// The `nth` element of a task goes to the worker.
     pub(crate) fn start(&mut self, queued: Queued, slot: Slot, entry: &Entry, nth: u64) -> Turn {
-        if let Some(constraints) = entry.facts.constraints.as_ref().filter(|constraints| constraints.are_social()) {
-            self.crowding.add(entry.facts.kin.unwrap_or(queued), constraints, &self.book.fleet.member(slot).worker);
-        }
+        self.crowding.add(entry.facts.kin.unwrap_or(queued), &entry.facts, &self.book.fleet.member(slot).worker);
         let start = self.book.promise(queued, slot, entry, self.now);
         self.decision.starts.push(start);
         let over = match &mut self.walk {

@@ -39,7 +39,9 @@ impl ShapeNumbers {
     /// What asks for nothing in particular is told apart by what it takes, which the index knows. What depends on where
     /// other elements are shares its chances with nobody.
     pub(crate) fn of(&mut self, facts: &Facts) -> Shapes {
-        let Some(constraints) = facts.constraints.as_ref().filter(|constraints| !constraints.are_social()) else {
+        let shuns = facts.company.as_ref().is_some_and(|company| company.shuns_any());
+        let Some(constraints) = facts.constraints.as_ref().filter(|constraints| !constraints.are_social() && !shuns)
+        else {
             return OTHERS;
         };
         let key = (constraints.clone(), facts.request.clone());

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_state::queue::Queued;
-use quorate_types::Name;
 use quorate_types::job::Preempt;
-use quorate_types::policy::{Backfill, QueueOrder};
+use quorate_types::policy::Backfill;
+use quorate_types::{JobId, Name, Policy, Timestamp};
 
 use super::facts::Facts;
 use crate::book::fleet::Fleet;
@@ -15,7 +15,6 @@ use crate::book::shapes::{ShapeNumbers, Shapes};
 use crate::book::traits::Needs;
 use crate::book::treap::Treap;
 use crate::book::vector::{Least, Vector};
-use quorate_types::Policy;
 
 /// Tasks in order, with what the least of them asks for.
 pub(crate) type Line = Treap<Place, Least>;
@@ -27,6 +26,15 @@ pub(crate) struct Entry {
     pub(crate) needs: Needs,
     pub(crate) shape: Shapes,
     place: Place,
+}
+
+impl Entry {
+    /// Of something that does not wait.
+    pub(crate) fn stray(measures: Measures, facts: Facts) -> Self {
+        let Measures { wanted, needs, .. } = measures;
+        let nowhere = (u64::MAX, Queued { job: JobId(u64::MAX), task: u32::MAX });
+        Self { facts, wanted, needs, shape: Shapes::default(), place: nowhere }
+    }
 }
 
 /// What a request is in this fleet.
@@ -102,7 +110,7 @@ impl Waiting {
         let shape = self.shapes.of(&facts);
         let place = (queue::rank(self.policy.queue, &facts, size), queued);
         let time_ms = facts.expected.map_or(u64::MAX, |span| span.0);
-        if facts.preempts == Preempt::Lower || self.policy.queue == QueueOrder::Srtf {
+        if facts.preempts == Preempt::Lower || queue::ends_others(self.policy.queue) {
             self.preempting.insert(place);
         }
         let least = Least { request: wanted, time_ms, shapes: shape };
@@ -115,6 +123,15 @@ impl Waiting {
             self.shortest.insert((time_ms, queued), least);
         }
         self.entries.insert(queued, Arc::new(Entry { facts, wanted, needs, shape, place }));
+    }
+
+    /// An element of the task has its turn: what is left of it goes to the end of the line.
+    pub(crate) fn take_turn(&mut self, queued: Queued, at: Timestamp) {
+        let Some(entry) = self.entries.get(&queued).cloned() else { return };
+        let Entry { facts, wanted, needs, .. } = Arc::unwrap_or_clone(entry);
+        // Sizes count for nothing where there are turns.
+        let measures = Measures { wanted, needs, size: 0 };
+        self.insert(queued, Facts { turn: facts.turn.max(at), ..facts }, measures);
     }
 
     /// Looks at all requests anew: workers have a kind or a taint that nobody had before.

@@ -92,7 +92,7 @@ impl Change<'_> {
         if self.cluster.is_crowded(self.job, item.task, &name) {
             return None;
         }
-        self.cluster.occupy(&name, at, attempt, spec);
+        self.cluster.occupy(&name, at, attempt, &self.job.spec);
         Some(name)
     }
 }

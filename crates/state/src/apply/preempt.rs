@@ -1,5 +1,7 @@
 //! Attempts that make room for others. Each is looked at again: it may have ended since.
 
+use quorate_types::policy::{QueueOrder, Rebalance};
+
 use super::State;
 use crate::command::{Grounds, Preemption};
 use crate::element::AfterStop;
@@ -19,15 +21,21 @@ impl State {
 }
 
 impl State {
-    /// Whether the job for which room is made still waits for some, and has the right to it.
+    /// Whether the job for which room is made still waits for some, and has the right to it; or what is moved may be.
     fn has_claim(&self, item: &Preemption) -> bool {
         let (Some(by), Some(victim)) = (self.job(item.by), self.job(item.job)) else { return false };
         let waits = by.is_placeable() && by.tasks().any(|(_, task, _)| task.has_pending());
-        let outranks = match item.grounds {
-            Grounds::LowerPriority => by.spec.priority > victim.spec.priority,
-            Grounds::LongerToGo => true,
-        };
-        waits && outranks
+        let policy = self.policy();
+        match item.grounds {
+            Grounds::LowerPriority => waits && by.spec.priority > victim.spec.priority,
+            Grounds::LongerToGo => waits,
+            // It may have had its turn by rules that hold no more.
+            Grounds::TurnOver => waits && policy.queue == QueueOrder::RoundRobin,
+            Grounds::Rebalance => {
+                let movable = victim.task_spec(item.task).is_some_and(|task| task.movable);
+                movable && item.by == item.job && policy.rebalance == Rebalance::On
+            }
+        }
     }
 }
 
@@ -44,6 +52,8 @@ impl Change<'_> {
         let reason = match item.grounds {
             Grounds::LowerPriority => format!("preempted by job {by}, which has a higher priority"),
             Grounds::LongerToGo => format!("preempted by job {by}, which is shorter than what it has to go"),
+            Grounds::TurnOver => format!("its turn is over: job {by} has the next one"),
+            Grounds::Rebalance => "moved to even out the load".to_owned(),
         };
         self.stop_because(&at, AfterStop::Requeue, Some(&reason));
         true

@@ -100,7 +100,7 @@ impl Change<'_> {
         let Some(attempt) = element.current_mut() else { return };
         attempt.end(state, ending, ran, now);
         let worker = attempt.worker.clone();
-        self.cluster.vacate(&worker, at, &self.job.spec.tasks[at.task as usize]);
+        self.cluster.vacate(&worker, at, &self.job.spec);
     }
 
     fn keep_result(&mut self, at: &ElementKey, result: Option<&str>) {
