@@ -67,7 +67,7 @@ struct Round<'a> {
     state: &'a State,
     decision: &'a Decision,
     /// For whom workers are held.
-    held: BTreeMap<Epoch, Vec<Facts>>,
+    held: BTreeMap<Epoch, Vec<(Queued, Facts)>>,
     /// Where attempts have had their turn.
     over: Vec<Epoch>,
     holdings: Holdings,
@@ -84,11 +84,15 @@ struct Claim<'a> {
 
 impl Claim<'_> {
     /// Whether the other one, for which a worker is kept, has the better right to it.
-    fn gives_way_to(&self, other: &Facts) -> bool {
+    fn gives_way_to(&self, round: &Round<'_>, book: &Book, (queued, other): &(Queued, Facts)) -> bool {
         match self.grounds {
             Grounds::LowerPriority => other.priority > self.facts.priority,
             Grounds::LongerToGo => other.expected.is_some() && other.expected < self.facts.expected,
-            Grounds::TurnOver => other.turn < self.facts.turn,
+            // Its turns are those of its siblings as well.
+            Grounds::TurnOver => {
+                let of = |queued| round.holdings.of_task(round.state, book, queued);
+                other.turn < self.facts.turn && of(*queued) <= of(self.queued)
+            }
             // Nothing is moved for a claim.
             Grounds::Rebalance => true,
         }
@@ -113,11 +117,11 @@ impl Preemptor {
         // Where the last round stopped this one goes on.
         let first = self.last.and_then(|(last, _)| preempting.iter().position(|queued| *queued == last));
         preempting.drain(..first.unwrap_or(0));
-        let mut held: BTreeMap<Epoch, Vec<Facts>> = BTreeMap::new();
+        let mut held: BTreeMap<Epoch, Vec<(Queued, Facts)>> = BTreeMap::new();
         for kept in book.kept() {
-            held.entry(kept.epoch).or_default().extend(book.facts(kept.queued));
+            held.entry(kept.epoch).or_default().extend(book.facts(kept.queued).map(|facts| (kept.queued, facts)));
         }
-        let (over, holdings) = (book.with_turns_over(now, LOOKS_MAX), Holdings::of(state, book));
+        let (over, holdings) = (book.with_turns_over(now, LOOKS_MAX), Holdings::of(state, book, decision));
         let mut round = Round { state, decision, held, over, holdings, looks: 0 };
         for queued in &preempting {
             let Some(facts) = book.facts(*queued).filter(|_| wants_more(state, book, decision, *queued)) else {
@@ -174,7 +178,10 @@ impl Preemptor {
             let earmark = book.earmarked_for(epoch);
             if earmark.is_some_and(|earmark| earmark.queued != claim.queued)
                 || !book.could_take(epoch, claim.queued, &crowding)
-                || round.held.get(&epoch).is_some_and(|others| others.iter().any(|other| claim.gives_way_to(other)))
+                || round
+                    .held
+                    .get(&epoch)
+                    .is_some_and(|others| others.iter().any(|other| claim.gives_way_to(round, book, other)))
             {
                 continue;
             }

@@ -6,10 +6,12 @@
 //! load balancing", ACM Transactions on Algorithms 3(3), 2007, section 3). It is not begun for differences that the next task may make up for
 //! ([`LOPSIDED`]), nor for a gain that is not worth it ([`GAIN`]).
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use quorate_state::State;
 use quorate_state::command::{Grounds, Preemption};
+use quorate_state::element::Element;
 use quorate_state::queue::Queued;
 use quorate_types::policy::Rebalance;
 use quorate_types::status::TaskState;
@@ -64,8 +66,8 @@ impl Rebalancer {
             return Vec::new();
         }
         self.next_look = now.plus(EVERY);
-        let look = Look::new(state, book, now);
-        let (items, rest) = look.run();
+        let sight = Sight(state);
+        let (items, rest) = Look::new(&sight, book, now).run();
         self.stirred = rest == Rest::MayMove;
         items
     }
@@ -85,30 +87,44 @@ struct Look<'a> {
     now: Timestamp,
     standings: Vec<Standing>,
     by_load: BTreeSet<(u64, usize)>,
+    /// Those of them from which something may be moved, as far as is known.
+    sources: BTreeSet<(u64, usize)>,
     total: u64,
+    /// Workers that are kept for somebody.
+    kept: BTreeSet<Epoch>,
+    crowding: Crowding<'a>,
     looks: usize,
 }
 
 impl<'a> Look<'a> {
-    fn new(state: &'a State, book: &'a mut Book, now: Timestamp) -> Self {
+    fn new(sight: &'a Sight<'a>, book: &'a mut Book, now: Timestamp) -> Self {
+        let state = sight.0;
         let standings = book.standings();
         let by_load: BTreeSet<(u64, usize)> = standings.iter().map(Standing::load).zip(0..).collect();
         let total = by_load.iter().map(|(load, _)| load).sum();
-        Self { state, book, now, standings, by_load, total, looks: 0 }
+        let kept = book.kept().into_iter().map(|kept| kept.epoch);
+        let kept = kept.chain(book.all_earmarks().into_iter().map(|(epoch, _)| epoch)).collect();
+        let mut crowding = Crowding::new(sight);
+        for (key, moving) in book.moves() {
+            let queued = Queued { job: key.job, task: key.task };
+            if let (Some(facts), Some(worker)) = (facts_of(state, queued), book.worker_of(moving.to)) {
+                crowding.add(queued, &facts, worker);
+            }
+        }
+        Self { state, book, now, standings, sources: by_load.clone(), by_load, total, kept, crowding, looks: 0 }
     }
 
     fn run(mut self) -> (Vec<Preemption>, Rest) {
         let (mut items, mut rest) = (Vec::new(), Rest::Even);
         let (movable, moving) = self.book.movable_and_moving();
         let share = usize::from(self.state.policy().rebalance_share.per_mille());
-        let mut left = (movable * share / 1_000).max(1).saturating_sub(moving);
-        // Those from which nothing can be moved are passed over.
-        let mut sources = self.by_load.clone();
-        while let (Some((most, from)), Some((least, _))) = (sources.pop_last(), self.by_load.first().copied()) {
+        let left = (movable * share / 1_000).max(1).saturating_sub(moving);
+        while let (Some(source), Some((least, _))) = (self.sources.last().copied(), self.by_load.first().copied()) {
+            let (most, from) = source;
             if most < least + LOPSIDED {
                 break;
             }
-            if left == 0 || self.looks >= LOOKS_MAX {
+            if items.len() >= left || self.looks >= LOOKS_MAX {
                 return (items, Rest::MayMove);
             }
             let (mut movers, resting) = self.book.movers(&self.standings[from], self.now, MOVERS_MAX);
@@ -116,36 +132,37 @@ impl<'a> Look<'a> {
                 rest = Rest::MayMove;
             }
             // The least work is lost with the youngest.
-            movers.sort_by_key(|mover| (std::cmp::Reverse(mover.since), mover.key));
-            if let Some(item) = movers.iter().find_map(|mover| self.begin(mover, from)) {
-                items.push(item);
-                left -= 1;
-                rest = Rest::MayMove;
-                sources = self.by_load.clone();
+            movers.sort_by_key(|mover| (Reverse(mover.since), mover.key));
+            match movers.iter().find_map(|mover| self.begin(mover, from)) {
+                Some(item) => items.push(item),
+                None => drop(self.sources.remove(&source)),
             }
         }
-        (items, rest)
+        if items.is_empty() { (items, rest) } else { (items, Rest::MayMove) }
     }
 
     /// Begins to move an attempt, if there is a worker for it.
     fn begin(&mut self, mover: &Mover, from: usize) -> Option<Preemption> {
-        let (queued, state) = (Queued { job: mover.key.job, task: mover.key.task }, self.state);
-        let facts = facts_of(state, queued)?;
-        let worker = state.worker_of(self.standings[from].epoch)?;
-        let live = worker.attempts.get(&mover.key).filter(|live| !live.stopping)?;
-        let entry = self.book.entry_of(facts);
-        let sight = Sight(state);
-        let crowding = self.crowding(&sight);
         self.looks += TARGETS_MAX;
+        let queued = Queued { job: mover.key.job, task: mover.key.task };
+        let worker = self.state.worker_of(self.standings[from].epoch)?;
+        let live = worker.attempts.get(&mover.key).filter(|live| !live.stopping)?;
+        let entry = self.book.entry_of(facts_of(self.state, queued)?);
         let to = self.by_load.iter().take(TARGETS_MAX).map(|(_, at)| *at).find(|to| {
-            self.is_worth_it(mover, from, *to) && self.book.has_room_on(&self.standings[*to], queued, &entry, &crowding)
+            let target = &self.standings[*to];
+            self.is_worth_it(mover, from, *to)
+                && !self.kept.contains(&target.epoch)
+                && self.book.has_room_on(target, queued, &entry, &self.crowding)
         })?;
         let target = self.standings[to].clone();
         self.book.begin_move(mover, live.number, worker.epoch, &target, &entry.facts);
-        let (source, target) = (self.standings[from].without(mover), target.with(mover));
+        if let Some(worker) = self.book.worker_of(target.epoch) {
+            self.crowding.add(queued, &entry.facts, worker);
+        }
+        let source = self.standings[from].without(mover);
         self.stand(from, source);
-        self.stand(to, target);
-        let item = Preemption {
+        self.stand(to, target.with(mover));
+        Some(Preemption {
             job: mover.key.job,
             task: mover.key.task,
             index: mover.key.index,
@@ -153,20 +170,7 @@ impl<'a> Look<'a> {
             epoch: worker.epoch,
             by: mover.key.job,
             grounds: Grounds::Rebalance,
-        };
-        Some(item)
-    }
-
-    /// Where what moves will be.
-    fn crowding<'b>(&self, sight: &'b Sight<'_>) -> Crowding<'b> {
-        let mut crowding = Crowding::new(sight);
-        for (key, moving) in self.book.moves() {
-            let queued = Queued { job: key.job, task: key.task };
-            if let (Some(facts), Some(worker)) = (facts_of(self.state, queued), self.book.worker_of(moving.to)) {
-                crowding.add(queued, &facts, worker);
-            }
-        }
-        crowding
+        })
     }
 
     /// Whether the two workers are nearer to the mean afterwards, and neither has as much as the one has now.
@@ -182,6 +186,9 @@ impl<'a> Look<'a> {
         let (before, after) = (self.standings[at].load(), standing.load());
         self.by_load.remove(&(before, at));
         self.by_load.insert((after, at));
+        if self.sources.remove(&(before, at)) {
+            self.sources.insert((after, at));
+        }
         self.total = self.total - before + after;
         self.standings[at] = standing;
     }
@@ -189,11 +196,10 @@ impl<'a> Look<'a> {
 
 /// What has ended by now gets the room that is kept for it; what will not end, or can't go there any more, needs none.
 pub(crate) fn review(state: &State, book: &mut Book) {
-    let moving: Vec<(quorate_state::job::ElementKey, Epoch)> =
-        book.moves().map(|(key, moving)| (key, moving.to)).collect();
-    for (key, to) in moving {
-        let attempt = book.moves().find(|(moved, _)| *moved == key).map(|(_, moving)| moving.attempt);
-        let element = element_of(state, key).filter(|element| element.current().map(|last| last.number) == attempt);
+    let moving: Vec<_> = book.moves().map(|(key, moving)| (key, moving.attempt, moving.to)).collect();
+    for (key, attempt, to) in moving {
+        let newest = |element: &&Element| element.current().map(|newest| newest.number) == Some(attempt);
+        let element = element_of(state, key).filter(newest);
         match element.map(|element| element.state) {
             Some(TaskState::Stopping) => {}
             Some(TaskState::Pending) => {

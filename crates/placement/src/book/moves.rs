@@ -101,10 +101,9 @@ impl Book {
         Entry::stray(Measures { wanted, needs: self.fleet.needs(&facts), size: 0 }, facts)
     }
 
-    /// Whether the worker has room for an element now, and is kept for nobody.
+    /// Whether the worker has room for an element now.
     pub(crate) fn has_room_on(&self, to: &Standing, queued: Queued, entry: &Entry, crowding: &Crowding<'_>) -> bool {
-        let is_kept = self.earmarked_for(to.epoch).is_some() || self.kept().iter().any(|kept| kept.epoch == to.epoch);
-        !is_kept && self.fleet.has_room(to.slot, &Wish::new(queued, entry, crowding))
+        self.fleet.has_room(to.slot, &Wish::new(queued, entry, crowding))
     }
 
     /// Takes room for what moves.

@@ -11,7 +11,7 @@ use quorate_state::limits::{ARCHIVE_RETENTION, DEAD_WORKER_RETENTION, FINISHED_I
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_types::job::WhenFull;
 use quorate_types::status::{JobState, TaskState};
-use quorate_types::{End, Epoch, JobId, JobSpec, LogIndex, Name, Need, Timestamp};
+use quorate_types::{End, Epoch, JobId, JobSpec, LogIndex, Name, Need, Policy, Timestamp};
 
 use crate::job::{Element, Job, Ledger, OtherJob};
 use crate::workers::Worker;
@@ -25,6 +25,7 @@ pub struct Model {
     pub jobs: BTreeMap<JobId, Job>,
     pub archive: BTreeMap<JobId, Job>,
     pub workers: BTreeMap<Name, Worker>,
+    pub policy: Policy,
     pub last_job: u64,
     pub last_epoch: u64,
     /// Jobs that have just ended, and what follows from that is not done.
@@ -90,8 +91,11 @@ impl Model {
             Command::Tick { schedule, ticks, through } => self.tick(*schedule, ticks, *through),
             Command::RunNow { schedule } => self.run_now(*schedule),
             Command::ChangeSchedule { schedule, spec } => self.change_schedule(*schedule, spec),
-            Command::ChangePolicy(_)
-            | Command::NameCluster { .. }
+            Command::ChangePolicy(change) => {
+                self.policy = change.of(self.policy);
+                Ok(Outcome::PolicyChanged(self.policy))
+            }
+            Command::NameCluster { .. }
             | Command::IdentifyReplica { .. }
             | Command::Taint { .. }
             | Command::AnnounceReplica { .. } => unreachable!("not part of the model: {command:?}"),

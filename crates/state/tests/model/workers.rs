@@ -1,10 +1,11 @@
 //! Workers and attempts of the model. What a worker's attempts hold is summed up whenever it is needed.
 
-use quorate_state::command::{Assignment, Preemption, Registration};
+use quorate_state::command::{Assignment, Grounds, Preemption, Registration};
 use quorate_state::element::AfterStop;
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_state::worker::Life;
 use quorate_types::limits::ATTEMPTS_KEPT_MAX;
+use quorate_types::policy::{QueueOrder, Rebalance};
 use quorate_types::session::{Finished, Happening, Report};
 use quorate_types::status::{AttemptState, Ending, TaskState};
 use quorate_types::{Epoch, Fence, JobId, Name, ReplicaId, Resources, Timestamp};
@@ -128,7 +129,16 @@ impl Model {
         let (task, at) = (item.task as usize, item.index.0 as usize);
         let by = self.jobs.get(&item.by)?;
         let waits = (0..by.tasks.len()).any(|task| !by.pending(task).is_empty());
-        let job = self.jobs.get_mut(&item.job).filter(|_| waits)?;
+        let entitled = match item.grounds {
+            Grounds::LowerPriority => waits && by.spec.priority > self.jobs.get(&item.job)?.spec.priority,
+            Grounds::LongerToGo => waits,
+            Grounds::TurnOver => waits && self.policy.queue == QueueOrder::RoundRobin,
+            Grounds::Rebalance => {
+                let on = self.policy.rebalance == Rebalance::On;
+                on && item.by == item.job && by.spec.tasks.get(task)?.movable
+            }
+        };
+        let job = self.jobs.get_mut(&item.job).filter(|_| entitled)?;
         let element = job.tasks.get(task)?.get(at)?;
         let attempt = element.attempts.last()?;
         let meant = (attempt.number, attempt.epoch) == (item.attempt.0, item.epoch);
