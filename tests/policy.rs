@@ -9,6 +9,14 @@ use serde_json::{Value, json};
 use support::cli::quorate;
 use support::{Cluster, turn};
 
+/// A policy whose parts besides these are what they are from the beginning.
+fn policy(queue: &str, backfill: &str, placement: &str) -> Value {
+    json!({
+        "queue": queue, "backfill": backfill, "placement": placement,
+        "quantum": "10m", "rebalance": "off", "rebalance_share": 100,
+    })
+}
+
 /// The workers of a job's tasks, and how often each was chosen.
 async fn chosen(cluster: &Cluster, id: u64) -> BTreeMap<String, usize> {
     let mut workers = BTreeMap::new();
@@ -24,9 +32,9 @@ async fn a_change_holds_for_what_comes_next_and_outlives_its_leader() {
     let _turn = turn().await;
     let mut cluster = Cluster::of_three().await;
     let api = cluster.any();
-    assert_eq!(api.read("/v1/policy").await, json!({"queue": "priority", "backfill": "none", "placement": "best-fit"}));
+    assert_eq!(api.read("/v1/policy").await, policy("priority", "none", "best-fit"));
     let changed = api.put("/v1/policy", &json!({"placement": "least-jobs"})).await.ok();
-    assert_eq!(changed.json(), json!({"queue": "priority", "backfill": "none", "placement": "least-jobs"}));
+    assert_eq!(changed.json(), policy("priority", "none", "least-jobs"));
 
     for worker in ["a", "b", "c", "d"] {
         cluster.start_worker(worker).await;
@@ -39,8 +47,7 @@ async fn a_change_holds_for_what_comes_next_and_outlives_its_leader() {
 
     let leader = cluster.leader().await;
     cluster.kill(leader);
-    let policy = cluster.any().read("/v1/policy").await;
-    assert_eq!(policy["placement"], "least-jobs");
+    assert_eq!(cluster.any().read("/v1/policy").await["placement"], "least-jobs");
     cluster.any().put("/v1/policy", &json!({"placement": "best-fit"})).await.ok();
     let packed = cluster.any().submit(&wide).await;
     cluster.restart(leader).await;
@@ -68,14 +75,16 @@ async fn switching_under_load_loses_nothing() {
             "queue": queues[nth % queues.len()],
             "backfill": backfills[nth % backfills.len()],
             "placement": placements[nth % placements.len()],
+            "quantum": "1s",
+            "rebalance": if nth % 3 > 0 { "on" } else { "off" },
+            "rebalance_share": 1_000,
         });
         let api = cluster.any();
         let changed = api.put("/v1/policy", &change).await.ok();
         assert_eq!(changed.json(), change);
         for size in 1..=4 {
             let cpu = f64::from(size) * 0.9;
-            let task =
-                json!({"command": ["true"], "count": 3, "resources": {"cpu": cpu}, "expected": format!("{size}s")});
+            let task = json!({"command": ["true"], "count": 3, "resources": {"cpu": cpu}, "expected": format!("{size}s"), "movable": true});
             jobs.push(api.submit(&json!({"priority": size * 20, "tasks": [task]})).await);
         }
         if nth == placements.len() {
@@ -110,18 +119,29 @@ async fn what_is_no_policy_is_refused_and_changes_nothing() {
     }
     let say = async |args: &[&str], code| quorate(&cluster.urls(), args, "").await.exits(code).stdout;
     let shown = say(&["policy", "show", "-o", "json"], 0).await;
-    assert_eq!(
-        serde_json::from_str::<Value>(&shown).unwrap(),
-        json!({"queue": "priority", "backfill": "none", "placement": "best-fit"})
-    );
+    assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), policy("priority", "none", "best-fit"));
+    let rest = "quantum          10m\nrebalance        off\nrebalance share  100 ‰\n";
     let set = say(&["policy", "set", "--queue", "sjf", "--backfill", "easy"], 0).await;
-    assert_eq!(set, "queue      sjf\nbackfill   easy\nplacement  best-fit\n");
+    assert_eq!(set, format!("queue            sjf\nbackfill         easy\nplacement        best-fit\n{rest}"));
     let on = say(&["policy", "set", "--backfill", "on", "--queue", "fifo"], 0).await;
-    assert_eq!(on, "queue      fifo\nbackfill   easy-sjbf\nplacement  best-fit\n", "a queue that is named stays");
+    assert_eq!(
+        on,
+        format!("queue            fifo\nbackfill         easy-sjbf\nplacement        best-fit\n{rest}"),
+        "a queue that is named stays"
+    );
     api.put("/v1/policy", &json!({"backfill": "none", "placement": "worst-fit"})).await.ok();
     let on = api.put("/v1/policy", &json!({"backfill": "on"})).await.ok().json();
-    assert_eq!(on, json!({"queue": "aged-sjf", "backfill": "easy-sjbf", "placement": "worst-fit"}));
+    assert_eq!(on, policy("aged-sjf", "easy-sjbf", "worst-fit"));
     assert_eq!(api.read("/v1/policy").await, on);
+    let turns = say(&["policy", "set", "--queue", "round-robin", "--quantum", "5m", "--rebalance", "on"], 0).await;
+    assert!(
+        turns.contains("round-robin") && turns.contains("quantum          5m") && turns.contains("on\n"),
+        "{turns}"
+    );
+    say(&["policy", "set", "--rebalance-share", "50", "--rebalance", "off", "--quantum", "10m"], 0).await;
+    assert_eq!(api.read("/v1/policy").await["rebalance_share"], 50);
+    say(&["policy", "set", "--rebalance-share", "0"], 2).await;
+    say(&["policy", "set", "--quantum", "1ms"], 2).await;
     say(&["policy", "set"], 2).await;
     say(&["policy", "set", "--backfill", "off"], 2).await;
     say(&["policy", "set", "--queue", "shortest"], 2).await;

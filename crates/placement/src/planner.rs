@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use quorate_state::State;
 use quorate_state::command::{self, Assignment, Preemption};
+use quorate_state::company::{Companies, Company};
 use quorate_state::element::{Attempt, Element};
 use quorate_state::job::{ElementKey, Job};
 use quorate_state::queue::{QueueChange, Queued};
 use quorate_state::worker::Worker;
+use quorate_types::policy::Rebalance;
 use quorate_types::status::{AttemptState, WorkerState};
 use quorate_types::{AttemptNumber, Epoch, LogIndex, Name, Span, Timestamp};
 
@@ -21,12 +23,13 @@ use crate::book::{
     self, Book, Bounds, Constraints, Decision, Facts, Gate, GateRoom, Lineage, Member, Surroundings, Tracking,
 };
 use crate::preempt::{self, Preemptor};
+use crate::rebalance::{self, Rebalancer};
 
 /// What a round decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     pub assignments: Vec<Assignment>,
-    /// What is ended so that tasks that found no room get some.
+    /// What is ended so that tasks that found no room get some, and what is moved.
     pub preemptions: Vec<Preemption>,
     /// The round stopped at its bounds; another one would find more.
     pub more: bool,
@@ -41,6 +44,7 @@ pub struct Planner {
     seed: u64,
     wake_at: Option<Timestamp>,
     preemptor: Preemptor,
+    rebalancer: Rebalancer,
 }
 
 impl Planner {
@@ -48,7 +52,7 @@ impl Planner {
     pub fn new(seed: u64) -> Self {
         let seen = State::default();
         let book = Book::new(seen.policy(), tracking(&seen), seed);
-        Self { seen, book, seed, wake_at: None, preemptor: Preemptor::default() }
+        Self { seen, book, seed, wake_at: None, preemptor: Preemptor::default(), rebalancer: Rebalancer::default() }
     }
 
     /// Decides what to start now.
@@ -58,9 +62,11 @@ impl Planner {
             return Plan::default();
         }
         self.follow(state);
+        rebalance::review(&self.seen, &mut self.book);
         preempt::review(&self.seen, &mut self.book);
         let (mut plan, decision) = self.plan(now, bounds);
         plan.preemptions = self.preemptor.victims(&self.seen, &mut self.book, &decision, now);
+        plan.preemptions.extend(self.rebalancer.moves(&self.seen, &mut self.book, &decision, now));
         plan
     }
 
@@ -78,7 +84,7 @@ impl Planner {
         }
         self.follow(&then);
         let (plan, decision) = self.plan(then.now(), ahead::BOUNDS);
-        if decision.cut || self.book.has_claimants() {
+        if decision.cut || self.book.has_claimants() || self.seen.policy().rebalance == Rebalance::On {
             self.book.look_again();
         }
         Some(plan)
@@ -96,7 +102,7 @@ impl Planner {
 
     /// When time alone may change what a round decides.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        self.wake_at
+        [self.wake_at, self.rebalancer.wake_at()].into_iter().flatten().min()
     }
 
     fn plan(&mut self, now: Timestamp, bounds: Bounds) -> (Plan, Decision) {
@@ -226,9 +232,14 @@ impl Planner {
 
     fn start(&mut self, state: &State, worker: &Worker, key: ElementKey, number: AttemptNumber) {
         let Some(facts) = facts_of(state, Queued { job: key.job, task: key.task }) else { return };
-        let attempt = element_of(state, key).and_then(|element| attempt_of(element, number));
+        let element = element_of(state, key);
+        let attempt = element.and_then(|element| attempt_of(element, number));
         let since = attempt.map_or(state.now(), |attempt| attempt.assigned_at);
         self.book.started(key, worker.epoch, since, &facts);
+        let lost = element.map_or(Span(0), Element::longest_lost);
+        if lost > Span(0) {
+            self.book.lost_before(key, lost);
+        }
     }
 }
 
@@ -260,6 +271,10 @@ impl Surroundings for Sight<'_> {
     fn runs(&self, queued: Queued, epoch: Epoch) -> bool {
         self.0.worker_of(epoch).is_some_and(|worker| worker.runs(queued.job, queued.task))
     }
+
+    fn companies(&self) -> Option<&Companies> {
+        Some(self.0.companies())
+    }
 }
 
 /// Single attempts are worth following where a policy goes by when they end, or by how long they ran.
@@ -286,7 +301,7 @@ fn task_of(state: &State, queued: Queued) -> Option<&quorate_state::job::Task> {
     state.job(queued.job)?.task(queued.task)
 }
 
-fn element_of(state: &State, key: ElementKey) -> Option<&Element> {
+pub(crate) fn element_of(state: &State, key: ElementKey) -> Option<&Element> {
     state.job(key.job)?.task(key.task)?.element(key.index)
 }
 
@@ -347,6 +362,7 @@ pub(crate) fn plain_facts_of(job: &Job, task: u32) -> Option<Facts> {
     Some(Facts {
         namespace: job.spec.namespace.clone(),
         submitted: job.header.submitted_at,
+        turn: turn_of(job, task),
         priority: job.spec.priority,
         preempts: job.spec.preempt,
         request: spec.resources.clone(),
@@ -358,8 +374,19 @@ pub(crate) fn plain_facts_of(job: &Job, task: u32) -> Option<Facts> {
         lineage: None,
         key: spec.key.clone(),
         constraints: Constraints::of(spec, job.apart(task).collect()),
+        company: Company::of(&job.spec, spec).map(Arc::new),
+        movable: spec.movable,
         kin: None,
         gates: Gate::all_of(&job.spec.namespace, spec),
         gang: None,
     })
+}
+
+/// When the task came to the end of the line, as far as can be told from the element that is next and the newest.
+fn turn_of(job: &Job, task: u32) -> Timestamp {
+    let submitted = job.header.submitted_at;
+    let Some(task) = job.task(task).filter(|task| task.head.fresh > 0) else { return submitted };
+    let newest = task.last_elements(1).next().and_then(Element::current).map(|attempt| attempt.assigned_at);
+    let next = task.pending().next().and_then(|(index, _)| task.element(index)?.current()?.finished_at);
+    [newest, next].into_iter().flatten().fold(submitted, Timestamp::max)
 }

@@ -1,6 +1,7 @@
-//! What is ended for a task that found no room: attempts of lower priority, or under `srtf` those that have longer to
-//! go than the task will run, or, for a task within its namespace's quota, what other namespaces have borrowed. The worker is chosen where the least important is lost, and of that the least work; it is
-//! kept for the task until that has started.
+//! What is ended for a task that found no room: attempts of lower priority, under `srtf` those that have longer to go
+//! than the task will run, under `round-robin` those that have had their turn, or, for a task within its namespace's
+//! quota, what other namespaces have borrowed. The worker is chosen where the least important is lost, and of that the
+//! least work; it is kept for the task until that has started.
 //!
 //! Sources: victims of the lowest priority first, then the least work lost, as in Borg (Verma et al., "Large-scale
 //! cluster management at Google with Borg", EuroSys 2015, section 2.5) and Slurm (`PreemptMode=REQUEUE`,
@@ -14,13 +15,17 @@ use quorate_state::command::{Grounds, Preemption};
 use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
 use quorate_state::worker::Worker;
-use quorate_types::job::Preempt;
-use quorate_types::policy::QueueOrder;
 use quorate_types::{Epoch, Name, Resources, Timestamp};
 
 use crate::book::spaces::Tier;
-use crate::book::{Book, Constraints, Crowding, Decision, Facts, Surroundings};
+use crate::book::{Book, Crowding, Decision, Facts, Surroundings};
 use crate::planner::Sight;
+
+mod claims;
+mod holdings;
+
+use claims::{claimants, uncovered};
+use holdings::Holdings;
 
 /// Attempts that one round looks at for victims: some milliseconds. The next round goes on with other workers.
 const LOOKS_MAX: usize = 20_000;
@@ -28,16 +33,14 @@ const LOOKS_MAX: usize = 20_000;
 /// Ends attempts for those that found no room.
 #[derive(Debug, Default)]
 pub(crate) struct Preemptor {
-    /// The worker that was looked at last, where the bound ended the search.
+    /// The worker that was looked at last, where the bound ended the search, and for whom.
     last: Option<(Queued, Epoch)>,
-    /// What this round has ended so far, of each namespace.
-    ended: BTreeMap<Name, Resources>,
 }
 
 /// An attempt that could be ended. The first is ended first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Victim {
-    /// Lower priorities, or longer remaining times, have lower ranks.
+    /// Lower priorities, longer remaining times, or earlier ends of turns, have lower ranks.
     rank: u64,
     /// How long it has run.
     lost_ms: u64,
@@ -63,6 +66,20 @@ enum Chance {
     None,
 }
 
+/// What one round knows and has done.
+struct Round<'a> {
+    state: &'a State,
+    decision: &'a Decision,
+    /// For whom workers are held.
+    held: BTreeMap<Epoch, Vec<(Queued, Facts)>>,
+    /// Where attempts have had their turn.
+    over: Vec<Epoch>,
+    holdings: Holdings,
+    /// What has been ended so far, of each namespace.
+    ended: BTreeMap<Name, Resources>,
+    looks: usize,
+}
+
 /// On whose behalf, and when.
 struct Claim<'a> {
     queued: Queued,
@@ -73,11 +90,28 @@ struct Claim<'a> {
 
 impl Claim<'_> {
     /// Whether the other one, for which a worker is kept, has the better right to it.
-    fn gives_way_to(&self, other: &Facts, book: &Book) -> bool {
+    fn gives_way_to(&self, round: &Round<'_>, book: &Book, (queued, other): &(Queued, Facts)) -> bool {
         match self.grounds {
             Grounds::Borrowed => other.namespace != self.facts.namespace && book.spaces.tier(other) == Tier::Covered,
             Grounds::LowerPriority => other.priority > self.facts.priority,
             Grounds::LongerToGo => other.expected.is_some() && other.expected < self.facts.expected,
+            // Its turns are those of its siblings as well.
+            Grounds::TurnOver => {
+                let of = |queued| round.holdings.of_task(round.state, book, queued);
+                other.turn < self.facts.turn && of(*queued) <= of(self.queued)
+            }
+            // Nothing is moved for a claim.
+            Grounds::Rebalance => true,
+        }
+    }
+}
+
+impl Round<'_> {
+    /// These are asked to end.
+    fn note(&mut self, victims: &[Victim]) {
+        self.holdings.note(victims);
+        for victim in victims {
+            self.ended.entry(victim.namespace.clone()).or_default().add(&victim.gives);
         }
     }
 }
@@ -91,38 +125,47 @@ impl Preemptor {
         decision: &Decision,
         now: Timestamp,
     ) -> Vec<Preemption> {
-        let (mut items, mut looks) = (Vec::new(), 0);
-        self.ended.clear();
+        let mut items = Vec::new();
         // Who has not been looked at may start in the next round without anybody's end.
-        if !decision.looked || decision.more || decision.cut {
+        if !decision.looked || decision.more || decision.cut || !book.has_claimants() {
             return items;
         }
-        let claimants = claimants(state, book);
-        if claimants.is_empty() {
-            return items;
-        }
-        let mut held: BTreeMap<Epoch, Vec<Facts>> = BTreeMap::new();
+        let mut claimants = claimants(state, book);
+        // Where the last round stopped this one goes on.
+        let first = self.last.and_then(|(last, _)| claimants.iter().position(|(queued, _)| *queued == last));
+        claimants.drain(..first.unwrap_or(0));
+        let mut held: BTreeMap<Epoch, Vec<(Queued, Facts)>> = BTreeMap::new();
         for kept in book.kept() {
-            held.entry(kept.epoch).or_default().extend(book.facts(kept.queued));
+            held.entry(kept.epoch).or_default().extend(book.facts(kept.queued).map(|facts| (kept.queued, facts)));
         }
-        for (queued, grounds) in &claimants {
-            let wants_more = |facts: &Facts| wants_more(state, book, decision, *queued, facts, now);
-            let Some(facts) = book.facts(*queued).filter(wants_more) else { continue };
+        let (over, holdings) = (book.with_turns_over(now, LOOKS_MAX), Holdings::of(state, book, decision));
+        let mut round = Round { state, decision, held, over, holdings, ended: BTreeMap::new(), looks: 0 };
+        for (queued, grounds) in claimants {
+            let wants_more = |facts: &Facts| wants_more(state, book, decision, queued, facts, now);
+            let Some(facts) = book.facts(queued).filter(wants_more) else { continue };
             let kept = book.kept_for(&facts.namespace);
-            let allowed = book.spaces.times(&facts.namespace, &facts.request, Some(&kept)) > 0;
-            if !allowed || *grounds == Grounds::Borrowed && !book.is_covered(*queued, &kept) {
+            if book.spaces.times(&facts.namespace, &facts.request, Some(&kept)) == 0 {
                 continue;
             }
-            let claim = Claim { queued: *queued, facts: &facts, grounds: *grounds, now };
-            if let Chance::Offer(offer) = self.best(state, book, decision, &claim, &held, &mut looks) {
-                book.earmark(offer.epoch, *queued);
-                for victim in offer.victims {
-                    self.ended.entry(victim.namespace).or_default().add(&victim.gives);
-                    items.push(victim.item);
+            for grounds in grounds {
+                if grounds == Grounds::Borrowed && !book.is_covered(queued, &kept) {
+                    continue;
+                }
+                let claim = Claim { queued, facts: &facts, grounds, now };
+                match self.best(book, &mut round, &claim) {
+                    Chance::Offer(offer) => {
+                        book.earmark(offer.epoch, queued);
+                        round.note(&offer.victims);
+                        items.extend(offer.victims.into_iter().map(|victim| victim.item));
+                        break;
+                    }
+                    Chance::Ending => break,
+                    Chance::None => {}
                 }
             }
-            if looks >= LOOKS_MAX {
+            if round.looks >= LOOKS_MAX {
                 // The rest has its turn even if nothing changes.
+                self.last.get_or_insert((queued, Epoch(u64::MAX)));
                 book.look_again();
                 break;
             }
@@ -131,43 +174,45 @@ impl Preemptor {
     }
 
     /// The best chance that any worker gives.
-    fn best(
-        &mut self,
-        state: &State,
-        book: &mut Book,
-        decision: &Decision,
-        claim: &Claim<'_>,
-        held: &BTreeMap<Epoch, Vec<Facts>>,
-        looks: &mut usize,
-    ) -> Chance {
+    fn best(&mut self, book: &mut Book, round: &mut Round<'_>, claim: &Claim<'_>) -> Chance {
+        let state = round.state;
+        let over = match claim.grounds {
+            Grounds::TurnOver if round.over.is_empty() => return Chance::None,
+            Grounds::TurnOver => Some(round.over.iter().copied()),
+            Grounds::LowerPriority | Grounds::LongerToGo | Grounds::Borrowed | Grounds::Rebalance => None,
+        };
         let sight = Sight(state);
-        let crowding = siblings(state, book, decision, claim.queued, &sight);
-        *looks += 1;
+        let crowding = siblings(book, round.decision, claim.queued, &sight);
+        round.looks += 1;
         if !book.has_able(claim.queued, &crowding) {
             return Chance::None;
         }
         let after = self.last.take().filter(|(queued, _)| *queued == claim.queued).map(|(_, epoch)| epoch);
-        let behind = state.registrations().iter().filter(|(epoch, _)| after.is_none_or(|after| **epoch > after));
+        let all = over.is_none().then(|| state.registrations().keys().copied());
+        let epochs: Vec<Epoch> = over.into_iter().flatten().chain(all.into_iter().flatten()).collect();
         let mut best: Option<Offer> = None;
-        for (epoch, name) in behind {
-            if *looks >= LOOKS_MAX {
-                self.last = Some((claim.queued, *epoch));
+        for epoch in epochs.into_iter().filter(|epoch| after.is_none_or(|after| *epoch > after)) {
+            if round.looks >= LOOKS_MAX {
+                self.last = Some((claim.queued, epoch));
                 break;
             }
-            let Some(worker) = state.worker(name) else { continue };
-            *looks += 1;
-            let earmark = book.earmarked_for(*epoch);
+            let Some(worker) = state.worker_of(epoch) else { continue };
+            round.looks += 1;
+            let earmark = book.earmarked_for(epoch);
             if earmark.is_some_and(|earmark| earmark.queued != claim.queued)
-                || !book.could_take(*epoch, claim.queued, &crowding)
-                || held.get(epoch).is_some_and(|others| others.iter().any(|other| claim.gives_way_to(other, book)))
+                || !book.could_take(epoch, claim.queued, &crowding)
+                || round
+                    .held
+                    .get(&epoch)
+                    .is_some_and(|others| others.iter().any(|other| claim.gives_way_to(round, book, other)))
             {
                 continue;
             }
             let promised = earmark.map_or(0, |earmark| earmark.elements);
-            *looks += worker.attempts.len();
-            match chance(state, book, claim, worker, promised, &self.ended) {
+            round.looks += worker.attempts.len();
+            match chance(round, book, claim, worker, promised) {
                 Chance::Ending => {
-                    book.earmark(*epoch, claim.queued);
+                    book.earmark(epoch, claim.queued);
                     return Chance::Ending;
                 }
                 Chance::Offer(offer) => best = best.into_iter().chain([offer]).min(),
@@ -176,30 +221,6 @@ impl Preemptor {
         }
         best.map_or(Chance::None, Chance::Offer)
     }
-}
-
-/// Who may end others, and why: first those whose namespace has lent what they need, then those whom the policy or their
-/// job says so.
-fn claimants(state: &State, book: &Book) -> Vec<(Queued, Grounds)> {
-    let reclaiming =
-        book.reclaiming().into_iter().filter(|_| has_borrowers(state)).map(|queued| (queued, Grounds::Borrowed));
-    let preempting = book.preempting().into_iter().filter_map(|queued| {
-        let facts = book.facts(queued)?;
-        let shorter = state.policy().queue == QueueOrder::Srtf && facts.expected.is_some();
-        let grounds = match (shorter, facts.preempts) {
-            (true, _) => Grounds::LongerToGo,
-            (false, Preempt::Lower) => Grounds::LowerPriority,
-            (false, Preempt::Never) => return None,
-        };
-        Some((queued, grounds))
-    });
-    reclaiming.chain(preempting).collect()
-}
-
-/// Whether any namespace may hold something that it borrowed.
-fn has_borrowers(state: &State) -> bool {
-    let has_own = |name: &Name, held: &Resources| state.rules_of(name).is_some_and(|it| it.quota.contains(held));
-    state.spaces().iter().any(|(name, space)| space.live > 0 && !has_own(name, &space.held))
 }
 
 /// Drops earmarks whose room will not come: what was to end there has not been asked to, or the task can't go there any
@@ -228,17 +249,16 @@ pub(crate) fn review(state: &State, book: &mut Book) {
     }
 }
 
-/// Where elements of the job are, will be by this decision, and have room kept.
-fn siblings<'a>(state: &State, book: &Book, decision: &Decision, queued: Queued, sight: &'a Sight<'_>) -> Crowding<'a> {
+/// Where elements of the job, and of others that mind it, are, will be by this decision, and have room kept.
+fn siblings<'a>(book: &Book, decision: &Decision, queued: Queued, sight: &'a Sight<'_>) -> Crowding<'a> {
     let mut crowding = Crowding::new(sight);
     let starts = decision.starts.iter().map(|start| (start.queued, start.epoch, 1));
     let earmarks = book.all_earmarks().into_iter().map(|(epoch, earmark)| (earmark.queued, epoch, earmark.elements));
-    for (other, epoch, elements) in starts.chain(earmarks).filter(|(other, ..)| other.job == queued.job) {
-        let constraints = state
-            .job(other.job)
-            .and_then(|job| Constraints::of(job.task_spec(other.task)?, job.apart(other.task).collect()));
-        if let (Some(constraints), Some(worker)) = (constraints, book.worker_of(epoch)) {
-            (0..elements).for_each(|_| crowding.add(other, &constraints, worker));
+    let has_company = book.facts(queued).is_some_and(|facts| facts.company.is_some());
+    for (other, epoch, elements) in starts.chain(earmarks).filter(|(other, ..)| has_company || other.job == queued.job)
+    {
+        if let (Some(facts), Some(worker)) = (book.facts(other), book.worker_of(epoch)) {
+            (0..elements).for_each(|_| crowding.add(other, &facts, worker));
         }
     }
     crowding
@@ -253,14 +273,8 @@ fn wants_more(state: &State, book: &Book, decision: &Decision, queued: Queued, f
 }
 
 /// What the worker can give: first what it has and what is ending, less what is promised, then victims.
-fn chance(
-    state: &State,
-    book: &Book,
-    claim: &Claim<'_>,
-    worker: &Worker,
-    promised: u32,
-    ended: &BTreeMap<Name, Resources>,
-) -> Chance {
+fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: &Worker, promised: u32) -> Chance {
+    let state = round.state;
     let request = &claim.facts.request;
     // What the decision has just given away is not there any more.
     let free = book.left_on(worker.epoch).cloned().unwrap_or_default();
@@ -277,14 +291,17 @@ fn chance(
         let rank = match claim.grounds {
             Grounds::LowerPriority if job.spec.priority < claim.facts.priority => u64::from(job.spec.priority),
             // An element does not give way to its sibling: that would go on for ever.
-            Grounds::LongerToGo if (key.job, key.task) == (claim.queued.job, claim.queued.task) => continue,
+            Grounds::LongerToGo | Grounds::TurnOver if is_sibling(*key, claim.queued) => continue,
+            Grounds::TurnOver => match book.turn_end_of(*key) {
+                Some(end) if end <= claim.now => end.0,
+                Some(_) | None => continue,
+            },
             Grounds::LongerToGo => match (book.remaining(*key, claim.now), claim.facts.expected) {
                 (Some(remaining), Some(expected)) if remaining > expected => u64::MAX - remaining.0,
                 _ => continue,
             },
-            Grounds::LowerPriority => continue,
-            Grounds::Borrowed if job.spec.namespace == claim.facts.namespace => continue,
-            Grounds::Borrowed => u64::from(job.spec.priority),
+            Grounds::Borrowed if job.spec.namespace != claim.facts.namespace => u64::from(job.spec.priority),
+            Grounds::LowerPriority | Grounds::Borrowed | Grounds::Rebalance => continue,
         };
         let item = Preemption {
             job: key.job,
@@ -314,28 +331,15 @@ fn chance(
         return if free == room { Chance::None } else { Chance::Ending };
     }
     victims.sort();
-    let victims = uncovered(state, victims, &claim.facts.namespace, ended.clone());
+    if claim.grounds == Grounds::TurnOver {
+        round.holdings.spare(state, book, claim.queued, &mut victims);
+    }
+    let victims = uncovered(state, victims, &claim.facts.namespace, round.ended.clone());
     fewest(victims, room, request).map_or(Chance::None, |victims| {
         let worst = victims.iter().map(|victim| victim.rank).max().unwrap_or(0);
         let lost_ms = victims.iter().map(|victim| victim.lost_ms).sum();
         Chance::Offer(Offer { worst, lost_ms, victims, epoch: worker.epoch })
     })
-}
-
-/// Without those that are within the quota of another namespace, when those before them have ended.
-fn uncovered(state: &State, victims: Vec<Victim>, own: &Name, mut ended: BTreeMap<Name, Resources>) -> Vec<Victim> {
-    if state.rules().is_empty() {
-        return victims;
-    }
-    let may_end = |victim: &Victim| {
-        let before = ended.entry(victim.namespace.clone()).or_default();
-        if victim.namespace != *own && state.is_covered_without(&victim.namespace, &victim.gives, before) {
-            return false;
-        }
-        before.add(&victim.gives);
-        true
-    };
-    victims.into_iter().filter(may_end).collect()
 }
 
 /// As many from the front as are needed, without those that are not.
@@ -360,6 +364,10 @@ fn fewest(victims: Vec<Victim>, mut room: Resources, request: &Resources) -> Opt
         }
     }
     Some(chosen)
+}
+
+fn is_sibling(key: ElementKey, queued: Queued) -> bool {
+    (key.job, key.task) == (queued.job, queued.task)
 }
 
 fn started_at(state: &State, key: ElementKey) -> Option<Timestamp> {

@@ -89,6 +89,31 @@ fn apart_is_mutual() {
     }
 }
 
+/// By the labels of jobs, in one decision and over those that live, from either side.
+#[test]
+fn jobs_are_kept_apart_by_their_labels() {
+    let web = |count: u32| format!(r#"{{"labels":{{"app":"web"}},{}"#, &task(count, r#""retries":0"#)[1..]);
+    let picky = |count: u32| task(count, r#""anti_affinity":[{"label":"app=web"}]"#);
+    let together = zones(PlacementOrder::BestFit).job(&picky(2)).job(&web(9)).job(&task(9, r#""retries":0"#));
+    let plan = together.plan();
+    let on = |job: &str| -> BTreeSet<String> {
+        let starts = plan.split(' ').filter(|start| start.starts_with(job));
+        starts.map(|start| start.split_once('>').unwrap().1.to_owned()).collect()
+    };
+    assert!(on("1/").is_disjoint(&on("2/")), "{plan}");
+    assert_eq!([on("1/").len(), on("2/").len()], [1, 2], "{plan}");
+    assert!(!on("3/").is_empty(), "what nobody minds goes anywhere: {plan}");
+    for (first, second) in [(picky(9), web(9)), (web(9), picky(9))] {
+        let mut view = zones(PlacementOrder::LeastLoad).job(&first);
+        view.apply_plan();
+        // All three workers have some: nothing is left for the other, and a plain job is not blocked by it.
+        let view = view.job(&second).job(&task(3, r#""retries":0"#));
+        let plan = view.plan();
+        assert_eq!(plan.matches("3/0").count(), 3, "{plan}");
+        assert!(!plan.contains("2/0"), "{plan}");
+    }
+}
+
 /// What nobody can take now is no reason to keep others waiting, however much of it there is.
 #[test]
 fn many_that_fit_nowhere_block_nobody() {
@@ -137,10 +162,17 @@ fn list(words: &[&str]) -> String {
 fn a_job() -> impl Strategy<Value = String> {
     let words = (of(CONDITIONS, 2), of(CONDITIONS, 3), of(&["t=1", "u", "t"], 2));
     let social = (prop::option::of(1..4u32), prop::bool::weighted(0.3), 1..6u32);
-    (words, social).prop_map(|((requires, prefers, tolerations), (spread, apart, count))| {
+    let label = of(&["app", "db"], 1);
+    (words, social, label).prop_map(|((requires, prefers, tolerations), (spread, apart, count), label)| {
         let spread = spread.map_or("[]".into(), |max| format!(r#"[{{"label":"zone","max":{max}}}]"#));
-        let apart = if apart { r#"["a"]"# } else { "[]" };
-        task(
+        let apart = match (apart, count) {
+            (true, 1) => r#"["a"]"#,
+            (true, 2) => r#"[{"label":"x=app"},"a"]"#,
+            (true, _) => r#"[{"label":"x=app"}]"#,
+            (false, _) => "[]",
+        };
+        let labels = label.first().map_or(String::new(), |value| format!(r#""labels":{{"x":"{value}"}},"#));
+        let job = task(
             count,
             &format!(
                 r#""requires":{},"prefers":{},"tolerations":{},"spread":{spread},"anti_affinity":{apart}"#,
@@ -148,7 +180,8 @@ fn a_job() -> impl Strategy<Value = String> {
                 list(&prefers),
                 list(&tolerations)
             ),
-        )
+        );
+        format!("{{{labels}{}", &job[1..])
     })
 }
 
@@ -181,6 +214,7 @@ fn could_start_somewhere(view: &View, queued: Queued) -> Option<Epoch> {
                 value.is_some_and(|value| state.crowd(queued.job, queued.task, &spread.label, value) < spread.max)
             })
             && job.apart(queued.task).all(|other| !worker.runs(queued.job, other))
+            && state.stranger_on(job, queued.task, worker).is_none()
     });
     suited.map(|worker| worker.epoch)
 }

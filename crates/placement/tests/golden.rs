@@ -210,7 +210,12 @@ fn plans_hold_when_applied() {
     for (queue, backfill) in parts {
         for placement in PlacementOrder::ALL.iter().copied() {
             let mut view = three(placement);
-            let change = PolicyChange { queue: Some(queue), backfill: Some(backfill), placement: Some(placement) };
+            let change = PolicyChange {
+                queue: Some(queue),
+                backfill: Some(backfill),
+                placement: Some(placement),
+                ..PolicyChange::default()
+            };
             view.apply(Command::ChangePolicy(change));
             let mut view = view.job(&of("a", 3, "1.5")).job(&of("b", 9, "0.3")).job(&of("a", 1, "0"));
             view.apply_plan();

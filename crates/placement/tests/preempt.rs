@@ -3,97 +3,12 @@
 
 mod view;
 
-use std::fmt::Write;
-
 use proptest::prelude::*;
-use quorate_placement::{Bounds, Plan, Planner};
-use quorate_state::command::{Command, Preemption};
-use quorate_state::outcome::Outcome;
-use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
-use quorate_types::session::{AttemptKey, Finished, Happening, Report};
-use quorate_types::status::{Ending, TaskState};
-use quorate_types::{JobId, Timestamp};
-use view::View;
-
-/// A cluster with a leader that follows it.
-struct Led {
-    view: View,
-    planner: Planner,
-    now: Timestamp,
-}
-
-impl Led {
-    fn new(queue: QueueOrder, workers: &[(&str, u32)]) -> Self {
-        let view = workers.iter().fold(View::new(queue, PlacementOrder::BestFit), |view, (name, cpu)| {
-            view.worker(name, &format!(r#"{{"cpu":{cpu}}}"#))
-        });
-        Self { view, planner: Planner::new(7), now: Timestamp(0) }
-    }
-
-    fn job(&mut self, fields: &str, task: &str) {
-        let json = format!(r#"{{{fields},"tasks":[{{"name":"a","command":["x"],{task}}}]}}"#);
-        self.view = View(self.view.0.clone()).job_at(self.now, &json);
-    }
-
-    fn at(&mut self, seconds: u64) {
-        self.now = Timestamp(seconds * 1000);
-    }
-
-    /// A round, applied: all of it must be accepted. What was started and what is ended, as text.
-    fn round(&mut self) -> String {
-        let Plan { assignments, preemptions, .. } = self.planner.round(&self.view.0, self.now, Bounds::default());
-        let mut text = String::new();
-        for item in &assignments {
-            let worker = &self.view.0.worker_of(item.epoch).unwrap().name;
-            write!(text, "{}[{}]>{worker} ", item.job, item.index).unwrap();
-        }
-        for Preemption { job, index, by, .. } in &preemptions {
-            write!(text, "{job}[{index}]!{by} ").unwrap();
-        }
-        let (starts, ends) = (assignments.len() as u32, preemptions.len() as u32);
-        let ended = self.view.outcome_at(self.now, Command::Preempt { items: preemptions });
-        assert_eq!(ended, Outcome::Preempted { stopped: ends, stale: 0 });
-        let started = self.view.outcome_at(self.now, Command::Assign { items: assignments });
-        assert_eq!(started, Outcome::Assigned { accepted: starts, stale: 0 });
-        self.view.0.check().unwrap();
-        text.trim_end().to_owned()
-    }
-
-    /// Everything that was asked to end has ended.
-    fn confirm(&mut self) -> usize {
-        self.confirm_some(usize::MAX)
-    }
-
-    /// So much of what was asked to end has ended.
-    fn confirm_some(&mut self, most: usize) -> usize {
-        let mut reports = Vec::new();
-        for worker in self.view.0.workers() {
-            for (at, live) in worker.attempts.iter().filter(|(_, live)| live.stopping) {
-                let (job, task, index, attempt, fence) = (at.job, at.task, at.index, live.number, live.fence);
-                let finished = Finished {
-                    ending: Ending::Stopped,
-                    ran: quorate_types::Span(1),
-                    result: None,
-                    stdout_tail: vec![],
-                    stderr_tail: vec![],
-                };
-                let key = AttemptKey { job, task, index, attempt, fence };
-                let what = Happening::Finished(Box::new(finished));
-                reports.push((worker.name.clone(), worker.epoch, Report { key, what }));
-            }
-        }
-        reports.truncate(most);
-        let count = reports.len();
-        for (worker, epoch, report) in reports {
-            self.view.outcome_at(self.now, Command::Report { worker, epoch, reports: vec![report] });
-        }
-        count
-    }
-
-    fn state_of(&self, job: u64) -> TaskState {
-        self.view.0.job(JobId(job)).unwrap().task(0).unwrap().state_of(quorate_types::TaskIndex(0)).unwrap()
-    }
-}
+use quorate_state::command::Command;
+use quorate_types::JobId;
+use quorate_types::policy::{Backfill, PolicyChange, QueueOrder};
+use quorate_types::status::TaskState;
+use view::led::Led;
 
 #[test]
 fn the_lowest_priority_goes_first_and_of_that_the_youngest() {

@@ -62,6 +62,11 @@ impl State {
                 live += 1;
                 let key = ElementKey { job: id, task: at, index };
                 ensure(self.is_held(key, element), || format!("{key:?} is not held by the worker of its attempt"))?;
+                let worker = element.current().and_then(|attempt| self.worker_of(attempt.epoch));
+                let stranger = worker.and_then(|worker| self.stranger_on(job, at, worker));
+                ensure(stranger.is_none(), || {
+                    format!("{key:?} shares its worker with what it must not: {stranger:?}")
+                })?;
             }
             let queued = self.queue().contains(Queued { job: id, task: at });
             let wanted = job.is_placeable() && job.has_pending(at);

@@ -205,6 +205,10 @@ pub enum Grounds {
     LongerToGo,
     /// It is beyond its namespace's quota, and the other one is within its own.
     Borrowed,
+    /// Under `round-robin`: it has had its turn.
+    TurnOver,
+    /// Nobody's sake: it is moved, so that the load is evened out. `by` is its own job.
+    Rebalance,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,12 @@
-//! How many elements of a task are live together, where the task says how many may be. Derived from the live attempts.
+//! How many elements of a task are live together, where the task says how many may be, and which jobs are where.
+//! Derived from the live attempts.
 
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use quorate_types::{JobId, JobSpec, Name, TaskSpec};
 
+use crate::company::{Companies, Company, Sign};
 use crate::job::{ElementKey, Job};
 use crate::spaces::Hold;
 use crate::state::{Cluster, State};
@@ -19,9 +21,13 @@ struct Place {
     value: Arc<str>,
 }
 
-/// Kept only for the labels that tasks are spread over.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Crowds(OrdMap<Place, u32>);
+pub(crate) struct Crowds {
+    /// Kept only for the labels that tasks are spread over.
+    places: OrdMap<Place, u32>,
+    /// Kept only of jobs with labels, and of those that shun some.
+    companies: Companies,
+}
 
 impl Cluster {
     /// The attempt holds its resources, on the worker and of the cluster, from now on.
@@ -29,7 +35,10 @@ impl Cluster {
         let (Some(found), Some(spec)) = (self.workers.get_mut(worker), job.tasks.get(at.task as usize)) else { return };
         Arc::make_mut(found).take(at, attempt, &spec.resources);
         for place in places(at, spec, found) {
-            *self.crowds.0.entry(place).or_insert(0) += 1;
+            *self.crowds.places.entry(place).or_insert(0) += 1;
+        }
+        if let Some(company) = Company::of(job, spec) {
+            self.crowds.companies.join(&company, at.job, found.epoch);
         }
         self.note_hold(&job.namespace, Hold::Begins, &spec.resources);
         if attempt.stopping {
@@ -42,16 +51,20 @@ impl Cluster {
     pub(crate) fn vacate(&mut self, worker: &Name, at: &ElementKey, job: &JobSpec) {
         let (Some(found), Some(spec)) = (self.workers.get_mut(worker), job.tasks.get(at.task as usize)) else { return };
         let Some(stopping) = found.attempts.get(at).map(|live| live.stopping) else { return };
+        let epoch = found.epoch;
         Arc::make_mut(found).release(at, &spec.resources);
         for place in places(*at, spec, found) {
-            let left = self.crowds.0.get(&place).map_or(0, |count| count - 1);
+            let left = self.crowds.places.get(&place).map_or(0, |count| count - 1);
             if left == 0 {
-                self.crowds.0.remove(&place);
+                self.crowds.places.remove(&place);
             } else {
-                self.crowds.0.insert(place, left);
+                self.crowds.places.insert(place, left);
             }
         }
         self.note_hold(&job.namespace, Hold::Ends { stopping }, &spec.resources);
+        if let Some(company) = Company::of(job, spec) {
+            self.crowds.companies.leave(&company, at.job, epoch);
+        }
         self.pools.release(at, spec);
     }
 
@@ -64,12 +77,18 @@ impl Cluster {
                 .get(&spread.label)
                 .is_none_or(|value| self.crowd(job.id(), task, &spread.label, value) >= spread.max)
         });
-        spread_too_far || job.plan.apart(task).any(|other| worker.runs(job.id(), other))
+        let in_the_way = || {
+            // Most clusters have nobody who shuns anything.
+            let calm = spec.anti_affinity.is_empty() && !self.crowds.companies.has_shunning();
+            let company = if calm { None } else { Company::of(&job.spec, spec) }?;
+            self.crowds.companies.in_the_way(&company, job.id(), worker.epoch).map(|(other, _)| other)
+        };
+        spread_too_far || job.plan.apart(task).any(|other| worker.runs(job.id(), other)) || in_the_way().is_some()
     }
 
     fn crowd(&self, job: JobId, task: u32, label: &Name, value: &str) -> u32 {
         let place = Place { job, task, label: label.clone(), value: value.into() };
-        self.crowds.0.get(&place).copied().unwrap_or(0)
+        self.crowds.places.get(&place).copied().unwrap_or(0)
     }
 }
 
@@ -85,6 +104,18 @@ impl State {
     /// How many elements of a task are live on workers with this value of a label that the task is spread over.
     pub fn crowd(&self, job: JobId, task: u32, label: &Name, value: &str) -> u32 {
         self.cluster.crowd(job, task, label, value)
+    }
+
+    /// Which jobs with labels, and which that shun some, have attempts where.
+    pub fn companies(&self) -> &Companies {
+        &self.cluster.crowds.companies
+    }
+
+    /// Another job that keeps a task off a worker for a label that one of them has and the other shuns.
+    pub fn stranger_on(&self, job: &Job, task: u32, worker: &Worker) -> Option<(JobId, Sign)> {
+        let company = Company::of(&job.spec, job.task_spec(task)?)?;
+        let (other, sign) = self.companies().in_the_way(&company, job.id(), worker.epoch)?;
+        Some((other, sign.clone()))
     }
 }
 

@@ -88,6 +88,14 @@ impl Element {
         result + message + reasons.sum::<usize>() + self.attempts.len() * ATTEMPT
     }
 
+    /// The longest that an attempt was there which was asked to end, so that what it had done was lost: as far as
+    /// attempts are remembered.
+    pub fn longest_lost(&self) -> Span {
+        let stopped = self.attempts.iter().filter(|attempt| attempt.state == AttemptState::Cancelled);
+        let there = stopped.filter_map(|attempt| Some(attempt.finished_at?.since(attempt.assigned_at)));
+        there.max().unwrap_or_default()
+    }
+
     pub fn next_attempt(&self) -> AttemptNumber {
         AttemptNumber(self.current().map_or(0, |attempt| attempt.number.0) + 1)
     }

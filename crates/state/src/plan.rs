@@ -44,8 +44,8 @@ static INDEPENDENT: LazyLock<Arc<Plan>> = LazyLock::new(Arc::default);
 impl Plan {
     pub(crate) fn of(spec: &JobSpec) -> Arc<Self> {
         let needs = spec.tasks.iter().flat_map(|task| &task.needs).any(|need| need.task().is_some());
-        let tied = |task: &TaskSpec| !task.anti_affinity.is_empty() || task.gang.is_some();
-        match needs || spec.tasks.iter().any(tied) {
+        let apart = |task: &TaskSpec| task.anti_affinity.iter().any(|one| one.task().is_some());
+        match needs || spec.tasks.iter().any(|task| apart(task) || task.gang.is_some()) {
             false => INDEPENDENT.clone(),
             true => Arc::new(Self::new(spec)),
         }

@@ -89,3 +89,43 @@ fn apart_holds_for_the_side_that_does_not_say_so() {
     assert!(cluster.assign(job, 1, 0, worker).is_some());
     assert_eq!(cluster.assign(job, 0, 0, worker), None);
 }
+
+/// Jobs are kept apart by the label that one has and the other shuns, whichever of them came first, within a namespace.
+#[test]
+fn other_jobs_are_kept_off_by_their_labels() {
+    let job = |namespace: &str, label: &str, shuns: &str| {
+        format!(
+            r#"{{"namespace":"{namespace}","labels":{{{label}}},
+                "tasks":[{{"name":"a","command":["x"],"count":3,"anti_affinity":[{shuns}]}}]}}"#
+        )
+    };
+    let (web, shuns_web) = (r#""app":"web""#, r#"{"label":"app=web"}"#);
+    let mut cluster = Cluster::default();
+    let [a, b] = ["a", "b"].map(|worker| join(&mut cluster, worker, 1, "z", &[]));
+    let bearer = cluster.submit(&job("n", web, ""));
+    let other = cluster.submit(&job("n", r#""app":"db""#, ""));
+    let picky = cluster.submit(&job("n", "", shuns_web));
+    let foreign = cluster.submit(&job("m", "", shuns_web));
+    let first = cluster.assign(bearer, 0, 0, a).unwrap();
+    let second = cluster.assign(bearer, 0, 1, a).unwrap();
+    assert_eq!(cluster.assign(picky, 0, 0, a), None, "app=web is there");
+    assert!(cluster.assign(foreign, 0, 0, a).is_some(), "not of its namespace");
+    assert!(cluster.assign(other, 0, 0, a).is_some(), "another label minds nobody");
+    let held = cluster.assign(picky, 0, 0, b).unwrap();
+    assert_eq!(cluster.assign(bearer, 0, 2, b), None, "it is shunned there");
+    assert!(cluster.assign(picky, 0, 1, b).is_some(), "not by its own job");
+    let (found, worker) = (cluster.state.job(picky).unwrap(), cluster.state.worker("a").unwrap());
+    let (in_the_way, sign) = cluster.state.stranger_on(found, 0, worker).unwrap();
+    assert_eq!((in_the_way, sign.label()), (bearer, "app=web"));
+    cluster.finish("a", a, first, Ending::Exited(0));
+    assert_eq!(cluster.assign(picky, 0, 2, a), None, "one of two is still there");
+    cluster.finish("a", a, second, Ending::Exited(0));
+    assert!(cluster.assign(picky, 0, 2, a).is_some());
+    cluster.finish("b", b, held, Ending::Exited(0));
+    assert_eq!(cluster.assign(bearer, 0, 2, b), None);
+    // A job may shun its own label: then no two such jobs share a worker, and its elements may.
+    let both = [1, 2].map(|_| cluster.submit(&job("o", web, shuns_web)));
+    assert!(cluster.assign(both[0], 0, 0, a).is_some() && cluster.assign(both[0], 0, 1, a).is_some());
+    assert_eq!(cluster.assign(both[1], 0, 0, a), None);
+    assert!(cluster.assign(both[1], 0, 0, b).is_some());
+}

@@ -118,6 +118,7 @@ fn administration() -> Cluster {
         queue: Some(QueueOrder::Fifo),
         backfill: Some(Backfill::Easy),
         placement: Some(PlacementOrder::Random),
+        ..PolicyChange::default()
     };
     let replica = ReplicaId(1);
     let commands = [

@@ -8,7 +8,7 @@ use quorate_state::command::{
     Assignment, Command, Entry, Grounds, Origin, Preemption, Proposal, Registration, RetryScope,
 };
 use quorate_types::gate::Claimant;
-use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
+use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, Quantum, QueueOrder, Rebalance, RebalanceShare};
 use quorate_types::session::{Finished, Happening, Report};
 use quorate_types::status::Ending;
 use quorate_types::{AttemptNumber, Epoch, Fence, JobId, ReplicaId, Resources, Span, TaskIndex, Timestamp};
@@ -22,7 +22,7 @@ const EVERYTHING: &str = r#"{"name":"j","namespace":"n","priority":7,"labels":{"
     "tasks":[{"name":"t","command":["c"],"count":2,"max_parallel":1,"retry_on":[3],"no_retry_on":[4],"losses":9},
     {"name":"u","command":["c"],"count":2,"needs":[{"task":"t","each":true},{"job":4,"on":"finish"}],
     "requires":["a>=1.5","b in (c,d)"],"prefers":[{"condition":"!e","weight":7}],"tolerations":["f=g"],
-    "spread":[{"label":"z","max":2}],"anti_affinity":["t"],"key":"k",
+    "spread":[{"label":"z","max":2}],"anti_affinity":["t",{"label":"a=b"}],"key":"k","movable":true,
     "cluster_resources":{"m":2},"rate":{"key":"r","limit":3,"per":"1m"}}]}"#;
 
 fn commands() -> Vec<Command> {
@@ -77,6 +77,9 @@ fn commands() -> Vec<Command> {
             queue: Some(QueueOrder::Fifo),
             backfill: Some(Backfill::Easy),
             placement: Some(PlacementOrder::Random),
+            quantum: Some(Quantum::try_from(Span(5_000)).unwrap()),
+            rebalance: Some(Rebalance::On),
+            rebalance_share: Some(RebalanceShare::try_from(7).unwrap()),
         }),
         Command::NameCluster { id: 1 },
         Command::IdentifyReplica { replica, storage: 3 },
@@ -107,7 +110,7 @@ fn newer_commands() -> Vec<Command> {
                 attempt: AttemptNumber(1),
                 epoch,
                 by: JobId(5),
-                grounds: Grounds::LongerToGo,
+                grounds: Grounds::Rebalance,
             }],
         },
         Command::Taint { worker: name("w"), taints: vec!["a=b".parse().unwrap()] },

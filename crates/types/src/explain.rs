@@ -99,6 +99,8 @@ pub struct QueuePlace {
     pub elements_before: u64,
     pub namespace: Name,
     pub submitted_at: Timestamp,
+    /// When it came to the end of the line: at its submission, when an element of it started last, or when it came back.
+    pub in_line_since: Timestamp,
     pub priority: u8,
     /// How long it is expected to run.
     pub expected: Option<Expected>,
@@ -212,6 +214,8 @@ pub enum Obstacle {
     },
     /// A task of the job runs there that must not share a worker with it.
     Apart { task: Name },
+    /// Another job runs there; one of the two has this label, and a task of the other must not share a worker with it.
+    Shunned { job: JobId, label: String },
     /// It runs as many attempts as a worker may.
     AttemptsFull { limit: u64 },
     /// It is kept for a task that waits.
@@ -262,6 +266,7 @@ words!(
         Tainted = "tainted",
         Crowded = "crowded",
         Apart = "apart",
+        Shunned = "shunned",
         AttemptsFull = "attempts_full",
         Kept = "kept",
         TakenAhead = "taken_ahead",
@@ -283,6 +288,7 @@ impl Obstacle {
             Self::Tainted { .. } => ObstacleKind::Tainted,
             Self::Crowded { .. } => ObstacleKind::Crowded,
             Self::Apart { .. } => ObstacleKind::Apart,
+            Self::Shunned { .. } => ObstacleKind::Shunned,
             Self::AttemptsFull { .. } => ObstacleKind::AttemptsFull,
             Self::Kept { .. } => ObstacleKind::Kept,
             Self::TakenAhead => ObstacleKind::TakenAhead,

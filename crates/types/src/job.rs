@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::apart::Apart;
 use crate::constraint::{Condition, Preference, Spread, Toleration};
 pub use crate::follow::FollowUp;
 use crate::gang::GangRequest;
@@ -64,6 +65,8 @@ pub struct JobRequest {
     pub then: Option<Vec<Object<FollowUpRequest>>>,
     pub preempt: Option<Preempt>,
     pub schedule: Option<Object<ScheduleRequest>>,
+    /// Of the one task that `command` is short for.
+    pub movable: Option<bool>,
 }
 
 /// A concurrency key as a user writes it.
@@ -110,11 +113,12 @@ pub struct TaskRequest {
     pub prefers: Option<Vec<Preference>>,
     pub tolerations: Option<Vec<Toleration>>,
     pub spread: Option<Vec<Object<Spread>>>,
-    pub anti_affinity: Option<Vec<Name>>,
+    pub anti_affinity: Option<Vec<Apart>>,
     pub key: Option<Name>,
     pub cluster_resources: Option<BTreeMap<Name, u32>>,
     pub rate: Option<Object<RateRequest>>,
     pub gang: Option<GangRequest>,
+    pub movable: Option<bool>,
 }
 
 /// A backoff as a user writes it; what is left out keeps its default.
@@ -222,9 +226,8 @@ pub struct TaskSpec {
     pub tolerations: Box<[Toleration]>,
     /// How many of its elements may come together.
     pub spread: Box<[Spread]>,
-    /// Tasks of the job that must not share a worker with it, also not those that it names and that don't name it;
-    /// itself if no two elements may.
-    pub anti_affinity: Box<[Name]>,
+    /// What must not share a worker with it, also where the other side does not say so.
+    pub anti_affinity: Box<[Apart]>,
     /// What consistent hashing goes by, instead of its name.
     pub key: Option<Name>,
     /// What each live attempt holds of what the cluster as a whole has.
@@ -233,6 +236,8 @@ pub struct TaskSpec {
     pub rate: Option<Box<Rate>>,
     /// All elements of the tasks of the job that name this gang run at once, or none does.
     pub gang: Option<Name>,
+    /// Its attempts may be ended and started elsewhere to even out the load.
+    pub movable: bool,
 }
 
 /// What executes a task.
@@ -360,12 +365,12 @@ impl JobSpec {
     /// The tasks that must not share a worker with one, by position, whichever of them says so.
     pub fn apart(&self) -> BTreeMap<u32, BTreeSet<u32>> {
         let mut apart: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
-        if self.tasks.iter().all(|task| task.anti_affinity.is_empty()) {
+        if self.tasks.iter().flat_map(|task| &task.anti_affinity).all(|one| one.task().is_none()) {
             return apart;
         }
         let positions: BTreeMap<&Name, u32> = self.tasks.iter().map(|task| &task.name).zip(0..).collect();
         for (at, task) in (0u32..).zip(&self.tasks) {
-            for other in task.anti_affinity.iter().filter_map(|name| positions.get(name).copied()) {
+            for other in task.anti_affinity.iter().filter_map(|one| positions.get(one.task()?).copied()) {
                 apart.entry(at).or_default().insert(other);
                 apart.entry(other).or_default().insert(at);
             }

@@ -2,7 +2,7 @@
 //! that travel between replicas, workers and clients.
 //!
 //! Layout: `id` and `name` (who), `time` and `resources` (how much), `job` (what is submitted) with
-//! `need`, `when` and `schedule` (what it waits for), `constraint` (where it may run), `gate` (what it has to get before it starts, and locks), `namespace` (what its owner is entitled to) and `validate` (how a request becomes a
+//! `need`, `when` and `schedule` (what it waits for), `constraint` and `apart` (where it may run), `gate` (what it has to get before it starts, and locks), `namespace` (what its owner is entitled to) and `validate` (how a request becomes a
 //! job), `status` (the states of things), `api` (answers of the HTTP API), `explain` (why a task is where it is), `problem`
 //! (its errors), `event`
 //! (what changed), `session` (the worker protocol) with `inputs` (what a task gets of what it needs), `policy` (what the scheduler goes by), `scheduling` (how well that goes) and `limits` (every bound that a specification must
@@ -12,6 +12,7 @@
 //! are integers inside (milliseconds, millicores, bytes) and human strings only at the edge. Types
 //! that go into the log use plain serde derives, so that they encode the same in JSON and in bincode.
 
+mod apart;
 pub mod api;
 pub mod constraint;
 pub mod event;
@@ -39,6 +40,7 @@ pub mod validate;
 pub mod when;
 mod words;
 
+pub use apart::{Apart, JobLabel};
 pub use constraint::{Condition, Labels, Preference, Spread, Taint, Toleration};
 pub use gate::Rate;
 pub use id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};

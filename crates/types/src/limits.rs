@@ -44,13 +44,18 @@ pub const CONDITION_VALUES_MAX: usize = 64;
 pub const TAINTS_MAX: usize = 16;
 /// Labels that a task is spread over.
 pub const SPREADS_MAX: usize = 4;
-/// Tasks that one must not share a worker with.
+/// Tasks, and labels of jobs, that a task must not share a worker with: each is looked up for each worker that is
+/// looked at.
 pub const ANTI_AFFINITY_MAX: usize = 16;
 /// Elements of one gang. All of them get the hosts of all in one variable, of which Linux takes 128 KiB: 512 names of
 /// [`HOST_BYTES_MAX`] with a comma each.
 pub const GANG_SIZE_MAX: u64 = 512;
 /// Bytes of the host of a worker: the longest name in the DNS.
 pub const HOST_BYTES_MAX: usize = 253;
+/// The shortest quantum, in milliseconds: to end a process and to start another takes a good part of a second.
+pub const QUANTUM_MS_MIN: u64 = 1_000;
+/// The longest quantum, in milliseconds: a week. Who wants turns to be longer wants none.
+pub const QUANTUM_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 /// Retries of one task.
 pub const RETRIES_MAX: u32 = 1_000;
 /// The longest duration in a specification: ten years.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{QUANTUM_MS_MAX, QUANTUM_MS_MIN};
+use crate::time::Span;
 use crate::words;
 
 words!(
@@ -29,6 +31,8 @@ words!(
         Srtf = "srtf",
         /// The shortest expected run time first, raised by waiting.
         AgedSjf = "aged-sjf",
+        /// Each in its turn; what has had its slice of time is ended for those that wait.
+        RoundRobin = "round-robin",
     }
 );
 
@@ -66,12 +70,123 @@ words!(
     }
 );
 
-/// Queue order × backfill × placement.
+words!(
+    /// Whether what runs is moved to where less does.
+    #[derive(Default)]
+    Rebalance {
+        #[default]
+        Off = "off",
+        /// Attempts of tasks that are movable.
+        On = "on",
+    }
+);
+
+/// How long a task has its turn under `round-robin`, at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Span", into = "Span")]
+pub struct Quantum(Span);
+
+impl Quantum {
+    pub const fn span(self) -> Span {
+        self.0
+    }
+}
+
+/// Long beside the start of a process, and of what is lost when the work of a turn is; short beside a night.
+impl Default for Quantum {
+    fn default() -> Self {
+        Self(Span::from_secs(600))
+    }
+}
+
+impl From<Quantum> for Span {
+    fn from(quantum: Quantum) -> Self {
+        quantum.0
+    }
+}
+
+impl TryFrom<Span> for Quantum {
+    type Error = String;
+
+    fn try_from(span: Span) -> Result<Self, String> {
+        if !(QUANTUM_MS_MIN..=QUANTUM_MS_MAX).contains(&span.0) {
+            return Err(format!("quantum must be from {} to {}", Span(QUANTUM_MS_MIN), Span(QUANTUM_MS_MAX)));
+        }
+        Ok(Self(span))
+    }
+}
+
+impl std::fmt::Display for Quantum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::str::FromStr for Quantum {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<Span>().map_err(|error| error.to_string())?.try_into()
+    }
+}
+
+/// The part of the movable attempts that may be on their way at once, in thousandths; one may always be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct RebalanceShare(u16);
+
+impl RebalanceShare {
+    pub const fn per_mille(self) -> u16 {
+        self.0
+    }
+}
+
+/// A tenth: each move loses what its attempt has done, and takes room twice while it ends.
+impl Default for RebalanceShare {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl From<RebalanceShare> for u16 {
+    fn from(share: RebalanceShare) -> Self {
+        share.0
+    }
+}
+
+impl TryFrom<u16> for RebalanceShare {
+    type Error = String;
+
+    fn try_from(per_mille: u16) -> Result<Self, String> {
+        if (1..=1_000).contains(&per_mille) { Ok(Self(per_mille)) } else { Err(SHARE_BOUNDS.to_owned()) }
+    }
+}
+
+impl std::fmt::Display for RebalanceShare {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::str::FromStr for RebalanceShare {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<u16>().map_err(|_| SHARE_BOUNDS.to_owned())?.try_into()
+    }
+}
+
+const SHARE_BOUNDS: &str = "rebalance_share must be from 1 to 1000 thousandths";
+
+/// Queue order × backfill × placement, and what is done about what runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     pub queue: QueueOrder,
     pub backfill: Backfill,
     pub placement: PlacementOrder,
+    pub quantum: Quantum,
+    pub rebalance: Rebalance,
+    pub rebalance_share: RebalanceShare,
 }
 
 /// A change of the policy: what is left out stays as it is.
@@ -84,6 +199,12 @@ pub struct PolicyChange {
     pub backfill: Option<Backfill>,
     #[serde(default)]
     pub placement: Option<PlacementOrder>,
+    #[serde(default)]
+    pub quantum: Option<Quantum>,
+    #[serde(default)]
+    pub rebalance: Option<Rebalance>,
+    #[serde(default)]
+    pub rebalance_share: Option<RebalanceShare>,
 }
 
 impl PolicyChange {
@@ -94,6 +215,9 @@ impl PolicyChange {
             queue: self.queue.unwrap_or(policy.queue),
             backfill: self.backfill.unwrap_or(policy.backfill),
             placement: self.placement.unwrap_or(policy.placement),
+            quantum: self.quantum.unwrap_or(policy.quantum),
+            rebalance: self.rebalance.unwrap_or(policy.rebalance),
+            rebalance_share: self.rebalance_share.unwrap_or(policy.rebalance_share),
         }
     }
 }
@@ -108,6 +232,12 @@ pub struct PolicyRequest {
     pub backfill: Option<BackfillRequest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<PlacementOrder>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantum: Option<Quantum>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebalance: Option<Rebalance>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebalance_share: Option<RebalanceShare>,
 }
 
 /// Backfill by its name, or just `on`.
@@ -158,16 +288,13 @@ impl PolicyRequest {
     /// must not change what an old entry means.
     #[must_use]
     pub fn resolved(self) -> PolicyChange {
-        let Self { queue, backfill, placement } = self;
-        match backfill {
-            Some(BackfillRequest::On) => PolicyChange {
-                queue: Some(queue.unwrap_or(QueueOrder::RECOMMENDED)),
-                backfill: Some(Backfill::RECOMMENDED),
-                placement,
-            },
-            Some(BackfillRequest::Named(backfill)) => PolicyChange { queue, backfill: Some(backfill), placement },
-            None => PolicyChange { queue, backfill: None, placement },
-        }
+        let Self { queue, backfill, placement, quantum, rebalance, rebalance_share } = self;
+        let (queue, backfill) = match backfill {
+            Some(BackfillRequest::On) => (Some(queue.unwrap_or(QueueOrder::RECOMMENDED)), Some(Backfill::RECOMMENDED)),
+            Some(BackfillRequest::Named(backfill)) => (queue, Some(backfill)),
+            None => (queue, None),
+        };
+        PolicyChange { queue, backfill, placement, quantum, rebalance, rebalance_share }
     }
 }
 
@@ -182,7 +309,7 @@ impl Backfill {
 }
 
 impl Policy {
-    /// Whether it goes by how long tasks run, or by what namespaces use.
+    /// Whether it goes by how long tasks run, or by what namespaces use, or ends what has run for long enough.
     pub fn looks_ahead(&self) -> bool {
         let by_queue = match self.queue {
             QueueOrder::Sjf
@@ -190,10 +317,11 @@ impl Policy {
             | QueueOrder::LeastWork
             | QueueOrder::Multifactor
             | QueueOrder::FairShare
+            | QueueOrder::RoundRobin
             | QueueOrder::AgedSjf => true,
             QueueOrder::Fifo | QueueOrder::Priority | QueueOrder::Deadline | QueueOrder::CriticalPath => false,
         };
-        by_queue || self.backfill != Backfill::None
+        by_queue || self.backfill != Backfill::None || self.rebalance == Rebalance::On
     }
 }
 
@@ -210,7 +338,7 @@ mod tests {
             (r#"{"queue":"sjf"}"#, Some(QueueOrder::Sjf), None),
         ] {
             let request: PolicyRequest = serde_json::from_str(asked).unwrap();
-            assert_eq!(request.resolved(), PolicyChange { queue, backfill, placement: None }, "{asked}");
+            assert_eq!(request.resolved(), PolicyChange { queue, backfill, ..PolicyChange::default() }, "{asked}");
             assert_eq!(
                 serde_json::from_str::<PolicyRequest>(&serde_json::to_string(&request).unwrap()).unwrap(),
                 request
@@ -218,5 +346,27 @@ mod tests {
         }
         let error = serde_json::from_str::<PolicyRequest>(r#"{"backfill":"off"}"#).unwrap_err().to_string();
         assert!(error.contains("\"off\" is none of none, easy, easy-sjbf, conservative, on"), "{error}");
+    }
+
+    #[test]
+    fn a_quantum_and_a_share_have_bounds() {
+        for good in
+            [r#"{"quantum":"1s"}"#, r#"{"quantum":"7days"}"#, r#"{"rebalance_share":1}"#, r#"{"rebalance":"on"}"#]
+        {
+            let request: PolicyRequest = serde_json::from_str(good).expect(good);
+            assert_eq!(
+                serde_json::to_value(request).unwrap(),
+                serde_json::from_str::<serde_json::Value>(good).unwrap()
+            );
+        }
+        for (bad, says) in [
+            (r#"{"quantum":"999ms"}"#, "from 1s to 7days"),
+            (r#"{"quantum":"8d"}"#, "from 1s to 7days"),
+            (r#"{"rebalance_share":0}"#, "from 1 to 1000"),
+            (r#"{"rebalance_share":1001}"#, "from 1 to 1000"),
+        ] {
+            let error = serde_json::from_str::<PolicyRequest>(bad).unwrap_err().to_string();
+            assert!(error.contains(says), "{bad}: {error}");
+        }
     }
 }

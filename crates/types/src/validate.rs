@@ -39,12 +39,17 @@ impl JobRequest {
         let short = self.command.is_some();
         let requests = match (self.tasks, self.command) {
             (Some(tasks), None) => tasks.into_iter().map(|Object(task)| task).collect(),
-            (None, Some(command)) => vec![TaskRequest { command: Some(command), ..TaskRequest::default() }],
+            (None, Some(command)) => {
+                vec![TaskRequest { command: Some(command), movable: self.movable, ..TaskRequest::default() }]
+            }
             (Some(_), Some(_)) => {
                 return Err(vec![FieldError::new("/command", "give either command or tasks, not both")]);
             }
             (None, None) => return Err(vec![FieldError::new("/tasks", "a job needs tasks or a command")]),
         };
+        if self.movable.is_some() && !short {
+            complaints.add("/movable".into(), "belongs to a task, or to a job with a command of its own");
+        }
         complaints.check_task_count(&requests);
         if complaints.is_full() {
             return Err(complaints.0);
@@ -238,6 +243,7 @@ impl Complaints {
             key: request.key,
             cluster_resources: request.cluster_resources.unwrap_or_default(),
             rate,
+            movable: request.movable.unwrap_or(false),
         }
     }
 
@@ -471,6 +477,11 @@ mod tests {
                     {"name":"b","command":["x"],"gang":true,"needs":[{"task":"a","each":true}]}]}"#,
                 "/tasks/1/needs",
             ),
+            (
+                r#"{"tasks":[{"name":"a","command":["x"],"anti_affinity":[{"label":"a=b"},"a",{"label":"a=b"}]}]}"#,
+                "/tasks/0/anti_affinity/2",
+            ),
+            (r#"{"movable":true,"tasks":[{"command":["x"]}]}"#, "/movable"),
             (r#"{"command":["a"],"start_after":"0s"}"#, "/start_after"),
             (r#"{"command":["a"],"start_after":"2h","deadline":"1h"}"#, "/deadline"),
             (r#"{"command":["a"],"start_after":"2h","expires":"2h"}"#, "/expires"),
@@ -530,7 +541,7 @@ mod tests {
         let json = r#"{"name":"n","tasks":[{"name":"a","command":["x"],"resources":{"cpu":0.5,"gpu":1},
             "backoff":{"factor":1.5},"timeout":"1h30m","count":3,
             "requires":["zone=eu","m>=1.5"],"prefers":["ssd"],"tolerations":["d=ml"],
-            "spread":[{"label":"rack","max":2}],"anti_affinity":["b"],"key":"k","gang":true},{"name":"b","command":["x"],"retry_on":[7],
+            "spread":[{"label":"rack","max":2}],"anti_affinity":["b",{"label":"app=web"}],"key":"k","gang":true,"movable":true},{"name":"b","command":["x"],"retry_on":[7],
             "needs":["a",{"job":3,"on":"finish"}],"max_parallel":2}],"start_after":"10m","expires":"1h",
             "preempt":"lower","concurrency":{"key":"k"},"then":[{"on":"failure","job":{"command":["y"]}}],"schedule":{"every":"90s"}}"#;
         let job = validate(json).unwrap();

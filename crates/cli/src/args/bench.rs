@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use quorate_types::Span;
-use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
+use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder, Rebalance};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct BenchArgs {
@@ -162,12 +162,20 @@ pub(crate) enum Rule {
     Queue(QueueOrder),
     Backfill(Backfill),
     Placement(PlacementOrder),
+    Rebalance(Rebalance),
 }
 
 impl FromStr for Rule {
     type Err = String;
-    /// A name that two parts share is the first one's.
+    /// A name that two parts share is the first one's, unless the part is named as well: `placement=round-robin`.
     fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some(("queue", name)) => return name.parse().map(Self::Queue),
+            Some(("backfill", name)) => return name.parse().map(Self::Backfill),
+            Some(("placement", name)) => return name.parse().map(Self::Placement),
+            Some(("rebalance", name)) => return name.parse().map(Self::Rebalance),
+            Some(_) | None => {}
+        }
         let queue = text.parse::<QueueOrder>().ok().map(Self::Queue);
         let backfill = || text.parse::<Backfill>().ok().map(Self::Backfill);
         let placement = || text.parse::<PlacementOrder>().ok().map(Self::Placement);

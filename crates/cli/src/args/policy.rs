@@ -1,7 +1,9 @@
 //! `policy`.
 
 use clap::{Args, Subcommand};
-use quorate_types::policy::{BackfillRequest, PlacementOrder, PolicyRequest, QueueOrder};
+use quorate_types::policy::{
+    BackfillRequest, PlacementOrder, PolicyRequest, Quantum, QueueOrder, Rebalance, RebalanceShare,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
@@ -25,10 +27,20 @@ pub(crate) struct SetArgs {
     /// How a worker is chosen, such as best-fit.
     #[arg(long)]
     placement: Option<PlacementOrder>,
+    /// How long a task has its turn under round-robin before it makes room for others, such as 5m.
+    #[arg(long)]
+    quantum: Option<Quantum>,
+    /// Whether movable tasks are moved to workers with less to do: on or off.
+    #[arg(long)]
+    rebalance: Option<Rebalance>,
+    /// The part of the movable attempts that may be on their way at once, in thousandths.
+    #[arg(long, value_name = "THOUSANDTHS")]
+    rebalance_share: Option<RebalanceShare>,
 }
 
 impl From<SetArgs> for PolicyRequest {
-    fn from(SetArgs { queue, backfill, placement }: SetArgs) -> Self {
-        Self { queue, backfill, placement }
+    fn from(args: SetArgs) -> Self {
+        let SetArgs { queue, backfill, placement, quantum, rebalance, rebalance_share } = args;
+        Self { queue, backfill, placement, quantum, rebalance, rebalance_share }
     }
 }

@@ -105,8 +105,8 @@ fn labelled(text: &str) -> Result<Who, String> {
 pub(crate) struct PolicyArgs {
     /// Default: fifo; with --now each part is what the cluster goes by. fifo, priority (raised by waiting), sjf (shortest
     /// first), least-work (time and dependents), deadline (earliest first), critical-path (longest remaining path),
-    /// multifactor (age, size, priority, fair share), fair-share or aged-sjf (shortest first, raised by waiting). Not srtf:
-    /// a replay ends nothing for another's sake.
+    /// multifactor (age, size, priority, fair share), fair-share or aged-sjf (shortest first, raised by waiting). Not srtf
+    /// and round-robin: a replay ends nothing for another's sake.
     #[arg(long, value_name = "QUEUE", value_delimiter = ',')]
     pub(crate) queue: Vec<QueueOrder>,
     /// Default: none. none, easy, easy-sjbf or conservative.

@@ -2,16 +2,18 @@
 //! `/v1/scheduling` says of it afterwards.
 //!
 //! Orders of the queue and backfills have more work than there is room for; placements half as much, since where
-//! everything is full there is nothing to choose.
+//! everything is full there is nothing to choose. Rebalancing has long tasks, and workers that join when all run.
 
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use quorate_client::Client;
-use quorate_types::policy::{Backfill, BackfillRequest, PlacementOrder, Policy, PolicyRequest, QueueOrder};
+use quorate_types::policy::{
+    Backfill, BackfillRequest, PlacementOrder, Policy, PolicyRequest, Quantum, QueueOrder, Rebalance, RebalanceShare,
+};
 use quorate_types::scheduling::{SchedulingView, Window, WindowView};
 use quorate_types::status::JobState;
-use quorate_types::{JobId, Name};
+use quorate_types::{JobId, Name, Span};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -25,6 +27,14 @@ use crate::output::table::{Column, Table};
 /// How many workers of how many cores: forty in all.
 const WORKERS: [(u16, u64); 3] = [(8, 2), (4, 4), (1, 8)];
 const CORES: f64 = 40.0;
+/// Those that are there when the work for rebalancing comes, and as many that join while it is done.
+const JOINING: [(u16, u64); 1] = [(4, 8)];
+const JOINING_CORES: f64 = 32.0;
+/// When they join, and how long the tasks run that fill the first ones.
+const JOIN_AFTER: Duration = Duration::from_secs(3);
+const LONG_RUN: Span = Span::from_secs(40);
+/// Turns of `round-robin`: of the run times, a good part is shorter.
+const QUANTUM: Span = Span::from_secs(1);
 /// For so long jobs come, on average evenly.
 const ARRIVALS: Duration = Duration::from_secs(10);
 /// Work that comes, over what the workers can do meanwhile.
@@ -52,7 +62,12 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     let mut means = Vec::new();
     for rule in rules(&bench.args.only) {
         let (policy, load) = (policy_of(rule), load_of(rule));
-        let view = play(bench, policy, &work(bench.args.seed, load)).await?;
+        let view = match rule {
+            Rule::Rebalance(_) => play(bench, policy, &long_work(), &JOINING, Some(JOIN_AFTER)).await?,
+            Rule::Queue(_) | Rule::Backfill(_) | Rule::Placement(_) => {
+                play(bench, policy, &work(bench.args.seed, load), &WORKERS, None).await?
+            }
+        };
         let entry = entry(rule, policy, load, &view);
         say(&format!("{}: {}", name_of(rule), entry["atct_s"]));
         means.push(entry["atct_s"].as_f64().unwrap_or_default());
@@ -71,22 +86,27 @@ fn rules(only: &[Rule]) -> Vec<Rule> {
     let queues = QueueOrder::ALL.iter().copied().map(Rule::Queue);
     // Without backfill is what the orders are.
     let backfills = Backfill::ALL.iter().copied().filter(|backfill| *backfill != Backfill::None).map(Rule::Backfill);
-    queues.chain(backfills).chain(PlacementOrder::ALL.iter().copied().map(Rule::Placement)).collect()
+    let placements = PlacementOrder::ALL.iter().copied().map(Rule::Placement);
+    queues.chain(backfills).chain(placements).chain(Rebalance::ALL.iter().copied().map(Rule::Rebalance)).collect()
 }
 
 fn policy_of(rule: Rule) -> Policy {
-    let plain = Policy { queue: QueueOrder::Fifo, backfill: Backfill::None, placement: PlacementOrder::BestFit };
+    let plain = Policy { queue: QueueOrder::Fifo, ..Policy::default() };
     match rule {
-        Rule::Queue(queue) => Policy { queue, ..plain },
+        Rule::Queue(queue) => Policy { queue, quantum: Quantum::try_from(QUANTUM).unwrap_or_default(), ..plain },
         Rule::Backfill(backfill) => Policy { backfill, ..plain },
         Rule::Placement(placement) => Policy { placement, ..plain },
+        // All of it at once: the run is short.
+        Rule::Rebalance(rebalance) => {
+            Policy { rebalance, rebalance_share: RebalanceShare::try_from(1_000).unwrap_or_default(), ..plain }
+        }
     }
 }
 
 const fn load_of(rule: Rule) -> f64 {
     match rule {
         Rule::Queue(_) | Rule::Backfill(_) => CROWDED,
-        Rule::Placement(_) => HALF_LOADED,
+        Rule::Placement(_) | Rule::Rebalance(_) => HALF_LOADED,
     }
 }
 
@@ -95,6 +115,8 @@ fn name_of(rule: Rule) -> &'static str {
         Rule::Queue(queue) => queue.as_str(),
         Rule::Backfill(backfill) => backfill.as_str(),
         Rule::Placement(placement) => placement.as_str(),
+        Rule::Rebalance(Rebalance::Off) => "rebalance=off",
+        Rule::Rebalance(Rebalance::On) => "rebalance=on",
     }
 }
 
@@ -147,22 +169,40 @@ fn pick<T: Copy>(random: &mut StdRng, of: &[(T, u32)]) -> T {
     of[0].0
 }
 
-/// Has it done, and asks what was measured.
-async fn play(bench: &Bench, policy: Policy, work: &[Work]) -> anyhow::Result<SchedulingView> {
-    let folder = format!("policies-{}-{}-{}", policy.queue, policy.backfill, policy.placement);
+/// A task for each core of the workers that are there first.
+fn long_work() -> Vec<Work> {
+    let task = json!({"command": ["sleep", (LONG_RUN.0 / 1000).to_string()], "movable": true});
+    let one = || Work { at: Duration::ZERO, core_ms: LONG_RUN.0, job: json!({"name": "long", "tasks": [task]}) };
+    std::iter::repeat_with(one).take(JOINING_CORES as usize).collect()
+}
+
+/// Has it done, and asks what was measured. As many workers again join after `join_after`.
+async fn play(
+    bench: &Bench,
+    policy: Policy,
+    work: &[Work],
+    workers: &[(u16, u64)],
+    join_after: Option<Duration>,
+) -> anyhow::Result<SchedulingView> {
+    let Policy { queue, backfill, placement, quantum, rebalance, rebalance_share } = policy;
+    let folder = format!("policies-{queue}-{backfill}-{placement}-{rebalance}");
     let mut cluster: ProcessCluster = bench.cluster(&folder).await?;
     let client = cluster.client()?;
-    let Policy { queue, backfill, placement } = policy;
     let change = PolicyRequest {
         queue: Some(queue),
         backfill: Some(BackfillRequest::Named(backfill)),
         placement: Some(placement),
+        quantum: Some(quantum),
+        rebalance: Some(rebalance),
+        rebalance_share: Some(rebalance_share),
     };
     client.change_policy(change).await?;
-    for (count, cores) in WORKERS {
-        cluster.start_workers(count, &WorkerSize { cpu_millis: Some(cores * 1000) }).await?;
-    }
+    start(&mut cluster, workers).await?;
     let submitted = submit(&client, work).await?;
+    if let Some(after) = join_after {
+        tokio::time::sleep(after).await;
+        start(&mut cluster, workers).await?;
+    }
     for id in submitted {
         let view = client.wait_job(id, Some(END_WITHIN)).await?;
         ensure!(view.state == JobState::Succeeded, "job {id} is {} after {END_WITHIN:?}", view.state);
@@ -172,6 +212,13 @@ async fn play(bench: &Bench, policy: Policy, work: &[Work]) -> anyhow::Result<Sc
     ensure!(counted == work.len() as u64, "{counted} tasks of {} were measured", work.len());
     cluster.stop().await;
     Ok(view)
+}
+
+async fn start(cluster: &mut ProcessCluster, workers: &[(u16, u64)]) -> anyhow::Result<()> {
+    for (count, cores) in workers {
+        cluster.start_workers(*count, &WorkerSize { cpu_millis: Some(cores * 1000) }).await?;
+    }
+    Ok(())
 }
 
 /// Each in its time.

@@ -24,5 +24,8 @@ fn table(policy: Policy) -> String {
         ("queue", policy.queue.to_string()),
         ("backfill", policy.backfill.to_string()),
         ("placement", policy.placement.to_string()),
+        ("quantum", policy.quantum.to_string()),
+        ("rebalance", policy.rebalance.to_string()),
+        ("rebalance share", format!("{} ‰", policy.rebalance_share)),
     ])
 }

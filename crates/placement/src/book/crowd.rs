@@ -4,11 +4,13 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
+use quorate_state::company::{Companies, Company};
 use quorate_state::queue::Queued;
 use quorate_types::{Epoch, Name, Timestamp};
 
-use crate::book::facts::Constraints;
+use crate::book::facts::Facts;
 use crate::book::fleet::Worker;
 use crate::book::gate::{Gate, GateRoom};
 
@@ -31,6 +33,11 @@ pub trait Surroundings {
     fn runs(&self, _queued: Queued, _epoch: Epoch) -> bool {
         false
     }
+
+    /// Which jobs that others may mind have attempts where, if any have.
+    fn companies(&self) -> Option<&Companies> {
+        None
+    }
 }
 
 impl<F: Fn(Queued) -> u64> Surroundings for F {
@@ -48,6 +55,7 @@ pub(crate) struct Crowding<'a> {
     pub(crate) around: &'a dyn Surroundings,
     by_value: BTreeMap<(Queued, Name, String), u32>,
     placed: BTreeSet<(Queued, Epoch)>,
+    companies: Companies,
     looks: Cell<usize>,
 }
 
@@ -59,25 +67,49 @@ impl fmt::Debug for Crowding<'_> {
 
 impl<'a> Crowding<'a> {
     pub(crate) fn new(around: &'a dyn Surroundings) -> Self {
-        Self { around, by_value: BTreeMap::new(), placed: BTreeSet::new(), looks: Cell::new(0) }
+        let companies = Companies::default();
+        Self { around, by_value: BTreeMap::new(), placed: BTreeSet::new(), companies, looks: Cell::new(0) }
+    }
+
+    /// Where attempts are, as lived and as placed.
+    fn all_companies(&self) -> impl Iterator<Item = &Companies> {
+        self.around.companies().into_iter().chain([&self.companies])
+    }
+
+    /// Whether it depends on where others are where the task may go.
+    pub(crate) fn is_social(&self, facts: &Facts) -> bool {
+        let minds = |company: &Company| self.all_companies().any(|companies| companies.concern(company));
+        facts.constraints.as_ref().is_some_and(|constraints| constraints.are_social())
+            || facts.company.as_ref().is_some_and(|company| minds(company))
     }
 
     /// Whether one more element of the task would be one too many on the worker.
-    pub(crate) fn is_crowded(&self, queued: Queued, constraints: &Constraints, worker: &Worker) -> bool {
+    pub(crate) fn is_crowded(&self, queued: Queued, facts: &Facts, worker: &Worker) -> bool {
+        let social = facts.constraints.as_ref().filter(|constraints| constraints.are_social());
+        // Most clusters have nobody who shuns anything.
+        let minds = |company: &&Arc<Company>| company.shuns_any() || self.all_companies().any(Companies::has_shunning);
+        let company = facts.company.as_ref().filter(minds);
+        if social.is_none() && company.is_none() {
+            return false;
+        }
         self.looks.set(self.looks.get() + 1);
         if self.looks.get() > LOOKS_MAX {
             return true;
         }
-        let too_far = constraints.spread.iter().any(|spread| {
+        let spread = social.map_or(&[][..], |constraints| &constraints.spread);
+        let too_far = spread.iter().any(|spread| {
             worker.labels().get(&spread.label).is_none_or(|value| {
                 let placed = self.by_value.get(&(queued, spread.label.clone(), value.to_owned())).copied();
                 self.around.crowd(queued, &spread.label, value) + placed.unwrap_or(0) >= spread.max
             })
         });
         too_far
-            || constraints.apart.iter().any(|task| {
+            || social.map_or(&[][..], |constraints| &constraints.apart).iter().any(|task| {
                 let other = Queued { job: queued.job, task: *task };
                 self.placed.contains(&(other, worker.epoch)) || self.around.runs(other, worker.epoch)
+            })
+            || company.is_some_and(|company| {
+                self.all_companies().any(|all| all.in_the_way(company, queued.job, worker.epoch).is_some())
             })
     }
 
@@ -88,7 +120,13 @@ impl<'a> Crowding<'a> {
     }
 
     /// An element of the task goes to the worker.
-    pub(crate) fn add(&mut self, queued: Queued, constraints: &Constraints, worker: &Worker) {
+    pub(crate) fn add(&mut self, queued: Queued, facts: &Facts, worker: &Worker) {
+        if let Some(company) = &facts.company {
+            self.companies.join(company, queued.job, worker.epoch);
+        }
+        let Some(constraints) = facts.constraints.as_ref().filter(|constraints| constraints.are_social()) else {
+            return;
+        };
         for spread in &constraints.spread {
             if let Some(value) = worker.labels().get(&spread.label) {
                 *self.by_value.entry((queued, spread.label.clone(), value.to_owned())).or_default() += 1;

@@ -1,12 +1,13 @@
-//! Workers that are kept for a task for whose sake something was ended there: whatever the queue's order says, it gets
-//! the room first.
+//! What preemption asks of a book, and the workers that are kept for a task for whose sake something was ended there:
+//! whatever the queue's order says, it gets the room first.
 
 use std::collections::BTreeMap;
 
+use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
-use quorate_types::Epoch;
+use quorate_types::{Epoch, Span, Timestamp};
 
-use super::{Book, Pass};
+use super::{Book, Crowding, Pass, Wish};
 
 /// A worker's room is for so many elements of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +16,39 @@ pub(crate) struct Earmark {
     pub(crate) elements: u32,
 }
 
+/// Tasks that one round would end others for.
+const PREEMPTORS_MAX: usize = 1_000;
+
 impl Book {
+    /// Whether there are tasks that may end others to have room.
+    pub(crate) fn has_preempting(&self) -> bool {
+        self.waiting.preempting().next().is_some()
+    }
+
+    /// The first of the tasks that may end others to have room, in the queue's order.
+    pub(crate) fn preempting(&self) -> Vec<Queued> {
+        self.waiting.preempting().take(PREEMPTORS_MAX).collect()
+    }
+
+    /// How long an attempt is expected to run on; none if nobody knows, or it has run for longer already.
+    pub(crate) fn remaining(&self, key: ElementKey, now: Timestamp) -> Option<Span> {
+        let running = self.running.get(key).filter(|running| !running.overdue)?;
+        (running.end != Timestamp(u64::MAX)).then(|| running.end.since(now))
+    }
+
+    /// Whether the worker takes new tasks, and could take an element of the task if it had room.
+    pub(crate) fn could_take(&self, epoch: Epoch, queued: Queued, crowding: &Crowding<'_>) -> bool {
+        let slot = self.fleet.slot(epoch).filter(|slot| self.fleet.is_ready(*slot));
+        let (Some(slot), Some(entry)) = (slot, self.waiting.entry(queued)) else { return false };
+        self.fleet.could_take(slot, &Wish::new(queued, entry, crowding))
+    }
+
+    /// Whether a worker could take an element of the task if it had room.
+    pub(crate) fn has_able(&mut self, queued: Queued, crowding: &Crowding<'_>) -> bool {
+        let Some(entry) = self.waiting.entry(queued).cloned() else { return false };
+        self.fleet.most_free(&Wish::new(queued, &entry, crowding)).is_some()
+    }
+
     /// Keeps room for one element more of the task on the worker.
     pub(crate) fn earmark(&mut self, epoch: Epoch, queued: Queued) {
         let earmark = self.earmarks.entry(epoch).or_insert(Earmark { queued, elements: 0 });

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quorate_state::company::Company;
 use quorate_state::queue::Queued;
 use quorate_types::job::Preempt;
 use quorate_types::{
@@ -16,6 +17,8 @@ pub struct Facts {
     /// Whose it is.
     pub namespace: Name,
     pub submitted: Timestamp,
+    /// When it came to the end of the line: at its submission, when an element of it started last, or when it came back.
+    pub turn: Timestamp,
     /// From 0 to 100, higher first.
     pub priority: u8,
     /// What it may end to have room.
@@ -38,6 +41,10 @@ pub struct Facts {
     pub key: Option<Name>,
     /// Where it may run, if not everywhere.
     pub constraints: Option<Arc<Constraints>>,
+    /// What other jobs may mind about it, and what it minds about them.
+    pub company: Option<Arc<Company>>,
+    /// What runs of it may be moved.
+    pub movable: bool,
     /// As what its siblings are counted, where they are no elements of one task.
     pub kin: Option<Queued>,
     /// What each element has to get besides room on a worker.
@@ -107,6 +114,7 @@ impl Facts {
         Self {
             namespace: quorate_types::validate::default_namespace(),
             submitted,
+            turn: submitted,
             priority: 50,
             preempts: Preempt::Never,
             request,
@@ -118,6 +126,8 @@ impl Facts {
             lineage: None,
             key: None,
             constraints: None,
+            company: None,
+            movable: false,
             kin: None,
             gates: None,
             gang: None,

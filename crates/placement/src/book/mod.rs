@@ -2,7 +2,8 @@
 //! what changed and not at everything. The leader drives it from versions of the state, the policy lab from a trace.
 //!
 //! Layout: `facts` (what policies know of a task), `wish` (what one of its elements asks of a worker), `crowd` (where its
-//! siblings are), `gate` (what it has to get besides room), `waiting` and `running`, `pass` (one decision), `promises` (what was given away and has not started), `earmarks` (room that others were ended for),
+//! siblings are), `gate` (what it has to get besides room), `waiting` and `running`, `pass` (one decision), `promises` (what was given away and has not started), `earmarks` (room that others were ended for), `slices` (who has had
+//! its turn), `moves` (room for what moves from one worker to another),
 //! `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit), `place/` (one
 //! file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what namespaces used), `spaces` (what they are entitled to),
 //! `outlook` (what explanations ask), over the indexes `fleet`, `traits`, `shapes`, `treap` and `vector`, and `decay` (powers of one half).
@@ -18,6 +19,7 @@ mod estimate;
 mod facts;
 mod fleet;
 mod gate;
+mod moves;
 mod outlook;
 mod pass;
 mod place;
@@ -25,6 +27,7 @@ mod promises;
 pub(crate) mod queue;
 mod running;
 mod shapes;
+mod slices;
 pub(crate) mod spaces;
 mod traits;
 mod treap;
@@ -43,9 +46,11 @@ use quorate_types::{Epoch, JobId, Name, Policy, Resources, Span, TaskIndex, Time
 pub(crate) use crowd::Crowding;
 pub use crowd::Surroundings;
 pub use facts::{Constraints, Facts, Lineage, Member};
+pub(crate) use fleet::Slot;
 pub use fleet::Worker;
 pub(crate) use gate::Gauge;
 pub use gate::{Gate, GateRoom};
+pub(crate) use moves::{Mover, Standing};
 pub(crate) use outlook::Kept;
 pub(crate) use pass::{Formation, Pass, Placing};
 pub(crate) use waiting::{Entry, Waiting};
@@ -55,6 +60,7 @@ use backfill::conservative::Reservations;
 use earmarks::Earmark;
 use estimate::Estimator;
 use fleet::Fleet;
+use moves::Move;
 use promises::Promise;
 use running::{Running, RunningSet};
 use spaces::Spaces;
@@ -91,6 +97,9 @@ pub struct Start {
     pub queued: Queued,
     pub epoch: Epoch,
 }
+
+/// Stands before every other key.
+pub(crate) const FIRST_KEY: ElementKey = ElementKey { job: JobId(0), task: 0, index: TaskIndex(0) };
 
 /// Stands behind every other key.
 pub(crate) const LAST_KEY: ElementKey = ElementKey { job: JobId(u64::MAX), task: u32::MAX, index: TaskIndex(u32::MAX) };
@@ -140,6 +149,8 @@ pub struct Book {
     tracking: Tracking,
     /// Workers whose room is for one task first.
     earmarks: BTreeMap<Epoch, Earmark>,
+    /// Attempts that end so that they go on elsewhere, where room for them is taken already.
+    moves: BTreeMap<ElementKey, Move>,
     /// To whom something was promised, where single attempts are not followed.
     promised: BTreeSet<Epoch>,
     /// The workers that the first gang that waits will go to.
@@ -170,6 +181,7 @@ impl Book {
             kept: Vec::new(),
             promises: BTreeMap::new(),
             earmarks: BTreeMap::new(),
+            moves: BTreeMap::new(),
             tracking,
             promised: BTreeSet::new(),
             formation: None,
@@ -243,33 +255,9 @@ impl Book {
         each.filter(|start| *start != Timestamp(u64::MAX))
     }
 
-    /// The first of the tasks that may end others to have room, in the queue's order.
-    pub(crate) fn preempting(&self) -> Vec<Queued> {
-        self.waiting.preempting().take(PREEMPTORS_MAX).collect()
-    }
-
     /// What is known of a task that waits.
     pub(crate) fn facts(&self, queued: Queued) -> Option<Facts> {
         self.waiting.entry(queued).map(|entry| entry.facts.clone())
-    }
-
-    /// How long an attempt is expected to run on; none if nobody knows, or it has run for longer already.
-    pub(crate) fn remaining(&self, key: ElementKey, now: Timestamp) -> Option<Span> {
-        let running = self.running.get(key).filter(|running| !running.overdue)?;
-        (running.end != Timestamp(u64::MAX)).then(|| running.end.since(now))
-    }
-
-    /// Whether the worker takes new tasks, and could take an element of the task if it had room.
-    pub(crate) fn could_take(&self, epoch: Epoch, queued: Queued, crowding: &Crowding<'_>) -> bool {
-        let slot = self.fleet.slot(epoch).filter(|slot| self.fleet.is_ready(*slot));
-        let (Some(slot), Some(entry)) = (slot, self.waiting.entry(queued)) else { return false };
-        self.fleet.could_take(slot, &Wish::new(queued, entry, crowding))
-    }
-
-    /// Whether a worker could take an element of the task if it had room.
-    pub(crate) fn has_able(&mut self, queued: Queued, crowding: &Crowding<'_>) -> bool {
-        let Some(entry) = self.waiting.entry(queued).cloned() else { return false };
-        self.fleet.most_free(&Wish::new(queued, &entry, crowding)).is_some()
     }
 
     /// How many tasks wait.
@@ -289,8 +277,10 @@ impl Book {
         self.spaces.begin(&facts.namespace, &facts.request);
         let mut running = Running::new(slot, at, facts, wanted);
         running.end = self.estimator.expected(facts).map_or(running.end, |span| at.plus(span));
+        running.turn_end = self.turn_end(at, running.lost);
         self.fleet.note_end(slot, running.end, key, wanted);
         self.running.insert(key, running);
+        self.take_turn(Queued { job: key.job, task: key.task }, at);
         self.changed = true;
     }
 

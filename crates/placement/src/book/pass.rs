@@ -133,7 +133,7 @@ impl Book {
         decision.gauge = pass.gauge;
         held.into_iter().for_each(|slot| self.fleet.release(slot));
         let opening = if looked_ahead { self.next_opening(now) } else { None };
-        self.wake_at = [opening, decision.gauge.wake_at].into_iter().flatten().min();
+        self.wake_at = [opening, decision.gauge.wake_at, self.next_turn_end(now)].into_iter().flatten().min();
         // What was started may be the reason why more can be: an element of the same task became pending meanwhile.
         self.changed = decision.more || !decision.starts.is_empty();
         decision.wake_at = self.wake_at;
@@ -281,9 +281,9 @@ impl Pass<'_> {
 
     /// Nothing like it finds a place in this decision.
     pub(crate) fn give_up(&mut self, entry: &Entry) {
-        self.blocked = self.blocked.with(entry.shape.but_others());
-        // Where its siblings are is the one thing that others like it don't share.
-        if entry.facts.constraints.as_ref().is_none_or(|constraints| !constraints.are_social()) {
+        // Where others are that it minds is the one thing that others like it don't share.
+        if !self.crowding.is_social(&entry.facts) {
+            self.blocked = self.blocked.with(entry.shape.but_others());
             self.hopeless.insert((entry.facts.constraints.clone(), entry.facts.request.clone()));
         }
     }
@@ -408,9 +408,7 @@ impl Pass<'_> {
 
     /// An element of the task goes to the worker.
     fn note_crowding(&mut self, queued: Queued, entry: &Entry, slot: Slot) {
-        if let Some(constraints) = entry.facts.constraints.as_ref().filter(|constraints| constraints.are_social()) {
-            self.crowding.add(entry.facts.kin.unwrap_or(queued), constraints, &self.book.fleet.member(slot).worker);
-        }
+        self.crowding.add(entry.facts.kin.unwrap_or(queued), &entry.facts, &self.book.fleet.member(slot).worker);
     }
 
     /// The `nth` element of a task goes to the worker.

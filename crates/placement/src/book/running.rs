@@ -1,11 +1,13 @@
 //! What runs, and when it is expected to end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use quorate_state::job::ElementKey;
 use quorate_types::{Name, Resources, Span, Timestamp};
 
 use super::facts::{Facts, Lineage};
+use super::{FIRST_KEY, LAST_KEY};
 use crate::book::fleet::Slot;
 use crate::book::vector::Vector;
 
@@ -24,6 +26,11 @@ pub(crate) struct Running {
     /// To whom it is charged, and how much.
     pub(crate) namespace: Name,
     pub(crate) wanted: Vector,
+    /// The longest that an earlier attempt was there which was asked to end.
+    pub(crate) lost: Span,
+    /// When it has had its turn, where there are turns.
+    pub(crate) turn_end: Option<Timestamp>,
+    pub(crate) movable: bool,
 }
 
 impl Running {
@@ -32,6 +39,9 @@ impl Running {
         Self {
             slot,
             since,
+            lost: Span(0),
+            turn_end: None,
+            movable: facts.movable,
             end: Timestamp(u64::MAX),
             overdue: false,
             limit_end: facts.limit.map_or(Timestamp(u64::MAX), |span| since.plus(span)),
@@ -55,6 +65,10 @@ pub(crate) struct RunningSet {
     by_key: BTreeMap<ElementKey, Running>,
     /// Those with a known end.
     by_end: BTreeSet<(Timestamp, ElementKey)>,
+    /// Those that have turns, by when theirs are over.
+    by_turn_end: BTreeSet<(Timestamp, ElementKey)>,
+    /// Those that may be moved, by worker.
+    movable: BTreeSet<(Slot, ElementKey)>,
 }
 
 impl RunningSet {
@@ -62,12 +76,22 @@ impl RunningSet {
         if running.end != Timestamp(u64::MAX) {
             self.by_end.insert((running.end, key));
         }
+        if let Some(turn_end) = running.turn_end {
+            self.by_turn_end.insert((turn_end, key));
+        }
+        if running.movable {
+            self.movable.insert((running.slot, key));
+        }
         self.by_key.insert(key, running);
     }
 
     pub(crate) fn remove(&mut self, key: ElementKey) -> Option<Running> {
         let running = self.by_key.remove(&key)?;
         self.by_end.remove(&(running.end, key));
+        if let Some(turn_end) = running.turn_end {
+            self.by_turn_end.remove(&(turn_end, key));
+        }
+        self.movable.remove(&(running.slot, key));
         Some(running)
     }
 
@@ -80,6 +104,29 @@ impl RunningSet {
         let (end, key) = *self.by_end.first()?;
         let running = if end <= now { self.remove(key)? } else { return None };
         Some((key, running))
+    }
+
+    /// Those that have had their turn by now, the first of them first.
+    pub(crate) fn turns_over(&self, now: Timestamp) -> impl Iterator<Item = (ElementKey, &Running)> {
+        let over = self.by_turn_end.range(..=(now, LAST_KEY));
+        over.filter_map(|(_, key)| Some((*key, self.by_key.get(key)?)))
+    }
+
+    /// When the next turn is over.
+    pub(crate) fn next_turn_end(&self, now: Timestamp) -> Option<Timestamp> {
+        let later = (Bound::Excluded((now, LAST_KEY)), Bound::Unbounded);
+        self.by_turn_end.range(later).next().map(|(end, _)| *end)
+    }
+
+    /// Those on a worker that may be moved.
+    pub(crate) fn movable_on(&self, slot: Slot) -> impl Iterator<Item = (ElementKey, &Running)> {
+        let all = (slot, FIRST_KEY)..=(slot, LAST_KEY);
+        self.movable.range(all).filter_map(|(_, key)| Some((*key, self.by_key.get(key)?)))
+    }
+
+    /// How many there are that may be moved.
+    pub(crate) fn movable_len(&self) -> usize {
+        self.movable.len()
     }
 
     /// When the next is expected to end.

@@ -44,8 +44,9 @@ impl ShapeNumbers {
     pub(crate) fn of(&mut self, facts: &Facts) -> Shapes {
         let is_plain = facts.constraints.is_none() && facts.gates.is_none();
         let is_social = facts.constraints.as_ref().is_some_and(|constraints| constraints.are_social());
+        let shuns = facts.company.as_ref().is_some_and(|company| company.shuns_any());
         // A gang is no single request.
-        if is_plain || is_social || facts.gang.is_some() {
+        if is_plain || is_social || shuns || facts.gang.is_some() {
             return OTHERS;
         }
         let key = (facts.constraints.clone(), facts.gates.clone(), facts.request.clone());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use quorate_state::queue::Queued;
 use quorate_types::job::Preempt;
-use quorate_types::policy::{Backfill, QueueOrder};
-use quorate_types::{Name, Policy, Resources};
+use quorate_types::policy::Backfill;
+use quorate_types::{JobId, Name, Policy, Resources, Timestamp};
 
 use super::facts::{Facts, Member};
 use crate::book::fleet::Fleet;
@@ -66,6 +66,13 @@ impl Entry {
             (0..mate.count).for_each(|_| all.add(&mate.entry.facts.request));
         }
         Cow::Owned(all)
+    }
+
+    /// Of something that does not wait.
+    pub(crate) fn stray(measures: Measures, facts: Facts) -> Self {
+        let Measures { wanted, needs, .. } = measures;
+        let nowhere = (u64::MAX, Queued { job: JobId(u64::MAX), task: u32::MAX });
+        Self { facts, wanted, needs, shape: Shapes::default(), gang: None, place: nowhere }
     }
 }
 
@@ -184,8 +191,8 @@ impl Waiting {
         let shape = self.shapes.of(&facts);
         let place = (queue::rank(self.policy.queue, &facts, size), queued);
         let time_ms = facts.expected.map_or(u64::MAX, |span| span.0);
-        // A gang ends nothing for its own sake: one worker's room would not be enough.
-        if gang.is_none() && (facts.preempts == Preempt::Lower || self.policy.queue == QueueOrder::Srtf) {
+        // A gang ends nothing for its own sake: one worker would not be enough.
+        if gang.is_none() && (facts.preempts == Preempt::Lower || queue::ends_others(self.policy.queue)) {
             self.preempting.insert(place);
         }
         let least = Least { request: wanted, time_ms, shapes: shape };
@@ -195,6 +202,15 @@ impl Waiting {
             self.shortest.insert(own(self.divided), (time_ms, queued), least);
         }
         self.entries.insert(queued, Arc::new(Entry { facts, wanted, needs, shape, gang, place }));
+    }
+
+    /// An element of the task has its turn: what is left of it goes to the end of the line.
+    pub(crate) fn take_turn(&mut self, queued: Queued, at: Timestamp) {
+        let Some(entry) = self.entries.get(&queued).cloned() else { return };
+        let Entry { facts, wanted, needs, .. } = Arc::unwrap_or_clone(entry);
+        // Sizes count for nothing where there are turns.
+        let measures = Measures { wanted, needs, size: 0 };
+        self.insert(queued, Facts { turn: facts.turn.max(at), ..facts }, measures);
     }
 
     /// Looks at all requests anew: workers have a kind or a taint that nobody had before.

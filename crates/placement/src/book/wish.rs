@@ -33,12 +33,11 @@ impl<'a> Wish<'a> {
     /// Whether the worker is what the task requires beyond what the index knows, and no element of the task, or of those
     /// that must be apart from it, is in the way.
     pub(crate) fn is_at_home(&self, worker: &Worker) -> bool {
-        let Some(constraints) = &self.facts.constraints else {
-            return !self.needs.beyond || worker.taints.is_empty();
-        };
-        let is_suited = !self.needs.beyond || constraints.are_met_by(worker.labels(), &worker.taints);
-        is_suited
-            && (!constraints.are_social()
-                || !self.crowding.is_crowded(self.facts.kin.unwrap_or(self.queued), constraints, worker))
+        let is_suited = !self.needs.beyond
+            || match &self.facts.constraints {
+                Some(constraints) => constraints.are_met_by(worker.labels(), &worker.taints),
+                None => worker.taints.is_empty(),
+            };
+        is_suited && !self.crowding.is_crowded(self.facts.kin.unwrap_or(self.queued), self.facts, worker)
     }
 }

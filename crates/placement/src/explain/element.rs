@@ -139,6 +139,7 @@ impl Scene<'_> {
             elements_before,
             namespace: facts.namespace.clone(),
             submitted_at: facts.submitted,
+            in_line_since: facts.turn,
             priority: facts.priority,
             expected: seat.expected,
             deadline: facts.deadline,

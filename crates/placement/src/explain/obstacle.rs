@@ -38,8 +38,8 @@ pub(super) fn between(task: &TaskSpec, worker: &Worker) -> Vec<Obstacle> {
     not_ready.into_iter().chain(unmet).chain(taints).chain(full).chain(short).collect()
 }
 
-/// What other elements of its job keep it from the worker.
-pub(super) fn of_siblings(state: &State, queued: Queued, worker: &Worker) -> Vec<Obstacle> {
+/// What other elements of its job, and other jobs, keep it from the worker.
+pub(super) fn of_others(state: &State, queued: Queued, worker: &Worker) -> Vec<Obstacle> {
     let Some(job) = state.job(queued.job) else { return Vec::new() };
     let Some(task) = job.task_spec(queued.task) else { return Vec::new() };
     let crowded = task.spread.iter().filter_map(|spread| {
@@ -50,7 +50,9 @@ pub(super) fn of_siblings(state: &State, queued: Queued, worker: &Worker) -> Vec
     });
     let apart = job.apart(queued.task).filter(|other| worker.runs(queued.job, *other));
     let apart = apart.filter_map(|other| Some(Obstacle::Apart { task: job.task_spec(other)?.name.clone() }));
-    crowded.chain(apart).collect()
+    let stranger = state.stranger_on(job, queued.task, worker);
+    let stranger = stranger.map(|(job, sign)| Obstacle::Shunned { job, label: sign.label().to_owned() });
+    crowded.chain(apart).chain(stranger).collect()
 }
 
 /// Whether the worker is alive, what the task requires, and large enough once it is empty.

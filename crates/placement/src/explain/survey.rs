@@ -72,7 +72,7 @@ pub(super) fn of(state: &State, task: &TaskSpec, beyond: Option<&Beyond<'_>>, li
 fn obstacles(state: &State, task: &TaskSpec, worker: &Worker, beyond: Option<&Beyond<'_>>) -> Vec<Obstacle> {
     let mut obstacles = obstacle::between(task, worker);
     if let Some(beyond) = beyond {
-        obstacles.extend(obstacle::of_siblings(state, beyond.queued, worker).into_iter().filter(|_| worker.is_alive()));
+        obstacles.extend(obstacle::of_others(state, beyond.queued, worker).into_iter().filter(|_| worker.is_alive()));
         obstacles.extend(beyond.obstacle(state, task, worker, &obstacles));
     }
     obstacles

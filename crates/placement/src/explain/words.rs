@@ -230,6 +230,9 @@ fn reason(place: &QueuePlace, about: &Circumstances<'_>) -> String {
         },
         QueueOrder::CriticalPath => format!("the longest chain behind it: {}", span(place.path)),
         QueueOrder::FairShare => format!("what namespaces use: {}; then by {submitted}", used(place)),
+        QueueOrder::RoundRobin => {
+            format!("turns; it has been in line since {}", about.at(place.in_line_since))
+        }
         QueueOrder::Multifactor => {
             format!("age, size, priority and fair share: {submitted}; priority {}; {}", place.priority, used(place))
         }

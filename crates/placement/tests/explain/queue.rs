@@ -41,6 +41,7 @@ fn every_order_tells_its_reason() {
         ("deadline", 1, 3, "the deadline of its job, 2026-01-01T01:01:00.000Z (in 1h)".to_owned()),
         ("critical-path", 2, 3, "the longest chain behind it: 31s".to_owned()),
         ("fair-share", 2, 2, format!("what namespaces use: used has a share of 101.1 %, past use included; 1 of the 2 namespaces that wait have less; then by when it was submitted, {submitted}")),
+        ("round-robin", 2, 3, format!("turns; it has been in line since {submitted}")),
         ("multifactor", 2, 3, format!("age, size, priority and fair share: when it was submitted, {submitted}; priority 50; used has a share of 101.1 %, past use included; 1 of the 2 namespaces that wait have less")),
     ] {
         let world = crowd(&format!(r#"{{"queue":"{queue}"}}"#));
@@ -50,7 +51,7 @@ fn every_order_tells_its_reason() {
         let sentence = format!("The policy {queue} goes by {reason}.");
         assert!(explanation.sentences.contains(&sentence), "{:#?}", explanation.sentences);
     }
-    assert_eq!(QueueOrder::ALL.len(), 10, "a new order has its reason here");
+    assert_eq!(QueueOrder::ALL.len(), 11, "a new order has its reason here");
 }
 
 #[test]

@@ -171,4 +171,12 @@ fn constraints_say_what_is_in_the_way() {
     assert_eq!(state, quorate_types::status::TaskState::Pending);
     let said = world.says(job, "b", 0);
     assert!(said.contains("runs task a, from which it must be apart"), "{said}");
+    let shunned =
+        world.job(r#"{"labels":{"app":"web"},"tasks":[{"name":"a","command":["x"],"requires":["worker=eu1"]}]}"#);
+    world.round();
+    let picky = world.task(r#""requires":["worker=eu1"],"anti_affinity":[{"label":"app=web"}]"#);
+    world.round();
+    let said = world.says(picky, "main", 0);
+    let sentence = format!("runs job {shunned}, from which it must be apart (app=web)");
+    assert!(said.contains(&sentence) && said.contains(&format!("job {shunned} ends on eu1")), "{said}");
 }

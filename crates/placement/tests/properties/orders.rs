@@ -20,7 +20,8 @@ const MULTIFACTOR_BOUND: u64 = (1_000 + 4 * 60 + 12 * 60) * MINUTE;
 
 /// When each was submitted, in the order in which they started on one worker without backfill.
 fn starts(queue: QueueOrder, jobs: &[(u64, u8, u64, u64, u8)]) -> Vec<(Timestamp, Timestamp, Queued)> {
-    let mut world = World::new(Policy { queue, backfill: Backfill::None, placement: PlacementOrder::BestFit });
+    let mut world =
+        World::new(Policy { queue, backfill: Backfill::None, placement: PlacementOrder::BestFit, ..Policy::default() });
     world.join(Resources::new(8_000, 0));
     let (mut order, mut next, mut due) = (Vec::new(), 0, Timestamp(0));
     let mut submitted: BTreeMap<Queued, Timestamp> = BTreeMap::new();
@@ -75,7 +76,12 @@ fn shares(demands: &[(u64, u64)]) -> Vec<u64> {
 
 /// The same, each with its weight.
 fn weighted_shares(demands: &[(u32, (u64, u64))]) -> Vec<u64> {
-    let policy = Policy { queue: QueueOrder::FairShare, backfill: Backfill::None, placement: PlacementOrder::BestFit };
+    let policy = Policy {
+        queue: QueueOrder::FairShare,
+        backfill: Backfill::None,
+        placement: PlacementOrder::BestFit,
+        ..Policy::default()
+    };
     let mut world = World::new(policy);
     world.join(Resources::new(ALL.0, ALL.1));
     let names: Vec<Name> = (0..demands.len()).map(|nth| name(&format!("n{nth}"))).collect();
@@ -134,7 +140,7 @@ proptest! {
         workers in 1..4usize,
         runs in prop::collection::vec(1..100u64, 400),
     ) {
-        let mut world = World::new(Policy { queue, backfill, placement: PlacementOrder::LeastLoad });
+        let mut world = World::new(Policy { queue, backfill, placement: PlacementOrder::LeastLoad, ..Policy::default() });
         for _ in 0..workers {
             world.join(Resources::new(4_000, 0));
         }

@@ -71,7 +71,7 @@ fn policy() -> impl Strategy<Value = Policy> {
         prop::sample::select(Backfill::ALL),
         prop::sample::select(PlacementOrder::ALL),
     );
-    parts.prop_map(|(queue, backfill, placement)| Policy { queue, backfill, placement })
+    parts.prop_map(|(queue, backfill, placement)| Policy { queue, backfill, placement, ..Policy::default() })
 }
 
 fn nth<T: Copy>(mut all: impl ExactSizeIterator<Item = T>, which: usize) -> Option<T> {

@@ -12,6 +12,8 @@ use quorate_types::job::JobRequest;
 use quorate_types::policy::{PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::{LogIndex, Name, ReplicaId, Span, Timestamp};
 
+pub mod led;
+
 pub struct View(pub State);
 
 /// Of a worker with labels such as `zone=eu`, and taints.

@@ -11,7 +11,7 @@ pub(crate) async fn document() -> Response {
 
 #[cfg(test)]
 mod tests {
-    use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
+    use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder, Rebalance};
 
     use super::DOCUMENT;
 
@@ -46,5 +46,6 @@ mod tests {
         assert_eq!(named("QueueOrder"), serde_json::json!(QueueOrder::ALL));
         assert_eq!(named("Backfill"), serde_json::json!(Backfill::ALL));
         assert_eq!(named("PlacementOrder"), serde_json::json!(PlacementOrder::ALL));
+        assert_eq!(named("Rebalance"), serde_json::json!(Rebalance::ALL));
     }
 }

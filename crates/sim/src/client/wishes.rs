@@ -1,7 +1,7 @@
 //! What clients submit, and the policies that they choose.
 
-use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
-use quorate_types::{Allowance, Name, NamespaceRules, Reclaim};
+use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder, Rebalance};
+use quorate_types::{Allowance, Name, NamespaceRules, Reclaim, Span};
 use serde_json::{Value, json};
 
 use crate::applied::{RATE_LIMIT, RATE_PER, RATED};
@@ -13,6 +13,9 @@ pub(super) fn policy(chance: &mut Chance) -> PolicyChange {
         queue: chance.pick(QueueOrder::ALL).copied(),
         backfill: chance.pick(Backfill::ALL).copied(),
         placement: chance.pick(PlacementOrder::ALL).copied(),
+        quantum: Span::from_secs(1 + chance.below(5) as u64).try_into().ok(),
+        rebalance: chance.pick(Rebalance::ALL).copied(),
+        rebalance_share: (1 + chance.below(1_000) as u16).try_into().ok(),
     }
 }
 
@@ -50,8 +53,9 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
         1 => {
             let preempt = if chance.permille(300) { "lower" } else { "never" };
             let (spread, apart, prefers) = where_to(chance);
-            json!({"name": name, "priority": chance.below(100), "preempt": preempt, "tasks": [
-                {"name": "many", "command": command(chance, "many", &[]), "count": chance.below(12) + 2,
+            let labels = if chance.permille(300) { json!({"app": "web"}) } else { json!({}) };
+            json!({"name": name, "priority": chance.below(100), "preempt": preempt, "labels": labels, "tasks": [
+                {"name": "many", "movable": chance.permille(500), "command": command(chance, "many", &[]), "count": chance.below(12) + 2,
                  "spread": spread, "anti_affinity": apart, "prefers": prefers, "resources": resources}]})
         }
         2 => json!({"name": name, "on_failure": "continue", "tasks": [
@@ -80,7 +84,11 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
 /// Constraints that leave every element a place in the end, whoever is lost.
 fn where_to(chance: &mut Chance) -> (Value, Value, Value) {
     let spread = if chance.permille(300) { json!([{"label": "zone", "max": 1 + chance.below(3)}]) } else { json!([]) };
-    let apart = if chance.permille(200) { json!(["many"]) } else { json!([]) };
+    let apart = match chance.below(10) {
+        0..=1 => json!(["many"]),
+        2 => json!([{"label": "app=web"}]),
+        _ => json!([]),
+    };
     let prefers = if chance.permille(300) { json!(["zone=z1", "worker=w2"]) } else { json!([]) };
     (spread, apart, prefers)
 }

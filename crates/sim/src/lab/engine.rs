@@ -93,7 +93,8 @@ pub fn replay_from(
     options: &Options,
     sink: &mut dyn FnMut(&Record),
 ) -> Result<Totals, LabError> {
-    let policy = Policy { queue: options.queue, backfill: options.backfill, placement: options.placement };
+    let Options { queue, backfill, placement, .. } = *options;
+    let policy = Policy { queue, backfill, placement, ..Policy::default() };
     let mut arrivals = Arrivals { jobs: jobs.peekable(), newest: Timestamp(0) };
     // The time of a trace may begin anywhere: nothing fails before there is something to do.
     let begin = if scene.now > Timestamp(0) { scene.now } else { arrivals.next_at().unwrap_or_default() };

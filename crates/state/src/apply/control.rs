@@ -36,7 +36,7 @@ impl State {
     /// Ends what runs and starts nothing more until the job is resumed. No retry is used up.
     pub(super) fn pause(&mut self, id: JobId, out: &mut Applied) -> Result {
         self.control(id, out, |change| {
-            match change.hold()? {
+            match change.halt()? {
                 Held::Now => {
                     change.stop_live(AfterStop::Requeue);
                     change.emit_job(EventType::JobPaused);
@@ -54,7 +54,7 @@ impl State {
     /// Stops what runs where it is, and starts nothing more until the job is resumed. What is paused stays so.
     pub(super) fn freeze(&mut self, id: JobId, out: &mut Applied) -> Result {
         self.control(id, out, |change| {
-            if change.hold()? == Held::Now {
+            if change.halt()? == Held::Now {
                 // A schedule has nothing that runs; its runs are jobs of their own.
                 change.job.header.frozen = !change.job.is_schedule();
                 change.set_motion(Motion::Frozen);
@@ -152,7 +152,7 @@ enum Held {
 
 impl Change<'_> {
     /// Starts nothing more of the job.
-    fn hold(&mut self) -> std::result::Result<Held, Rejection> {
+    fn halt(&mut self) -> std::result::Result<Held, Rejection> {
         let header = &mut self.job.header;
         match header.state {
             JobState::Paused if !header.cancelling => Ok(Held::Before),

@@ -1,5 +1,6 @@
 //! Attempts that make room for others. Each is looked at again: it may have ended since.
 
+use quorate_types::policy::{QueueOrder, Rebalance};
 use quorate_types::{Reclaim, TaskSpec};
 
 use super::State;
@@ -21,20 +22,26 @@ impl State {
 }
 
 impl State {
-    /// Whether the job for which room is made still waits for some, and has the right to it.
+    /// Whether the job for which room is made still waits for some, and has the right to it; or what is moved may be.
     fn has_claim(&self, item: &Preemption) -> bool {
         let (Some(by), Some(victim)) = (self.job(item.by), self.job(item.job)) else { return false };
         let Some(ended) = victim.task_spec(item.task) else { return false };
         let mut waiting = by.tasks().filter(|(at, ..)| by.is_placeable() && by.has_pending(*at));
         let own = by.spec.namespace == victim.spec.namespace;
         let covered = || self.is_covered(&victim.spec.namespace, &ended.resources);
+        let policy = self.policy();
         // What is within a quota is ended for nobody else.
         match item.grounds {
             Grounds::LowerPriority if own || !covered() => {
                 by.spec.priority > victim.spec.priority && waiting.next().is_some()
             }
             Grounds::LongerToGo if own || !covered() => waiting.next().is_some(),
-            Grounds::LowerPriority | Grounds::LongerToGo => false,
+            // It may have had its turn by rules that hold no more.
+            Grounds::TurnOver if own || !covered() => {
+                policy.queue == QueueOrder::RoundRobin && waiting.next().is_some()
+            }
+            Grounds::LowerPriority | Grounds::LongerToGo | Grounds::TurnOver => false,
+            Grounds::Rebalance => ended.movable && item.by == item.job && policy.rebalance == Rebalance::On,
             Grounds::Borrowed => {
                 let reclaims = self.rules_of(&by.spec.namespace).is_some_and(|it| it.reclaim == Reclaim::Borrowed);
                 let within = |spec: &TaskSpec| self.cluster.would_cover(&by.spec.namespace, &spec.resources);
@@ -58,6 +65,8 @@ impl Change<'_> {
             Grounds::LowerPriority => format!("preempted by job {by}, which has a higher priority"),
             Grounds::LongerToGo => format!("preempted by job {by}, which is shorter than what it has to go"),
             Grounds::Borrowed => format!("preempted by job {by}, whose namespace takes back what it had lent"),
+            Grounds::TurnOver => format!("its turn is over: job {by} has the next one"),
+            Grounds::Rebalance => "moved to even out the load".to_owned(),
         };
         self.stop_because(&at, AfterStop::Requeue, Some(&reason));
         true

@@ -11,7 +11,7 @@ use quorate_state::limits::{ARCHIVE_RETENTION, DEAD_WORKER_RETENTION, FINISHED_I
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_types::job::WhenFull;
 use quorate_types::status::{JobState, TaskState};
-use quorate_types::{End, Epoch, JobId, JobSpec, LogIndex, Name, NamespaceRules, Need, Timestamp};
+use quorate_types::{End, Epoch, JobId, JobSpec, LogIndex, Name, NamespaceRules, Need, Policy, Timestamp};
 
 use crate::gates;
 use crate::job::{Element, Job, Ledger, OtherJob};
@@ -27,6 +27,7 @@ pub struct Model {
     pub archive: BTreeMap<JobId, Job>,
     pub workers: BTreeMap<Name, Worker>,
     pub rules: BTreeMap<Name, NamespaceRules>,
+    pub policy: Policy,
     pub last_job: u64,
     pub last_epoch: u64,
     /// How many there are of counted resources.
@@ -105,8 +106,11 @@ impl Model {
             Command::RemoveResource { name } => self.remove_resource(name),
             Command::AcquireLock { lock, by, wait } => self.acquire(lock, by, *wait),
             Command::ReleaseLock { lock, by } => self.release(lock, by),
-            Command::ChangePolicy(_)
-            | Command::NameCluster { .. }
+            Command::ChangePolicy(change) => {
+                self.policy = change.of(self.policy);
+                Ok(Outcome::PolicyChanged(self.policy))
+            }
+            Command::NameCluster { .. }
             | Command::IdentifyReplica { .. }
             | Command::Taint { .. }
             | Command::AnnounceReplica { .. } => unreachable!("not part of the model: {command:?}"),

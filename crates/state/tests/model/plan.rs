@@ -230,7 +230,7 @@ impl JobPlan {
         let mut task = json!({
             "name": NAMES[at], "command": ["x"], "count": plan.count, "retries": plan.retries, "losses": plan.losses,
             "backoff": {"initial": plan.backoff, "factor": 2, "max": "20m"}, "needs": needs,
-            "resources": {"cpu": plan.cpu, "licence": plan.licences},
+            "resources": {"cpu": plan.cpu, "licence": plan.licences}, "movable": plan.retries > 0,
         });
         let fields: &mut Map<String, Value> = task.as_object_mut().unwrap();
         fields.extend(plan.max_parallel.map(|most| ("max_parallel".to_owned(), json!(most))));

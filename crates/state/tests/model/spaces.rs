@@ -50,6 +50,11 @@ impl Model {
                 !waiting.is_empty() && (own || !within) && by.spec.priority > victim.spec.priority
             }
             Grounds::LongerToGo => !waiting.is_empty() && (own || !within),
+            Grounds::TurnOver => self.policy.queue == QueueOrder::RoundRobin && !waiting.is_empty() && (own || !within),
+            Grounds::Rebalance => {
+                let movable = victim.spec.tasks[item.task as usize].movable;
+                self.policy.rebalance == Rebalance::On && item.by == item.job && movable
+            }
             Grounds::Borrowed => {
                 let rules = self.rules.get(&by.spec.namespace).filter(|rules| rules.reclaim == Reclaim::Borrowed);
                 let held = self.held(&by.spec.namespace, |_| true);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use quorate_state::command::{Assignment, Command, Grounds, Preemption, Registration, RetryScope};
 use quorate_types::gate::Claimant;
+use quorate_types::policy::{PolicyChange, QueueOrder, Rebalance};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::{Ending, TaskState};
 use quorate_types::{
@@ -379,7 +380,14 @@ fn on_worker(model: &Model, nth: u8, what: u8, stale: bool) -> Command {
     if stale {
         epoch.0 = epoch.0.saturating_sub(1);
     }
-    match what % 14 {
+    match what % 15 {
+        11 => {
+            // Each of four policies in its turn.
+            let queue = if nth.is_multiple_of(2) { QueueOrder::RoundRobin } else { QueueOrder::Priority };
+            let rebalance = if nth % 4 < 2 { Rebalance::On } else { Rebalance::Off };
+            let (queue, rebalance) = (Some(queue), Some(rebalance));
+            Command::ChangePolicy(PolicyChange { queue, rebalance, ..PolicyChange::default() })
+        }
         12..=13 => Command::Preempt { items: preemptions(model, epoch, nth) },
         0..=1 => Command::Expire { worker, epoch },
         2 => Command::End { worker, epoch },
@@ -394,6 +402,8 @@ fn on_worker(model: &Model, nth: u8, what: u8, stale: bool) -> Command {
 /// Attempts of one registration, some of them twice, and one number too high.
 fn preemptions(model: &Model, epoch: Epoch, nth: u8) -> Vec<Preemption> {
     let by = model.jobs.values().rev().nth(usize::from(nth % 4)).map_or(JobId(1), |job| job.id);
+    let all = [Grounds::LowerPriority, Grounds::LongerToGo, Grounds::Borrowed, Grounds::TurnOver, Grounds::Rebalance];
+    let grounds = all[usize::from(nth / 4 % 5)];
     let live = model.live_on(epoch).into_iter().zip(0_u8..).filter(|(_, at)| nth.wrapping_add(*at) % 3 > 0);
     let each = live.map(|((job, task, at), _)| {
         let number = model.jobs[&job].tasks[task][at].attempts.last().unwrap().number;
@@ -403,8 +413,8 @@ fn preemptions(model: &Model, epoch: Epoch, nth: u8) -> Vec<Preemption> {
             index: TaskIndex(at as u32),
             attempt: AttemptNumber(number + u32::from(nth.is_multiple_of(7))),
             epoch,
-            by,
-            grounds: [Grounds::LongerToGo, Grounds::Borrowed, Grounds::LowerPriority][usize::from(nth / 3 % 3)],
+            by: if grounds == Grounds::Rebalance { job } else { by },
+            grounds,
         }
     });
     let once: Vec<Preemption> = each.collect();

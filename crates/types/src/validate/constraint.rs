@@ -74,7 +74,8 @@ impl Complaints {
                 Shape::OneTask | Shape::Tasks => format!("/tasks/{at}/anti_affinity/{nth}"),
             };
             self.check_twice(&task.anti_affinity, place);
-            for (nth, name) in task.anti_affinity.iter().enumerate().filter(|(_, name)| !names.contains(name)) {
+            let named = task.anti_affinity.iter().enumerate().filter_map(|(nth, one)| Some((nth, one.task()?)));
+            for (nth, name) in named.filter(|(_, name)| !names.contains(name)) {
                 self.add(place(nth), format!("no task is called {:?}", name.as_str()));
             }
         }

@@ -41,6 +41,10 @@ pub(crate) fn definition(driver: Driver, timeout_ms: Option<u64>) -> Definition 
         spread: [].into(),
         anti_affinity: [].into(),
         key: None,
+        movable: false,
+        cluster_resources: [].into(),
+        rate: None,
+        gang: None,
     };
     Definition {
         job: JobId(1),

@@ -10,7 +10,7 @@ use quorate_client::JobFilter;
 use quorate_sim::lab::Machine;
 use quorate_types::api::{JobView, TaskView};
 use quorate_types::status::WorkerState;
-use quorate_types::{JobSpec, Name, Span, Timestamp};
+use quorate_types::{Apart, JobSpec, Name, Span, Timestamp};
 use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 
@@ -114,7 +114,8 @@ fn task_line(spec: &JobSpec, name: &Name, runs: &[Span], has_run: &dyn Fn(&Name)
         json!(task.needs.iter().filter(|need| need.task().is_some_and(has_run)).collect::<Vec<_>>()),
     );
     line.insert("resources".into(), json!(task.resources));
-    let apart: Vec<&Name> = task.anti_affinity.iter().filter(|name| has_run(name)).collect();
+    // Other jobs are not told apart by their labels in a replay.
+    let apart: Vec<&Name> = task.anti_affinity.iter().filter_map(Apart::task).filter(|name| has_run(name)).collect();
     for (field, value) in [
         ("requires", json!(task.requires)),
         ("prefers", json!(task.prefers)),

@@ -94,9 +94,11 @@ fn variants(args: &PolicyArgs, otherwise: Policy) -> Result<Vec<Variant>, Failur
     }
     let mut variants: Vec<Variant> = Vec::new();
     let (queues, backfills) = (or(&args.queue, otherwise.queue), or(&args.backfill, otherwise.backfill));
-    if queues.contains(&QueueOrder::Srtf) {
-        let why = "a replay ends nothing for another's sake, which is what srtf does";
-        return Err(Failure::Usage(format!("--queue: {why}; sjf is the same order")));
+    for (queue, instead) in [(QueueOrder::Srtf, "sjf"), (QueueOrder::RoundRobin, "fifo")] {
+        if queues.contains(&queue) {
+            let why = format!("a replay ends nothing for another's sake, which is what {queue} does");
+            return Err(Failure::Usage(format!("--queue: {why}; {instead} is the same order")));
+        }
     }
     let (placements, estimates) = (or(&args.placement, otherwise.placement), or(&args.estimates, Estimates::User));
     for variant in Variant::product(&queues, &backfills, &placements, &estimates) {

@@ -20,8 +20,11 @@ fn every_combination_is_one_run() {
 
 #[test]
 fn an_order_that_preempts_is_not_replayed() {
-    let failure = variants(&args("--trace a.swf --queue fifo,srtf").policy, Policy::default()).unwrap_err();
-    assert!(failure.exit_code() == 2 && failure.to_string().contains("srtf"), "{failure}");
+    for queue in ["srtf", "round-robin"] {
+        let line = format!("--trace a.swf --queue fifo,{queue}");
+        let failure = variants(&args(&line).policy, Policy::default()).unwrap_err();
+        assert!(failure.exit_code() == 2 && failure.to_string().contains(queue), "{failure}");
+    }
 }
 
 #[test]

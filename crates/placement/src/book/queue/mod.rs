@@ -12,6 +12,7 @@ pub(crate) mod fair_share;
 mod least_work;
 pub(crate) mod multifactor;
 mod priority;
+mod round_robin;
 mod sjf;
 mod srtf;
 pub(crate) mod turns;
@@ -35,6 +36,7 @@ pub(crate) fn goes_by_use(order: QueueOrder) -> bool {
         | QueueOrder::LeastWork
         | QueueOrder::Deadline
         | QueueOrder::CriticalPath
+        | QueueOrder::RoundRobin
         | QueueOrder::AgedSjf => false,
     }
 }
@@ -48,7 +50,24 @@ pub(crate) fn goes_by_time(queue: QueueOrder) -> bool {
         | QueueOrder::Deadline
         | QueueOrder::CriticalPath
         | QueueOrder::FairShare
+        | QueueOrder::RoundRobin
         | QueueOrder::Multifactor => false,
+    }
+}
+
+/// Whether those that wait end others to have room, whatever their priorities.
+pub(crate) fn ends_others(queue: QueueOrder) -> bool {
+    match queue {
+        QueueOrder::Srtf | QueueOrder::RoundRobin => true,
+        QueueOrder::Fifo
+        | QueueOrder::Priority
+        | QueueOrder::Sjf
+        | QueueOrder::LeastWork
+        | QueueOrder::Deadline
+        | QueueOrder::CriticalPath
+        | QueueOrder::FairShare
+        | QueueOrder::Multifactor
+        | QueueOrder::AgedSjf => false,
     }
 }
 
@@ -65,5 +84,6 @@ pub(crate) fn rank(order: QueueOrder, facts: &Facts, size: u64) -> u64 {
         QueueOrder::CriticalPath => critical_path::rank(facts),
         QueueOrder::Multifactor => multifactor::rank(facts, size),
         QueueOrder::AgedSjf => aged_sjf::rank(facts, size),
+        QueueOrder::RoundRobin => round_robin::rank(facts),
     }
 }

@@ -84,6 +84,7 @@ fn way(outlook: &WorkerOutlook) -> Option<String> {
                 format!("one of its elements on workers with {label}={value} ends")
             }
             Obstacle::Apart { task } => format!("task {task} ends on {worker}"),
+            Obstacle::Shunned { job, .. } => format!("job {job} ends on {worker}"),
             Obstacle::AttemptsFull { .. } => format!("an attempt on {worker} ends"),
             Obstacle::Kept { task, job: Some(job) } => format!("task {task} of job {job} has started"),
             Obstacle::Kept { task, job: None } => format!("task {task} has started"),

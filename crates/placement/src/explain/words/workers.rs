@@ -33,6 +33,7 @@ pub(super) fn say(explanation: &Explanation) -> Vec<String> {
                     (ObstacleKind::Tainted, _) => "tainted".to_owned(),
                     (ObstacleKind::Crowded, _) => "where enough of its elements are".to_owned(),
                     (ObstacleKind::Apart, _) => "with a task that it must be apart from".to_owned(),
+                    (ObstacleKind::Shunned, _) => "with a job that it must be apart from".to_owned(),
                     (ObstacleKind::AttemptsFull, _) => "full of attempts".to_owned(),
                     (ObstacleKind::Kept, _) => "kept for other tasks".to_owned(),
                     (ObstacleKind::TakenAhead, _) => "taken by tasks ahead in the queue".to_owned(),
@@ -109,6 +110,7 @@ fn obstacle(found: &Obstacle) -> String {
         }
         Obstacle::Crowded { label, value: None, .. } => format!("has no label {label}, over which the task is spread"),
         Obstacle::Apart { task } => format!("runs task {task}, from which it must be apart"),
+        Obstacle::Shunned { job, label } => format!("runs job {job}, from which it must be apart ({label})"),
         Obstacle::AttemptsFull { limit } => format!("runs {limit} attempts, as many as a worker may"),
         Obstacle::Kept { job: Some(job), task } => format!("is kept for task {task} of job {job}, which waits as well"),
         Obstacle::Kept { job: None, task } => format!("is kept for task {task} of the same job"),
