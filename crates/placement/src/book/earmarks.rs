@@ -20,11 +20,6 @@ pub(crate) struct Earmark {
 const PREEMPTORS_MAX: usize = 1_000;
 
 impl Book {
-    /// Whether there are tasks that may end others to have room.
-    pub(crate) fn has_preempting(&self) -> bool {
-        self.waiting.preempting().next().is_some()
-    }
-
     /// The first of the tasks that may end others to have room, in the queue's order.
     pub(crate) fn preempting(&self) -> Vec<Queued> {
         self.waiting.preempting().take(PREEMPTORS_MAX).collect()

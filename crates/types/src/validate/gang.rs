@@ -37,6 +37,9 @@ impl Complaints {
             if task.max_parallel.is_some() {
                 self.add(place("max_parallel"), "all elements of a gang run at once");
             }
+            if task.movable {
+                self.add(place("movable"), "a gang stays where it is");
+            }
             if task.rate.is_some() {
                 self.add(place("rate"), "all elements of a gang start at once");
             }

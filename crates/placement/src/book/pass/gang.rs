@@ -304,7 +304,8 @@ impl Pass<'_> {
 struct Choice(BTreeSet<(u64, usize, Slot)>);
 
 fn is_social(entry: &Entry) -> bool {
-    entry.facts.constraints.as_ref().is_some_and(|constraints| constraints.are_social())
+    let facts = &entry.facts;
+    facts.company.is_some() || facts.constraints.as_ref().is_some_and(|constraints| constraints.are_social())
 }
 
 /// Whether both find the same workers.
