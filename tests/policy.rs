@@ -24,9 +24,10 @@ async fn a_change_holds_for_what_comes_next_and_outlives_its_leader() {
     let _turn = turn().await;
     let mut cluster = Cluster::of_three().await;
     let api = cluster.any();
-    assert_eq!(api.read("/v1/policy").await, json!({"queue": "priority", "backfill": "none", "placement": "best-fit"}));
+    let policy = |placement: &str| json!({"queue": "priority", "backfill": "none", "placement": placement, "spread_label": "zone"});
+    assert_eq!(api.read("/v1/policy").await, policy("best-fit"));
     let changed = api.put("/v1/policy", &json!({"placement": "least-jobs"})).await.ok();
-    assert_eq!(changed.json(), json!({"queue": "priority", "backfill": "none", "placement": "least-jobs"}));
+    assert_eq!(changed.json(), policy("least-jobs"));
 
     for worker in ["a", "b", "c", "d"] {
         cluster.start_worker(worker).await;
@@ -46,6 +47,15 @@ async fn a_change_holds_for_what_comes_next_and_outlives_its_leader() {
     cluster.restart(leader).await;
     cluster.any().ends_as(packed, "succeeded").await;
     assert_eq!(chosen(&cluster, packed).await.len(), 1, "best-fit packs all on one worker");
+
+    // Each worker has its name for a label.
+    let even = json!({"placement": "spread", "spread_label": "worker"});
+    let changed = cluster.any().put("/v1/policy", &even).await.ok().json();
+    assert_eq!((&changed["placement"], &changed["spread_label"]), (&even["placement"], &even["spread_label"]));
+    let spread = cluster.any().submit(&wide).await;
+    cluster.any().ends_as(spread, "succeeded").await;
+    assert_eq!(chosen(&cluster, spread).await.into_values().collect::<Vec<_>>(), [2, 2, 2, 2], "spread");
+    assert_eq!(cluster.any().read("/v1/policy").await, changed);
     cluster.digests_agree().await;
     cluster.finish();
 }
@@ -68,6 +78,7 @@ async fn switching_under_load_loses_nothing() {
             "queue": queues[nth % queues.len()],
             "backfill": backfills[nth % backfills.len()],
             "placement": placements[nth % placements.len()],
+            "spread_label": ["zone", "worker"][nth % 2],
         });
         let api = cluster.any();
         let changed = api.put("/v1/policy", &change).await.ok();
@@ -102,6 +113,7 @@ async fn what_is_no_policy_is_refused_and_changes_nothing() {
         (json!({"backfill": 3}), "backfill"),
         (json!({"backfill": "off"}), "conservative, on"),
         (json!({"order": "fifo"}), "order"),
+        (json!({"placement": "spread", "spread_label": "a zone"}), "spread_label"),
         (json!([]), "object"),
     ] {
         let refused = api.put("/v1/policy", &body).await;
@@ -112,7 +124,7 @@ async fn what_is_no_policy_is_refused_and_changes_nothing() {
     let shown = say(&["policy", "show", "-o", "json"], 0).await;
     assert_eq!(
         serde_json::from_str::<Value>(&shown).unwrap(),
-        json!({"queue": "priority", "backfill": "none", "placement": "best-fit"})
+        json!({"queue": "priority", "backfill": "none", "placement": "best-fit", "spread_label": "zone"})
     );
     let set = say(&["policy", "set", "--queue", "sjf", "--backfill", "easy"], 0).await;
     assert_eq!(set, "queue      sjf\nbackfill   easy\nplacement  best-fit\n");
@@ -120,8 +132,13 @@ async fn what_is_no_policy_is_refused_and_changes_nothing() {
     assert_eq!(on, "queue      fifo\nbackfill   easy-sjbf\nplacement  best-fit\n", "a queue that is named stays");
     api.put("/v1/policy", &json!({"backfill": "none", "placement": "worst-fit"})).await.ok();
     let on = api.put("/v1/policy", &json!({"backfill": "on"})).await.ok().json();
-    assert_eq!(on, json!({"queue": "aged-sjf", "backfill": "easy-sjbf", "placement": "worst-fit"}));
+    assert_eq!(
+        on,
+        json!({"queue": "aged-sjf", "backfill": "easy-sjbf", "placement": "worst-fit", "spread_label": "zone"})
+    );
     assert_eq!(api.read("/v1/policy").await, on);
+    let over = say(&["policy", "set", "--placement", "spread", "--spread-label", "rack"], 0).await;
+    assert_eq!(over, "queue      aged-sjf\nbackfill   easy-sjbf\nplacement  spread over rack\n");
     say(&["policy", "set"], 2).await;
     say(&["policy", "set", "--backfill", "off"], 2).await;
     say(&["policy", "set", "--queue", "shortest"], 2).await;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use quorate_placement::book::{Book, Bounds, Facts, Tracking, Worker};
 use quorate_state::queue::Queued;
-use quorate_types::policy::{Backfill, PlacementOrder, Policy, QueueOrder};
+use quorate_types::policy::{PlacementOrder, Policy, QueueOrder};
 use quorate_types::{Epoch, JobId, Name, Resources, Span, Timestamp};
 
 /// Decisions of one plan.
@@ -77,7 +77,7 @@ fn placements(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(BATCH as u64));
     for placement in PlacementOrder::ALL {
         for workers in [100, 1_000, 10_000] {
-            let policy = Policy { queue: QueueOrder::Fifo, backfill: Backfill::None, placement: *placement };
+            let policy = Policy { queue: QueueOrder::Fifo, placement: *placement, ..Policy::default() };
             let mut book = book(policy, workers, 2 * BATCH as u64);
             group.bench_function(BenchmarkId::new(placement.as_str(), workers), |b| {
                 b.iter_custom(|rounds| plans(&mut book, rounds));
@@ -92,7 +92,7 @@ fn queues(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("queue of a million");
     group.sample_size(10).measurement_time(Duration::from_millis(500)).warm_up_time(Duration::from_millis(200));
     for queue in QueueOrder::ALL {
-        let policy = Policy { queue: *queue, backfill: Backfill::None, placement: PlacementOrder::BestFit };
+        let policy = Policy { queue: *queue, ..Policy::default() };
         let mut book = book(policy, 1_000, 1_000_000);
         group.throughput(Throughput::Elements(BATCH as u64));
         group.bench_function(BenchmarkId::new("plan", queue.as_str()), |b| {
@@ -113,7 +113,7 @@ fn queues(criterion: &mut Criterion) {
 
 /// Nothing fits, and nothing has changed since that was found out.
 fn unchanged(criterion: &mut Criterion) {
-    let policy = Policy { queue: QueueOrder::Fifo, backfill: Backfill::None, placement: PlacementOrder::BestFit };
+    let policy = Policy { queue: QueueOrder::Fifo, ..Policy::default() };
     let mut book = book(policy, 10_000, 1_000_000);
     for worker in 0..10_000 {
         book.load(Epoch(worker), Resources::default(), 1);

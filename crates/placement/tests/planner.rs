@@ -138,7 +138,7 @@ impl Leader {
                 }
             }
             Step::Change(queue, backfill) => {
-                let change = PolicyChange { queue: Some(queue), backfill: Some(backfill), placement: None };
+                let change = PolicyChange { queue: Some(queue), backfill: Some(backfill), ..PolicyChange::default() };
                 self.apply(Command::ChangePolicy(change));
             }
             Step::Pass { secs } => self.now = self.now.plus(Span::from_secs(u64::from(secs))),

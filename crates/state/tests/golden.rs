@@ -73,6 +73,7 @@ fn commands() -> Vec<Command> {
             queue: Some(QueueOrder::Fifo),
             backfill: Some(Backfill::Easy),
             placement: Some(PlacementOrder::Random),
+            spread_label: Some(name("rack")),
         }),
         Command::NameCluster { id: 1 },
         Command::IdentifyReplica { replica, storage: 3 },

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::words;
+use crate::validate::default_spread_label;
+use crate::{Name, words};
 
 words!(
     /// The order of the queue.
@@ -63,19 +64,37 @@ words!(
         WorstFit = "worst-fit",
         ConsistentHash = "consistent-hash",
         PowerOfTwo = "power-of-two",
+        /// Evenly over the values of a label.
+        Spread = "spread",
+        /// The next tasks of the queue all at once, as a flow of minimum cost.
+        MinCostFlow = "min-cost-flow",
     }
 );
 
 /// Queue order × backfill × placement.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     pub queue: QueueOrder,
     pub backfill: Backfill,
     pub placement: PlacementOrder,
+    /// The label that the placement `spread` goes by.
+    #[serde(default = "default_spread_label")]
+    pub spread_label: Name,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            queue: QueueOrder::default(),
+            backfill: Backfill::default(),
+            placement: PlacementOrder::default(),
+            spread_label: default_spread_label(),
+        }
+    }
 }
 
 /// A change of the policy: what is left out stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyChange {
     #[serde(default)]
@@ -84,6 +103,8 @@ pub struct PolicyChange {
     pub backfill: Option<Backfill>,
     #[serde(default)]
     pub placement: Option<PlacementOrder>,
+    #[serde(default)]
+    pub spread_label: Option<Name>,
 }
 
 impl PolicyChange {
@@ -94,12 +115,13 @@ impl PolicyChange {
             queue: self.queue.unwrap_or(policy.queue),
             backfill: self.backfill.unwrap_or(policy.backfill),
             placement: self.placement.unwrap_or(policy.placement),
+            spread_label: self.spread_label.unwrap_or(policy.spread_label),
         }
     }
 }
 
 /// A change as users ask for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,6 +130,8 @@ pub struct PolicyRequest {
     pub backfill: Option<BackfillRequest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<PlacementOrder>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread_label: Option<Name>,
 }
 
 /// Backfill by its name, or just `on`.
@@ -158,16 +182,13 @@ impl PolicyRequest {
     /// must not change what an old entry means.
     #[must_use]
     pub fn resolved(self) -> PolicyChange {
-        let Self { queue, backfill, placement } = self;
-        match backfill {
-            Some(BackfillRequest::On) => PolicyChange {
-                queue: Some(queue.unwrap_or(QueueOrder::RECOMMENDED)),
-                backfill: Some(Backfill::RECOMMENDED),
-                placement,
-            },
-            Some(BackfillRequest::Named(backfill)) => PolicyChange { queue, backfill: Some(backfill), placement },
-            None => PolicyChange { queue, backfill: None, placement },
-        }
+        let Self { queue, backfill, placement, spread_label } = self;
+        let (queue, backfill) = match backfill {
+            Some(BackfillRequest::On) => (Some(queue.unwrap_or(QueueOrder::RECOMMENDED)), Some(Backfill::RECOMMENDED)),
+            Some(BackfillRequest::Named(backfill)) => (queue, Some(backfill)),
+            None => (queue, None),
+        };
+        PolicyChange { queue, backfill, placement, spread_label }
     }
 }
 
@@ -210,11 +231,9 @@ mod tests {
             (r#"{"queue":"sjf"}"#, Some(QueueOrder::Sjf), None),
         ] {
             let request: PolicyRequest = serde_json::from_str(asked).unwrap();
-            assert_eq!(request.resolved(), PolicyChange { queue, backfill, placement: None }, "{asked}");
-            assert_eq!(
-                serde_json::from_str::<PolicyRequest>(&serde_json::to_string(&request).unwrap()).unwrap(),
-                request
-            );
+            let again = serde_json::from_str::<PolicyRequest>(&serde_json::to_string(&request).unwrap()).unwrap();
+            assert_eq!(again, request);
+            assert_eq!(request.resolved(), PolicyChange { queue, backfill, ..PolicyChange::default() }, "{asked}");
         }
         let error = serde_json::from_str::<PolicyRequest>(r#"{"backfill":"off"}"#).unwrap_err().to_string();
         assert!(error.contains("\"off\" is none of none, easy, easy-sjbf, conservative, on"), "{error}");

@@ -1,6 +1,7 @@
 //! `policy`.
 
 use clap::{Args, Subcommand};
+use quorate_types::Name;
 use quorate_types::policy::{BackfillRequest, PlacementOrder, PolicyRequest, QueueOrder};
 
 #[derive(Debug, Subcommand)]
@@ -12,7 +13,7 @@ pub(crate) enum PolicyCommand {
 }
 
 /// What is left out stays as it is.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = true)]
 pub(crate) struct SetArgs {
     /// The order of the queue, such as priority.
@@ -25,10 +26,13 @@ pub(crate) struct SetArgs {
     /// How a worker is chosen, such as best-fit.
     #[arg(long)]
     placement: Option<PlacementOrder>,
+    /// The label over whose values the placement spread goes evenly; zone unless it was changed.
+    #[arg(long, value_name = "LABEL")]
+    spread_label: Option<Name>,
 }
 
 impl From<SetArgs> for PolicyRequest {
-    fn from(SetArgs { queue, backfill, placement }: SetArgs) -> Self {
-        Self { queue, backfill, placement }
+    fn from(SetArgs { queue, backfill, placement, spread_label }: SetArgs) -> Self {
+        Self { queue, backfill, placement, spread_label }
     }
 }

@@ -52,8 +52,8 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     let mut means = Vec::new();
     for rule in rules(&bench.args.only) {
         let (policy, load) = (policy_of(rule), load_of(rule));
-        let view = play(bench, policy, &work(bench.args.seed, load)).await?;
-        let entry = entry(rule, policy, load, &view);
+        let view = play(bench, &policy, &work(bench.args.seed, load)).await?;
+        let entry = entry(rule, &policy, load, &view);
         say(&format!("{}: {}", name_of(rule), entry["atct_s"]));
         means.push(entry["atct_s"].as_f64().unwrap_or_default());
         measured.push(entry);
@@ -75,7 +75,7 @@ fn rules(only: &[Rule]) -> Vec<Rule> {
 }
 
 fn policy_of(rule: Rule) -> Policy {
-    let plain = Policy { queue: QueueOrder::Fifo, backfill: Backfill::None, placement: PlacementOrder::BestFit };
+    let plain = Policy { queue: QueueOrder::Fifo, ..Policy::default() };
     match rule {
         Rule::Queue(queue) => Policy { queue, ..plain },
         Rule::Backfill(backfill) => Policy { backfill, ..plain },
@@ -148,15 +148,15 @@ fn pick<T: Copy>(random: &mut StdRng, of: &[(T, u32)]) -> T {
 }
 
 /// Has it done, and asks what was measured.
-async fn play(bench: &Bench, policy: Policy, work: &[Work]) -> anyhow::Result<SchedulingView> {
+async fn play(bench: &Bench, policy: &Policy, work: &[Work]) -> anyhow::Result<SchedulingView> {
     let folder = format!("policies-{}-{}-{}", policy.queue, policy.backfill, policy.placement);
     let mut cluster: ProcessCluster = bench.cluster(&folder).await?;
     let client = cluster.client()?;
-    let Policy { queue, backfill, placement } = policy;
     let change = PolicyRequest {
-        queue: Some(queue),
-        backfill: Some(BackfillRequest::Named(backfill)),
-        placement: Some(placement),
+        queue: Some(policy.queue),
+        backfill: Some(BackfillRequest::Named(policy.backfill)),
+        placement: Some(policy.placement),
+        spread_label: Some(policy.spread_label.clone()),
     };
     client.change_policy(change).await?;
     for (count, cores) in WORKERS {
@@ -185,7 +185,7 @@ async fn submit(client: &Client, work: &[Work]) -> anyhow::Result<Vec<JobId>> {
     Ok(submitted)
 }
 
-fn entry(rule: Rule, policy: Policy, load: f64, view: &SchedulingView) -> Value {
+fn entry(rule: Rule, policy: &Policy, load: f64, view: &SchedulingView) -> Value {
     let Some(window) = view.windows.first() else { return Value::Null };
     let WindowView { finished, wait_s, .. } = window;
     let number = |value: Option<f64>| value.map(rounded);

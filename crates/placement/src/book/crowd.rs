@@ -9,7 +9,7 @@ use quorate_state::queue::Queued;
 use quorate_types::{Epoch, Name};
 
 use crate::book::facts::Constraints;
-use crate::book::fleet::Worker;
+use crate::book::member::Worker;
 
 /// What a decision asks of whoever drives the book.
 pub trait Surroundings {

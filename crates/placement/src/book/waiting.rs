@@ -40,7 +40,8 @@ pub(crate) struct Measures {
 
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    policy: Policy,
+    queue: QueueOrder,
+    backfill: Backfill,
     entries: BTreeMap<Queued, Arc<Entry>>,
     line: Line,
     /// A line for each namespace instead, where the order goes by what namespaces use.
@@ -53,9 +54,10 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    pub(crate) fn new(policy: Policy) -> Self {
+    pub(crate) fn new(policy: &Policy) -> Self {
         Self {
-            policy,
+            queue: policy.queue,
+            backfill: policy.backfill,
             entries: BTreeMap::new(),
             line: Line::default(),
             lines: BTreeMap::new(),
@@ -100,18 +102,18 @@ impl Waiting {
         }
         let Measures { wanted, needs, size } = measures;
         let shape = self.shapes.of(&facts);
-        let place = (queue::rank(self.policy.queue, &facts, size), queued);
+        let place = (queue::rank(self.queue, &facts, size), queued);
         let time_ms = facts.expected.map_or(u64::MAX, |span| span.0);
-        if facts.preempts == Preempt::Lower || self.policy.queue == QueueOrder::Srtf {
+        if facts.preempts == Preempt::Lower || self.queue == QueueOrder::Srtf {
             self.preempting.insert(place);
         }
         let least = Least { request: wanted, time_ms, shapes: shape };
-        if queue::goes_by_use(self.policy.queue) {
+        if queue::goes_by_use(self.queue) {
             self.lines.entry(facts.namespace.clone()).or_default().insert(place, least);
         } else {
             self.line.insert(place, least);
         }
-        if self.policy.backfill == Backfill::EasySjbf {
+        if self.backfill == Backfill::EasySjbf {
             self.shortest.insert((time_ms, queued), least);
         }
         self.entries.insert(queued, Arc::new(Entry { facts, wanted, needs, shape, place }));
@@ -145,7 +147,7 @@ impl Waiting {
         } else {
             self.line.remove(&entry.place);
         }
-        if self.policy.backfill == Backfill::EasySjbf {
+        if self.backfill == Backfill::EasySjbf {
             self.shortest.remove(&(entry.facts.expected.map_or(u64::MAX, |span| span.0), queued));
         }
     }

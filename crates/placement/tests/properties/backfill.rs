@@ -22,7 +22,7 @@ fn workers() -> impl Strategy<Value = Vec<u64>> {
 }
 
 fn world(backfill: Backfill, placement: PlacementOrder, workers: &[u64]) -> World {
-    let mut world = World::new(Policy { queue: QueueOrder::Fifo, backfill, placement });
+    let mut world = World::new(Policy { queue: QueueOrder::Fifo, backfill, placement, ..Policy::default() });
     for cores in workers {
         world.join(Resources::new(cores * 1_000, 0));
     }

@@ -20,7 +20,7 @@ const MULTIFACTOR_BOUND: u64 = (1_000 + 4 * 60 + 12 * 60) * MINUTE;
 
 /// When each was submitted, in the order in which they started on one worker without backfill.
 fn starts(queue: QueueOrder, jobs: &[(u64, u8, u64, u64, u8)]) -> Vec<(Timestamp, Timestamp, Queued)> {
-    let mut world = World::new(Policy { queue, backfill: Backfill::None, placement: PlacementOrder::BestFit });
+    let mut world = World::new(Policy { queue, ..Policy::default() });
     world.join(Resources::new(8_000, 0));
     let (mut order, mut next, mut due) = (Vec::new(), 0, Timestamp(0));
     let mut submitted: BTreeMap<Queued, Timestamp> = BTreeMap::new();
@@ -70,7 +70,7 @@ const ALL: (u64, u64) = (1_000, 1_000);
 
 /// How many tasks each gets of one worker that has [`ALL`], if all want as many as they can get.
 fn shares(demands: &[(u64, u64)]) -> Vec<u64> {
-    let policy = Policy { queue: QueueOrder::FairShare, backfill: Backfill::None, placement: PlacementOrder::BestFit };
+    let policy = Policy { queue: QueueOrder::FairShare, ..Policy::default() };
     let mut world = World::new(policy);
     world.join(Resources::new(ALL.0, ALL.1));
     let names: Vec<Name> = (0..demands.len()).map(|nth| name(&format!("n{nth}"))).collect();
@@ -125,10 +125,11 @@ proptest! {
     fn small_tasks_do_not_starve_a_large_one(
         queue in prop::sample::select(&[QueueOrder::Fifo, QueueOrder::Priority, QueueOrder::FairShare, QueueOrder::AgedSjf][..]),
         backfill in prop::sample::select(Backfill::ALL),
+        placement in prop::sample::select(PlacementOrder::ALL),
         workers in 1..4usize,
         runs in prop::collection::vec(1..100u64, 400),
     ) {
-        let mut world = World::new(Policy { queue, backfill, placement: PlacementOrder::LeastLoad });
+        let mut world = World::new(Policy { queue, backfill, placement, ..Policy::default() });
         for _ in 0..workers {
             world.join(Resources::new(4_000, 0));
         }

@@ -63,7 +63,7 @@ fn policy() -> impl Strategy<Value = Policy> {
         prop::sample::select(Backfill::ALL),
         prop::sample::select(PlacementOrder::ALL),
     );
-    parts.prop_map(|(queue, backfill, placement)| Policy { queue, backfill, placement })
+    parts.prop_map(|(queue, backfill, placement)| Policy { queue, backfill, placement, ..Policy::default() })
 }
 
 fn nth<T: Copy>(mut all: impl ExactSizeIterator<Item = T>, which: usize) -> Option<T> {
@@ -133,7 +133,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..80),
     ) {
         let joined: Vec<Step> = machines.into_iter().map(Step::Join).chain(steps).collect();
-        prop_assert_eq!(run(policy, &joined), run(policy, &joined));
+        prop_assert_eq!(run(policy.clone(), &joined), run(policy, &joined));
     }
 }
 

@@ -11,6 +11,7 @@ pub(super) fn policy(chance: &mut Chance) -> PolicyChange {
         queue: chance.pick(QueueOrder::ALL).copied(),
         backfill: chance.pick(Backfill::ALL).copied(),
         placement: chance.pick(PlacementOrder::ALL).copied(),
+        spread_label: None,
     }
 }
 

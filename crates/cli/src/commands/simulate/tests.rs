@@ -13,14 +13,14 @@ fn args(line: &str) -> SimulateArgs {
 
 #[test]
 fn every_combination_is_one_run() {
-    let policies = |line: &str| variants(&args(line).policy, Policy::default()).unwrap().len();
+    let policies = |line: &str| variants(&args(line).policy, &Policy::default()).unwrap().len();
     assert_eq!(policies("--trace a.swf"), 1);
     assert_eq!(policies("--trace a.swf --queue fifo,sjf --queue fifo --backfill none,easy --estimates user,exact"), 8);
 }
 
 #[test]
 fn an_order_that_preempts_is_not_replayed() {
-    let failure = variants(&args("--trace a.swf --queue fifo,srtf").policy, Policy::default()).unwrap_err();
+    let failure = variants(&args("--trace a.swf --queue fifo,srtf").policy, &Policy::default()).unwrap_err();
     assert!(failure.exit_code() == 2 && failure.to_string().contains("srtf"), "{failure}");
 }
 
