@@ -20,8 +20,8 @@ use quorate_types::{Epoch, Resources};
 use super::{Book, Crowding, Entry, Wish};
 use crate::book::facts::Constraints;
 use crate::book::fleet::Slot;
-use crate::book::member::Member;
-use crate::book::vector::{LANES, Vector};
+use crate::book::member::{Member, may_go};
+use crate::book::vector::{LANES, Room, Vector};
 use crate::flow::{self, COST_MAX, Group, Offer, Problem, ProblemError, Start, UNPLACED_MAX, WORKERS_MAX};
 
 /// A full worker, in steps of load: fine enough to tell workers apart by a part in a thousand, and coarse enough that
@@ -195,26 +195,26 @@ struct Workers {
     slots: Vec<Slot>,
     epochs: Vec<Epoch>,
     sides: Vec<flow::Worker>,
-    scales: Vec<Scale>,
+    offerers: Vec<Offerer>,
 }
 
 impl Workers {
     fn of(book: &Book, batch: &Batch) -> Self {
         let smallest = batch.alike.iter().map(|alike| alike.entry.wanted).reduce(|a, b| a.smaller(&b));
         let (smallest, mean) = (smallest.unwrap_or_default(), batch.mean());
-        let mut workers = Self { slots: Vec::new(), epochs: Vec::new(), sides: Vec::new(), scales: Vec::new() };
         let able = book.fleet.ready().filter(|slot| smallest.fits(&book.fleet.member(*slot).room));
-        workers.slots = able.take(WORKERS_MAX).collect();
-        let part = (SLOTS_PART * batch.elements).div_ceil(workers.slots.len().max(1) as u64).max(SLOTS_MIN);
+        let slots: Vec<Slot> = able.take(WORKERS_MAX).collect();
+        let part = (SLOTS_PART * batch.elements).div_ceil(slots.len().max(1) as u64).max(SLOTS_MIN);
+        let mut workers = Self { slots, epochs: Vec::new(), sides: Vec::new(), offerers: Vec::new() };
         for slot in &workers.slots {
             let member = book.fleet.member(*slot);
-            let scale = Scale::of(member);
+            let offerer = Offerer::of(member);
             workers.epochs.push(member.worker.epoch);
             workers.sides.push(flow::Worker {
                 slots: open(member).min(fits(&mean, &member.room).max(1)).min(part) as u16,
-                step: scale.load(&mean) as u32,
+                step: offerer.scale.load(&mean) as u32,
             });
-            workers.scales.push(scale);
+            workers.offerers.push(offerer);
         }
         workers
     }
@@ -226,27 +226,40 @@ impl Workers {
             let wish = Wish::new(alike.queued, &alike.entry, crowding);
             let unplaced = (u64::from(COST_MAX) * (1 + last - nth)).min(UNPLACED_MAX);
             let group = Group { tasks: alike.elements as u32, unplaced };
-            let offers = (0_u16..=u16::MAX).zip(&self.slots).zip(&self.scales);
-            problem.add(
-                group,
-                offers.filter_map(|((worker, slot), scale)| {
-                    offer(worker, book.fleet.member(*slot), scale, &wish, alike.elements)
-                }),
-            )?;
+            let suits = |at: u16| wish.is_plain() || book.fleet.has_room(self.slots[usize::from(at)], &wish);
+            let offers = (0..=u16::MAX).zip(&self.offerers).filter_map(|(at, offerer)| {
+                let offer = offerer.offer(&wish, alike.elements)?;
+                suits(at).then_some(Offer { worker: at, ..offer })
+            });
+            problem.add(group, offers)?;
         }
         Ok(problem)
     }
 }
 
-/// What a worker offers to tasks that ask for the same.
-fn offer(worker: u16, member: &Member, scale: &Scale, wish: &Wish<'_>, elements: u64) -> Option<Offer> {
-    if !member.has_room(wish) {
-        return None;
+/// What is asked of a worker for every offer, in one place.
+struct Offerer {
+    room: Room,
+    used: Vector,
+    scale: Scale,
+}
+
+impl Offerer {
+    fn of(member: &Member) -> Self {
+        Self { room: member.room_now(), used: member.size.minus(&member.room), scale: Scale::of(member) }
     }
-    let fits = if elements == 1 { 1 } else { fits(&wish.wanted, &member.room).min(elements) };
-    let unmet = wish.needs.unmet(member.traits);
-    let load = scale.load(&member.size.minus(&member.room).plus(&wish.wanted));
-    Some(Offer { worker, fits: fits.min(u16::MAX.into()) as u16, cost: unmet * POINT + load as u32 })
+
+    /// What it offers to tasks that ask for the same, if it has room for one, as far as the index knows. Whose offer it is
+    /// is left open.
+    fn offer(&self, wish: &Wish<'_>, elements: u64) -> Option<Offer> {
+        if !may_go(&self.room, wish) {
+            return None;
+        }
+        let fits = if elements == 1 { 1 } else { fits(&wish.wanted, &self.room.free).min(elements) };
+        let unmet = wish.needs.unmet(self.room.traits);
+        let load = self.scale.load(&self.used.plus(&wish.wanted));
+        Some(Offer { worker: 0, fits: fits.min(u16::MAX.into()) as u16, cost: unmet * POINT + load as u32 })
+    }
 }
 
 /// Attempts that the worker may have besides.

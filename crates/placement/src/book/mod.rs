@@ -74,8 +74,8 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         // 4,096 assignments encode to about 50 KiB and apply within a few milliseconds.
-        // Ten million pairs, as a thousand workers and as many distinct tasks as one plan places have, take a second.
-        Self { assignments_max: 4_096, misses_max: 1_000, pairs_max: 10_000_000 }
+        // Four thousand tasks of which no two are alike and a thousand workers take a fraction of a second.
+        Self { assignments_max: 4_096, misses_max: 1_000, pairs_max: 4_096_000 }
     }
 }
 

@@ -299,6 +299,10 @@ impl Pass<'_> {
         let Some(batches) = self.batches.as_ref().filter(|batches| !batches.knows(queued)) else { return };
         let elements_left = (self.bounds.assignments_max - self.decision.starts.len()) as u64;
         let shapes_max = batches.shapes_max(self.book.fleet.ready_len());
+        // One shape alone goes where it would go one by one.
+        if shapes_max < 2 {
+            return;
+        }
         let (mut batch, most) = (Batch::default(), self.book.fleet.most_room().map(|room| room.free));
         let mut take = |queued: Queued| {
             let Some(entry) = self.book.waiting.entry(queued).filter(|_| !batches.knows(queued)) else { return true };
