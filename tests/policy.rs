@@ -13,7 +13,7 @@ use support::{Cluster, turn};
 fn policy(queue: &str, backfill: &str, placement: &str) -> Value {
     json!({
         "queue": queue, "backfill": backfill, "placement": placement,
-        "quantum": "10m", "rebalance": "off", "rebalance_share": 100,
+        "quantum": "10m", "rebalance": "off", "rebalance_share": 100, "spread_label": "zone",
     })
 }
 
@@ -53,6 +53,15 @@ async fn a_change_holds_for_what_comes_next_and_outlives_its_leader() {
     cluster.restart(leader).await;
     cluster.any().ends_as(packed, "succeeded").await;
     assert_eq!(chosen(&cluster, packed).await.len(), 1, "best-fit packs all on one worker");
+
+    // Each worker has its name for a label.
+    let even = json!({"placement": "spread", "spread_label": "worker"});
+    let changed = cluster.any().put("/v1/policy", &even).await.ok().json();
+    assert_eq!((&changed["placement"], &changed["spread_label"]), (&even["placement"], &even["spread_label"]));
+    let spread = cluster.any().submit(&wide).await;
+    cluster.any().ends_as(spread, "succeeded").await;
+    assert_eq!(chosen(&cluster, spread).await.into_values().collect::<Vec<_>>(), [2, 2, 2, 2], "spread");
+    assert_eq!(cluster.any().read("/v1/policy").await, changed);
     cluster.digests_agree().await;
     cluster.finish();
 }
@@ -78,6 +87,7 @@ async fn switching_under_load_loses_nothing() {
             "quantum": "1s",
             "rebalance": if nth % 3 > 0 { "on" } else { "off" },
             "rebalance_share": 1_000,
+            "spread_label": ["zone", "worker"][nth % 2],
         });
         let api = cluster.any();
         let changed = api.put("/v1/policy", &change).await.ok();
@@ -111,6 +121,7 @@ async fn what_is_no_policy_is_refused_and_changes_nothing() {
         (json!({"backfill": 3}), "backfill"),
         (json!({"backfill": "off"}), "conservative, on"),
         (json!({"order": "fifo"}), "order"),
+        (json!({"placement": "spread", "spread_label": "a zone"}), "spread_label"),
         (json!([]), "object"),
     ] {
         let refused = api.put("/v1/policy", &body).await;
@@ -142,6 +153,8 @@ async fn what_is_no_policy_is_refused_and_changes_nothing() {
     assert_eq!(api.read("/v1/policy").await["rebalance_share"], 50);
     say(&["policy", "set", "--rebalance-share", "0"], 2).await;
     say(&["policy", "set", "--quantum", "1ms"], 2).await;
+    let over = say(&["policy", "set", "--placement", "spread", "--spread-label", "rack"], 0).await;
+    assert!(over.contains("spread over rack\n"), "{over}");
     say(&["policy", "set"], 2).await;
     say(&["policy", "set", "--backfill", "off"], 2).await;
     say(&["policy", "set", "--queue", "shortest"], 2).await;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use quorate_placement::book::{Book, Bounds, Facts, Tracking, Worker};
 use quorate_state::queue::Queued;
-use quorate_types::policy::{Backfill, PlacementOrder, Policy, QueueOrder};
+use quorate_types::policy::{PlacementOrder, Policy, QueueOrder};
 use quorate_types::{Epoch, JobId, Name, Resources, Span, Timestamp};
 
 /// Decisions of one plan.
@@ -54,16 +54,19 @@ fn facts(task: u64) -> Facts {
     facts
 }
 
-/// The time of so many plans, each from the same state.
-fn plans(book: &mut Book, rounds: u64) -> Duration {
-    let bounds = Bounds { assignments_max: BATCH, ..Bounds::default() };
+/// The time of so many plans, each from the same state; `before` each something may change.
+fn plans(book: &mut Book, rounds: u64, batch: usize, mut before: impl FnMut(&mut Book)) -> Duration {
+    // A thousand workers: all of a batch may differ.
+    let pairs_max = Bounds::default().pairs_max.max(batch * 1_000);
+    let bounds = Bounds { assignments_max: batch, pairs_max, ..Bounds::default() };
     let mut spent = Duration::ZERO;
     for _ in 0..rounds {
+        before(book);
         book.look_again();
         let start = Instant::now();
         let decision = book.plan(Timestamp(0), bounds, &|_| 1);
         spent += start.elapsed();
-        assert_eq!(decision.starts.len(), BATCH);
+        assert_eq!(decision.starts.len(), batch);
         for epoch in book.promised() {
             book.load(epoch, capacity(epoch.0), 0);
         }
@@ -77,17 +80,49 @@ fn placements(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(BATCH as u64));
     for placement in PlacementOrder::ALL {
         for workers in [100, 1_000, 10_000] {
-            let policy = Policy {
-                queue: QueueOrder::Fifo,
-                backfill: Backfill::None,
-                placement: *placement,
-                ..Policy::default()
-            };
+            let policy = Policy { queue: QueueOrder::Fifo, placement: *placement, ..Policy::default() };
             let mut book = book(policy, workers, 2 * BATCH as u64);
             group.bench_function(BenchmarkId::new(placement.as_str(), workers), |b| {
-                b.iter_custom(|rounds| plans(&mut book, rounds));
+                b.iter_custom(|rounds| plans(&mut book, rounds, BATCH, |_| ()));
             });
         }
+    }
+    group.finish();
+}
+
+/// Whole rounds of ten thousand tasks and a thousand workers, all placed together: by a leader that has just begun, and
+/// after one task in a hundred was replaced by another.
+fn together(criterion: &mut Criterion) {
+    const TASKS: u64 = 10_000;
+    let mut group = criterion.benchmark_group("round of 10000 tasks x 1000 workers");
+    group.sample_size(10).measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(1));
+    group.throughput(Throughput::Elements(TASKS));
+    let policy = Policy { placement: PlacementOrder::MinCostFlow, queue: QueueOrder::Fifo, ..Policy::default() };
+    for (shapes, distinct) in [("a thousand shapes", 1), ("ten thousand shapes", TASKS)] {
+        // Bytes more or less make a shape of its own.
+        let of = |task: u64| {
+            let mut facts = facts(task);
+            facts.request.memory_bytes += task % distinct;
+            facts
+        };
+        let fill = || {
+            let mut book = book(policy.clone(), 1_000, 0);
+            (0..TASKS).for_each(|task| book.enqueue(queued(task), of(task)));
+            book
+        };
+        group.bench_function(BenchmarkId::new("from scratch", shapes), |b| {
+            b.iter_custom(|rounds| (0..rounds).map(|_| plans(&mut fill(), 1, TASKS as usize, |_| ())).sum());
+        });
+        let (mut book, mut version) = (fill(), 0);
+        group.bench_function(BenchmarkId::new("after 1 % change", shapes), |b| {
+            let mut change = |book: &mut Book| {
+                version += 1;
+                for task in (0..TASKS).step_by(100) {
+                    book.enqueue(queued(task), of(task + version));
+                }
+            };
+            b.iter_custom(|rounds| plans(&mut book, rounds, TASKS as usize, &mut change));
+        });
     }
     group.finish();
 }
@@ -97,12 +132,11 @@ fn queues(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("queue of a million");
     group.sample_size(10).measurement_time(Duration::from_millis(500)).warm_up_time(Duration::from_millis(200));
     for queue in QueueOrder::ALL {
-        let policy =
-            Policy { queue: *queue, backfill: Backfill::None, placement: PlacementOrder::BestFit, ..Policy::default() };
+        let policy = Policy { queue: *queue, ..Policy::default() };
         let mut book = book(policy, 1_000, 1_000_000);
         group.throughput(Throughput::Elements(BATCH as u64));
         group.bench_function(BenchmarkId::new("plan", queue.as_str()), |b| {
-            b.iter_custom(|rounds| plans(&mut book, rounds));
+            b.iter_custom(|rounds| plans(&mut book, rounds, BATCH, |_| ()));
         });
         group.throughput(Throughput::Elements(1));
         let mut task = 0;
@@ -119,12 +153,7 @@ fn queues(criterion: &mut Criterion) {
 
 /// Nothing fits, and nothing has changed since that was found out.
 fn unchanged(criterion: &mut Criterion) {
-    let policy = Policy {
-        queue: QueueOrder::Fifo,
-        backfill: Backfill::None,
-        placement: PlacementOrder::BestFit,
-        ..Policy::default()
-    };
+    let policy = Policy { queue: QueueOrder::Fifo, ..Policy::default() };
     let mut book = book(policy, 10_000, 1_000_000);
     for worker in 0..10_000 {
         book.load(Epoch(worker), Resources::default(), 1);
@@ -135,5 +164,5 @@ fn unchanged(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, placements, queues, unchanged);
+criterion_group!(benches, placements, together, queues, unchanged);
 criterion_main!(benches);

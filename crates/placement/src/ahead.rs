@@ -9,10 +9,13 @@ use quorate_types::session::{Happening, Report};
 use crate::book::Bounds;
 
 /// Everything that is written waits meanwhile, so a plan ahead is small; what is left over is for the next round.
-pub(crate) const BOUNDS: Bounds = Bounds { assignments_max: ASSIGNMENTS_MAX, misses_max: MISSES_MAX };
+pub(crate) const BOUNDS: Bounds =
+    Bounds { assignments_max: ASSIGNMENTS_MAX, misses_max: MISSES_MAX, pairs_max: PAIRS_MAX };
 
 const ASSIGNMENTS_MAX: usize = 256;
 const MISSES_MAX: usize = 8;
+/// A few milliseconds for what is placed together; a task alone takes none.
+const PAIRS_MAX: usize = 20_000;
 
 /// Whether the entry may bring a task and a worker together.
 pub(crate) fn is_promising(state: &State, entry: &Entry) -> bool {

@@ -51,7 +51,7 @@ impl Planner {
     /// `seed` is where random placement starts.
     pub fn new(seed: u64) -> Self {
         let seen = State::default();
-        let book = Book::new(seen.policy(), tracking(&seen), seed);
+        let book = Book::new(seen.policy().clone(), tracking(&seen), seed);
         Self { seen, book, seed, wake_at: None, preemptor: Preemptor::default(), rebalancer: Rebalancer::default() }
     }
 
@@ -147,7 +147,7 @@ impl Planner {
     fn follow_rules(&mut self, state: &State) {
         if !self.knows_rules_of(state) {
             self.seen = State::default();
-            self.book = Book::new(state.policy(), tracking(state), self.seed);
+            self.book = Book::new(state.policy().clone(), tracking(state), self.seed);
             if tracking(state) == Tracking::Attempts {
                 state.finished_jobs().for_each(|job| learn(&mut self.book, job));
             }

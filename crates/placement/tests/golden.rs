@@ -169,6 +169,76 @@ fn random_is_fair() {
     }
 }
 
+/// Three zones of one, two and three workers, and one worker without a zone: each zone gets as much, and the one without
+/// counts as one.
+#[test]
+fn spread_goes_evenly_over_the_values_of_a_label() {
+    let mut view = View::new(QueueOrder::Fifo, PlacementOrder::Spread).worker("x", r#"{"cpu":4}"#);
+    for (zone, rack, name) in [("a", "r", "a1"), ("b", "r", "b1"), ("b", "s", "b2"), ("c", "r", "c1"), ("c", "s", "c2")]
+    {
+        view = view.labelled(name, r#"{"cpu":4}"#, &[&format!("zone={zone}"), &format!("rack={rack}")], &[]);
+    }
+    let mut view = view.job(&array(8, "1"));
+    assert_eq!(view.plan(), "1/0[0]>a1 1/0[1]>b1 1/0[2]>c1 1/0[3]>x 1/0[4]>a1 1/0[5]>b2 1/0[6]>c2 1/0[7]>x");
+    let rack = Some("rack".parse().unwrap());
+    view.apply(Command::ChangePolicy(PolicyChange { spread_label: rack, ..PolicyChange::default() }));
+    assert_eq!(view.plan(), "1/0[0]>a1 1/0[1]>b2 1/0[2]>x 1/0[3]>b1 1/0[4]>c2 1/0[5]>x 1/0[6]>c1 1/0[7]>b2");
+    view.apply_plan();
+    let count = |view: &View, zone: &[&str]| zone.iter().map(|on| view.plan().matches(&format!(">{on}")).count()).sum();
+    view = view.job(&array(3, "1"));
+    let racks: [usize; 3] = [count(&view, &["a1", "b1", "c1"]), count(&view, &["b2", "c2"]), count(&view, &["x"])];
+    assert_eq!(racks, [1, 1, 1], "what runs counts, and what ends at once is evened out");
+    view.apply(Command::Drain { worker: "x".parse().unwrap() });
+    assert_eq!(count(&view, &["x"]), 0_usize);
+}
+
+#[test]
+fn spread_goes_on_where_a_value_is_full() {
+    let view = View::new(QueueOrder::Fifo, PlacementOrder::Spread)
+        .labelled("a", r#"{"cpu":1}"#, &["zone=a"], &[])
+        .labelled("b", r#"{"cpu":9}"#, &["zone=b"], &[])
+        .job(&array(9, "1"));
+    assert_eq!(view.plan().matches(">b").count(), 8);
+}
+
+/// One after the other, the first would take what the second needs more, and only the flow looks at both.
+#[test]
+fn min_cost_flow_places_all_at_once() {
+    let job = |weight: u32, rest: &str| {
+        let prefers = format!(r#"[{{"condition":"ssd","weight":{weight}}}]"#);
+        format!(r#"{{"tasks":[{{"name":"a","command":["x"],"prefers":{prefers}{rest}}}]}}"#)
+    };
+    let plan = |placement, jobs: &[String]| {
+        let view = View::new(QueueOrder::Fifo, placement).labelled("disk", r#"{"cpu":1}"#, &[], &[]).labelled(
+            "ssd",
+            r#"{"cpu":1}"#,
+            &["ssd=1"],
+            &[],
+        );
+        jobs.iter().fold(view, |view, json| view.job(json)).plan()
+    };
+    let two = [job(10, ""), job(20, "")];
+    assert_eq!(plan(PlacementOrder::LeastLoad, &two), "1/0[0]>ssd 2/0[0]>disk");
+    assert_eq!(plan(PlacementOrder::MinCostFlow, &two), "1/0[0]>disk 2/0[0]>ssd");
+    // Of three for two places the last one waits, however much it wants one.
+    let three = [job(10, ""), job(20, ""), job(90, "")];
+    assert_eq!(plan(PlacementOrder::MinCostFlow, &three), "1/0[0]>disk 2/0[0]>ssd");
+    // Where two are far apart in what they can use, the flow leaves each what only it can take.
+    let picky = [job(10, ""), job(1, r#","requires":["ssd"]"#)];
+    assert_eq!(plan(PlacementOrder::LeastLoad, &picky), "1/0[0]>ssd");
+    assert_eq!(plan(PlacementOrder::MinCostFlow, &picky), "1/0[0]>disk 2/0[0]>ssd");
+}
+
+/// As least load, where there is nothing to gain.
+#[test]
+fn min_cost_flow_spreads_what_is_alike() {
+    let sizes = ["0.5", "1", "1.5"];
+    let view = sizes.iter().fold(three(PlacementOrder::MinCostFlow), |view, cpu| view.job(&array(2, cpu)));
+    let plan = view.plan();
+    let on = |worker: &str| plan.matches(&format!(">{worker}")).count();
+    assert_eq!((on("big"), on("mid"), on("small")), (4, 1, 1), "{plan}");
+}
+
 #[test]
 fn a_large_task_holds_a_worker_and_the_rest_goes_on() {
     let mut view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit)
@@ -210,12 +280,8 @@ fn plans_hold_when_applied() {
     for (queue, backfill) in parts {
         for placement in PlacementOrder::ALL.iter().copied() {
             let mut view = three(placement);
-            let change = PolicyChange {
-                queue: Some(queue),
-                backfill: Some(backfill),
-                placement: Some(placement),
-                ..PolicyChange::default()
-            };
+            let (queue, backfill, placement) = (Some(queue), Some(backfill), Some(placement));
+            let change = PolicyChange { queue, backfill, placement, ..PolicyChange::default() };
             view.apply(Command::ChangePolicy(change));
             let mut view = view.job(&of("a", 3, "1.5")).job(&of("b", 9, "0.3")).job(&of("a", 1, "0"));
             view.apply_plan();

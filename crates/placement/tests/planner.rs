@@ -139,12 +139,7 @@ impl Leader {
                 }
             }
             Step::Change(queue, backfill) => {
-                let change = PolicyChange {
-                    queue: Some(queue),
-                    backfill: Some(backfill),
-                    placement: None,
-                    ..PolicyChange::default()
-                };
+                let change = PolicyChange { queue: Some(queue), backfill: Some(backfill), ..PolicyChange::default() };
                 self.apply(Command::ChangePolicy(change));
             }
             Step::Pass { secs } => self.now = self.now.plus(Span::from_secs(u64::from(secs))),

@@ -23,8 +23,8 @@ fn options(queue: QueueOrder, backfill: Backfill, event_rule: EventRule) -> Opti
         placement: PlacementOrder::BestFit,
         event_rule,
         estimates: Estimates::User,
-        failures: None,
         seed: 1,
+        ..Options::default()
     }
 }
 

@@ -166,7 +166,7 @@ impl State {
 
     /// What comes next has a number of its own.
     fn check_numbers(&self) -> Result<(), String> {
-        let (cluster, last) = (&self.cluster, self.cluster.scalars);
+        let (cluster, last) = (&self.cluster, &self.cluster.scalars);
         let newest = self.jobs.get_max().map(|(id, _)| id.0).max(cluster.archive.get_max().map(|(id, _)| id.0));
         ensure(newest <= Some(last.last_job), || format!("job {newest:?} comes after {}", last.last_job))?;
         let epoch = self.workers().map(|worker| worker.epoch.0).max();

@@ -68,7 +68,7 @@ impl State {
     /// The whole state in records.
     pub fn snapshot_records(&self) -> impl Iterator<Item = Record> + '_ {
         let cluster = &self.cluster;
-        std::iter::once(Inner::Scalars(cluster.scalars))
+        std::iter::once(Inner::Scalars(cluster.scalars.clone()))
             .chain(cluster.storages.iter().map(|(replica, storage)| Inner::Storage(*replica, *storage)))
             .chain(cluster.https.iter().map(|(replica, http)| Inner::Http(*replica, http.clone())))
             .chain(

@@ -72,7 +72,7 @@ pub(crate) struct Cluster {
     pub(crate) totals: Totals,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Scalars {
     pub(crate) index: LogIndex,
     pub(crate) now: Timestamp,
@@ -129,8 +129,8 @@ impl State {
         self.cluster.scalars.cluster_id
     }
 
-    pub fn policy(&self) -> Policy {
-        self.cluster.scalars.policy
+    pub fn policy(&self) -> &Policy {
+        &self.cluster.scalars.policy
     }
 
     /// The data folder that a replica's number is bound to.

@@ -117,7 +117,8 @@ fn administration() -> Cluster {
     let policy = PolicyChange {
         queue: Some(QueueOrder::Fifo),
         backfill: Some(Backfill::Easy),
-        placement: Some(PlacementOrder::Random),
+        placement: Some(PlacementOrder::Spread),
+        spread_label: Some(name("rack")),
         ..PolicyChange::default()
     };
     let replica = ReplicaId(1);

@@ -37,7 +37,7 @@ fn running(json: &str) -> Gang {
 fn started(cluster: &Cluster) -> Vec<AttemptKey> {
     let starts = cluster.last.notices.iter().filter_map(|notice| match notice.what {
         NoticeKind::Start(key) => Some(key),
-        NoticeKind::Stop(_) | NoticeKind::Fenced => None,
+        NoticeKind::Stop(_) | NoticeKind::Move(..) | NoticeKind::Fenced => None,
     });
     starts.collect()
 }

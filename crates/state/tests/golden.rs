@@ -80,6 +80,7 @@ fn commands() -> Vec<Command> {
             quantum: Some(Quantum::try_from(Span(5_000)).unwrap()),
             rebalance: Some(Rebalance::On),
             rebalance_share: Some(RebalanceShare::try_from(7).unwrap()),
+            spread_label: Some(name("rack")),
         }),
         Command::NameCluster { id: 1 },
         Command::IdentifyReplica { replica, storage: 3 },

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{QUANTUM_MS_MAX, QUANTUM_MS_MIN};
 use crate::time::Span;
-use crate::words;
+use crate::validate::default_spread_label;
+use crate::{Name, words};
 
 words!(
     /// The order of the queue.
@@ -67,6 +68,10 @@ words!(
         WorstFit = "worst-fit",
         ConsistentHash = "consistent-hash",
         PowerOfTwo = "power-of-two",
+        /// Evenly over the values of a label.
+        Spread = "spread",
+        /// The next tasks of the queue all at once, as a flow of minimum cost.
+        MinCostFlow = "min-cost-flow",
     }
 );
 
@@ -179,7 +184,7 @@ impl std::str::FromStr for RebalanceShare {
 const SHARE_BOUNDS: &str = "rebalance_share must be from 1 to 1000 thousandths";
 
 /// Queue order × backfill × placement, and what is done about what runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     pub queue: QueueOrder,
     pub backfill: Backfill,
@@ -187,10 +192,27 @@ pub struct Policy {
     pub quantum: Quantum,
     pub rebalance: Rebalance,
     pub rebalance_share: RebalanceShare,
+    /// The label that the placement `spread` goes by.
+    #[serde(default = "default_spread_label")]
+    pub spread_label: Name,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            queue: QueueOrder::default(),
+            backfill: Backfill::default(),
+            placement: PlacementOrder::default(),
+            quantum: Quantum::default(),
+            rebalance: Rebalance::default(),
+            rebalance_share: RebalanceShare::default(),
+            spread_label: default_spread_label(),
+        }
+    }
 }
 
 /// A change of the policy: what is left out stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyChange {
     #[serde(default)]
@@ -205,6 +227,8 @@ pub struct PolicyChange {
     pub rebalance: Option<Rebalance>,
     #[serde(default)]
     pub rebalance_share: Option<RebalanceShare>,
+    #[serde(default)]
+    pub spread_label: Option<Name>,
 }
 
 impl PolicyChange {
@@ -218,12 +242,13 @@ impl PolicyChange {
             quantum: self.quantum.unwrap_or(policy.quantum),
             rebalance: self.rebalance.unwrap_or(policy.rebalance),
             rebalance_share: self.rebalance_share.unwrap_or(policy.rebalance_share),
+            spread_label: self.spread_label.unwrap_or(policy.spread_label),
         }
     }
 }
 
 /// A change as users ask for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -238,6 +263,8 @@ pub struct PolicyRequest {
     pub rebalance: Option<Rebalance>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebalance_share: Option<RebalanceShare>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread_label: Option<Name>,
 }
 
 /// Backfill by its name, or just `on`.
@@ -288,13 +315,13 @@ impl PolicyRequest {
     /// must not change what an old entry means.
     #[must_use]
     pub fn resolved(self) -> PolicyChange {
-        let Self { queue, backfill, placement, quantum, rebalance, rebalance_share } = self;
+        let Self { queue, backfill, placement, quantum, rebalance, rebalance_share, spread_label } = self;
         let (queue, backfill) = match backfill {
             Some(BackfillRequest::On) => (Some(queue.unwrap_or(QueueOrder::RECOMMENDED)), Some(Backfill::RECOMMENDED)),
             Some(BackfillRequest::Named(backfill)) => (queue, Some(backfill)),
             None => (queue, None),
         };
-        PolicyChange { queue, backfill, placement, quantum, rebalance, rebalance_share }
+        PolicyChange { queue, backfill, placement, quantum, rebalance, rebalance_share, spread_label }
     }
 }
 
@@ -338,11 +365,9 @@ mod tests {
             (r#"{"queue":"sjf"}"#, Some(QueueOrder::Sjf), None),
         ] {
             let request: PolicyRequest = serde_json::from_str(asked).unwrap();
+            let again = serde_json::from_str::<PolicyRequest>(&serde_json::to_string(&request).unwrap()).unwrap();
+            assert_eq!(again, request);
             assert_eq!(request.resolved(), PolicyChange { queue, backfill, ..PolicyChange::default() }, "{asked}");
-            assert_eq!(
-                serde_json::from_str::<PolicyRequest>(&serde_json::to_string(&request).unwrap()).unwrap(),
-                request
-            );
         }
         let error = serde_json::from_str::<PolicyRequest>(r#"{"backfill":"off"}"#).unwrap_err().to_string();
         assert!(error.contains("\"off\" is none of none, easy, easy-sjbf, conservative, on"), "{error}");

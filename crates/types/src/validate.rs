@@ -99,6 +99,11 @@ pub fn default_namespace() -> Name {
     constant("default")
 }
 
+/// The label that tasks are spread over if no other is named.
+pub fn default_spread_label() -> Name {
+    constant("zone")
+}
+
 /// A name that is written in this program and therefore valid.
 fn constant(text: &'static str) -> Name {
     Name::new(text).unwrap_or_else(|e| unreachable!("{text:?} {e}"))

@@ -1,6 +1,7 @@
 //! `policy`.
 
 use clap::{Args, Subcommand};
+use quorate_types::Name;
 use quorate_types::policy::{
     BackfillRequest, PlacementOrder, PolicyRequest, Quantum, QueueOrder, Rebalance, RebalanceShare,
 };
@@ -14,7 +15,7 @@ pub(crate) enum PolicyCommand {
 }
 
 /// What is left out stays as it is.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = true)]
 pub(crate) struct SetArgs {
     /// The order of the queue, such as priority.
@@ -27,6 +28,9 @@ pub(crate) struct SetArgs {
     /// How a worker is chosen, such as best-fit.
     #[arg(long)]
     placement: Option<PlacementOrder>,
+    /// The label over whose values the placement spread goes evenly; zone unless it was changed.
+    #[arg(long, value_name = "LABEL")]
+    spread_label: Option<Name>,
     /// How long a task has its turn under round-robin before it makes room for others, such as 5m.
     #[arg(long)]
     quantum: Option<Quantum>,
@@ -40,7 +44,7 @@ pub(crate) struct SetArgs {
 
 impl From<SetArgs> for PolicyRequest {
     fn from(args: SetArgs) -> Self {
-        let SetArgs { queue, backfill, placement, quantum, rebalance, rebalance_share } = args;
-        Self { queue, backfill, placement, quantum, rebalance, rebalance_share }
+        let SetArgs { queue, backfill, placement, spread_label, quantum, rebalance, rebalance_share } = args;
+        Self { queue, backfill, placement, spread_label, quantum, rebalance, rebalance_share }
     }
 }

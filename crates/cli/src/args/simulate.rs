@@ -113,9 +113,12 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "BACKFILL", value_delimiter = ',')]
     pub(crate) backfill: Vec<Backfill>,
     /// Default: best-fit. best-fit, least-load, round-robin, random, weighted-round-robin, least-jobs, lowest-utilisation, worst-fit,
-    /// consistent-hash or power-of-two.
+    /// consistent-hash, power-of-two, spread or min-cost-flow.
     #[arg(long, value_name = "PLACEMENT", value_delimiter = ',')]
     pub(crate) placement: Vec<PlacementOrder>,
+    /// The label that spread goes by. Default: zone; with --now that of the cluster.
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) spread_label: Option<Name>,
     /// What a policy knows of run times. Default: user. user (what was asked for), exact or learned (from the owner's last two jobs).
     #[arg(long, value_name = "ESTIMATES", value_delimiter = ',')]
     pub(crate) estimates: Vec<Estimates>,

@@ -13,6 +13,8 @@ use super::report::{Report, median, rounded};
 use crate::args::Rule;
 
 const WORKERS: [u64; 3] = [100, 1_000, 10_000];
+/// Of the round that places all its tasks together: workers and tasks, no two of them alike.
+const TOGETHER: (u64, u64) = (1_000, 10_000);
 /// One run repeats batches for so long at least, so that the clock's grain does not count.
 const RUN_MIN: Duration = Duration::from_millis(100);
 /// A round in which nothing changed takes nanoseconds.
@@ -39,6 +41,7 @@ pub(super) fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> 
     let report = details
         .into_iter()
         .fold(report, |report, (placement, by_workers)| report.detail(placement.as_str(), Value::from(by_workers)));
+    let report = report.detail("round_of_10000_distinct_tasks_x_1000_workers_ms", together()?);
     Ok(report.detail("nothing_changed_ns", nothing_changed()?))
 }
 
@@ -72,6 +75,17 @@ fn measure(placement: PlacementOrder, workers: u64, runs: u32) -> anyhow::Result
         rates.push(rounded(f64::from(batches) * BATCH as f64 / took.as_secs_f64()));
     }
     Ok(rates)
+}
+
+/// A whole round under `min-cost-flow`, from scratch, in milliseconds.
+fn together() -> anyhow::Result<f64> {
+    let (workers, tasks) = TOGETHER;
+    let mut decisions = Decisions::together(workers, tasks);
+    let started = Instant::now();
+    let made = decisions.decide() as u64;
+    let took = started.elapsed();
+    ensure!(made == tasks, "{made} decisions instead of {tasks}");
+    Ok(rounded(took.as_secs_f64() * 1e3))
 }
 
 /// The cost of a round in which nothing changed, with 10,000 workers, in nanoseconds.

@@ -63,12 +63,12 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     for rule in rules(&bench.args.only) {
         let (policy, load) = (policy_of(rule), load_of(rule));
         let view = match rule {
-            Rule::Rebalance(_) => play(bench, policy, &long_work(), &JOINING, Some(JOIN_AFTER)).await?,
+            Rule::Rebalance(_) => play(bench, &policy, &long_work(), &JOINING, Some(JOIN_AFTER)).await?,
             Rule::Queue(_) | Rule::Backfill(_) | Rule::Placement(_) => {
-                play(bench, policy, &work(bench.args.seed, load), &WORKERS, None).await?
+                play(bench, &policy, &work(bench.args.seed, load), &WORKERS, None).await?
             }
         };
-        let entry = entry(rule, policy, load, &view);
+        let entry = entry(rule, &policy, load, &view);
         say(&format!("{}: {}", name_of(rule), entry["atct_s"]));
         means.push(entry["atct_s"].as_f64().unwrap_or_default());
         measured.push(entry);
@@ -179,22 +179,23 @@ fn long_work() -> Vec<Work> {
 /// Has it done, and asks what was measured. As many workers again join after `join_after`.
 async fn play(
     bench: &Bench,
-    policy: Policy,
+    policy: &Policy,
     work: &[Work],
     workers: &[(u16, u64)],
     join_after: Option<Duration>,
 ) -> anyhow::Result<SchedulingView> {
-    let Policy { queue, backfill, placement, quantum, rebalance, rebalance_share } = policy;
+    let Policy { queue, backfill, placement, rebalance, .. } = policy;
     let folder = format!("policies-{queue}-{backfill}-{placement}-{rebalance}");
     let mut cluster: ProcessCluster = bench.cluster(&folder).await?;
     let client = cluster.client()?;
     let change = PolicyRequest {
-        queue: Some(queue),
-        backfill: Some(BackfillRequest::Named(backfill)),
-        placement: Some(placement),
-        quantum: Some(quantum),
-        rebalance: Some(rebalance),
-        rebalance_share: Some(rebalance_share),
+        queue: Some(policy.queue),
+        backfill: Some(BackfillRequest::Named(policy.backfill)),
+        placement: Some(policy.placement),
+        spread_label: Some(policy.spread_label.clone()),
+        quantum: Some(policy.quantum),
+        rebalance: Some(policy.rebalance),
+        rebalance_share: Some(policy.rebalance_share),
     };
     client.change_policy(change).await?;
     start(&mut cluster, workers).await?;
@@ -232,7 +233,7 @@ async fn submit(client: &Client, work: &[Work]) -> anyhow::Result<Vec<JobId>> {
     Ok(submitted)
 }
 
-fn entry(rule: Rule, policy: Policy, load: f64, view: &SchedulingView) -> Value {
+fn entry(rule: Rule, policy: &Policy, load: f64, view: &SchedulingView) -> Value {
     let Some(window) = view.windows.first() else { return Value::Null };
     let WindowView { finished, wait_s, .. } = window;
     let number = |value: Option<f64>| value.map(rounded);

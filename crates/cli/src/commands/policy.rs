@@ -1,6 +1,7 @@
 //! `quorate policy`.
 
 use quorate_types::Policy;
+use quorate_types::policy::PlacementOrder;
 
 use super::Context;
 use crate::args::{Format, PolicyCommand};
@@ -15,15 +16,20 @@ pub(super) async fn run(context: &Context, command: PolicyCommand) -> Result<(),
     };
     match context.format {
         Format::Json => json::print(&policy),
-        Format::Table => output::raw(table(policy).as_bytes()),
+        Format::Table => output::raw(table(&policy).as_bytes()),
     }
 }
 
-fn table(policy: Policy) -> String {
+fn table(policy: &Policy) -> String {
+    // The label says nothing of the others.
+    let over = match policy.placement == PlacementOrder::Spread {
+        true => format!(" over {}", policy.spread_label),
+        false => String::new(),
+    };
     details(&[
         ("queue", policy.queue.to_string()),
         ("backfill", policy.backfill.to_string()),
-        ("placement", policy.placement.to_string()),
+        ("placement", format!("{}{over}", policy.placement)),
         ("quantum", policy.quantum.to_string()),
         ("rebalance", policy.rebalance.to_string()),
         ("rebalance share", format!("{} ‰", policy.rebalance_share)),

@@ -11,8 +11,8 @@ use quorate_state::queue::Queued;
 use quorate_types::{Epoch, Name, Timestamp};
 
 use crate::book::facts::Facts;
-use crate::book::fleet::Worker;
 use crate::book::gate::{Gate, GateRoom};
+use crate::book::member::Worker;
 
 /// What a decision asks of whoever drives the book.
 pub trait Surroundings {

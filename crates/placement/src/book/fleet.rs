@@ -1,61 +1,25 @@
 //! The workers that take new tasks, ordered by what the placement policy asks for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use quorate_state::job::ElementKey;
-use quorate_state::limits::ATTEMPTS_PER_WORKER_MAX;
 use quorate_types::policy::PlacementOrder;
-use quorate_types::{Bug, Epoch, Labels, Name, Resources, Taint, Timestamp, is_planted};
+use quorate_types::{Epoch, Policy, Resources, Timestamp};
 
 use crate::book::Wish;
 use crate::book::facts::Facts;
+use crate::book::member::{Member, Worker, may_go};
 use crate::book::place::{self, Preference};
 use crate::book::traits::{Bits, Needs, Traits};
 use crate::book::treap::Treap;
 use crate::book::vector::{Kinds, Room, Sum, Vector};
+use crate::book::zones::Zones;
 
 /// The position of a worker in the fleet.
 pub(crate) type Slot = u32;
 
-/// A worker as it is registered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Worker {
-    pub epoch: Epoch,
-    pub name: Name,
-    pub labels: BTreeMap<Name, String>,
-    /// What keeps tasks off that don't tolerate it.
-    pub taints: Vec<Taint>,
-    pub capacity: Resources,
-    /// Whether it takes new tasks.
-    pub ready: bool,
-}
-
-impl Worker {
-    pub(crate) fn labels(&self) -> Labels<'_> {
-        Labels { worker: &self.name, labels: &self.labels }
-    }
-}
-
-/// A worker with what it runs and what was promised to it.
 #[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) worker: Worker,
-    pub(crate) free: Resources,
-    /// `free` and the capacity, as indexes compare them.
-    pub(crate) room: Vector,
-    pub(crate) size: Vector,
-    pub(crate) attempts: u32,
-    traits: Bits,
-    /// When what runs here will end, with what it gives back.
-    pub(crate) ends: Treap<(Timestamp, ElementKey), Sum>,
-    /// When its next weighted turn comes.
-    pub(crate) pass: u64,
-    preference: Option<Preference>,
-    share: Option<u64>,
-    held: bool,
-}
-
-#[derive(Debug, Default)]
 pub(crate) struct Fleet {
     members: Vec<Member>,
     by_epoch: BTreeMap<Epoch, Slot>,
@@ -70,7 +34,11 @@ pub(crate) struct Fleet {
     /// The same, those with the largest free share first and with their whole capacity. Brought up to date when
     /// it is asked.
     by_share: Treap<(u64, Epoch, Slot), Room>,
-    stale: BTreeSet<Slot>,
+    stale: Vec<Slot>,
+    /// The capacities of those that take new tasks, and how many have each.
+    sizes: BTreeMap<Vector, usize>,
+    /// The same by the value of a label, where tasks are spread over one.
+    zones: Option<Zones>,
     /// Of all workers, also those that are draining.
     attempts: u64,
     /// Of all workers together, also those that are draining.
@@ -80,10 +48,23 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    pub(crate) fn set_order(&mut self, order: PlacementOrder) {
-        if self.order != order {
-            self.order = order;
-            self.rank_all();
+    pub(crate) fn new(policy: &Policy) -> Self {
+        Self {
+            members: Vec::new(),
+            by_epoch: BTreeMap::new(),
+            unused: Vec::new(),
+            kinds: Kinds::default(),
+            traits: Traits::default(),
+            order: policy.placement,
+            scale: Vector::default(),
+            pool: Treap::default(),
+            by_share: Treap::default(),
+            stale: Vec::new(),
+            sizes: BTreeMap::new(),
+            zones: (policy.placement == PlacementOrder::Spread).then(|| Zones::new(policy.spread_label.clone())),
+            attempts: 0,
+            capacity: Vector::default(),
+            pass: 0,
         }
     }
 
@@ -178,19 +159,9 @@ impl Fleet {
         }
         let is_new_kind = self.kinds.meet(&worker.capacity) || is_new_taint;
         let size = self.kinds.vector(&worker.capacity);
-        let member = Member {
-            free: worker.capacity.clone(),
-            room: size,
-            size,
-            attempts: 0,
-            traits: self.traits.of(&worker),
-            ends: Treap::default(),
-            pass: self.pass,
-            preference: None,
-            share: None,
-            held: false,
-            worker,
-        };
+        let mut member = Member::new(worker, size, Bits::default(), self.pass);
+        member.traits = self.traits.of(&member.worker);
+        member.seat = self.zones.as_mut().map(|zones| zones.join(&member.worker));
         let epoch = member.worker.epoch;
         let slot = match self.unused.pop() {
             Some(slot) => {
@@ -222,16 +193,15 @@ impl Fleet {
         self.members[slot as usize].worker.ready = false;
         self.rank(slot);
         self.sync(slot);
-        self.stale.remove(&slot);
+        if let (Some(zones), Some(seat)) = (&mut self.zones, self.members[slot as usize].seat.take()) {
+            zones.leave(slot, seat);
+        }
         self.unused.push(slot);
     }
 
     /// Whether the worker has room for the task now.
     pub(crate) fn has_room(&self, slot: Slot, wish: &Wish<'_>) -> bool {
-        let (member, request) = (self.member(slot), &wish.facts.request);
-        may_go(&member.room_now(), wish)
-            && (request.other_millis.is_empty() || request.fits(&member.free) || is_planted(Bug::CapacityIgnored))
-            && wish.is_at_home(&member.worker)
+        self.member(slot).has_room(wish)
     }
 
     /// Whether the task could ever go to the worker, if nothing else ran there.
@@ -260,6 +230,16 @@ impl Fleet {
         }
     }
 
+    /// The first with room where the fewest attempts are, of the values of the label that tasks are spread over.
+    pub(crate) fn first_of_zones(&self, wish: &Wish<'_>) -> Option<Slot> {
+        self.zones.as_ref()?.first(|room| may_go(room, wish), |slot| self.has_room(slot, wish))
+    }
+
+    /// Whether somebody might have room, at a glance.
+    pub(crate) fn may_have_room(&self, wish: &Wish<'_>) -> bool {
+        self.pool.whole().is_some_and(|room| may_go(room, wish))
+    }
+
     /// The next with room behind this one in the order of preference.
     pub(crate) fn next_with_room(&self, slot: Slot, wish: &Wish<'_>) -> Option<Slot> {
         let preference = self.member(slot).preference?;
@@ -272,8 +252,10 @@ impl Fleet {
         member.room = member.room.minus(wanted);
         member.attempts += 1;
         self.attempts += 1;
-        self.pass = self.pass.max(member.pass);
-        member.pass = self.pass + place::stride(&member.size, &self.scale);
+        if self.order == PlacementOrder::WeightedRoundRobin {
+            self.pass = self.pass.max(member.pass);
+            member.pass = self.pass + place::stride(&member.size, &self.scale);
+        }
         self.rank(slot);
     }
 
@@ -314,7 +296,7 @@ impl Fleet {
 
     /// The worker that has the largest share free, of those that could ever take it.
     pub(crate) fn most_free(&mut self, wish: &Wish<'_>) -> Option<Slot> {
-        while let Some(slot) = self.stale.pop_first() {
+        while let Some(slot) = self.stale.pop() {
             self.sync(slot);
         }
         let mut after = None;
@@ -329,11 +311,8 @@ impl Fleet {
     }
 
     /// The largest capacity of each kind of those that take new tasks.
-    pub(crate) fn largest(&mut self) -> Vector {
-        while let Some(slot) = self.stale.pop_first() {
-            self.sync(slot);
-        }
-        self.by_share.whole().map_or_else(Vector::default, |room| room.free)
+    pub(crate) fn largest(&self) -> Vector {
+        self.sizes.keys().fold(Vector::default(), |largest, size| largest.larger(size))
     }
 
     /// Keeps the worker out of the pool until it is released.
@@ -349,18 +328,46 @@ impl Fleet {
 
     /// The place in the pool follows from what the member has.
     fn rank(&mut self, slot: Slot) {
-        self.stale.insert(slot);
-        let member = &self.members[slot as usize];
-        let new = (member.worker.ready && !member.held).then(|| place::preference(self.order, member, &self.scale));
+        let member = &mut self.members[slot as usize];
+        if !std::mem::replace(&mut member.is_stale, true) {
+            self.stale.push(slot);
+        }
         let room = member.room_now();
-        let old = self.members[slot as usize].preference.take();
-        if let Some(old) = old {
-            self.pool.remove(&(old, slot));
+        let new = member.takes_tasks().then(|| place::preference(self.order, member, &self.scale));
+        let size = member.size;
+        match (std::mem::replace(&mut member.preference, new), new) {
+            (Some(old), Some(new)) if old == new => self.pool.update(&(new, slot), room),
+            (Some(old), Some(new)) => {
+                self.pool.remove(&(old, slot));
+                self.pool.insert((new, slot), room);
+            }
+            (None, Some(new)) => {
+                self.pool.insert((new, slot), room);
+                *self.sizes.entry(size).or_default() += 1;
+            }
+            (Some(old), None) => {
+                self.pool.remove(&(old, slot));
+                self.forget_size(size);
+            }
+            (None, None) => {}
         }
-        if let Some(new) = new {
-            self.pool.insert((new, slot), room);
+        self.seat(slot);
+    }
+
+    fn forget_size(&mut self, size: Vector) {
+        let Entry::Occupied(mut count) = self.sizes.entry(size) else { return };
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
         }
-        self.members[slot as usize].preference = new;
+    }
+
+    /// The place in its zone follows from that as well.
+    fn seat(&mut self, slot: Slot) {
+        let Some(zones) = &mut self.zones else { return };
+        let member = &mut self.members[slot as usize];
+        let standing = member.preference.is_some().then(|| (place::within_zone(member), member.room_now()));
+        member.seat = member.seat.map(|seat| zones.seat(slot, seat, member.attempts, standing));
     }
 
     fn rank_all(&mut self) {
@@ -370,6 +377,7 @@ impl Fleet {
 
     fn sync(&mut self, slot: Slot) {
         let member = &mut self.members[slot as usize];
+        member.is_stale = false;
         let new = member.preference.is_some().then(|| u64::MAX - place::free_share(member));
         if let Some(old) = std::mem::replace(&mut member.share, new) {
             self.by_share.remove(&(old, member.worker.epoch, slot));
@@ -379,16 +387,4 @@ impl Fleet {
             self.by_share.insert((new, member.worker.epoch, slot), whole);
         }
     }
-}
-
-impl Member {
-    fn room_now(&self) -> Room {
-        Room { free: self.room, attempts: self.attempts, traits: self.traits }
-    }
-}
-
-fn may_go(room: &Room, wish: &Wish<'_>) -> bool {
-    (room.attempts as usize) < ATTEMPTS_PER_WORKER_MAX
-        && wish.required.is_within(room.traits)
-        && (wish.wanted.fits(&room.free) || is_planted(Bug::CapacityIgnored))
 }

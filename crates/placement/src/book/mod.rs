@@ -2,16 +2,17 @@
 //! what changed and not at everything. The leader drives it from versions of the state, the policy lab from a trace.
 //!
 //! Layout: `facts` (what policies know of a task), `wish` (what one of its elements asks of a worker), `crowd` (where its
-//! siblings are), `gate` (what it has to get besides room), `waiting` and `running`, `pass` (one decision), `promises` (what was given away and has not started), `earmarks` (room that others were ended for), `slices` (who has had
+//! siblings are), `gate` (what it has to get besides room), `waiting` and `running`, `pass` (one decision), `walk` (in which order), `batch` (several tasks at once), `promises` (what was given away and has not started), `earmarks` (room that others were ended for), `slices` (who has had
 //! its turn), `moves` (room for what moves from one worker to another),
 //! `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit), `place/` (one
 //! file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what namespaces used), `spaces` (what they are entitled to),
-//! `outlook` (what explanations ask), over the indexes `fleet`, `traits`, `shapes`, `treap` and `vector`, and `decay` (powers of one half).
+//! `outlook` (what explanations ask), over the indexes `fleet` (of `member`s), `zones`, `traits`, `shapes`, `treap` and `vector`, and `decay` (powers of one half).
 //!
 //! Invariants: the same history of a book gives the same plan; a plan never gives a worker more than it has free, and
 //! never names a task that could not be placed.
 
 mod backfill;
+mod batch;
 mod crowd;
 mod decay;
 mod earmarks;
@@ -19,6 +20,7 @@ mod estimate;
 mod facts;
 mod fleet;
 mod gate;
+mod member;
 mod moves;
 mod outlook;
 mod pass;
@@ -34,7 +36,9 @@ mod treap;
 mod usage;
 mod vector;
 mod waiting;
+mod walk;
 mod wish;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,9 +51,9 @@ pub(crate) use crowd::Crowding;
 pub use crowd::Surroundings;
 pub use facts::{Constraints, Facts, Lineage, Member};
 pub(crate) use fleet::Slot;
-pub use fleet::Worker;
 pub(crate) use gate::Gauge;
 pub use gate::{Gate, GateRoom};
+pub use member::Worker;
 pub(crate) use moves::{Mover, Standing};
 pub(crate) use outlook::Kept;
 pub(crate) use pass::{Formation, Pass, Placing};
@@ -57,6 +61,7 @@ pub(crate) use waiting::{Entry, Waiting};
 pub(crate) use wish::Wish;
 
 use backfill::conservative::Reservations;
+use batch::Carried;
 use earmarks::Earmark;
 use estimate::Estimator;
 use fleet::Fleet;
@@ -75,12 +80,16 @@ pub struct Bounds {
     pub assignments_max: usize,
     /// Queued tasks that fit nowhere before the plan gives up looking further.
     pub misses_max: usize,
+    /// Pairs of a shape of tasks and a worker that `min-cost-flow` looks at; what comes after them goes to the least
+    /// loaded worker.
+    pub pairs_max: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
         // 4,096 assignments encode to about 50 KiB and apply within a few milliseconds.
-        Self { assignments_max: 4_096, misses_max: 1_000 }
+        // Four thousand tasks of which no two are alike and a thousand workers take a fraction of a second.
+        Self { assignments_max: 4_096, misses_max: 1_000, pairs_max: 4_096_000 }
     }
 }
 
@@ -144,6 +153,8 @@ pub struct Book {
     pub(crate) reservations: Reservations,
     /// The workers that the last decision kept, and for whom, where backfill is not conservative.
     kept: Vec<Kept>,
+    /// Where the next batch begins, where tasks are placed together.
+    carried: Carried,
     /// What the last decision gave away and nobody has started yet. It is taken off what is free.
     promises: BTreeMap<(Queued, Epoch), Promise>,
     tracking: Tracking,
@@ -166,19 +177,17 @@ const PREEMPTORS_MAX: usize = 1_000;
 impl Book {
     /// `seed` is where random placement starts.
     pub fn new(policy: Policy, tracking: Tracking, seed: u64) -> Self {
-        let mut fleet = Fleet::default();
-        fleet.set_order(policy.placement);
         Self {
-            policy,
             memory: Memory { last_worker: Epoch(0), seed: seed.max(1) },
-            fleet,
-            waiting: Waiting::new(policy),
+            fleet: Fleet::new(&policy),
+            waiting: Waiting::new(&policy),
             running: RunningSet::default(),
             estimator: Estimator::default(),
             usage: Usage::default(),
             spaces: Spaces::default(),
             reservations: Reservations::new(),
             kept: Vec::new(),
+            carried: Carried::default(),
             promises: BTreeMap::new(),
             earmarks: BTreeMap::new(),
             moves: BTreeMap::new(),
@@ -187,6 +196,7 @@ impl Book {
             formation: None,
             changed: true,
             wake_at: None,
+            policy,
         }
     }
 

@@ -97,8 +97,7 @@ impl Book {
 
     /// What an element of a task would be if it waited.
     pub(crate) fn entry_of(&self, facts: Facts) -> Entry {
-        let wanted = self.fleet.kinds.vector(&facts.request);
-        Entry::stray(Measures { wanted, needs: self.fleet.needs(&facts), size: 0 }, facts)
+        Entry::stray(Measures::of(&self.fleet, &facts), facts)
     }
 
     /// Whether the worker has room for an element now.

@@ -7,21 +7,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_state::queue::Queued;
-use quorate_types::policy::Backfill;
+use quorate_types::policy::{Backfill, PlacementOrder};
 use quorate_types::{Resources, Timestamp};
 
 use super::waiting::Entry;
 use super::{Book, Bounds, Decision, Wish, earmarks};
 use crate::book::backfill::{conservative, easy, none};
+use crate::book::batch::{Batch, Batches};
 use crate::book::crowd::{Crowding, Surroundings};
 use crate::book::facts::Constraints;
 use crate::book::fleet::Slot;
 use crate::book::gate::Gauge;
 use crate::book::place::{self, Hopes};
+use crate::book::queue;
 use crate::book::queue::turns::Turns;
-use crate::book::queue::{self, Place};
 use crate::book::shapes::Shapes;
 use crate::book::vector::Least;
+use crate::book::walk::Walk;
 
 pub(crate) use gang::{Formation, Load, Station, empties};
 
@@ -46,7 +48,6 @@ pub(crate) struct Pass<'a> {
     /// Shapes for which nothing more is to be had.
     blocked: Shapes,
     held: Vec<Slot>,
-    after: Option<Place>,
     walk: Walk,
     /// What was done in vain for gangs.
     gang_looks: usize,
@@ -54,18 +55,10 @@ pub(crate) struct Pass<'a> {
     gang_waits: Option<Queued>,
     /// Whether it may.
     pub(crate) forms: bool,
+    /// Where tasks go together, if the policy wants them to.
+    batches: Option<Batches>,
     /// The decision depends on when something will end.
     pub(crate) looked_ahead: bool,
-}
-
-/// In which way tasks are walked.
-enum Walk {
-    /// By their rank, all of them in one line.
-    Line,
-    /// Each namespace in its turn.
-    Turns(Turns),
-    /// By their expected time; of some, so many elements have been placed before.
-    Shortest { placed: BTreeMap<Queued, u64> },
 }
 
 /// Whether all elements of a task were placed.
@@ -106,6 +99,7 @@ impl Book {
         self.correct_overdue(now);
         self.kept.clear();
         let walk = self.walk(now);
+        let flows = self.policy.placement == PlacementOrder::MinCostFlow;
         let mut pass = Pass {
             book: self,
             now,
@@ -119,7 +113,7 @@ impl Book {
             hopeless: BTreeSet::new(),
             blocked: Shapes::default(),
             held: Vec::new(),
-            after: None,
+            batches: flows.then(|| Batches::new(bounds.pairs_max)),
             walk,
             gang_looks: 0,
             gang_waits: None,
@@ -153,9 +147,9 @@ impl Book {
             self.usage.advance(now);
             self.usage.settle(&self.fleet.capacity());
         } else if !self.spaces.bound_starts() {
-            return Walk::Line;
+            return Walk::line();
         }
-        Walk::Turns(Turns::new(self))
+        Walk::turns(Turns::new(self))
     }
 
     /// What has run for longer than was expected is expected to end later.
@@ -185,23 +179,9 @@ impl Pass<'_> {
 
     /// The next task in order of which `may` holds.
     pub(crate) fn next(&mut self, mut may: impl FnMut(&Least) -> bool) -> Option<Queued> {
-        let waiting = &self.book.waiting;
-        let blocked = self.blocked;
-        let mut may = |least: &Least| !least.shapes.are_all_in(blocked) && may(least);
-        match &mut self.walk {
-            Walk::Turns(turns) => turns.next(self.book, |queued| self.crowding.around.pending(queued), may),
-            Walk::Line => {
-                self.after = Some(*waiting.line().first(self.after.as_ref(), may)?.0);
-                self.after.map(|place| place.1)
-            }
-            Walk::Shortest { placed } => loop {
-                let place = *waiting.shortest().first(self.after.as_ref(), &mut may)?.0;
-                self.after = Some(place);
-                if placed.get(&place.1).is_none_or(|placed| *placed < self.crowding.around.pending(place.1)) {
-                    return Some(place.1);
-                }
-            },
-        }
+        let (blocked, around) = (self.blocked, self.crowding.around);
+        let may = |least: &Least| !least.shapes.are_all_in(blocked) && may(least);
+        self.walk.next(self.book, |queued| around.pending(queued), may)
     }
 
     /// From here on tasks come by their expected time, from the shortest that waits.
@@ -209,11 +189,10 @@ impl Pass<'_> {
         let mut placed = BTreeMap::new();
         self.decision.starts.iter().for_each(|start| *placed.entry(start.queued).or_default() += 1);
         self.walk = if self.book.spaces.bound_starts() {
-            Walk::Turns(Turns::shortest(self.book, placed))
+            Walk::turns(Turns::shortest(self.book, placed))
         } else {
-            Walk::Shortest { placed }
+            Walk::shortest(placed)
         };
-        self.after = None;
     }
 
     /// Whether nothing more is to be decided.
@@ -321,13 +300,15 @@ impl Pass<'_> {
         if self.is_hopeless(&entry) {
             return Placing::Short;
         }
+        self.place_batch(queued);
         let mut hopes = Hopes::default();
         for nth in self.elements(queued, &entry) {
             if self.decision.starts.len() >= self.bounds.assignments_max {
                 break;
             }
             let wish = Wish::new(queued, &entry, &self.crowding);
-            let chosen = place::choose(&self.book.fleet, &wish, &mut self.book.memory, &mut hopes);
+            let advice = self.batches.as_mut().and_then(|batches| batches.advice(self.book, &wish));
+            let chosen = advice.or_else(|| place::choose(&self.book.fleet, &wish, &mut self.book.memory, &mut hopes));
             let Some(slot) = chosen.or_else(|| otherwise(self.book, &wish)) else { return Placing::Short };
             if self.start(queued, slot, &entry, nth) == Turn::Over {
                 return Placing::Whole;
@@ -361,11 +342,7 @@ impl Pass<'_> {
             return u64::MAX;
         }
         let namespace = &entry.facts.namespace;
-        let reserved = match &self.walk {
-            Walk::Turns(turns) => turns.reserved(namespace),
-            Walk::Line | Walk::Shortest { .. } => None,
-        };
-        spaces.times(namespace, &entry.at_once(), reserved)
+        spaces.times(namespace, &entry.at_once(), self.walk.reserved(namespace))
     }
 
     /// If no element of the task passes its gates, none of another task like it does.
@@ -391,19 +368,47 @@ impl Pass<'_> {
 
     /// How many elements of a task were placed.
     fn placed(&self, queued: Queued) -> u64 {
-        let placed = match &self.walk {
-            Walk::Line => 0,
-            Walk::Turns(turns) => turns.placed(queued),
-            Walk::Shortest { placed } => placed.get(&queued).copied().unwrap_or(0),
-        };
+        let placed = self.walk.placed(queued);
         let ahead = self.ahead.get(&queued).copied().unwrap_or(0);
         placed.max(ahead)
     }
 
     /// The worker that the policy wants an element on, of those with room.
     pub(crate) fn choose(&mut self, queued: Queued, entry: &Entry) -> Option<Slot> {
+        self.place_batch(queued);
         let wish = Wish::new(queued, entry, &self.crowding);
-        place::choose(&self.book.fleet, &wish, &mut self.book.memory, &mut Hopes::default())
+        let advice = self.batches.as_mut().and_then(|batches| batches.advice(self.book, &wish));
+        advice.or_else(|| place::choose(&self.book.fleet, &wish, &mut self.book.memory, &mut Hopes::default()))
+    }
+
+    /// Looks for places for this task and those that come after it, if that is how they are placed, and it was not among
+    /// those that were looked at before.
+    fn place_batch(&mut self, queued: Queued) {
+        let Some(batches) = self.batches.as_ref().filter(|batches| !batches.knows(queued)) else { return };
+        let elements_left = (self.bounds.assignments_max - self.decision.starts.len()) as u64;
+        let shapes_max = batches.shapes_max(self.book.fleet.ready_len());
+        // One shape alone goes where it would go one by one.
+        if shapes_max < 2 {
+            return;
+        }
+        let (mut batch, most) = (Batch::default(), self.book.fleet.most_room().map(|room| room.free));
+        let mut take = |queued: Queued| {
+            let Some(entry) = self.book.waiting.entry(queued).filter(|_| !batches.knows(queued)) else { return true };
+            let elements = self.elements(queued, entry);
+            batch.add(queued, entry, elements.end.saturating_sub(elements.start).min(elements_left));
+            batch.elements() < elements_left
+                && batch.tasks() < self.bounds.assignments_max
+                && batch.shapes() < shapes_max
+        };
+        if take(queued) {
+            let may = |least: &Least| {
+                !least.shapes.are_all_in(self.blocked) && most.is_some_and(|most| least.request.fits(&most))
+            };
+            self.walk.ahead(self.book, may, take);
+        }
+        let Some(mut batches) = self.batches.take() else { return };
+        batches.place(self.book, batch, &self.crowding);
+        self.batches = Some(batches);
     }
 
     /// An element of the task goes to the worker.
@@ -417,10 +422,7 @@ impl Pass<'_> {
         self.keep_gates(entry);
         let start = self.book.promise(queued, slot, entry, self.now);
         self.decision.starts.push(start);
-        let over = match &mut self.walk {
-            Walk::Turns(turns) => turns.pass_on(self.book, nth + 1),
-            Walk::Line | Walk::Shortest { .. } => false,
-        };
+        let over = self.walk.pass_on(self.book, nth + 1);
         if over { Turn::Over } else { Turn::Goes }
     }
 }

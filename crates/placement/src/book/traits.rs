@@ -4,7 +4,7 @@
 use quorate_types::{Condition, Taint};
 
 use crate::book::facts::{Constraints, Facts};
-use crate::book::fleet::Worker;
+use crate::book::member::Worker;
 
 /// How many conditions and taints have a bit. What is named beyond them is looked at worker by worker.
 const BITS: usize = 128;
@@ -13,15 +13,22 @@ const CROWDED: usize = 64;
 
 /// A set of conditions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Bits(u128);
+pub(crate) struct Bits([u64; BITS / 64]);
 
 impl Bits {
-    pub(crate) fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+    fn one(at: usize) -> Self {
+        let mut words = [0; BITS / 64];
+        words[at / 64] = 1 << (at % 64);
+        Self(words)
+    }
+
+    pub(crate) fn with(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, other)| *mine |= other);
+        self
     }
 
     pub(crate) fn is_within(self, other: Self) -> bool {
-        self.0 & !other.0 == 0
+        self.0.iter().zip(other.0).all(|(mine, other)| mine & !other == 0)
     }
 }
 
@@ -31,8 +38,17 @@ pub(crate) struct Needs {
     pub(crate) required: Bits,
     /// Sets of what it prefers, those that weigh most first; each is tried besides what is required.
     pub(crate) preferred: Vec<Bits>,
+    /// What each condition that it prefers weighs.
+    weights: Vec<(Bits, u32)>,
     /// Something has no bit.
     pub(crate) beyond: bool,
+}
+
+impl Needs {
+    /// What all conditions weigh that it prefers and a worker with these traits does not meet.
+    pub(crate) fn unmet(&self, traits: Bits) -> u32 {
+        self.weights.iter().filter(|(bit, _)| !bit.is_within(traits)).map(|(_, weight)| weight).sum()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,15 +100,15 @@ impl Traits {
             Trait::IsFreeOf(taint) => !worker.taints.contains(taint),
         };
         let bits = (0..).zip(&self.known).filter(|(_, one)| has(one));
-        Bits(bits.map(|(at, _): (u32, _)| 1 << at).sum())
+        bits.fold(Bits::default(), |all, (at, _)| all.with(Bits::one(at)))
     }
 
     pub(crate) fn needs(&self, facts: &Facts) -> Needs {
         let mut needs = Needs { beyond: self.taints_beyond, ..Needs::default() };
         let tolerations = facts.constraints.as_ref().map_or(&[][..], |constraints| &constraints.tolerations);
-        for (at, one) in (0_u32..).zip(&self.known) {
+        for (at, one) in (0..).zip(&self.known) {
             if matches!(one, Trait::IsFreeOf(taint) if !taint.is_tolerated_by(tolerations)) {
-                needs.required = needs.required.with(Bits(1 << at));
+                needs.required = needs.required.with(Bits::one(at));
             }
         }
         let Some(constraints) = &facts.constraints else { return needs };
@@ -102,25 +118,15 @@ impl Traits {
                 None => needs.beyond = true,
             }
         }
-        needs.preferred = self.preferred(constraints);
+        let known = constraints.prefers.iter();
+        needs.weights = known.filter_map(|one| Some((self.bit(&one.condition)?, u32::from(one.weight)))).collect();
+        needs.preferred = sets(&needs.weights);
         needs
-    }
-
-    /// All sets of preferences but the empty one, those that weigh most first.
-    fn preferred(&self, constraints: &Constraints) -> Vec<Bits> {
-        let known = constraints.prefers.iter().filter_map(|one| Some((self.bit(&one.condition)?, one.weight)));
-        let mut sets = vec![(0_u32, Bits::default())];
-        for (bit, weight) in known {
-            let with: Vec<_> = sets.iter().map(|(sum, set)| (sum + u32::from(weight), set.with(bit))).collect();
-            sets.extend(with);
-        }
-        sets.sort_by_key(|(sum, set)| (std::cmp::Reverse(*sum), *set));
-        sets.into_iter().map(|(_, set)| set).filter(|set| *set != Bits::default()).collect()
     }
 
     fn bit(&self, condition: &Condition) -> Option<Bits> {
         let named = |one: &Trait| matches!(one, Trait::Meets(known) if known == condition);
-        self.known.iter().position(named).map(|at| Bits(1 << at))
+        self.known.iter().position(named).map(Bits::one)
     }
 
     /// False if there are no bits left.
@@ -134,4 +140,15 @@ impl Traits {
         }
         room
     }
+}
+
+/// All sets of preferences but the empty one, those that weigh most first.
+fn sets(weights: &[(Bits, u32)]) -> Vec<Bits> {
+    let mut sets = vec![(0, Bits::default())];
+    for (bit, weight) in weights {
+        let with: Vec<_> = sets.iter().map(|(sum, set)| (sum + weight, set.with(*bit))).collect();
+        sets.extend(with);
+    }
+    sets.sort_by_key(|(sum, set)| (std::cmp::Reverse(*sum), *set));
+    sets.into_iter().map(|(_, set)| set).filter(|set| *set != Bits::default()).collect()
 }

@@ -5,7 +5,7 @@
 use std::cmp::Ordering;
 
 /// What is known of a subtree as a whole.
-pub(crate) trait Summary: Clone {
+pub(crate) trait Summary: Clone + PartialEq {
     /// Takes up another part of the same subtree.
     fn join(&mut self, other: &Self);
 }
@@ -18,7 +18,7 @@ struct Node<K, S> {
     own: S,
     /// Of the node and all below it.
     whole: S,
-    priority: u64,
+    priority: u32,
     left: u32,
     right: u32,
 }
@@ -51,7 +51,8 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
     /// `key` is not in yet.
     pub(crate) fn insert(&mut self, key: K, own: S) {
         self.inserted += 1;
-        let node = Node { key, whole: own.clone(), own, priority: scatter(self.inserted), left: NIL, right: NIL };
+        let priority = (scatter(self.inserted) >> 32) as u32;
+        let node = Node { key, whole: own.clone(), own: own.clone(), priority, left: NIL, right: NIL };
         let new = match self.unused.pop() {
             Some(at) => {
                 self.nodes[at as usize] = node;
@@ -62,14 +63,32 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
                 (self.nodes.len() - 1) as u32
             }
         };
-        self.root = self.insert_below(self.root, new);
+        let (mut at, mut above) = (self.root, None);
+        while let Some(node) = self.nodes.get_mut(at as usize).filter(|node| node.priority >= priority) {
+            node.whole.join(&own);
+            above = Some((at, key.cmp(&node.key)));
+            at = if key < node.key { node.left } else { node.right };
+        }
+        let (left, right) = self.split(at, &key);
+        (self.nodes[new as usize].left, self.nodes[new as usize].right) = (left, right);
+        self.sum_up(new);
+        match above {
+            None => self.root = new,
+            Some((above, Ordering::Less)) => self.nodes[above as usize].left = new,
+            Some((above, Ordering::Equal | Ordering::Greater)) => self.nodes[above as usize].right = new,
+        }
     }
 
     /// Whether it was in.
     pub(crate) fn remove(&mut self, key: &K) -> bool {
         let before = self.unused.len();
-        self.root = self.remove_below(self.root, key);
+        (self.root, _) = self.remove_below(self.root, key);
         self.unused.len() > before
+    }
+
+    /// Gives a key that is in another summary: half of what it costs to take it out and put it in again.
+    pub(crate) fn update(&mut self, key: &K, own: S) {
+        self.update_below(self.root, key, own);
     }
 
     /// The first key behind `after` (of all, without one) of which `wanted` holds. Subtrees for whose summary
@@ -153,24 +172,19 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
         self.first_below(node.right, None, wanted)
     }
 
-    fn insert_below(&mut self, at: u32, new: u32) -> u32 {
-        let Some(node) = self.node(at) else { return new };
-        let key = self.nodes[new as usize].key;
-        if self.nodes[new as usize].priority > node.priority {
-            let (left, right) = self.split(at, &key);
-            self.nodes[new as usize].left = left;
-            self.nodes[new as usize].right = right;
-            self.sum_up(new);
-            return new;
-        }
+    /// Whether the summary of the subtree is another one now.
+    fn update_below(&mut self, at: u32, key: &K, own: S) -> bool {
+        let Some(node) = self.nodes.get_mut(at as usize) else { return false };
         let (left, right) = (node.left, node.right);
-        if key < node.key {
-            self.nodes[at as usize].left = self.insert_below(left, new);
-        } else {
-            self.nodes[at as usize].right = self.insert_below(right, new);
-        }
-        self.sum_up(at);
-        at
+        let changed = match key.cmp(&node.key) {
+            Ordering::Less => self.update_below(left, key, own),
+            Ordering::Greater => self.update_below(right, key, own),
+            Ordering::Equal => {
+                node.own = own;
+                true
+            }
+        };
+        changed && self.sum_up(at)
     }
 
     /// Those before `key` and those behind it.
@@ -190,19 +204,27 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
         halves
     }
 
-    fn remove_below(&mut self, at: u32, key: &K) -> u32 {
-        let Some(node) = self.node(at) else { return NIL };
+    /// The subtree without the key, and whether its summary is another one now.
+    fn remove_below(&mut self, at: u32, key: &K) -> (u32, bool) {
+        let Some(node) = self.node(at) else { return (NIL, false) };
         let (left, right) = (node.left, node.right);
-        match key.cmp(&node.key) {
-            Ordering::Less => self.nodes[at as usize].left = self.remove_below(left, key),
-            Ordering::Greater => self.nodes[at as usize].right = self.remove_below(right, key),
+        let changed = match key.cmp(&node.key) {
+            Ordering::Less => {
+                let (left, changed) = self.remove_below(left, key);
+                self.nodes[at as usize].left = left;
+                changed
+            }
+            Ordering::Greater => {
+                let (right, changed) = self.remove_below(right, key);
+                self.nodes[at as usize].right = right;
+                changed
+            }
             Ordering::Equal => {
                 self.unused.push(at);
-                return self.merge(left, right);
+                return (self.merge(left, right), true);
             }
-        }
-        self.sum_up(at);
-        at
+        };
+        (at, changed && self.sum_up(at))
     }
 
     /// All of `left` stand before all of `right`.
@@ -223,7 +245,8 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
         }
     }
 
-    fn sum_up(&mut self, at: u32) {
+    /// Whether that is news.
+    fn sum_up(&mut self, at: u32) -> bool {
         let node = &self.nodes[at as usize];
         let mut whole = node.own.clone();
         for child in [node.left, node.right] {
@@ -231,7 +254,10 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
                 whole.join(&child.whole);
             }
         }
-        self.nodes[at as usize].whole = whole;
+        let node = &mut self.nodes[at as usize];
+        let changed = node.whole != whole;
+        node.whole = whole;
+        changed
     }
 }
 

@@ -34,6 +34,15 @@ impl Vector {
         self
     }
 
+    pub(crate) fn of(lanes: [u64; LANES]) -> Self {
+        Self(lanes)
+    }
+
+    pub(crate) fn smaller(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a = (*a).min(*b));
+        self
+    }
+
     pub(crate) fn larger(mut self, other: &Self) -> Self {
         self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a = (*a).max(*b));
         self

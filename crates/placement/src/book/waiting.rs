@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use quorate_state::queue::Queued;
 use quorate_types::job::Preempt;
-use quorate_types::policy::Backfill;
+use quorate_types::policy::{Backfill, QueueOrder};
 use quorate_types::{JobId, Name, Policy, Resources, Timestamp};
 
 use super::facts::{Facts, Member};
@@ -118,7 +118,8 @@ impl Measures {
 
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    policy: Policy,
+    order: QueueOrder,
+    backfill: Backfill,
     entries: BTreeMap<Queued, Arc<Entry>>,
     queue: Lines,
     /// By expected time, kept where backfill goes by it.
@@ -131,9 +132,10 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    pub(crate) fn new(policy: Policy) -> Self {
+    pub(crate) fn new(policy: &Policy) -> Self {
         Self {
-            policy,
+            order: policy.queue,
+            backfill: policy.backfill,
             entries: BTreeMap::new(),
             queue: Lines::default(),
             shortest: Lines::default(),
@@ -189,16 +191,16 @@ impl Waiting {
         }
         let Measures { wanted, needs, size, gang } = measures;
         let shape = self.shapes.of(&facts);
-        let place = (queue::rank(self.policy.queue, &facts, size), queued);
+        let place = (queue::rank(self.queue, &facts, size), queued);
         let time_ms = facts.expected.map_or(u64::MAX, |span| span.0);
         // A gang ends nothing for its own sake: one worker would not be enough.
-        if gang.is_none() && (facts.preempts == Preempt::Lower || queue::ends_others(self.policy.queue)) {
+        if gang.is_none() && (facts.preempts == Preempt::Lower || queue::ends_others(self.order)) {
             self.preempting.insert(place);
         }
         let least = Least { request: wanted, time_ms, shapes: shape };
         let own = |divided: bool| divided.then_some(&facts.namespace);
-        self.queue.insert(own(self.divided || queue::goes_by_use(self.policy.queue)), place, least);
-        if self.policy.backfill == Backfill::EasySjbf {
+        self.queue.insert(own(self.divided || queue::goes_by_use(self.order)), place, least);
+        if self.backfill == Backfill::EasySjbf {
             self.shortest.insert(own(self.divided), (time_ms, queued), least);
         }
         self.entries.insert(queued, Arc::new(Entry { facts, wanted, needs, shape, gang, place }));
@@ -207,9 +209,9 @@ impl Waiting {
     /// An element of the task has its turn: what is left of it goes to the end of the line.
     pub(crate) fn take_turn(&mut self, queued: Queued, at: Timestamp) {
         let Some(entry) = self.entries.get(&queued).cloned() else { return };
-        let Entry { facts, wanted, needs, .. } = Arc::unwrap_or_clone(entry);
+        let Entry { facts, wanted, needs, gang, .. } = Arc::unwrap_or_clone(entry);
         // Sizes count for nothing where there are turns.
-        let measures = Measures { wanted, needs, size: 0 };
+        let measures = Measures { wanted, needs, size: 0, gang };
         self.insert(queued, Facts { turn: facts.turn.max(at), ..facts }, measures);
     }
 
@@ -233,7 +235,7 @@ impl Waiting {
     fn forget(&mut self, queued: Queued, entry: &Entry) {
         self.preempting.remove(&entry.place);
         self.queue.remove(&entry.facts.namespace, &entry.place);
-        if self.policy.backfill == Backfill::EasySjbf {
+        if self.backfill == Backfill::EasySjbf {
             let time_ms = entry.facts.expected.map_or(u64::MAX, |span| span.0);
             self.shortest.remove(&entry.facts.namespace, &(time_ms, queued));
         }

@@ -30,6 +30,13 @@ impl<'a> Wish<'a> {
         Self { required: self.required.with(set), ..*self }
     }
 
+    /// Whether the index knows all that the task asks for.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.needs.beyond
+            && self.facts.request.other_millis.is_empty()
+            && self.facts.constraints.as_ref().is_none_or(|constraints| !constraints.are_social())
+    }
+
     /// Whether the worker is what the task requires beyond what the index knows, and no element of the task, or of those
     /// that must be apart from it, is in the way.
     pub(crate) fn is_at_home(&self, worker: &Worker) -> bool {

@@ -20,8 +20,7 @@ const MULTIFACTOR_BOUND: u64 = (1_000 + 4 * 60 + 12 * 60) * MINUTE;
 
 /// When each was submitted, in the order in which they started on one worker without backfill.
 fn starts(queue: QueueOrder, jobs: &[(u64, u8, u64, u64, u8)]) -> Vec<(Timestamp, Timestamp, Queued)> {
-    let mut world =
-        World::new(Policy { queue, backfill: Backfill::None, placement: PlacementOrder::BestFit, ..Policy::default() });
+    let mut world = World::new(Policy { queue, ..Policy::default() });
     world.join(Resources::new(8_000, 0));
     let (mut order, mut next, mut due) = (Vec::new(), 0, Timestamp(0));
     let mut submitted: BTreeMap<Queued, Timestamp> = BTreeMap::new();
@@ -76,12 +75,7 @@ fn shares(demands: &[(u64, u64)]) -> Vec<u64> {
 
 /// The same, each with its weight.
 fn weighted_shares(demands: &[(u32, (u64, u64))]) -> Vec<u64> {
-    let policy = Policy {
-        queue: QueueOrder::FairShare,
-        backfill: Backfill::None,
-        placement: PlacementOrder::BestFit,
-        ..Policy::default()
-    };
+    let policy = Policy { queue: QueueOrder::FairShare, ..Policy::default() };
     let mut world = World::new(policy);
     world.join(Resources::new(ALL.0, ALL.1));
     let names: Vec<Name> = (0..demands.len()).map(|nth| name(&format!("n{nth}"))).collect();
@@ -137,10 +131,11 @@ proptest! {
     fn small_tasks_do_not_starve_a_large_one(
         queue in prop::sample::select(&[QueueOrder::Fifo, QueueOrder::Priority, QueueOrder::FairShare, QueueOrder::AgedSjf][..]),
         backfill in prop::sample::select(Backfill::ALL),
+        placement in prop::sample::select(PlacementOrder::ALL),
         workers in 1..4usize,
         runs in prop::collection::vec(1..100u64, 400),
     ) {
-        let mut world = World::new(Policy { queue, backfill, placement: PlacementOrder::LeastLoad, ..Policy::default() });
+        let mut world = World::new(Policy { queue, backfill, placement, ..Policy::default() });
         for _ in 0..workers {
             world.join(Resources::new(4_000, 0));
         }

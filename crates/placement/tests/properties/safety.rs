@@ -148,7 +148,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..80),
     ) {
         let joined: Vec<Step> = machines.into_iter().map(Step::Join).chain(steps).collect();
-        prop_assert_eq!(run(policy, &joined), run(policy, &joined));
+        prop_assert_eq!(run(policy.clone(), &joined), run(policy, &joined));
     }
 }
 

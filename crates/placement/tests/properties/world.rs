@@ -82,6 +82,14 @@ impl World {
         self.join_as(&format!("w{}", self.epochs), capacity)
     }
 
+    pub(crate) fn join_labelled(&mut self, labels: BTreeMap<Name, String>, capacity: Resources) {
+        let epoch = self.join(capacity);
+        let machine = self.machines.get_mut(&epoch).unwrap();
+        machine.worker.labels = labels;
+        self.book.left(epoch);
+        self.book.worker(machine.worker.clone());
+    }
+
     pub(crate) fn join_as(&mut self, named: &str, capacity: Resources) -> Epoch {
         let epoch = Epoch(self.epochs.max(self.machines.len() as u64 + 1));
         let worker = Worker {

@@ -16,6 +16,7 @@ pub(super) fn policy(chance: &mut Chance) -> PolicyChange {
         quantum: Span::from_secs(1 + chance.below(5) as u64).try_into().ok(),
         rebalance: chance.pick(Rebalance::ALL).copied(),
         rebalance_share: (1 + chance.below(1_000) as u16).try_into().ok(),
+        spread_label: None,
     }
 }
 

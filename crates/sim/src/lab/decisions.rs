@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quorate_placement::book::{Book, Bounds, Facts, Tracking, Worker};
 use quorate_state::queue::Queued;
-use quorate_types::policy::Policy;
+use quorate_types::policy::{PlacementOrder, Policy};
 use quorate_types::validate::default_namespace;
 use quorate_types::{Epoch, JobId, Name, Resources, Timestamp};
 
@@ -15,47 +15,66 @@ const SHAPES: u64 = 1_000;
 
 /// Workers of four sizes, and more tasks of a thousand shapes than one batch places.
 #[derive(Debug)]
-pub struct Decisions(Book);
+pub struct Decisions {
+    book: Book,
+    batch: usize,
+    pairs_max: usize,
+}
 
 impl Decisions {
     /// Everything that a batch can decide has a place.
     pub fn new(policy: Policy, workers: u64) -> Self {
-        let mut book = Book::new(policy, Tracking::Loads, 1);
-        for number in 0..workers {
-            let name = Name::new(&format!("w{number}")).unwrap_or_else(|_| default_namespace());
-            let (epoch, labels, taints) = (Epoch(number), BTreeMap::new(), Vec::new());
-            book.worker(Worker { epoch, name, labels, taints, capacity: capacity(number), ready: true });
-        }
-        for task in 0..2 * BATCH as u64 {
-            book.enqueue(Queued { job: JobId(task), task: 0 }, Facts::new(Timestamp(task), request(task)));
-        }
-        Self(book)
+        let tasks = (0..2 * BATCH as u64).map(request);
+        Self { book: book(policy, workers, tasks), batch: BATCH, pairs_max: Bounds::default().pairs_max }
+    }
+
+    /// So many tasks, no two alike, for one round that places them all together.
+    pub fn together(workers: u64, tasks: u64) -> Self {
+        let policy = Policy { placement: PlacementOrder::MinCostFlow, ..Policy::default() };
+        let distinct = (0..tasks).map(|task| {
+            let like = request(task);
+            Resources::new(like.cpu_millis, like.memory_bytes + task)
+        });
+        Self { book: book(policy, workers, distinct), batch: tasks as usize, pairs_max: (workers * tasks) as usize }
     }
 
     /// Decides, and gives the number of decisions.
     pub fn decide(&mut self) -> usize {
-        self.0.look_again();
-        let bounds = Bounds { assignments_max: BATCH, ..Bounds::default() };
-        self.0.plan(Timestamp(0), bounds, &|_| 1).starts.len()
+        self.book.look_again();
+        let bounds = Bounds { assignments_max: self.batch, pairs_max: self.pairs_max, ..Bounds::default() };
+        self.book.plan(Timestamp(0), bounds, &|_| 1).starts.len()
     }
 
     /// Takes the last decisions back.
     pub fn take_back(&mut self) {
-        for epoch in self.0.promised() {
-            self.0.load(epoch, capacity(epoch.0), 0);
+        for epoch in self.book.promised() {
+            self.book.load(epoch, capacity(epoch.0), 0);
         }
     }
 
     /// Fills all workers, so that nothing can be decided.
     pub fn fill(&mut self, workers: u64) {
-        (0..workers).for_each(|number| self.0.load(Epoch(number), Resources::default(), 1));
+        (0..workers).for_each(|number| self.book.load(Epoch(number), Resources::default(), 1));
         let _ = self.decide();
     }
 
     /// A round in which nothing has changed.
     pub fn decide_nothing(&mut self) -> usize {
-        self.0.plan(Timestamp(0), Bounds::default(), &|_| 1).starts.len()
+        self.book.plan(Timestamp(0), Bounds::default(), &|_| 1).starts.len()
     }
+}
+
+fn book(policy: Policy, workers: u64, requests: impl Iterator<Item = Resources>) -> Book {
+    let mut book = Book::new(policy, Tracking::Loads, 1);
+    for number in 0..workers {
+        let name = Name::new(&format!("w{number}")).unwrap_or_else(|_| default_namespace());
+        let (epoch, labels, taints) = (Epoch(number), BTreeMap::new(), Vec::new());
+        book.worker(Worker { epoch, name, labels, taints, capacity: capacity(number), ready: true });
+    }
+    for (task, request) in (0..).zip(requests) {
+        book.enqueue(Queued { job: JobId(task), task: 0 }, Facts::new(Timestamp(task), request));
+    }
+    book
 }
 
 fn capacity(worker: u64) -> Resources {
@@ -70,8 +89,6 @@ fn request(task: u64) -> Resources {
 
 #[cfg(test)]
 mod tests {
-    use quorate_types::policy::PlacementOrder;
-
     use super::*;
 
     #[test]
@@ -85,5 +102,6 @@ mod tests {
             decisions.fill(50);
             assert_eq!(decisions.decide_nothing(), 0, "{placement}");
         }
+        assert_eq!(Decisions::together(50, 300).decide(), 300);
     }
 }

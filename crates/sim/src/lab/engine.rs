@@ -9,8 +9,9 @@ use std::iter::Peekable;
 
 use quorate_placement::book::Bounds;
 use quorate_types::policy::{Backfill, PlacementOrder, Policy, QueueOrder};
+use quorate_types::validate::default_spread_label;
 use quorate_types::words;
-use quorate_types::{Span, Timestamp};
+use quorate_types::{Name, Span, Timestamp};
 
 use super::error::LabError;
 use super::job::{Job, Machine, Record, Totals};
@@ -56,11 +57,13 @@ pub struct Failures {
 }
 
 /// Under which policy, and by which rules.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     pub queue: QueueOrder,
     pub backfill: Backfill,
     pub placement: PlacementOrder,
+    /// The label that the placement `spread` goes by, if it is not the usual one.
+    pub spread_label: Option<Name>,
     pub event_rule: EventRule,
     pub estimates: Estimates,
     pub failures: Option<Failures>,
@@ -93,8 +96,9 @@ pub fn replay_from(
     options: &Options,
     sink: &mut dyn FnMut(&Record),
 ) -> Result<Totals, LabError> {
+    let spread_label = options.spread_label.clone().unwrap_or_else(default_spread_label);
     let Options { queue, backfill, placement, .. } = *options;
-    let policy = Policy { queue, backfill, placement, ..Policy::default() };
+    let policy = Policy { queue, backfill, placement, spread_label, ..Policy::default() };
     let mut arrivals = Arrivals { jobs: jobs.peekable(), newest: Timestamp(0) };
     // The time of a trace may begin anywhere: nothing fails before there is something to do.
     let begin = if scene.now > Timestamp(0) { scene.now } else { arrivals.next_at().unwrap_or_default() };

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use quorate_types::Name;
 use serde_json::Value;
 
 use super::engine::{EventRule, Failures, Options, replay_from};
@@ -24,12 +25,14 @@ use super::tables::{JobTable, StartTable};
 const PROGRESS_EVERY: u64 = 1024;
 
 /// What all runs have in common.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Rules {
     pub event_rule: EventRule,
     pub failures: Option<Failures>,
     /// Where random placement starts.
     pub seed: u64,
+    /// The label that the placement `spread` goes by, if it is not the usual one.
+    pub spread_label: Option<Name>,
 }
 
 /// What is wanted of a run beside its summary.
@@ -83,7 +86,7 @@ pub enum RunError {
 }
 
 /// Many replays of the same work.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Experiment<'a> {
     pub workload: &'a Workload,
     /// What every run begins with.
@@ -156,8 +159,8 @@ impl Experiment<'_> {
 
     fn options(&self, variant: Variant) -> Options {
         let Variant { queue, backfill, placement, estimates } = variant;
-        let Rules { event_rule, failures, seed } = self.rules;
-        Options { queue, backfill, placement, event_rule, estimates, failures, seed }
+        let Rules { event_rule, failures, seed, spread_label } = self.rules.clone();
+        Options { queue, backfill, placement, spread_label, event_rule, estimates, failures, seed }
     }
 }
 

@@ -80,8 +80,8 @@ impl State {
             Command::Report { worker, epoch, reports } => self.report(worker, *epoch, reports, out),
             Command::Advance => Ok(Outcome::Done),
             Command::ChangePolicy(change) => {
-                let policy = change.of(self.cluster.scalars.policy);
-                self.cluster.scalars.policy = policy;
+                let policy = change.clone().of(self.cluster.scalars.policy.clone());
+                self.cluster.scalars.policy = policy.clone();
                 Ok(Outcome::PolicyChanged(policy))
             }
             Command::NameCluster { id } => Ok(self.name_cluster(*id)),

@@ -2,8 +2,8 @@
 
 use quorate_state::command::{Grounds, Preemption};
 use quorate_state::outcome::Outcome;
-use quorate_types::status::TaskState;
 use quorate_types::policy::{QueueOrder, Rebalance};
+use quorate_types::status::TaskState;
 use quorate_types::{Allowance, Name, NamespaceRules, Reclaim, Resources};
 
 use crate::job::Element;

@@ -1,11 +1,10 @@
 //! Workers and attempts of the model. What a worker's attempts hold is summed up whenever it is needed.
 
-use quorate_state::command::{Assignment, Grounds, Preemption, Registration};
+use quorate_state::command::{Assignment, Preemption, Registration};
 use quorate_state::element::AfterStop;
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_state::worker::Life;
 use quorate_types::limits::ATTEMPTS_KEPT_MAX;
-use quorate_types::policy::{QueueOrder, Rebalance};
 use quorate_types::session::{Finished, Happening, Report};
 use quorate_types::status::{AttemptState, Ending, TaskState};
 use quorate_types::{Epoch, Fence, JobId, Name, ReplicaId, Resources, Timestamp};

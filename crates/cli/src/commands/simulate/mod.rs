@@ -11,7 +11,7 @@ use quorate_sim::lab::{
     Backfill, Estimates, Experiment, Failures, Machine, QueueOrder, Rules, Run, RunError, Scene, Variant, Wanted,
     Window,
 };
-use quorate_types::{Policy, Span, Timestamp};
+use quorate_types::{Name, Policy, Span, Timestamp};
 use tempfile::NamedTempFile;
 
 use self::progress::Progress;
@@ -31,7 +31,7 @@ pub(super) fn run(args: &SimulateArgs, client: &ClientArgs) -> Result<(), Failur
         return now::run(args, client);
     }
     let plain = Policy { queue: QueueOrder::Fifo, backfill: Backfill::None, ..Policy::default() };
-    let variants = variants(&args.policy, plain)?;
+    let variants = variants(&args.policy, &plain)?;
     check_starts(args, &variants)?;
     let Loaded { work, machines, _file } = load(args, client)?;
     tell(&work);
@@ -40,7 +40,7 @@ pub(super) fn run(args: &SimulateArgs, client: &ClientArgs) -> Result<(), Failur
         scene: &Scene { weights: args.rules.weights.iter().cloned().collect(), ..Scene::default() },
         machines: &machines,
         variants: &variants,
-        rules: rules(&args.rules),
+        rules: rules(&args.rules, args.policy.spread_label.clone()),
         wanted: wanted(&args.results, work.survey().first_submission, work.survey().last_submission),
     };
     let progress = Progress::new(work.survey().jobs * variants.len() as u64);
@@ -88,7 +88,7 @@ fn check_starts(args: &SimulateArgs, variants: &[Variant]) -> Result<(), Failure
 }
 
 /// `otherwise` is what holds where nothing was said.
-fn variants(args: &PolicyArgs, otherwise: Policy) -> Result<Vec<Variant>, Failure> {
+fn variants(args: &PolicyArgs, otherwise: &Policy) -> Result<Vec<Variant>, Failure> {
     fn or<T: Copy>(given: &[T], otherwise: T) -> Vec<T> {
         if given.is_empty() { vec![otherwise] } else { given.to_vec() }
     }
@@ -114,9 +114,9 @@ fn variants(args: &PolicyArgs, otherwise: Policy) -> Result<Vec<Variant>, Failur
     }
 }
 
-fn rules(args: &RuleArgs) -> Rules {
+fn rules(args: &RuleArgs, spread_label: Option<Name>) -> Rules {
     let failures = args.mtbf.zip(args.mttr).map(|(mtbf, mttr)| Failures { mtbf, mttr, seed: args.seed });
-    Rules { event_rule: args.event_rule, failures, seed: args.seed }
+    Rules { event_rule: args.event_rule, failures, seed: args.seed, spread_label }
 }
 
 /// The chart begins in the middle between `first` and `last` unless told otherwise.

@@ -13,7 +13,7 @@ fn args(line: &str) -> SimulateArgs {
 
 #[test]
 fn every_combination_is_one_run() {
-    let policies = |line: &str| variants(&args(line).policy, Policy::default()).unwrap().len();
+    let policies = |line: &str| variants(&args(line).policy, &Policy::default()).unwrap().len();
     assert_eq!(policies("--trace a.swf"), 1);
     assert_eq!(policies("--trace a.swf --queue fifo,sjf --queue fifo --backfill none,easy --estimates user,exact"), 8);
 }
@@ -22,7 +22,7 @@ fn every_combination_is_one_run() {
 fn an_order_that_preempts_is_not_replayed() {
     for queue in ["srtf", "round-robin"] {
         let line = format!("--trace a.swf --queue fifo,{queue}");
-        let failure = variants(&args(&line).policy, Policy::default()).unwrap_err();
+        let failure = variants(&args(&line).policy, &Policy::default()).unwrap_err();
         assert!(failure.exit_code() == 2 && failure.to_string().contains(queue), "{failure}");
     }
 }

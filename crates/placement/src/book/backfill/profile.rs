@@ -2,7 +2,7 @@
 
 use quorate_types::{Span, Timestamp};
 
-use crate::book::fleet::Member;
+use crate::book::member::Member;
 use crate::book::vector::Vector;
 
 /// From when to when.

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_state::queue::Queued;
 use quorate_types::{Epoch, Resources, Timestamp};
 
-use super::{Holding, Pass, Placing, Walk};
+use super::{Holding, Pass, Placing};
 use crate::book::backfill::easy;
 use crate::book::fleet::Slot;
 use crate::book::place::{self, Hopes};
@@ -179,10 +179,7 @@ impl Pass<'_> {
         if let Some(entry) = self.book.waiting.entry(queued).cloned() {
             self.keep_gates(&entry);
         }
-        match &mut self.walk {
-            Walk::Turns(turns) => drop(turns.pass_on(self.book, size)),
-            Walk::Line | Walk::Shortest { .. } => {}
-        }
+        let _ = self.walk.pass_on(self.book, size);
         Placing::Whole
     }
 

@@ -23,7 +23,7 @@ pub(super) fn choose(fleet: &Fleet, wish: &Wish<'_>) -> Option<Slot> {
         (None, Some(lineage)) => point(&lineage.name),
         (None, None) => crate::book::treap::scatter(wish.queued.job.0),
     };
-    let from = ((key, 0, Epoch(0)), 0);
+    let from = ((key, Epoch(0)), 0);
     let mean_of = fleet.ready_len().max(1) as u64;
     let bound = ((fleet.attempts() + 1) * 5).div_ceil(mean_of * 4) as u32;
     let clockwise = |bound| {

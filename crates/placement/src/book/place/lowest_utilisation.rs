@@ -2,7 +2,7 @@
 //! does not mind one scarce resource while the others are idle.
 
 use super::best_fit::share;
-use crate::book::fleet::Member;
+use crate::book::member::Member;
 
 pub(super) fn rank(member: &Member) -> u64 {
     let lanes = member.room.lanes().iter().zip(member.size.lanes()).filter(|(_, capacity)| **capacity > 0);

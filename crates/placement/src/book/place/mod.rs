@@ -11,6 +11,7 @@ mod lowest_utilisation;
 mod power_of_two;
 mod random;
 mod round_robin;
+mod spread;
 mod weighted_round_robin;
 mod worst_fit;
 
@@ -21,28 +22,33 @@ pub(crate) use best_fit::share;
 pub(crate) use least_load::free_share;
 pub(crate) use weighted_round_robin::stride;
 
-use crate::book::fleet::{Fleet, Member, Slot};
+use crate::book::fleet::{Fleet, Slot};
+use crate::book::member::Member;
 use crate::book::vector::Vector;
 use crate::book::{Memory, Wish};
 
-/// Where a worker stands in the order of a policy; ties end in its registration.
-pub(crate) type Preference = (u64, u64, Epoch);
+/// Where a worker stands in the order of a policy; ties end in its registration. Where it does not change as the worker
+/// fills up, a decision costs half.
+pub(crate) type Preference = (u64, Epoch);
 
 /// Where the policy wants the worker.
 pub(crate) fn preference(order: PlacementOrder, member: &Member, scale: &Vector) -> Preference {
-    let (first, then) = match order {
-        PlacementOrder::BestFit => (best_fit::rank(member, scale), 0),
-        PlacementOrder::WorstFit => (worst_fit::rank(member, scale), 0),
-        PlacementOrder::LeastLoad | PlacementOrder::PowerOfTwo => {
-            (least_load::rank(member), u64::from(member.attempts))
-        }
-        PlacementOrder::LeastJobs => (least_jobs::rank(member), 0),
-        PlacementOrder::LowestUtilisation => (lowest_utilisation::rank(member), 0),
-        PlacementOrder::WeightedRoundRobin => (member.pass, 0),
-        PlacementOrder::ConsistentHash => (consistent_hash::point(&member.worker.name), 0),
-        PlacementOrder::RoundRobin | PlacementOrder::Random => (0, 0),
+    let rank = match order {
+        PlacementOrder::BestFit => best_fit::rank(member, scale),
+        PlacementOrder::WorstFit => worst_fit::rank(member, scale),
+        PlacementOrder::LeastLoad | PlacementOrder::MinCostFlow => least_load::rank(member),
+        PlacementOrder::LeastJobs => least_jobs::rank(member),
+        PlacementOrder::LowestUtilisation => lowest_utilisation::rank(member),
+        PlacementOrder::WeightedRoundRobin => member.pass,
+        PlacementOrder::ConsistentHash => consistent_hash::point(&member.worker.name),
+        PlacementOrder::RoundRobin | PlacementOrder::Random | PlacementOrder::PowerOfTwo | PlacementOrder::Spread => 0,
     };
-    (first, then, member.worker.epoch)
+    (rank, member.worker.epoch)
+}
+
+/// Where `spread` wants the worker, of those with the same value of the label.
+pub(crate) fn within_zone(member: &Member) -> Preference {
+    (least_load::rank(member), member.worker.epoch)
 }
 
 /// How many sets of what a task prefers found nobody: in one decision room becomes less, and none finds anybody later.
@@ -69,10 +75,12 @@ fn choose_of_all(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory) -> Option<
         | PlacementOrder::LeastLoad
         | PlacementOrder::LeastJobs
         | PlacementOrder::LowestUtilisation
-        | PlacementOrder::WeightedRoundRobin => fleet.first_with_room(None, wish),
+        | PlacementOrder::WeightedRoundRobin
+        | PlacementOrder::MinCostFlow => fleet.first_with_room(None, wish),
         PlacementOrder::RoundRobin => round_robin::choose(fleet, wish, memory),
         PlacementOrder::Random => random::choose(fleet, wish, memory),
         PlacementOrder::PowerOfTwo => power_of_two::choose(fleet, wish, memory),
         PlacementOrder::ConsistentHash => consistent_hash::choose(fleet, wish),
+        PlacementOrder::Spread => spread::choose(fleet, wish),
     }
 }

@@ -8,6 +8,6 @@ use crate::book::{Memory, Wish};
 pub(super) fn choose(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory) -> Option<Slot> {
     let one = random::choose(fleet, wish, memory)?;
     let other = random::choose(fleet, wish, memory)?;
-    let rank = |slot| (least_load::rank(fleet.member(slot)), fleet.member(slot).attempts);
+    let rank = |slot| least_load::rank(fleet.member(slot));
     Some(if rank(other) < rank(one) { other } else { one })
 }

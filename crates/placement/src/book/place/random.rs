@@ -9,7 +9,9 @@ use crate::book::{Memory, Wish};
 const DRAWS: usize = 64;
 
 pub(super) fn choose(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory) -> Option<Slot> {
-    fleet.first_with_room(None, wish)?;
+    if !fleet.may_have_room(wish) {
+        return None;
+    }
     for _ in 0..DRAWS {
         let slot = (next(&mut memory.seed) % u64::from(fleet.slots())) as Slot;
         if fleet.is_ready(slot) && fleet.has_room(slot, wish) {

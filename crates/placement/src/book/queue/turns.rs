@@ -164,6 +164,28 @@ impl Turns {
         }
     }
 
+    /// The tasks that come next, about: one of each namespace, those first that have the next turns, and so on, as long
+    /// as they are `wanted`.
+    pub(crate) fn ahead(
+        &self,
+        book: &Book,
+        mut may: impl FnMut(&Least) -> bool,
+        mut wanted: impl FnMut(Queued) -> bool,
+    ) {
+        let names = self.order.iter().map(|(_, name)| name);
+        let lines = names.filter_map(|name| Some((self.walked_lines(book).get(name)?, self.lines.get(name)?.after)));
+        let mut lines: Vec<_> = lines.collect();
+        let mut more = true;
+        while more && !lines.is_empty() {
+            lines.retain_mut(|(line, after)| {
+                let Some((place, _)) = line.first(after.as_ref(), &mut may).filter(|_| more) else { return false };
+                *after = Some(*place);
+                more = wanted(place.1);
+                more
+            });
+        }
+    }
+
     /// How many elements of the task were placed in earlier turns.
     pub(crate) fn placed(&self, queued: Queued) -> u64 {
         self.placed.get(&queued).copied().unwrap_or(0)

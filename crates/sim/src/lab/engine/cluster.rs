@@ -47,9 +47,9 @@ pub(super) struct Cluster {
 impl Cluster {
     pub(super) fn new(machines: &[Machine], policy: Policy, options: &Options, scene: &Scene) -> Self {
         let mut cluster = Self {
+            by_path: policy.queue == QueueOrder::CriticalPath,
             book: Book::new(policy, Tracking::Attempts, options.seed),
             estimates: options.estimates,
-            by_path: policy.queue == QueueOrder::CriticalPath,
             machines: machines.to_vec(),
             closed: scene.closed.clone(),
             epochs: BTreeMap::new(),

@@ -27,7 +27,7 @@ const GANTT_LENGTH: Span = Span::from_secs(6 * 3600);
 pub(super) fn run(args: &SimulateArgs, client: &ClientArgs) -> Result<(), Failure> {
     let context = Context::new(client)?;
     let live = block_on(read::fetch(&context))?;
-    let variants = super::variants(&args.policy, live.policy)?;
+    let variants = super::variants(&args.policy, &live.policy)?;
     super::check_starts(args, &variants)?;
     let mut plan = scene::Plan::of(&live, &args.machines, args.assume)?;
     plan.scene.weights = args.rules.weights.iter().cloned().collect();
@@ -42,7 +42,7 @@ pub(super) fn run(args: &SimulateArgs, client: &ClientArgs) -> Result<(), Failur
         scene: &plan.scene,
         machines: &plan.machines,
         variants: &variants,
-        rules: rules(&args.rules),
+        rules: rules(&args.rules, args.policy.spread_label.clone().or(Some(live.policy.spread_label.clone()))),
         wanted,
     };
     let progress = Progress::new((plan.waiting.len() + plan.scene.running.len()) as u64 * variants.len() as u64);
