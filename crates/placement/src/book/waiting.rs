@@ -191,7 +191,7 @@ impl Waiting {
         }
         let Measures { wanted, needs, size, gang } = measures;
         let shape = self.shapes.of(&facts);
-        let place = (queue::rank(self.queue, &facts, size), queued);
+        let place = (queue::rank(self.order, &facts, size), queued);
         let time_ms = facts.expected.map_or(u64::MAX, |span| span.0);
         // A gang ends nothing for its own sake: one worker would not be enough.
         if gang.is_none() && (facts.preempts == Preempt::Lower || queue::ends_others(self.order)) {

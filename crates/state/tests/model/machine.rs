@@ -107,8 +107,8 @@ impl Model {
             Command::AcquireLock { lock, by, wait } => self.acquire(lock, by, *wait),
             Command::ReleaseLock { lock, by } => self.release(lock, by),
             Command::ChangePolicy(change) => {
-                self.policy = change.of(self.policy);
-                Ok(Outcome::PolicyChanged(self.policy))
+                self.policy = change.clone().of(self.policy.clone());
+                Ok(Outcome::PolicyChanged(self.policy.clone()))
             }
             Command::NameCluster { .. }
             | Command::IdentifyReplica { .. }
