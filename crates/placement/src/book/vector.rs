@@ -54,11 +54,6 @@ impl Vector {
         self
     }
 
-    pub(crate) fn smaller(mut self, other: &Self) -> Self {
-        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a = (*a).min(*b));
-        self
-    }
-
     pub(crate) fn lanes(&self) -> &[u64; LANES] {
         &self.0
     }
