@@ -11,6 +11,10 @@ use crate::history::Violation;
 /// One element of a task: what may run only once at a time.
 type Element = (JobId, u32, TaskIndex);
 
+/// How the names of tasks begin that make up the gang of their job. What starts at once is never beside what started
+/// before.
+pub(crate) const GANG: &str = "gang-";
+
 /// What a simulated process is told: `run MILLISECONDS EXIT_CODE TASK NEED:COUNT,...`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Program {
@@ -42,9 +46,16 @@ impl Program {
     }
 }
 
+#[derive(Debug)]
+struct Running {
+    worker: String,
+    key: AttemptKey,
+    in_gang: bool,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Physical {
-    running: BTreeMap<Element, (String, AttemptKey)>,
+    running: BTreeMap<Element, Running>,
     pub(crate) started: u64,
     /// Processes that exited with 0, by themselves.
     succeeded: BTreeSet<Attempt>,
@@ -65,9 +76,16 @@ impl Physical {
                 ));
             }
         }
-        match self.running.insert(element(&key), (worker.to_owned(), key)) {
+        let in_gang = program.task.starts_with(GANG);
+        let mut others = self.running.values().filter(|other| other.in_gang && other.key.job == key.job);
+        if in_gang && let Some(Running { key: other, .. }) = others.find(|other| other.key.fence != key.fence) {
+            return Err(format!("{key:?} starts on {worker} while {other:?} of an earlier start of its gang runs"));
+        }
+        match self.running.insert(element(&key), Running { worker: worker.to_owned(), key, in_gang }) {
             None => Ok(()),
-            Some((other, before)) => Err(format!("{key:?} starts on {worker} while {before:?} runs on {other}")),
+            Some(Running { worker: other, key: before, .. }) => {
+                Err(format!("{key:?} starts on {worker} while {before:?} runs on {other}"))
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use crate::job::JobSpec;
 use crate::name::Name;
 use crate::need::On;
 use crate::policy::QueueOrder;
+use crate::resources::Resources;
 use crate::status::{JobState, TaskState, WorkerState};
 use crate::time::{Span, Timestamp};
 use crate::words;
@@ -30,6 +31,9 @@ pub struct Explanation {
     pub waits_for: Vec<Wait>,
     /// So many more that are not listed.
     pub waits_for_more: u64,
+    /// Of one that could be placed together with the rest of its gang.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gang: Option<GangOutlook>,
     /// Of one that could be placed.
     pub queue: Option<QueuePlace>,
     /// Of one that has not started.
@@ -66,6 +70,27 @@ pub enum Wait {
     MaxParallel { limit: u32, live: u32, ahead: u64 },
     /// A place of the job's concurrency key. Of the jobs that hold one the first are named.
     Concurrency { key: Name, limit: u32, holders: Vec<JobId>, held: u64, place: u64, waiting: u64 },
+    /// Its attempt has ended; of the others of its gang so many have not.
+    Gang { gang: Name, live: u32, size: u32 },
+}
+
+/// What a gang asks for at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GangOutlook {
+    pub name: Name,
+    /// All of its elements.
+    pub size: u64,
+    /// So many of them would find room now, besides all that starts before them.
+    pub fit: u64,
+    /// How many elements of which task ask for what.
+    pub tasks: Vec<GangTask>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GangTask {
+    pub task: Name,
+    pub count: u32,
+    pub resources: Resources,
 }
 
 /// Where a task stands in the queue, and why there.

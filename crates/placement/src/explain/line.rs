@@ -26,6 +26,8 @@ pub(super) struct Line {
     /// Where the decision starts elements of those tasks, in their order.
     starts: BTreeMap<Queued, Vec<Epoch>>,
     kept: Vec<Kept>,
+    /// Of gangs, how many elements would fit now.
+    fit: BTreeMap<Queued, u64>,
 }
 
 /// Where a task stands.
@@ -79,12 +81,19 @@ impl Line {
         }
         let mut starts: BTreeMap<Queued, Vec<Epoch>> = BTreeMap::new();
         for start in book.plan(now, Bounds::default(), &Sight(state)).starts {
-            if seats.contains_key(&start.queued) {
+            let seated = state.job(start.queued.job).map_or(start.queued.task, |job| job.queued_as(start.queued.task));
+            if seats.contains_key(&Queued { task: seated, ..start.queued }) {
                 starts.entry(start.queued).or_default().push(start.epoch);
             }
         }
         let kept = book.kept();
-        Self { book, seats, starts, kept }
+        let fit = seats.keys().map(|queued| (*queued, book.fit_of_gang(*queued, &Sight(state)))).collect();
+        Self { book, seats, starts, kept, fit }
+    }
+
+    /// How many elements of a gang would fit now.
+    pub(super) fn fit(&self, queued: Queued) -> u64 {
+        self.fit.get(&queued).copied().unwrap_or(0)
     }
 
     pub(super) fn seat(&self, queued: Queued) -> Option<&Seat> {

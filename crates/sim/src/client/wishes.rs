@@ -4,7 +4,7 @@ use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use serde_json::{Value, json};
 
 use crate::chance::Chance;
-use crate::physical::Program;
+use crate::physical::{GANG, Program};
 
 pub(super) fn policy(chance: &mut Chance) -> PolicyChange {
     PolicyChange {
@@ -25,7 +25,7 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
     };
     let retries = chance.below(3);
     let resources = json!({"cpu": 0.1 + chance.below(20) as f64 / 10.0});
-    let job = match chance.below(4) {
+    let job = match chance.below(5) {
         0 => json!({"name": name, "tasks": [
             {"name": "a", "command": command(chance, "a", &[]), "retries": retries, "resources": resources}]}),
         1 => {
@@ -41,6 +41,14 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
             {"name": "right", "command": command(chance, "right", &["first"]), "needs": ["first"],
              "resources": resources},
             {"name": "last", "command": command(chance, "last", &["left", "right"]), "needs": ["left", "right"]}]}),
+        3 => {
+            let (lead, rest) = (format!("{GANG}lead"), format!("{GANG}rest"));
+            json!({"name": name, "tasks": [
+                {"name": lead, "command": command(chance, &lead, &[]), "gang": "g", "retries": retries},
+                {"name": rest, "command": command(chance, &rest, &[]), "gang": "g", "count": 2, "retries": retries,
+                 "resources": {"cpu": 1}},
+                {"name": "after", "command": command(chance, "after", &[&lead, &rest]), "needs": [lead, rest]}]})
+        }
         _ => json!({"name": name, "tasks": [
             {"name": "slow", "command": command(chance, "slow", &[]), "timeout": "2s", "grace": "100ms",
              "retries": retries},

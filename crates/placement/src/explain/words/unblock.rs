@@ -40,6 +40,7 @@ fn wait_ends(wait: &Wait, about: &Circumstances<'_>) -> Option<String> {
             let ends = u64::from(*live) + ahead + 1 - u64::from(*limit);
             format!("{ends} of the elements before it end")
         }
+        Wait::Gang { gang, live, .. } => format!("{live} elements of gang {gang} end"),
         Wait::Concurrency { holders, held, place, limit, .. } => {
             let ends = held + place - u64::from(*limit).min(held + place - 1);
             let named: Vec<String> = holders.iter().map(ToString::to_string).collect();
