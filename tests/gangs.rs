@@ -56,9 +56,7 @@ async fn a_gang_goes_on_as_one_after_a_workers_and_a_leaders_death() {
          sleep 4; echo $QUORATE_GANG_HOSTS > $QUORATE_RESULT",
         there.display()
     );
-    let task = |name: &str, count: u32| {
-        json!({"name": name, "count": count, "gang": "g", "timeout": "1m", "command": ["sh", "-c", script]})
-    };
+    let task = |name: &str, count: u32| json!({"name": name, "count": count, "gang": "g", "timeout": "1m", "command": ["sh", "-c", script]});
     let job = json!({"tasks": [task("lead", 1), task("rest", 3),
         {"name": "after", "command": ["true"], "needs": ["lead", "rest"]}]});
     let id = cluster.any().submit(&job).await;
@@ -94,6 +92,9 @@ async fn a_gang_goes_on_as_one_after_a_workers_and_a_leaders_death() {
     let starts = starts();
     assert_eq!((starts.len(), starts.values().all(|members| *members == 4)), (2, true), "{starts:?}");
     let lead = cluster.any().task(id, "lead", 0).await;
-    assert_eq!((&lead["attempt"], lead["result"].as_str().unwrap().trim()), (&json!(2), "127.0.0.1,127.0.0.1,127.0.0.1,127.0.0.1"));
+    assert_eq!(
+        (&lead["attempt"], lead["result"].as_str().unwrap().trim()),
+        (&json!(2), "127.0.0.1,127.0.0.1,127.0.0.1,127.0.0.1")
+    );
     cluster.finish();
 }

@@ -65,7 +65,17 @@ fn the_first_that_waits_keeps_its_workers_to_itself() {
     let view = crowded();
     assert_eq!(view.plan(), "", "the small one would delay the gang, as far as anybody knows");
     let roomy = view.worker("c", r#"{"cpu":2}"#);
-    assert_eq!(roomy.plan(), "4/0[0]>c", "the second gang keeps nothing");
+    assert_eq!(roomy.plan(), "2/0[0]>a 2/0[1]>b 2/0[2]>c 2/0[3]>c");
+
+    // Four workers of two cores, each with one busy; gangs that want two whole ones.
+    let mut view = ["a", "b", "c", "d"]
+        .iter()
+        .fold(View::new(QueueOrder::Fifo, PlacementOrder::WorstFit), |view, name| view.worker(name, r#"{"cpu":2}"#));
+    view = view.job(r#"{"tasks":[{"name":"t","command":["x"],"count":4}]}"#);
+    view.apply_plan();
+    let gang = r#"{"tasks":[{"name":"g","command":["x"],"gang":true,"count":2,"resources":{"cpu":2}}]}"#;
+    let view = view.job(gang).job(gang).job(r#"{"tasks":[{"name":"small","command":["x"],"count":3}]}"#);
+    assert_eq!(view.plan(), "4/0[0]>c 4/0[1]>d", "the second gang keeps nothing");
 }
 
 #[test]

@@ -21,7 +21,7 @@ const EVERYTHING: &str = r#"{"name":"j","namespace":"n","priority":7,"labels":{"
     "tasks":[{"name":"t","command":["c"],"count":2,"max_parallel":1,"retry_on":[3],"no_retry_on":[4],"losses":9},
     {"name":"u","command":["c"],"count":2,"needs":[{"task":"t","each":true},{"job":4,"on":"finish"}],
     "requires":["a>=1.5","b in (c,d)"],"prefers":[{"condition":"!e","weight":7}],"tolerations":["f=g"],
-    "spread":[{"label":"z","max":2}],"anti_affinity":["t"],"key":"k"}]}"#;
+    "spread":[{"label":"z","max":2}],"anti_affinity":["t"],"key":"k"},{"name":"v","command":["c"],"gang":"g"}]}"#;
 
 fn commands() -> Vec<Command> {
     let job = JobId(300);
