@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use quorate_state::State;
 use quorate_state::command::{Grounds, Preemption};
-use quorate_state::job::ElementKey;
+use quorate_state::job::{ElementKey, Job};
 use quorate_state::queue::Queued;
 use quorate_state::worker::Worker;
 use quorate_types::{Epoch, Name, Resources, Timestamp};
@@ -279,7 +279,8 @@ fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: &Worker, pr
     // What the decision has just given away is not there any more.
     let free = book.left_on(worker.epoch).cloned().unwrap_or_default();
     let mut room = free.clone();
-    let mut victims: Vec<Victim> = Vec::new();
+    // What is of one gang ends together, wherever it runs.
+    let mut victims: BTreeMap<ElementKey, Victim> = BTreeMap::new();
     for (key, live) in &worker.attempts {
         let Some(job) = state.job(key.job) else { continue };
         let Some(spec) = job.task_spec(key.task) else { continue };
@@ -287,7 +288,10 @@ fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: &Worker, pr
             room.add(&spec.resources);
             continue;
         }
-        let since = started_at(state, *key).unwrap_or(claim.now);
+        if let Some(victim) = victims.get_mut(&job.tally_of(key)) {
+            victim.gives.add(&spec.resources);
+            continue;
+        }
         let rank = match claim.grounds {
             Grounds::LowerPriority if job.spec.priority < claim.facts.priority => u64::from(job.spec.priority),
             // An element does not give way to its sibling: that would go on for ever.
@@ -312,13 +316,9 @@ fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: &Worker, pr
             by: claim.queued.job,
             grounds: claim.grounds,
         };
-        victims.push(Victim {
-            rank,
-            lost_ms: claim.now.since(since).0,
-            item,
-            gives: spec.resources.clone(),
-            namespace: job.spec.namespace.clone(),
-        });
+        let (lost_ms, namespace) = (lost_with(state, job, *key, claim.now), job.spec.namespace.clone());
+        let victim = Victim { rank, lost_ms, item, gives: spec.resources.clone(), namespace };
+        victims.insert(job.tally_of(key), victim);
     }
     for _ in 0..promised {
         if !request.fits(&room) {
@@ -330,6 +330,7 @@ fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: &Worker, pr
     if request.fits(&room) {
         return if free == room { Chance::None } else { Chance::Ending };
     }
+    let mut victims: Vec<Victim> = victims.into_values().collect();
     victims.sort();
     if claim.grounds == Grounds::TurnOver {
         round.holdings.spare(state, book, claim.queued, &mut victims);
@@ -368,6 +369,13 @@ fn fewest(victims: Vec<Victim>, mut room: Resources, request: &Resources) -> Opt
 
 fn is_sibling(key: ElementKey, queued: Queued) -> bool {
     (key.job, key.task) == (queued.job, queued.task)
+}
+
+/// How long an attempt has run, and the others of its gang.
+fn lost_with(state: &State, job: &Job, key: ElementKey, now: Timestamp) -> u64 {
+    let ran = |key| started_at(state, key).map_or(0, |since| now.since(since).0);
+    let Some(gang) = job.gang(key.task) else { return ran(key) };
+    gang.elements().map(|(task, index)| ran(ElementKey { task, index, ..key })).sum()
 }
 
 fn started_at(state: &State, key: ElementKey) -> Option<Timestamp> {

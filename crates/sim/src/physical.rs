@@ -14,6 +14,9 @@ type Element = (JobId, u32, TaskIndex);
 /// The counted resource of the simulated cluster, and how many there are of it.
 pub(crate) const RESOURCE: &str = "m";
 pub(crate) const RESOURCE_TOTAL: u32 = 3;
+/// How the names of tasks begin that make up the gang of their job. What starts at once is never beside what started
+/// before.
+pub(crate) const GANG: &str = "gang-";
 
 /// What a simulated process is told: `run MILLISECONDS EXIT_CODE TASK NEED:COUNT,... HOLDS`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +64,7 @@ struct Process {
     worker: String,
     key: AttemptKey,
     holds: u32,
+    in_gang: bool,
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +90,12 @@ impl Physical {
                 ));
             }
         }
-        let process = Process { worker: worker.to_owned(), key, holds: program.holds };
+        let in_gang = program.task.starts_with(GANG);
+        let mut others = self.running.values().filter(|other| other.in_gang && other.key.job == key.job);
+        if in_gang && let Some(Process { key: other, .. }) = others.find(|other| other.key.fence != key.fence) {
+            return Err(format!("{key:?} starts on {worker} while {other:?} of an earlier start of its gang runs"));
+        }
+        let process = Process { worker: worker.to_owned(), key, holds: program.holds, in_gang };
         if let Some(Process { worker: other, key: before, .. }) = self.running.insert(element(&key), process) {
             return Err(format!("{key:?} starts on {worker} while {before:?} runs on {other}"));
         }

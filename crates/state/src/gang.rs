@@ -49,7 +49,7 @@ impl Gang {
     }
 
     /// The rank of the task's element 0.
-    fn rank_of(&self, task: u32) -> u32 {
+    pub fn rank_of(&self, task: u32) -> u32 {
         self.tasks.iter().take_while(|(at, _)| *at != task).map(|(_, count)| count).sum()
     }
 
@@ -93,7 +93,7 @@ impl Job {
     }
 
     /// How many members hold resources.
-    pub(crate) fn live_members(&self, gang: &Gang) -> u32 {
+    pub fn live_members(&self, gang: &Gang) -> u32 {
         gang.tasks.iter().filter_map(|(at, _)| self.task(*at)).map(|task| task.head.live).sum()
     }
 

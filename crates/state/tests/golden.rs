@@ -23,7 +23,7 @@ const EVERYTHING: &str = r#"{"name":"j","namespace":"n","priority":7,"labels":{"
     {"name":"u","command":["c"],"count":2,"needs":[{"task":"t","each":true},{"job":4,"on":"finish"}],
     "requires":["a>=1.5","b in (c,d)"],"prefers":[{"condition":"!e","weight":7}],"tolerations":["f=g"],
     "spread":[{"label":"z","max":2}],"anti_affinity":["t",{"label":"a=b"}],"key":"k","movable":true,
-    "cluster_resources":{"m":2},"rate":{"key":"r","limit":3,"per":"1m"}}]}"#;
+    "cluster_resources":{"m":2},"rate":{"key":"r","limit":3,"per":"1m"}},{"name":"v","command":["c"],"gang":"g"}]}"#;
 
 fn commands() -> Vec<Command> {
     let job = JobId(300);

@@ -12,6 +12,7 @@ use crate::id::{AttemptNumber, JobId, TaskIndex};
 use crate::job::JobSpec;
 use crate::name::Name;
 use crate::need::On;
+use crate::resources::Resources;
 use crate::status::{JobState, TaskState, WorkerState};
 use crate::time::Timestamp;
 use crate::words;
@@ -34,6 +35,9 @@ pub struct Explanation {
     pub waits_for: Vec<Wait>,
     /// So many more that are not listed.
     pub waits_for_more: u64,
+    /// Of one that could be placed together with the rest of its gang.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gang: Option<GangOutlook>,
     /// Of one that could be placed.
     pub queue: Option<QueuePlace>,
     /// Of one that has not started.
@@ -88,6 +92,27 @@ pub enum Wait {
     Rate { key: Name, limit: u32, per: Span, out: u64, next: Option<Timestamp> },
     /// A lock, while it runs.
     Lock { lock: Name, holder: ElementName, place: u64 },
+    /// Its attempt has ended; of the others of its gang so many have not.
+    Gang { gang: Name, live: u32, size: u32 },
+}
+
+/// What a gang asks for at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GangOutlook {
+    pub name: Name,
+    /// All of its elements.
+    pub size: u64,
+    /// So many of them would find room now, besides all that starts before them.
+    pub fit: u64,
+    /// How many elements of which task ask for what.
+    pub tasks: Vec<GangTask>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GangTask {
+    pub task: Name,
+    pub count: u32,
+    pub resources: Resources,
 }
 
 /// What the workers have for an element.

@@ -5,7 +5,7 @@ use quorate_types::explain::{Expected, ExpectedSource};
 use quorate_types::policy::Backfill;
 use quorate_types::{Epoch, Name, Resources, Timestamp};
 
-use super::{Book, Facts, Worker};
+use super::{Book, Crowding, Facts, Surroundings, Wish, Worker, place};
 use crate::book::fleet::Slot;
 use crate::book::queue::{self, multifactor};
 
@@ -59,6 +59,27 @@ impl Book {
     /// What a worker has left after what the last decision gave away.
     pub(crate) fn left_on(&self, epoch: Epoch) -> Option<&Resources> {
         self.fleet.slot(epoch).map(|slot| &self.fleet.member(slot).free)
+    }
+
+    /// How many elements of a gang would find a place now, each where the policy wants it; all if it is starting.
+    pub(crate) fn fit_of_gang(&mut self, queued: Queued, around: &dyn Surroundings) -> u64 {
+        let Some(gang) = self.waiting.entry(queued).and_then(|entry| entry.gang.clone()) else { return 0 };
+        let mut crowding = Crowding::new(around);
+        let mut placed = Vec::new();
+        for mate in gang.iter() {
+            for _ in 0..mate.count {
+                let wish = Wish::new(mate.queued, &mate.entry, &crowding);
+                let chosen = place::choose(&self.fleet, &wish, &mut self.memory, &mut place::Hopes::default());
+                let Some(slot) = chosen else { break };
+                if let Some(constraints) = &mate.entry.facts.constraints {
+                    crowding.add(mate.queued, constraints, &self.fleet.member(slot).worker);
+                }
+                self.fleet.take(slot, &mate.entry.facts.request, &mate.entry.wanted);
+                placed.push((slot, &mate.entry.facts.request));
+            }
+        }
+        placed.iter().for_each(|(slot, request)| self.fleet.give_back(*slot, request));
+        placed.len() as u64
     }
 
     /// Notes that a decision keeps the worker for the task.

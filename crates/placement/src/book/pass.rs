@@ -25,7 +25,7 @@ use crate::book::shapes::Shapes;
 use crate::book::vector::Least;
 use crate::book::walk::Walk;
 
-pub(crate) use gang::{Formation, Load, Station, empties};
+pub(crate) use gang::{Cost, Formation, Load, Station, left_over};
 
 /// Tasks that no worker could ever take, of those that one decision looks at.
 const STRAYS_MAX: usize = 10_000;

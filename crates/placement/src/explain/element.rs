@@ -3,11 +3,12 @@
 use quorate_state::State;
 use quorate_state::archive::JobRecord;
 use quorate_state::element::Element;
+use quorate_state::gang::Gang;
 use quorate_state::job::{ElementKey, Job, TaskHead};
 use quorate_state::queue::Queued;
-use quorate_types::explain::{Explanation, QueuePlace, StartBasis, StartForecast};
+use quorate_types::explain::{Explanation, GangOutlook, GangTask, QueuePlace, StartBasis, StartForecast};
 use quorate_types::status::TaskState;
-use quorate_types::{Epoch, JobId, TaskIndex, TaskSpec, Timestamp};
+use quorate_types::{Epoch, JobId, TaskIndex, Timestamp};
 
 use super::line::{Line, Seat};
 use super::survey::{self, Beyond};
@@ -18,7 +19,10 @@ use super::{Subject, Voice, WORKERS_LISTED_MAX, attempt, end, gates, waits};
 pub fn element(state: &State, now: Timestamp, id: JobId, task: u32, index: TaskIndex) -> Option<Explanation> {
     let job = state.job(id)?;
     let queued = Queued { job: id, task };
-    let line = is_in_line(state, job, task, index).then(|| Line::new(state, now, &[queued]));
+    let line = is_in_line(state, job, task, index).then(|| {
+        let seated = Queued { task: job.queued_as(task), ..queued };
+        Line::new(state, now, &[seated])
+    });
     let scene = Scene { state, now, voice: Voice::Real, line: line.as_ref(), listed_max: WORKERS_LISTED_MAX };
     scene.explain(job, task, index)
 }
@@ -98,16 +102,22 @@ impl Scene<'_> {
     fn look_ahead(&self, out: &mut Explanation, job: &Job, task: u32, index: TaskIndex) -> Option<()> {
         let (spec, queued) = (job.task_spec(task)?, Queued { job: job.id(), task });
         (out.waits_for, out.waits_for_more) = waits::of(self.state, job, task, index);
-        let line = self.line.filter(|line| out.waits_for.is_empty() && line.seat(queued).is_some());
-        let Some((line, seat)) = line.and_then(|line| Some((line, line.seat(queued)?))) else {
+        // A gang has one seat.
+        let seated = Queued { task: job.queued_as(task), ..queued };
+        let line = self.line.filter(|line| out.waits_for.is_empty() && line.seat(seated).is_some());
+        let Some((line, seat)) = line.and_then(|line| Some((line, line.seat(seated)?))) else {
             out.waits_for.extend(gates::closed(self.state, self.now, job, task, index, None));
             out.workers = Some(survey::of(self.state, spec, None, self.listed_max));
             return Some(());
         };
         let before = job.task(task)?.pending_before(index);
-        out.start = self.forecast(line, queued, before as usize);
+        let gang = job.gang(task);
+        out.gang = gang.and_then(|gang| outlook(job, gang, line.fit(seated)));
+        let before = if gang.is_some() { u64::from(index.0) } else { before };
+        let rank = gang.map(|gang| u64::from(gang.rank_of(task)) + before);
+        out.start = self.forecast(line, queued, before as usize, rank.map(|rank| (seated, rank)));
         let starts = out.start.as_ref().is_some_and(|start| start.basis == StartBasis::Now);
-        out.queue = Some(self.place(seat, spec, before));
+        out.queue = Some(self.place(seat, spec, if gang.is_some() { 0 } else { before }));
         if out.start.is_none() {
             out.waits_for = gates::closed(self.state, self.now, job, task, index, Some(line));
         }
@@ -117,21 +127,30 @@ impl Scene<'_> {
         Some(())
     }
 
-    /// Where the element starts that has so many of its task before it.
-    fn forecast(&self, line: &Line, queued: Queued, before: usize) -> Option<StartForecast> {
+    /// Where the element starts that has so many of its task before it. What is kept for a gang is in the order of
+    /// its ranks.
+    fn forecast(
+        &self,
+        line: &Line,
+        queued: Queued,
+        before: usize,
+        ranked: Option<(Queued, u64)>,
+    ) -> Option<StartForecast> {
         let name = |epoch: Epoch| self.state.worker_of(epoch).map(|worker| worker.name.clone());
         let starts = line.starts(queued);
         if let Some(epoch) = starts.get(before) {
             return Some(StartForecast { basis: StartBasis::Now, worker: name(*epoch)?, at: None });
         }
-        let kept = line.kept_for(queued).nth(before - starts.len())?;
+        let kept = match ranked {
+            Some((gang, rank)) => line.kept_for(gang).nth(rank as usize)?,
+            None => line.kept_for(queued).nth(before - starts.len())?,
+        };
         let basis = if kept.at.is_some() { StartBasis::Reservation } else { StartBasis::Hold };
         Some(StartForecast { basis, worker: name(kept.epoch)?, at: kept.at })
     }
 
-    fn place(&self, seat: &Seat, spec: &TaskSpec, elements_before: u64) -> QueuePlace {
+    fn place(&self, seat: &Seat, elements_before: u64) -> QueuePlace {
         let facts = &seat.facts;
-        debug_assert_eq!(facts.request, spec.resources, "the seat is that of the task");
         QueuePlace {
             policy: self.state.policy().queue,
             place: seat.before + 1,
@@ -151,6 +170,15 @@ impl Scene<'_> {
     }
 }
 
+/// What the gang asks for, of which so many would fit now.
+fn outlook(job: &Job, gang: &Gang, fit: u64) -> Option<GangOutlook> {
+    let specs = gang.tasks.iter().filter_map(|(task, _)| job.task_spec(*task));
+    let tasks =
+        specs.map(|spec| GangTask { task: spec.name.clone(), count: spec.count, resources: spec.resources.clone() });
+    let name = job.task_spec(gang.first_task())?.gang.clone()?;
+    Some(GangOutlook { name, size: u64::from(gang.size()), fit, tasks: tasks.collect() })
+}
+
 /// Nothing but who it is.
 fn blank(subject: &Subject<'_>, state: TaskState) -> Option<Explanation> {
     Some(Explanation {
@@ -161,6 +189,7 @@ fn blank(subject: &Subject<'_>, state: TaskState) -> Option<Explanation> {
         sentences: Vec::new(),
         waits_for: Vec::new(),
         waits_for_more: 0,
+        gang: None,
         queue: None,
         workers: None,
         start: None,

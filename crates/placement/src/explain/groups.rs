@@ -28,7 +28,7 @@ pub fn job(state: &State, now: Timestamp, id: JobId, voice: Voice) -> Option<Job
     let job = state.job(id)?;
     let (cells, more) = cells(job);
     let in_line = cells.iter().filter(|cell| is_in_line(state, job, cell.task, cell.first));
-    let asked: Vec<Queued> = in_line.map(|cell| Queued { job: id, task: cell.task }).collect();
+    let asked: Vec<Queued> = in_line.map(|cell| Queued { job: id, task: job.queued_as(cell.task) }).collect();
     let line = (!asked.is_empty()).then(|| Line::new(state, now, &asked));
     let scene = Scene { state, now, voice, line: line.as_ref(), listed_max: WORKERS_LISTED_IN_GROUP_MAX };
     let groups = cells.iter().filter_map(|cell| group(&scene, job, cell)).collect();

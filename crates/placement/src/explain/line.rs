@@ -29,6 +29,8 @@ pub(super) struct Line {
     starts: BTreeMap<Queued, Vec<Epoch>>,
     kept: Vec<Kept>,
     gauge: Gauge,
+    /// Of gangs, how many elements would fit now.
+    fit: BTreeMap<Queued, u64>,
 }
 
 /// Where a task stands.
@@ -89,12 +91,19 @@ impl Line {
         let mut starts: BTreeMap<Queued, Vec<Epoch>> = BTreeMap::new();
         let decision = book.plan(now, Bounds::default(), &Sight(state));
         for start in decision.starts {
-            if seats.contains_key(&start.queued) {
+            let seated = state.job(start.queued.job).map_or(start.queued.task, |job| job.queued_as(start.queued.task));
+            if seats.contains_key(&Queued { task: seated, ..start.queued }) {
                 starts.entry(start.queued).or_default().push(start.epoch);
             }
         }
         let kept = book.kept();
-        Self { book, seats, starts, kept, gauge: decision.gauge }
+        let fit = seats.keys().map(|queued| (*queued, book.fit_of_gang(*queued, &Sight(state)))).collect();
+        Self { book, seats, starts, kept, gauge: decision.gauge, fit }
+    }
+
+    /// How many elements of a gang would fit now.
+    pub(super) fn fit(&self, queued: Queued) -> u64 {
+        self.fit.get(&queued).copied().unwrap_or(0)
     }
 
     pub(super) fn seat(&self, queued: Queued) -> Option<&Seat> {

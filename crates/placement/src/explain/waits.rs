@@ -2,7 +2,7 @@
 
 use quorate_state::State;
 use quorate_state::flow::Slot;
-use quorate_state::job::{Job, Task};
+use quorate_state::job::{ElementKey, Job, Task};
 use quorate_types::explain::Wait;
 use quorate_types::resources::in_units;
 use quorate_types::status::TaskState;
@@ -14,7 +14,8 @@ use super::{HOLDERS_LISTED_MAX, WAITS_LISTED_MAX};
 pub(super) fn of(state: &State, job: &Job, at: u32, index: TaskIndex) -> (Vec<Wait>, u64) {
     let (Some(task), Some(spec)) = (job.task(at), job.task_spec(at)) else { return Default::default() };
     let mut waits = gates(state, job);
-    waits.extend(backoff(task, spec, index));
+    waits.extend(backoff(job, spec, at, index));
+    waits.extend(gang(job, at, spec));
     waits.extend(max_parallel(task, index));
     waits.extend(namespace_limit(state, job, task, spec, index));
     let mut more = 0;
@@ -55,10 +56,19 @@ fn gates(state: &State, job: &Job) -> Vec<Wait> {
     waits
 }
 
-fn backoff(task: &Task, spec: &TaskSpec, index: TaskIndex) -> Option<Wait> {
-    let element = task.element(index)?;
+/// A gang waits as one.
+fn backoff(job: &Job, spec: &TaskSpec, task: u32, index: TaskIndex) -> Option<Wait> {
+    let tally = job.tally_of(&ElementKey { job: job.id(), task, index });
+    let element = job.task(tally.task)?.element(tally.index)?;
     let until = element.wait_until?;
     Some(Wait::Backoff { until, failures: element.failures, retries: spec.retries })
+}
+
+/// Others of its gang have not ended.
+fn gang(job: &Job, task: u32, spec: &TaskSpec) -> Option<Wait> {
+    let (gang, name) = (job.gang(task)?, spec.gang.clone()?);
+    let live = job.live_members(gang);
+    (live > 0).then_some(Wait::Gang { gang: name, live, size: gang.size() })
 }
 
 /// Elements go in their order: those ahead of this one use up what may still be live.

@@ -2,11 +2,12 @@
 
 use quorate_state::job::Header;
 use quorate_types::explain::{
-    AfterStopping, EndCause, EndStory, Explanation, LiveAttempt, NamespaceUse, QueuePlace, QuotaPlace, QuotaUse,
-    StartBasis, StartForecast, Wait,
+    AfterStopping, EndCause, EndStory, Explanation, GangOutlook, LiveAttempt, NamespaceUse, QueuePlace, QuotaPlace,
+    QuotaUse, StartBasis, StartForecast, Wait,
 };
 use quorate_types::policy::QueueOrder;
-use quorate_types::{JobSpec, On, Span, Timestamp};
+use quorate_types::resources::format_bytes;
+use quorate_types::{JobSpec, On, Resources, Span, Timestamp};
 
 use super::{Subject, Voice};
 
@@ -43,6 +44,7 @@ pub(super) fn say(explanation: &mut Explanation, about: &Circumstances<'_>) {
     if explanation.waits_for_more > 0 {
         said.push(format!("It waits for {} more things.", explanation.waits_for_more));
     }
+    said.extend(explanation.gang.iter().map(gang));
     said.extend(explanation.queue.iter().flat_map(|place| queue(place, about)));
     said.extend(explanation.start.as_ref().map(|forecast| start(forecast, about)));
     said.extend(workers::say(explanation));
@@ -124,6 +126,11 @@ fn waits_for(wait: &Wait, about: &Circumstances<'_>) -> String {
         }
         Wait::Rate { key, limit, per, out, .. } => gates::rate(key, *limit, *per, *out),
         Wait::Lock { lock, holder, place } => gates::lock(lock, holder, *place),
+        Wait::Gang { gang, live, size } => {
+            format!(
+                "Its attempt has ended; it waits for the {live} of the {size} elements of gang {gang} that have not."
+            )
+        }
         Wait::Concurrency { key, limit, holders, held, place, waiting } => {
             let named: Vec<String> = holders.iter().map(ToString::to_string).collect();
             let more = held.saturating_sub(named.len() as u64);
@@ -199,6 +206,21 @@ fn queue(place: &QueuePlace, about: &Circumstances<'_>) -> Vec<String> {
     said.push(format!("The policy {} goes by {}.", place.policy, reason(place, about)));
     said.extend(quota(place));
     said
+}
+
+/// What the gang asks for, and how much of it is there.
+fn gang(outlook: &GangOutlook) -> String {
+    let GangOutlook { name, size, fit, tasks } = outlook;
+    let parts = tasks.iter().map(|task| format!("{} × ({}) for {}", task.count, asked(&task.resources), task.task));
+    let parts: Vec<String> = parts.collect();
+    format!("Its gang {name} starts all of its {size} elements at once: {}. {fit} of them would fit now.", list(&parts))
+}
+
+fn asked(resources: &Resources) -> String {
+    let units = |millis: u64| millis as f64 / 1_000.0;
+    let memory = (resources.memory_bytes > 0).then(|| format!(", {}", format_bytes(resources.memory_bytes)));
+    let others = resources.other_millis.iter().map(|(kind, millis)| format!(", {} {kind}", units(*millis)));
+    format!("{} cpu", units(resources.cpu_millis)) + &memory.into_iter().chain(others).collect::<String>()
 }
 
 /// What the policy has of the task.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod ends;
+mod gangs;
 mod gates;
 mod queue;
 mod rounds;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::applied::{RATE_LIMIT, RATE_PER, RATED};
 use crate::chance::Chance;
-use crate::physical::{Program, RESOURCE};
+use crate::physical::{GANG, Program, RESOURCE};
 
 pub(super) fn policy(chance: &mut Chance) -> PolicyChange {
     PolicyChange {
@@ -48,7 +48,7 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
     let command = |chance: &mut Chance, task: &str, needs: &[&str]| holding(chance, task, needs, 0);
     let retries = chance.below(3);
     let resources = json!({"cpu": 0.1 + chance.below(20) as f64 / 10.0});
-    let mut job = match chance.below(5) {
+    let mut job = match chance.below(6) {
         0 => json!({"name": name, "tasks": [
             {"name": "a", "command": command(chance, "a", &[]), "retries": retries, "resources": resources}]}),
         1 => {
@@ -72,6 +72,14 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
                  "cluster_resources": {RESOURCE: holds}, "retries": retries, "resources": resources},
                 {"name": RATED, "command": command(chance, RATED, &[]), "count": 1 + chance.below(4),
                  "rate": {"key": "r", "limit": RATE_LIMIT, "per": RATE_PER.to_string()}, "resources": resources}]})
+        }
+        4 => {
+            let (lead, rest) = (format!("{GANG}lead"), format!("{GANG}rest"));
+            json!({"name": name, "tasks": [
+                {"name": lead, "command": command(chance, &lead, &[]), "gang": "g", "retries": retries},
+                {"name": rest, "command": command(chance, &rest, &[]), "gang": "g", "count": 2, "retries": retries,
+                 "resources": {"cpu": 1}},
+                {"name": "after", "command": command(chance, "after", &[&lead, &rest]), "needs": [lead, rest]}]})
         }
         _ => json!({"name": name, "tasks": [
             {"name": "slow", "command": command(chance, "slow", &[]), "timeout": "2s", "grace": "100ms",

@@ -40,6 +40,7 @@ pub(crate) fn definition(driver: Driver, timeout_ms: Option<u64>) -> Definition 
         tolerations: [].into(),
         spread: [].into(),
         anti_affinity: [].into(),
+        gang: None,
         key: None,
         movable: false,
         cluster_resources: [].into(),

@@ -17,7 +17,7 @@ use quorate_types::{Epoch, Resources, Timestamp};
 
 use super::{Holding, Pass, Placing};
 use crate::book::backfill::easy;
-use crate::book::fleet::Slot;
+use crate::book::fleet::{Member, Slot};
 use crate::book::place::{self, Hopes};
 use crate::book::vector::Vector;
 use crate::book::waiting::Mate;
@@ -25,7 +25,7 @@ use crate::book::{Book, Entry, Start, Wish};
 
 /// Elements of gangs that are tried in vain, and workers that are looked at for formations, in one decision: some tens
 /// of milliseconds. What comes later in the queue waits until those before it have gone.
-const LOOKS_MAX: usize = 200_000;
+const GANG_LOOKS_MAX: usize = 200_000;
 
 /// A worker for each element of a gang, which keep others off until all have room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Pass<'_> {
             self.decision.more = true;
             return Placing::Whole;
         }
-        if self.gang_looks >= LOOKS_MAX {
+        if self.gang_looks >= GANG_LOOKS_MAX {
             return Placing::Short;
         }
         let mut hopes = (0, Hopes::default());
@@ -114,7 +114,7 @@ impl Pass<'_> {
                 self.keep_gates(entry);
                 Holding::Held
             }
-            None if self.gang_waits.is_some() || self.gang_looks >= LOOKS_MAX => Holding::Waits,
+            None if self.gang_waits.is_some() || self.gang_looks >= GANG_LOOKS_MAX => Holding::Waits,
             None => Holding::Nobody,
         }
     }
@@ -127,9 +127,11 @@ impl Pass<'_> {
     /// Keeps the workers of the formation out of what follows. Gives what the gang takes of each.
     pub(crate) fn hold_formation(&mut self, gang: &[Mate], formation: &Formation) -> BTreeMap<Slot, Load> {
         let loads = self.loads(gang, formation);
-        for slot in loads.keys() {
-            self.hold(*slot);
-            self.book.keep(*slot, formation.queued, formation.start);
+        loads.keys().for_each(|slot| self.hold(*slot));
+        for slot in
+            formation.places.iter().filter_map(|station| self.book.fleet.slot(station.epoch)).collect::<Vec<_>>()
+        {
+            self.book.keep(slot, formation.queued, formation.start);
         }
         loads
     }
@@ -189,8 +191,11 @@ impl Pass<'_> {
         let old = self.book.formation.take().filter(|old| old.queued == queued && self.is_possible(gang, old));
         let now = self.now;
         let ends_known = self.book.tracking == crate::book::Tracking::Attempts;
-        let timed =
-            ends_known.then(|| self.gather(gang, &self.ready(), |book, slot, load| opens(book, slot, load, now)));
+        let timed = ends_known.then(|| {
+            self.gather(gang, &self.ready(), |book, slot, load| {
+                Some((opens(book, slot, load, now)?, left_over(book, slot, load, |member| member.room)))
+            })
+        });
         let timed = timed.flatten().map(|places| Formation { queued, places, start: None });
         let known = [old.clone(), timed].into_iter().flatten().filter_map(|formation| {
             let start = self.opening_of(gang, &formation)?;
@@ -199,8 +204,19 @@ impl Pass<'_> {
         // The first of those that are equal: what has been kept is kept.
         let soonest = known.min_by_key(|formation| formation.start);
         soonest.or(old.map(|old| Formation { start: None, ..old })).or_else(|| {
-            let places = self.gather(gang, &self.ready(), empties)?;
+            let places = self.gather_empty(gang, &self.ready())?;
             Some(Formation { queued, places, start: None })
+        })
+    }
+
+    /// Workers on which the gang has room once they are empty: those that are nearest to that, or those that it fills
+    /// best, which may be enough where the others are not (best fit, the largest first: Johnson 1973).
+    pub(crate) fn gather_empty(&mut self, gang: &[Mate], slots: &[Slot]) -> Option<Vec<Station>> {
+        self.gather(gang, slots, empties).or_else(|| {
+            self.gather(gang, slots, |book, slot, load| {
+                let left = left_over(book, slot, load, |member| member.size);
+                empties(book, slot, load).map(|_| (left, 0))
+            })
         })
     }
 
@@ -243,7 +259,7 @@ impl Pass<'_> {
         &mut self,
         gang: &[Mate],
         slots: &[Slot],
-        cost: impl Fn(&Book, Slot, &Load) -> Option<u64>,
+        cost: impl Fn(&Book, Slot, &Load) -> Option<Cost>,
     ) -> Option<Vec<Station>> {
         let before = self.crowding.clone();
         let mut order: Vec<usize> = (0..gang.len()).collect();
@@ -252,7 +268,7 @@ impl Pass<'_> {
         let mut choice: Option<(usize, Choice)> = None;
         let found = order.into_iter().all(|at| {
             let same = choice.take().filter(|(like, _)| are_alike(&gang[*like].entry, &gang[at].entry));
-            let fresh = || Choice(slots.iter().enumerate().map(|(nth, slot)| (0, nth, *slot)).collect());
+            let fresh = || Choice(slots.iter().enumerate().map(|(nth, slot)| ((0, 0), nth, *slot)).collect());
             let mut open = same.map_or_else(fresh, |(_, open)| open);
             let all = (0..gang[at].count).all(|_| {
                 let slot = self.cheapest(&mut open, &gang[at], &mut loads, &cost);
@@ -267,18 +283,18 @@ impl Pass<'_> {
         found.then_some(places)
     }
 
-    /// Takes the worker that costs least; what it costs from then on is found out when it is its turn again.
+    /// Takes the worker that costs least.
     fn cheapest(
         &mut self,
         open: &mut Choice,
         mate: &Mate,
         loads: &mut BTreeMap<Slot, Load>,
-        cost: impl Fn(&Book, Slot, &Load) -> Option<u64>,
+        cost: impl Fn(&Book, Slot, &Load) -> Option<Cost>,
     ) -> Option<Slot> {
         loop {
             let (least, nth, slot) = open.0.pop_first()?;
             self.gang_looks += 1;
-            if self.gang_looks >= LOOKS_MAX {
+            if self.gang_looks >= GANG_LOOKS_MAX {
                 return None;
             }
             if !self.could_take(slot, mate.queued, &mate.entry) {
@@ -287,7 +303,8 @@ impl Pass<'_> {
             let mut load = loads.get(&slot).cloned().unwrap_or_default();
             load.add(&mate.entry);
             let Some(now) = cost(self.book, slot, &load) else { continue };
-            open.0.insert((now, nth, slot));
+            // What it costs with one more is found out when it is looked at again.
+            open.0.insert((if now <= least { (0, 0) } else { now }, nth, slot));
             if now <= least {
                 self.note_crowding(mate.queued, &mate.entry, slot);
                 loads.insert(slot, load);
@@ -297,8 +314,11 @@ impl Pass<'_> {
     }
 }
 
-/// Workers by what they cost, or cost when that was last found out.
-struct Choice(BTreeSet<(u64, usize, Slot)>);
+/// Workers by what they cost, as far as that has been found out.
+struct Choice(BTreeSet<(Cost, usize, Slot)>);
+
+/// Whom it costs least gets the element; among equals the one that it fills best.
+pub(crate) type Cost = (u64, u64);
 
 fn is_social(entry: &Entry) -> bool {
     let facts = &entry.facts;
@@ -317,7 +337,13 @@ fn opens(book: &Book, slot: Slot, load: &Load, now: Timestamp) -> Option<u64> {
 }
 
 /// Whether the worker has room for so much once it is empty: the one that is nearest to that costs least.
-pub(crate) fn empties(book: &Book, slot: Slot, load: &Load) -> Option<u64> {
+fn empties(book: &Book, slot: Slot, load: &Load) -> Option<Cost> {
     let member = book.fleet.member(slot);
-    load.request.fits(&member.worker.capacity).then(|| u64::MAX - place::free_share(member))
+    let share = u64::MAX - place::free_share(member);
+    load.request.fits(&member.worker.capacity).then(|| (share, left_over(book, slot, load, |member| member.size)))
+}
+
+/// What the worker has left besides, as a share of the largest one.
+pub(crate) fn left_over(book: &Book, slot: Slot, load: &Load, of: impl Fn(&Member) -> Vector) -> u64 {
+    book.fleet.size_of(&of(book.fleet.member(slot)).minus(&load.wanted))
 }

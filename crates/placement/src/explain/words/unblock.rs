@@ -52,6 +52,7 @@ fn wait_ends(wait: &Wait, about: &Circumstances<'_>) -> Option<String> {
         }
         Wait::Rate { key, next, .. } => gates::rate_ends(key, *next, about),
         Wait::Lock { lock, holder, .. } => gates::lock_ends(lock, holder),
+        Wait::Gang { gang, live, .. } => format!("{live} elements of gang {gang} end"),
         Wait::Concurrency { holders, held, place, limit, .. } => {
             let ends = held + place - u64::from(*limit).min(held + place - 1);
             let named: Vec<String> = holders.iter().map(ToString::to_string).collect();

@@ -9,12 +9,12 @@ use super::{Ledger, RESERVATIONS_MAX, Reservation};
 use crate::book::backfill::easy;
 use crate::book::backfill::profile::Stretch;
 use crate::book::fleet::Slot;
-use crate::book::pass::{Load, Station, empties};
+use crate::book::pass::{Cost, Load, Station, left_over};
 use crate::book::waiting::Mate;
 use crate::book::{Book, Entry, Pass, Placing};
 
 /// How often a start is put off because at that time not all have room. What is then left has no reservation.
-const TRIES_MAX: usize = 16;
+const START_TRIES_MAX: usize = 16;
 
 /// Where a gang goes, in the order of ranks, and when.
 struct Appointment {
@@ -36,14 +36,11 @@ impl Ledger {
         }
         let new = self.appoint(pass, entry, gang);
         let known = [old, new].into_iter().flatten().min_by_key(|appointment| appointment.start);
-        if let Some(appointment) = &known
-            && appointment.start <= pass.now
-            && pass.start_at(queued, gang, &appointment.places) == Placing::Whole
-        {
-            self.note_start(pass, entry, gang, appointment);
-            return;
-        }
         let Some(appointment) = known.or_else(|| self.wait_for_empty(pass, gang)) else { return };
+        let is_due = appointment.start <= pass.now || appointment.start == Timestamp(u64::MAX);
+        if is_due && pass.start_at(queued, gang, &appointment.places) == Placing::Whole {
+            return self.note_start(pass, entry, gang, &appointment);
+        }
         self.reserve_gang(pass, queued, entry, gang, &appointment);
     }
 
@@ -69,9 +66,12 @@ impl Ledger {
         let open = pass.book.fleet.ready();
         let slots: Vec<Slot> = self.workers.keys().copied().chain(open).collect();
         let mut start = pass.now;
-        for _ in 0..TRIES_MAX {
+        for _ in 0..START_TRIES_MAX {
             let from = start;
-            let when = |book: &Book, slot, load: &Load| self.opens(book, slot, load, from, entry);
+            let when = |book: &Book, slot, load: &Load| -> Option<Cost> {
+                let at = self.opens(book, slot, load, from, entry)?;
+                Some((at, left_over(book, slot, load, |member| member.room)))
+            };
             let places = pass.gather(gang, &slots, when)?;
             let mut loads: BTreeMap<Slot, Load> = BTreeMap::new();
             for Station { mate, epoch } in &places {
@@ -101,7 +101,7 @@ impl Ledger {
     /// Nobody knows when: workers without reservations, on which nothing else is to start.
     fn wait_for_empty(&self, pass: &mut Pass<'_>, gang: &[Mate]) -> Option<Appointment> {
         let open: Vec<Slot> = pass.book.fleet.ready().collect();
-        let places = pass.gather(gang, &open, empties)?;
+        let places = pass.gather_empty(gang, &open)?;
         Some(Appointment { start: Timestamp(u64::MAX), places })
     }
 
