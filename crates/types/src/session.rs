@@ -1,7 +1,7 @@
 //! The worker protocol: what travels over the one connection between a worker and a replica.
 //!
 //! The worker asks any replica for `GET /v1/session` with `Connection: Upgrade` and `Upgrade:
-//! quorate-worker/3`. After `101` both sides send frames: a 4-byte big-endian length, then one
+//! quorate-worker/4`. After `101` both sides send frames: a 4-byte big-endian length, then one
 //! [`FromWorker`] or [`ToWorker`] in bincode's standard configuration (serde mode).
 //!
 //! What a replica pushes is declarative. [`ToWorker::Assigned`] is the whole truth at a log index,
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::constraint::Taint;
+use crate::extension::Addition;
 use crate::id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 use crate::inputs::Inputs;
 use crate::job::TaskSpec;
@@ -24,7 +25,7 @@ use crate::status::Ending;
 use crate::time::Span;
 
 /// The value of the `Upgrade` header; a change of the messages changes its number.
-pub const PROTOCOL: &str = "quorate-worker/3";
+pub const PROTOCOL: &str = "quorate-worker/4";
 /// The path of the connection.
 pub const PATH: &str = "/v1/session";
 
@@ -152,6 +153,8 @@ pub struct Finished {
     pub ran: Span,
     /// What the task left in `QUORATE_RESULT`.
     pub result: Option<String>,
+    /// What it left in `QUORATE_EXTEND`, if it succeeded.
+    pub extension: Option<Box<Addition>>,
     /// The last bytes of each output stream.
     pub stdout_tail: Vec<u8>,
     pub stderr_tail: Vec<u8>,
