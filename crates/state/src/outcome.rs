@@ -81,6 +81,8 @@ pub enum Rejection {
     KeyCrowded(u64, Name),
     #[error("{0} jobs wait for the end of job {1}; no more may")]
     JobCrowded(u64, JobId),
+    #[error("task {task} of job {job} has added tasks to it, and would run again: retry all of the job")]
+    Extended { job: JobId, task: Name },
 }
 
 /// All that one entry did.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::Archived;
 use crate::dedup::Answers;
 use crate::element::Element;
+use crate::growth::Extended;
 use crate::job::{ElementKey, Header, Job, Task, TaskHead};
 use crate::limits::{BYTES_PER_RECORD, DEAD_WORKER_RETENTION, ELEMENTS_PER_RECORD, OUTPUT_BYTES_PER_JOB_MAX};
 use crate::plan::Plan;
@@ -38,6 +39,8 @@ enum Inner {
     Elements(JobId, u32, Vec<(u32, Arc<Element>)>),
     Origin(u64, Answers),
     Http(ReplicaId, Arc<str>),
+    /// Follows its job, before the job's tasks.
+    Extended(JobId, Arc<Extended>),
 }
 
 /// Records that make no state. The snapshot is damaged or of another version.
@@ -119,6 +122,10 @@ impl State {
                 job.header = header;
                 self.jobs.insert(job.id(), Arc::new(job));
             }
+            Inner::Extended(job, extended) => {
+                let job = self.jobs.get_mut(&job).ok_or(RestoreError::NoJob(job))?;
+                Arc::make_mut(job).gain(extended);
+            }
             Inner::Task(job, at, head) => self.task_mut(job, at)?.head = head,
             Inner::Elements(job, at, elements) => {
                 let task = self.task_mut(job, at)?;
@@ -195,7 +202,7 @@ impl State {
 
 fn job_records(job: &Job) -> impl Iterator<Item = Inner> + '_ {
     let id = job.id();
-    let plan: Arc<Plan> = job.plan.clone();
+    let plan: Plan = job.plan.clone();
     let tasks = job.tasks.iter().flat_map(move |(at, task)| {
         let initial = TaskHead::new(&job.spec.tasks[at as usize], plan.needs(at));
         let head = (task.head != initial).then(|| Inner::Task(id, at, task.head));
@@ -211,5 +218,7 @@ fn job_records(job: &Job) -> impl Iterator<Item = Inner> + '_ {
         });
         head.into_iter().chain(blocks)
     });
-    std::iter::once(Inner::Job(job.header.clone(), job.spec.clone())).chain(tasks)
+    let extensions = job.plan.growth().into_iter().flat_map(|growth| growth.extensions().cloned());
+    let extended = extensions.map(move |extended| Inner::Extended(id, extended));
+    std::iter::once(Inner::Job(job.header.clone(), job.submitted_spec())).chain(extended).chain(tasks)
 }

@@ -56,10 +56,13 @@ pub enum EventType {
     /// A tick of a schedule did not run.
     #[serde(rename = "schedule.skipped")]
     ScheduleSkipped,
+    /// A task added others to its job.
+    #[serde(rename = "job.extended")]
+    JobExtended,
 }
 
 impl EventType {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::JobSubmitted,
         Self::JobRunning,
         Self::JobPaused,
@@ -81,6 +84,7 @@ impl EventType {
         Self::WorkerLost,
         Self::WorkerLeft,
         Self::ScheduleSkipped,
+        Self::JobExtended,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -106,6 +110,7 @@ impl EventType {
             Self::WorkerLost => "worker.lost",
             Self::WorkerLeft => "worker.left",
             Self::ScheduleSkipped => "schedule.skipped",
+            Self::JobExtended => "job.extended",
         }
     }
 }

@@ -40,7 +40,7 @@ impl Change<'_> {
         }
     }
 
-    pub(super) fn cancel_unstarted_of(&mut self, task: u32) {
+    pub(crate) fn cancel_unstarted_of(&mut self, task: u32) {
         let Some(found) = self.job.task_mut(task) else { return };
         let waiting: Vec<u32> = found
             .elements
