@@ -74,6 +74,7 @@ impl Led {
                     ending: Ending::Stopped,
                     ran: quorate_types::Span(1),
                     result: None,
+                    extension: None,
                     stdout_tail: vec![],
                     stderr_tail: vec![],
                 };

@@ -30,6 +30,7 @@ fn commands() -> Vec<Command> {
         ending: Ending::Signalled(9),
         ran: Span(5),
         result: Some("r".into()),
+        extension: None,
         stdout_tail: vec![1],
         stderr_tail: vec![],
     };

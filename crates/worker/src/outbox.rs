@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use quorate_types::limits::REPORTS_PER_FRAME_MAX;
 use quorate_types::session::{AttemptKey, Happening, Report};
+use quorate_types::status::Ending;
 
 /// Batches on their way at once: enough to keep a leader busy that commits one while the next arrive,
 /// few enough that under load reports gather in large batches.
@@ -49,6 +50,10 @@ impl Outbox {
                 if self.bytes > TAIL_BYTES_MAX {
                     finished.stdout_tail = Vec::new();
                     finished.stderr_tail = Vec::new();
+                    // It can't be left out of a success.
+                    if finished.extension.take().is_some() {
+                        finished.ending = Ending::NotExtended("its worker holds too many reports".to_owned());
+                    }
                 }
             }
             Happening::Started => {}
@@ -150,7 +155,8 @@ fn size(report: &Report) -> usize {
         Happening::Progress { message, .. } => message.len(),
         Happening::Finished(finished) => {
             let result = finished.result.as_ref().map_or(0, String::len);
-            result + finished.stdout_tail.len() + finished.stderr_tail.len()
+            let extension = finished.extension.as_ref().map_or(0, |addition| addition.weight());
+            result + extension + finished.stdout_tail.len() + finished.stderr_tail.len()
         }
     };
     REPORT_BYTES + texts
@@ -160,7 +166,6 @@ fn size(report: &Report) -> usize {
 mod tests {
     use super::*;
     use crate::table::tests::{finished, key};
-    use quorate_types::status::Ending;
 
     fn started(n: u32) -> Report {
         Report { key: key(n), what: Happening::Started }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_types::extension::Addition;
 use quorate_types::inputs::Inputs;
 use quorate_types::job::Driver;
 use quorate_types::limits::REASON_BYTES_MAX;
@@ -30,6 +31,7 @@ pub(crate) mod tests;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Leftover {
     pub(crate) result: Option<String>,
+    pub(crate) extension: Option<String>,
     pub(crate) stdout_tail: Vec<u8>,
     pub(crate) stderr_tail: Vec<u8>,
 }
@@ -362,8 +364,9 @@ impl Table {
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
         attempt.phase = Phase::Reported;
         attempt.definition = None;
-        let Leftover { result, stdout_tail, stderr_tail } = leftover;
-        let finished = Finished { ending: bounded(ending), ran, result, stdout_tail, stderr_tail };
+        let Leftover { result, extension, stdout_tail, stderr_tail } = leftover;
+        let extension = extension.filter(|_| ending.is_success()).map(|text| Box::new(Addition::Text(text)));
+        let finished = Finished { ending: bounded(ending), ran, result, extension, stdout_tail, stderr_tail };
         self.outbox.push(Report { key, what: Happening::Finished(Box::new(finished)) });
     }
 

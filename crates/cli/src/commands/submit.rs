@@ -17,8 +17,8 @@ use crate::exit::{Failure, REJECTED};
 use crate::output::{self, json};
 use crate::wfcommons::{self, Conversion};
 
-/// The largest file that is read: a thousand of the largest jobs.
-const FILE_BYTES_MAX: u64 = 1000 * limits::JOB_BYTES_MAX as u64;
+/// The largest file that is read: 4 GiB, more than any cluster takes at once.
+const FILE_BYTES_MAX: u64 = 128 * limits::JOB_BYTES_MAX as u64;
 /// What a gzip file begins with.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 

@@ -95,6 +95,7 @@ impl From<Rejection> for ApiError {
             | Rejection::KeyTaken(_)
             | Rejection::NotASchedule(_)
             | Rejection::NeedUnmet { .. }
+            | Rejection::Extended { .. }
             | Rejection::Schedule(_) => Code::Conflict,
             Rejection::NeedsUnknownJob(_) => Code::InvalidJob,
         };

@@ -11,8 +11,12 @@ use quorate_consensus::host::hand_off;
 use quorate_consensus::{Committed as Proposed, Handle, ProposeError, Version};
 use quorate_state::command::{Command, Registration};
 use quorate_state::outcome::Outcome;
-use quorate_types::limits::{OUTPUT_TAIL_BYTES_MAX, PROGRESS_MESSAGE_BYTES_MAX, REASON_BYTES_MAX, RESULT_BYTES_MAX};
+use quorate_types::extension::{Addition, Extension};
+use quorate_types::limits::{
+    EXTENSION_BYTES_MAX, OUTPUT_TAIL_BYTES_MAX, PROGRESS_MESSAGE_BYTES_MAX, REASON_BYTES_MAX, RESULT_BYTES_MAX,
+};
 use quorate_types::session::{FromWorker, Happening, Hello, Report, ToWorker};
+use quorate_types::status::Ending;
 use quorate_types::validate::{check_labels, check_taints};
 use quorate_types::{Epoch, LogIndex, Name, Span};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -271,7 +275,8 @@ impl<'a> Open<'a> {
             FromWorker::Reports { reports, .. } if !reports.iter().all(is_within_bounds) => {
                 return Err(End::Breach("a report beyond its bounds"));
             }
-            FromWorker::Reports { seq, reports } => {
+            FromWorker::Reports { seq, mut reports } => {
+                reports.iter_mut().for_each(check_extension);
                 let (handle, worker, epoch) = (self.host.handle.clone(), self.seat.worker.clone(), self.seat.epoch);
                 self.reports.push_back(Box::pin(commit(handle, worker, epoch, seq, reports)));
             }
@@ -338,6 +343,28 @@ fn is_within_bounds(report: &Report) -> bool {
                 && finished.stdout_tail.len() <= OUTPUT_TAIL_BYTES_MAX
                 && finished.stderr_tail.len() <= OUTPUT_TAIL_BYTES_MAX
                 && finished.ending.weight() <= REASON_BYTES_MAX
+                && finished.extension.as_ref().is_none_or(|addition| is_unchecked(addition))
+        }
+    }
+}
+
+/// A worker passes on what a task wrote, and reads no more of it than shows that it is too much.
+fn is_unchecked(addition: &Addition) -> bool {
+    matches!(addition, Addition::Text(text) if text.len() <= EXTENSION_BYTES_MAX + 1)
+}
+
+/// Makes of what a task wrote what may go into the log; a success with what is no extension is none.
+fn check_extension(report: &mut Report) {
+    let Happening::Finished(finished) = &mut report.what else { return };
+    let Some(Addition::Text(text)) = finished.extension.as_deref() else { return };
+    match Extension::read(text) {
+        Ok(extension) if extension.tasks.is_empty() => finished.extension = None,
+        Ok(extension) => finished.extension = Some(Box::new(Addition::Checked(extension))),
+        Err(complaints) => {
+            finished.extension = None;
+            if finished.ending.is_success() {
+                finished.ending = Ending::not_extended(&complaints);
+            }
         }
     }
 }
@@ -349,7 +376,8 @@ fn weight(report: &Report) -> usize {
         Happening::Progress { message, .. } => message.len() + REST,
         Happening::Finished(finished) => {
             let texts = finished.result.as_ref().map_or(0, String::len) + finished.ending.weight();
-            texts + finished.stdout_tail.len() + finished.stderr_tail.len() + REST
+            let addition = finished.extension.as_ref().map_or(0, |addition| addition.weight());
+            texts + addition + finished.stdout_tail.len() + finished.stderr_tail.len() + REST
         }
     }
 }
@@ -412,6 +440,7 @@ mod tests {
             ending: Ending::Exited(0),
             ran: Span(0),
             result: None,
+            extension: None,
             stdout_tail: vec![0; tail],
             stderr_tail: vec![],
         };

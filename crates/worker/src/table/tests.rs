@@ -8,8 +8,14 @@ pub(crate) fn key(n: u32) -> AttemptKey {
 }
 
 pub(crate) fn finished(n: u32, ending: Ending, ran_ms: u64) -> Report {
-    let finished =
-        Finished { ending, ran: Span(ran_ms), result: None, stdout_tail: Vec::new(), stderr_tail: Vec::new() };
+    let finished = Finished {
+        ending,
+        ran: Span(ran_ms),
+        result: None,
+        extension: None,
+        stdout_tail: Vec::new(),
+        stderr_tail: Vec::new(),
+    };
     Report { key: key(n), what: Happening::Finished(Box::new(finished)) }
 }
 
