@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_types::session::AttemptKey;
 use quorate_types::{JobId, Name, TaskIndex};
+use serde_json::json;
 
 use crate::applied::Attempt;
 use crate::history::Violation;
@@ -11,7 +12,7 @@ use crate::history::Violation;
 /// One element of a task: what may run only once at a time.
 type Element = (JobId, u32, TaskIndex);
 
-/// What a simulated process is told: `run MILLISECONDS EXIT_CODE TASK NEED:COUNT,...`.
+/// What a simulated process is told: `run MILLISECONDS EXIT_CODE TASK NEED:COUNT,... ADDED`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Program {
     pub(crate) millis: u64,
@@ -19,12 +20,27 @@ pub(crate) struct Program {
     pub(crate) task: String,
     /// Tasks of which so many elements must have succeeded before.
     pub(crate) needs: Vec<(String, u32)>,
+    /// How many elements of a task called [`ADDED`] it adds to its job, before the one called [`GATHER`].
+    pub(crate) adds: u32,
 }
+
+pub(crate) const ADDED: &str = "added";
+pub(crate) const GATHER: &str = "gather";
+/// How long an added task runs.
+const ADDED_MILLIS: u64 = 300;
 
 impl Program {
     pub(crate) fn to_argv(&self) -> Vec<String> {
         let needs: Vec<String> = self.needs.iter().map(|(task, count)| format!("{task}:{count}")).collect();
-        vec!["run".into(), self.millis.to_string(), self.code.to_string(), self.task.clone(), needs.join(",")]
+        let (millis, code, adds) = (self.millis.to_string(), self.code.to_string(), self.adds.to_string());
+        vec!["run".into(), millis, code, self.task.clone(), needs.join(","), adds]
+    }
+
+    /// The text in which it adds tasks to its job.
+    pub(crate) fn extension(&self) -> Option<String> {
+        let added = Self { millis: ADDED_MILLIS, task: ADDED.into(), ..Self::default() };
+        let task = json!({"name": ADDED, "count": self.adds, "command": added.to_argv(), "before": [GATHER]});
+        (self.adds > 0).then(|| task.to_string())
     }
 
     pub(crate) fn of(argv: &[String]) -> Self {
@@ -38,6 +54,7 @@ impl Program {
             code: text(2).parse().unwrap_or_default(),
             task: text(3).to_owned(),
             needs: text(4).split(',').filter_map(need).collect(),
+            adds: text(5).parse().unwrap_or_default(),
         }
     }
 }
@@ -111,7 +128,7 @@ mod tests {
     #[test]
     fn a_program_survives_its_argv() {
         let needs = vec![("a".to_owned(), 2), ("b".to_owned(), 1)];
-        let program = Program { millis: 12, code: 1, task: "c".into(), needs };
+        let program = Program { millis: 12, code: 1, task: "c".into(), needs, adds: 2 };
         assert_eq!(Program::of(&program.to_argv()), program);
     }
 

@@ -71,7 +71,7 @@ fn converted(text: &[u8], args: &SubmitArgs) -> Result<Bytes, Failure> {
     Ok(serde_json::to_vec(&job).context("write the job")?.into())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let unreadable = |e: io::Error| Failure::Usage(format!("can't read {}: {e}", path.display()));
     let source: Box<dyn Read> = if path == Path::new("-") {
         Box::new(io::stdin().lock())

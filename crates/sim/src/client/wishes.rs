@@ -4,7 +4,7 @@ use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use serde_json::{Value, json};
 
 use crate::chance::Chance;
-use crate::physical::Program;
+use crate::physical::{ADDED, GATHER, Program};
 
 pub(super) fn policy(chance: &mut Chance) -> PolicyChange {
     PolicyChange {
@@ -21,11 +21,11 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
         // Some outlast a lease.
         let millis = if chance.permille(120) { 3_000 + chance.below(6_000) } else { 1 + chance.below(1_200) };
         let needs = needs.iter().map(|need| ((*need).to_owned(), 1)).collect();
-        Program { millis: millis as u64, code: i32::from(fails), task: task.to_owned(), needs }.to_argv()
+        Program { millis: millis as u64, code: i32::from(fails), task: task.to_owned(), needs, adds: 0 }.to_argv()
     };
     let retries = chance.below(3);
     let resources = json!({"cpu": 0.1 + chance.below(20) as f64 / 10.0});
-    let job = match chance.below(4) {
+    let job = match chance.below(5) {
         0 => json!({"name": name, "tasks": [
             {"name": "a", "command": command(chance, "a", &[]), "retries": retries, "resources": resources}]}),
         1 => {
@@ -41,6 +41,22 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
             {"name": "right", "command": command(chance, "right", &["first"]), "needs": ["first"],
              "resources": resources},
             {"name": "last", "command": command(chance, "last", &["left", "right"]), "needs": ["left", "right"]}]}),
+        // Never before all that was added has succeeded, which is as much as a single success of `fan` brought.
+        3 => {
+            let adds = 1 + chance.below(4) as u32;
+            let fan = Program {
+                millis: 700,
+                code: i32::from(chance.permille(60)),
+                task: "fan".into(),
+                adds,
+                ..Program::default()
+            };
+            let gather =
+                Program { millis: 50, task: GATHER.into(), needs: vec![(ADDED.into(), adds)], ..Program::default() };
+            json!({"name": name, "tasks": [
+                {"name": "fan", "command": fan.to_argv(), "retries": retries, "resources": resources},
+                {"name": GATHER, "command": gather.to_argv(), "needs": ["fan"]}]})
+        }
         _ => json!({"name": name, "tasks": [
             {"name": "slow", "command": command(chance, "slow", &[]), "timeout": "2s", "grace": "100ms",
              "retries": retries},
