@@ -95,7 +95,7 @@ async fn the_examples_of_the_page_run() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/flow.md")).unwrap();
     let blocks = page.split("```json job\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let examples: Vec<Value> = blocks.map(|text| serde_json::from_str(text).unwrap()).collect();
-    assert_eq!(examples.len(), 7);
+    assert_eq!(examples.len(), 8);
     let mut cluster = Cluster::of_three().await;
     cluster.start_worker("w").await;
     for example in &examples {
@@ -111,6 +111,9 @@ async fn the_examples_of_the_page_run() {
         }
         let job = ended(&cluster, id).await;
         assert_eq!(job["state"], "succeeded", "{job}");
+        if example["name"] == "grow" {
+            assert_eq!(result_of(&cluster, id, "gather").await, "30");
+        }
         if example["name"] == "canvas" {
             assert_eq!(result_of(&cluster, id, "sum").await, "126");
         }

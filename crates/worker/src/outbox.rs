@@ -166,6 +166,7 @@ fn size(report: &Report) -> usize {
 mod tests {
     use super::*;
     use crate::table::tests::{finished, key};
+    use quorate_types::extension::Addition;
 
     fn started(n: u32) -> Report {
         Report { key: key(n), what: Happening::Started }
@@ -257,6 +258,27 @@ mod tests {
         assert_eq!(batches, [Batch { seq: 2, reports: vec![started(2)] }]);
         outbox.on_committed(2);
         assert_eq!(outbox.bytes, 0);
+    }
+
+    #[test]
+    fn a_success_that_adds_to_its_job_is_none_without_what_it_adds() {
+        let extended = |n: u32, bytes: usize| {
+            let mut report = ended(n);
+            if let Happening::Finished(finished) = &mut report.what {
+                finished.extension = Some(Box::new(Addition::Text("[]".into())));
+                finished.stdout_tail = vec![0; bytes];
+            }
+            report
+        };
+        let mut outbox = Outbox::default();
+        outbox.push(extended(1, TAIL_BYTES_MAX + 1));
+        outbox.push(extended(2, 0));
+        let ends: Vec<Report> = send_all(&mut outbox).into_iter().flat_map(|batch| batch.reports).collect();
+        let is_success = |report: &Report| {
+            let Happening::Finished(finished) = &report.what else { return false };
+            finished.ending.is_success() && finished.extension.is_some()
+        };
+        assert_eq!(ends.iter().map(is_success).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]
