@@ -198,6 +198,7 @@ fn a_retry_of_all_begins_without_what_was_gained() {
     assert_eq!(states(&cluster, id), [Succeeded, Waiting, Pending, Waiting]);
     run(&mut cluster, epoch, id, 2, 0, finished(Ending::Exited(1)));
     assert_eq!(cluster.apply(Command::Retry { job: id, scope: RetryScope::All }), Outcome::Done);
+    assert_eq!(cluster.last.archive, [ArchiveOp::Drop(id)], "outputs go by positions, which are free again");
     assert_eq!(states(&cluster, id), [Pending, Waiting]);
     let job = cluster.state.job(id).unwrap();
     assert_eq!((job.header.spec_bytes, job.spec.tasks[1].needs.len(), job.header.counts.total), (before, 1, 2));

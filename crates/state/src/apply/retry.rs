@@ -11,6 +11,7 @@ use quorate_types::{End, JobId, Name, On, TaskIndex, Timestamp};
 
 use super::Result;
 use super::gates::JobNeeds;
+use crate::archive;
 use crate::command::RetryScope;
 use crate::element::Element;
 use crate::flow::{Flow, Slot};
@@ -153,8 +154,11 @@ impl State {
         self.edit(id, out, |change| {
             change.cluster.unnote_finished(change.job, finished_at);
             change.cluster.unnote_submitted(change.job);
-            if scope.others == Others::Anew {
+            if scope.others == Others::Anew && change.job.plan.growth().is_some() {
                 change.job.give_up_gains();
+                // Other tasks may get the same positions: what is kept of outputs goes by them.
+                archive::drop_job(id, change.cluster, change.out);
+                change.job.header.output_bytes = 0;
             }
             reopen(change.job, &scope, flow, &needs);
             change.job.header.changed = change.out.index;
