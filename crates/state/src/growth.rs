@@ -49,11 +49,6 @@ impl Growth {
         self.extensions.iter()
     }
 
-    /// Whether an attempt of this task has added to the job.
-    pub(crate) fn is_by(&self, task: u32) -> bool {
-        self.extensions.iter().any(|extended| extended.by == task)
-    }
-
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }

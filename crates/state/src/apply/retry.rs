@@ -58,8 +58,9 @@ impl Scope {
 
     /// A task that has added others to the job would do so again, and they are there.
     fn unless_it_extends(self, job: &Job) -> std::result::Result<Self, Rejection> {
-        let mut again = self.tasks.iter().filter(|task| job.plan.growth().is_some_and(|growth| growth.is_by(**task)));
-        match again.next().and_then(|task| job.task_spec(*task)) {
+        let mut extensions = job.plan.growth().into_iter().flat_map(|growth| growth.extensions());
+        let again = extensions.find(|extended| self.tasks.contains(&extended.by));
+        match again.and_then(|extended| job.task_spec(extended.by)) {
             Some(task) => Err(Rejection::Extended { job: job.id(), task: task.name.clone() }),
             None => Ok(self),
         }
