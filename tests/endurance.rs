@@ -1,5 +1,5 @@
 //! What must hold for long: graphs, keys and recorded workflows while leaders die one after the other. Each test run
-//! has a share of it; `QUORATE_ENDURANCE=1 cargo test --release --test endurance --test schedules` does all of it.
+//! has a share of it; `QUORATE_ENDURANCE` set, it is all of it (`just endurance`).
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
