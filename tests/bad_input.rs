@@ -10,7 +10,7 @@ use support::http::{Answer, raw};
 use support::{Api, Cluster, Setup, turn};
 
 /// Of one job and one body: limits of the contract's limits page.
-const BODY_BYTES_MAX: usize = 4 << 20;
+const BODY_BYTES_MAX: usize = 32 << 20;
 
 /// A request that must be refused.
 struct Bad {
@@ -159,7 +159,7 @@ fn jobs_that_are_none() -> Vec<Bad> {
     ]);
     let cycle = r#"{"tasks":[{"name":"a","command":["x"],"needs":["c"]},{"name":"b","command":["x"],"needs":["a"]},{"name":"c","command":["x"],"needs":["b"]}]}"#;
     all.push(Bad { pointer: None, ..job(cycle, "") });
-    let many: Vec<Value> = (0..10_001).map(|n| json!({"name": format!("t{n}"), "command": ["x"]})).collect();
+    let many: Vec<Value> = (0..100_001).map(|n| json!({"name": format!("t{n}"), "command": ["x"]})).collect();
     all.push(job(&json!({"tasks": many}).to_string(), "/tasks"));
     all
 }

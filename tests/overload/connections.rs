@@ -20,7 +20,11 @@ use super::{alone, mib, shared};
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-const BODY_BYTES_MAX: usize = 4 << 20;
+const BODY_BYTES_MAX: usize = 32 << 20;
+/// Deeper than any JSON that is read.
+const DEEP_BYTES: usize = 4 << 20;
+/// Streams whose lines never end: twice what there is room for.
+const ENDLESS: usize = 16;
 const ANSWERS_BYTES_MAX: u64 = 256 << 20;
 const VANISHED_WITHIN: Duration = Duration::from_secs(45);
 /// Beyond a documented time, on a machine that is busy with other things.
@@ -339,9 +343,9 @@ async fn what_is_too_long_or_too_deep_is_refused_and_fills_no_memory() {
         let reply = wire.answer().await;
         assert!(reply.as_ref().is_ok_and(|reply| reply.status == 431), "a huge head: {reply:?}");
     }
-    // JSON as deep as a body is long.
+    // JSON as deep as it is long.
     for part in ["[", "{\"tasks\":[", "{\"a\":"] {
-        let deep = part.repeat(BODY_BYTES_MAX / part.len() - 1);
+        let deep = part.repeat(DEEP_BYTES / part.len() - 1);
         for path in ["/v1/jobs", "/v1/jobs/1/retry", "/v1/cluster/replicas"] {
             let sent = request(&format!("POST {path}"), &["Content-Type: application/json"], deep.as_bytes());
             let reply = Wire::open(&address).await.unwrap().ask(&sent).await.unwrap();
@@ -356,7 +360,7 @@ async fn what_is_too_long_or_too_deep_is_refused_and_fills_no_memory() {
     }
     // Lines that never end: held as far as there is room for all, refused beyond.
     let mut endless = JoinSet::new();
-    for _ in 0..150 {
+    for _ in 0..ENDLESS {
         let address = address.clone();
         endless.spawn(async move {
             let mut wire = Wire::open(&address).await.unwrap();

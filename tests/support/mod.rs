@@ -34,6 +34,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at a condition.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// How much of an endurance test is done: the share that each test run has, or all of it.
+pub(crate) fn share<T>(each_run: T, all: T) -> T {
+    if std::env::var_os("QUORATE_ENDURANCE").is_some() { all } else { each_run }
+}
+
 /// One cluster at a time: two on two cores disturb each other's timing.
 pub(crate) async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
     static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

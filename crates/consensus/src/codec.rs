@@ -78,7 +78,7 @@ const CLAIM_FACTOR: usize = 8;
 const SMALL: usize = 4 << 10;
 const MEDIUM: usize = 128 << 10;
 const LARGE: usize = 4 << 20;
-const FRAME: usize = 32 << 20;
+const FRAME: usize = 64 << 20;
 const HUGE: usize = 128 << 20;
 
 pub(crate) fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {

@@ -96,7 +96,8 @@ pub struct Limits {
     pub entry_commands_max: usize,
     /// An entry is closed once it is this large, so that followers acknowledge in small steps.
     pub entry_bytes_soft: usize,
-    /// The largest single command; with `entry_bytes_soft` it must stay below `peer_frame_bytes_max`.
+    /// The largest single command: a job of 32 MiB, whose encoding is longer where tasks leave all to defaults. With
+    /// `entry_bytes_soft` it must stay below `peer_frame_bytes_max`.
     pub command_bytes_max: usize,
     /// Entries between proposal and apply. More would only make smaller entries, while these few are on their way
     /// to the disks, the next one fills; and the leader plans ahead only for an entry that is under way alone.
@@ -107,7 +108,7 @@ pub struct Limits {
     pub queued_proposals: usize,
     /// The same, in encoded bytes.
     pub queued_proposal_bytes: usize,
-    /// The largest frame a peer may send; a few of them fit into memory at once.
+    /// The largest frame a peer may send: the largest command, and an entry's worth of others.
     pub peer_frame_bytes_max: usize,
     /// Inbound peer connections: seven purposes, a dozen peers, and room for reconnects.
     pub peer_connections: usize,
@@ -151,12 +152,12 @@ impl Default for Limits {
         Self {
             entry_commands_max: 1024,
             entry_bytes_soft: 1 << 20,
-            command_bytes_max: 8 << 20,
+            command_bytes_max: 40 << 20,
             entries_in_flight: 2,
             forwards_in_flight: 4,
             queued_proposals: 16_384,
             queued_proposal_bytes: 64 << 20,
-            peer_frame_bytes_max: 32 << 20,
+            peer_frame_bytes_max: 64 << 20,
             peer_connections: 256,
             peer_handshakes: 64,
             peer_requests: 256,

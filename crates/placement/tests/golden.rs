@@ -331,6 +331,7 @@ fn a_plan_ahead_is_the_plan_of_a_round_later() {
         ending: Ending::Exited(0),
         ran: quorate_types::Span(1),
         result: None,
+        extension: None,
         stdout_tail: vec![],
         stderr_tail: vec![],
     };

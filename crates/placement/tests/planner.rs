@@ -157,6 +157,7 @@ impl Leader {
             ending: Ending::Exited(code),
             ran: Span(u64::from(nth) * 100),
             result: None,
+            extension: None,
             stdout_tail: vec![],
             stderr_tail: vec![],
         };

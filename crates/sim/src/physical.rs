@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_types::session::AttemptKey;
 use quorate_types::{JobId, Name, TaskIndex};
+use serde_json::json;
 
 use crate::applied::Attempt;
 use crate::history::Violation;
@@ -18,7 +19,7 @@ pub(crate) const RESOURCE_TOTAL: u32 = 3;
 /// before.
 pub(crate) const GANG: &str = "gang-";
 
-/// What a simulated process is told: `run MILLISECONDS EXIT_CODE TASK NEED:COUNT,... HOLDS`.
+/// What a simulated process is told: `run MILLISECONDS EXIT_CODE TASK NEED:COUNT,... HOLDS ADDED`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Program {
     pub(crate) millis: u64,
@@ -28,19 +29,28 @@ pub(crate) struct Program {
     pub(crate) needs: Vec<(String, u32)>,
     /// How much of the cluster's resource it holds.
     pub(crate) holds: u32,
+    /// How many elements of a task called [`ADDED`] it adds to its job, before the one called [`GATHER`].
+    pub(crate) adds: u32,
 }
+
+pub(crate) const ADDED: &str = "added";
+pub(crate) const GATHER: &str = "gather";
+/// How long an added task runs.
+const ADDED_MILLIS: u64 = 300;
 
 impl Program {
     pub(crate) fn to_argv(&self) -> Vec<String> {
         let needs: Vec<String> = self.needs.iter().map(|(task, count)| format!("{task}:{count}")).collect();
-        vec![
-            "run".into(),
-            self.millis.to_string(),
-            self.code.to_string(),
-            self.task.clone(),
-            needs.join(","),
-            self.holds.to_string(),
-        ]
+        let (millis, code) = (self.millis.to_string(), self.code.to_string());
+        let (holds, adds) = (self.holds.to_string(), self.adds.to_string());
+        vec!["run".into(), millis, code, self.task.clone(), needs.join(","), holds, adds]
+    }
+
+    /// The text in which it adds tasks to its job.
+    pub(crate) fn extension(&self) -> Option<String> {
+        let added = Self { millis: ADDED_MILLIS, task: ADDED.into(), ..Self::default() };
+        let task = json!({"name": ADDED, "count": self.adds, "command": added.to_argv(), "before": [GATHER]});
+        (self.adds > 0).then(|| task.to_string())
     }
 
     pub(crate) fn of(argv: &[String]) -> Self {
@@ -55,6 +65,7 @@ impl Program {
             task: text(3).to_owned(),
             needs: text(4).split(',').filter_map(need).collect(),
             holds: text(5).parse().unwrap_or_default(),
+            adds: text(6).parse().unwrap_or_default(),
         }
     }
 }
@@ -146,7 +157,7 @@ mod tests {
     #[test]
     fn a_program_survives_its_argv() {
         let needs = vec![("a".to_owned(), 2), ("b".to_owned(), 1)];
-        let program = Program { millis: 12, code: 1, task: "c".into(), needs, holds: 2 };
+        let program = Program { millis: 12, code: 1, task: "c".into(), needs, holds: 2, adds: 3 };
         assert_eq!(Program::of(&program.to_argv()), program);
     }
 

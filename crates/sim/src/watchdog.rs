@@ -3,6 +3,7 @@
 //! task ever run at once.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate_types::session::{AttemptKey, Motion};
@@ -27,6 +28,8 @@ struct Process {
     ends: Boottime,
     program: Program,
     ignores_term: bool,
+    /// Where it says what it adds to its job.
+    extension: Option<PathBuf>,
     /// A signal that it was sent, and when it works.
     doomed: Option<(Boottime, i32)>,
     /// Since when it stands still.
@@ -58,6 +61,15 @@ impl Process {
             let stood = now.0.saturating_sub(since.0);
             self.frozen_for += stood;
             self.ends = Boottime(self.ends.0 + stood);
+        }
+    }
+
+    /// Leaves what it adds to its job.
+    fn extend(&self) -> Result<(), Violation> {
+        match (self.program.extension(), &self.extension) {
+            (Some(text), Some(path)) => std::fs::write(path, text).map_err(|error| format!("{path:?}: {error}")),
+            (Some(_), None) => Err("a process was not told where to say what it adds to its job".into()),
+            (None, _) => Ok(()),
         }
     }
 }
@@ -125,7 +137,7 @@ impl SimWatchdog {
 
     /// Lets time pass, up to `now`.
     pub(crate) fn step(&mut self, now: Boottime, physical: &mut Physical) -> Result<Stage, Violation> {
-        let ended = self.end_processes(now, physical);
+        let ended = self.end_processes(now, physical)?;
         if self.paused {
             // The kernel keeps what it is not asked about yet.
             self.unsent.extend(ended);
@@ -149,7 +161,7 @@ impl SimWatchdog {
         }
     }
 
-    fn end_processes(&mut self, now: Boottime, physical: &mut Physical) -> Vec<Event> {
+    fn end_processes(&mut self, now: Boottime, physical: &mut Physical) -> Result<Vec<Event>, Violation> {
         let due: Vec<AttemptKey> =
             self.processes.iter().filter(|(_, process)| process.end().0 <= now).map(|(key, _)| *key).collect();
         let mut events = Vec::new();
@@ -159,12 +171,13 @@ impl SimWatchdog {
             physical.end(&key);
             if status == Status::Exited(0) {
                 physical.succeed(&key, &process.program.task);
+                process.extend()?;
             }
             let stood = process.frozen_for + process.frozen_at.map_or(0, |since| at.0.saturating_sub(since.0));
             let ran_ms = at.0.saturating_sub(process.started.0).saturating_sub(stood) / 1_000_000;
             events.push(Event::Exited { key, status, ordered: process.doomed.is_some(), ran_ms });
         }
-        events
+        Ok(events)
     }
 
     fn on_time(&mut self, now: Boottime) {
@@ -260,6 +273,7 @@ impl SimWatchdog {
             started: now,
             ends: Boottime(now.0 + program.millis * 1_000_000),
             program,
+            extension: spawn.env.iter().find(|(name, _)| name == "QUORATE_EXTEND").map(|(_, path)| path.into()),
             ignores_term: self.chance.permille(IGNORES_TERM_PERMILLE),
             doomed: None,
             frozen_at: None,

@@ -18,7 +18,7 @@ use crate::state::{Cluster, IdempotencyKey};
 const FORMAT: u8 = 2;
 
 /// What decoding a value may claim, so that no room is made for whatever a length says. A value holds a job of
-/// 4 MiB, or 256 elements with 64 KiB of result each; numbers count with their full width.
+/// 32 MiB, or 256 elements with 64 KiB of result each; numbers count with their full width.
 const CLAIM_BYTES_MAX: usize = 128 << 20;
 
 /// What the state remembers of an archived job.

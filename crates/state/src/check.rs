@@ -217,7 +217,8 @@ impl Job {
         ensure(done == header.state.is_finished() && done == header.finished_at.is_some(), || {
             format!("is {} since {:?} with {counts:?}", header.state, header.finished_at)
         })?;
-        let bounded = header.spec_bytes <= SPEC_BYTES_MAX
+        let gained = self.plan.growth().map_or(0, |growth| growth.bytes());
+        let bounded = (gained..=SPEC_BYTES_MAX).contains(&header.spec_bytes)
             && header.output_bytes <= OUTPUT_BYTES_PER_JOB_MAX
             && header.result_bytes <= RESULT_BYTES_MAX;
         ensure(bounded, || format!("has more bytes than may be: {header:?}"))?;

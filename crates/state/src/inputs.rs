@@ -51,7 +51,7 @@ impl State {
 impl Job {
     /// What one element gets besides what all get, which leaves `room`; `None` if it needs no single elements.
     pub fn inputs_of_element(&self, task: u32, index: TaskIndex, bytes: usize) -> Option<Inputs> {
-        if self.plan.each(task).is_empty() {
+        if self.plan.each(task).next().is_none() {
             return None;
         }
         let (mut inputs, mut room) = (Inputs::default(), Room::new(bytes));
@@ -64,7 +64,7 @@ impl Job {
     }
 
     fn task_of(&self, name: &Name) -> Option<&Task> {
-        self.task(self.plan.position(&self.spec, name)?)
+        self.task(self.position_of(name)?)
     }
 
     fn ended(&self, task: &Name, room: &mut Room) -> Option<Vec<Input>> {

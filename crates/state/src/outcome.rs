@@ -117,6 +117,8 @@ pub enum Rejection {
     TooManyLocks(u64),
     #[error("the attempt holds or waits for {0} locks; no more may be")]
     TooManyLocksOfOne(u64),
+    #[error("task {task} of job {job} has added tasks to it, and would run again: retry all of the job")]
+    Extended { job: JobId, task: Name },
 }
 
 /// All that one entry did.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::Archived;
 use crate::dedup::Answers;
 use crate::element::Element;
+use crate::growth::Extended;
 use crate::job::{ElementKey, Header, Job, Task, TaskHead};
 use crate::limits::{BYTES_PER_RECORD, DEAD_WORKER_RETENTION, ELEMENTS_PER_RECORD, OUTPUT_BYTES_PER_JOB_MAX};
 use crate::locks::{Lock, LockKey, Waiter};
@@ -49,6 +50,8 @@ enum Inner {
     Lock(LockKey, Lock),
     /// Follow their lock.
     LockWaiter(LockKey, u64, Waiter),
+    /// Follows its job, before the job's tasks.
+    Extended(JobId, Arc<Extended>),
 }
 
 /// Records that make no state. The snapshot is damaged or of another version.
@@ -141,6 +144,10 @@ impl State {
                 let mut job = Job::new(header.id, spec, header.spec_bytes, header.submitted, header.submitted_at);
                 job.header = header;
                 self.jobs.insert(job.id(), Arc::new(job));
+            }
+            Inner::Extended(job, extended) => {
+                let job = self.jobs.get_mut(&job).ok_or(RestoreError::NoJob(job))?;
+                Arc::make_mut(job).gain(extended);
             }
             Inner::Task(job, at, head) => self.task_mut(job, at)?.head = head,
             Inner::Elements(job, at, elements) => {
@@ -237,7 +244,7 @@ fn lock_records<'a>(key: &'a LockKey, lock: &'a Lock) -> impl Iterator<Item = In
 
 fn job_records(job: &Job) -> impl Iterator<Item = Inner> + '_ {
     let id = job.id();
-    let plan: Arc<Plan> = job.plan.clone();
+    let plan: Plan = job.plan.clone();
     let tasks = job.tasks.iter().flat_map(move |(at, task)| {
         let initial = TaskHead::new(&job.spec.tasks[at as usize], plan.needs(at));
         let head = (task.head != initial).then(|| Inner::Task(id, at, task.head));
@@ -253,5 +260,7 @@ fn job_records(job: &Job) -> impl Iterator<Item = Inner> + '_ {
         });
         head.into_iter().chain(blocks)
     });
-    std::iter::once(Inner::Job(job.header.clone(), job.spec.clone())).chain(tasks)
+    let extensions = job.plan.growth().into_iter().flat_map(|growth| growth.extensions().cloned());
+    let extended = extensions.map(move |extended| Inner::Extended(id, extended));
+    std::iter::once(Inner::Job(job.header.clone(), job.submitted_spec())).chain(extended).chain(tasks)
 }

@@ -63,6 +63,14 @@ impl Cluster {
         }
     }
 
+    /// So many elements more are unfinished.
+    pub(crate) fn note_more_elements(&mut self, namespace: &Name, n: u64) {
+        self.totals.unfinished_elements += n;
+        if let Some(space) = self.spaces.get_mut(namespace) {
+            space.unfinished += n;
+        }
+    }
+
     /// So many elements are not unfinished any more.
     pub(crate) fn note_finished_elements(&mut self, namespace: &Name, n: u64) {
         self.totals.unfinished_elements -= n;

@@ -38,6 +38,19 @@ impl Tasks {
         task.map(Arc::make_mut)
     }
 
+    pub(crate) fn push(&mut self, task: Task) {
+        let task = Arc::new(task);
+        match self {
+            Self::One(first) => *self = Self::Many(OrdMap::from_iter([(0_u32, first.clone()), (1, task)])),
+            Self::Many(tasks) => drop(tasks.insert(tasks.len() as u32, task)),
+        }
+    }
+
+    /// The first ones, the others are dropped.
+    pub(crate) fn truncate(&mut self, len: u32) {
+        *self = self.values().take(len as usize).map(|task| Task::clone(task)).collect();
+    }
+
     pub(crate) fn len(&self) -> u32 {
         match self {
             Self::One(_) => 1,

@@ -74,6 +74,7 @@ fn running() -> Cluster {
     let finished = Finished {
         ending: Ending::Exited(0),
         ran: Span(10),
+        extension: None,
         result: Some("{}".into()),
         stdout_tail: b"out".to_vec(),
         stderr_tail: b"err".to_vec(),

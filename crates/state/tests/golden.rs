@@ -7,6 +7,7 @@ mod support;
 use quorate_state::command::{
     Assignment, Command, Entry, Grounds, Origin, Preemption, Proposal, Registration, RetryScope,
 };
+use quorate_types::extension::{Addition, Extension};
 use quorate_types::gate::Claimant;
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, Quantum, QueueOrder, Rebalance, RebalanceShare};
 use quorate_types::session::{Finished, Happening, Report};
@@ -32,6 +33,9 @@ fn commands() -> Vec<Command> {
         ending: Ending::Signalled(9),
         ran: Span(5),
         result: Some("r".into()),
+        extension: Some(Box::new(Addition::Checked(
+            Extension::read(r#"{"name":"n","command":["c"],"needs":["t"],"before":["u"]}"#).unwrap(),
+        ))),
         stdout_tail: vec![1],
         stderr_tail: vec![],
     };

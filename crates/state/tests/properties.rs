@@ -11,8 +11,9 @@ use quorate_state::State;
 use quorate_state::command::{Assignment, Command, RetryScope};
 use quorate_state::gang::Gang;
 use quorate_state::outcome::NoticeKind;
+use quorate_types::extension::{Addition, Extension};
 use quorate_types::gate::Claimant;
-use quorate_types::session::{AttemptKey, Happening};
+use quorate_types::session::{AttemptKey, Finished, Happening};
 use quorate_types::status::Ending;
 use quorate_types::{AttemptNumber, Epoch, JobId, NamespaceRules, Span, TaskIndex, Timestamp};
 use support::{Cluster, name, spec};
@@ -23,6 +24,7 @@ enum Step {
     Place { worker: u8, nth: u8 },
     Start(u8),
     Finish(u8, u8),
+    Extend(u8, u8),
     Register(u8, bool),
     Expire(u8),
     End(u8),
@@ -75,6 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
         24 => (any::<u8>(), any::<u8>()).prop_map(|(worker, nth)| Step::Place { worker, nth }),
         10 => any::<u8>().prop_map(Step::Start),
         16 => (any::<u8>(), 0..5u8).prop_map(|(nth, how)| Step::Finish(nth, how)),
+        6 => (any::<u8>(), any::<u8>()).prop_map(|(nth, how)| Step::Extend(nth, how)),
         1 => (0..3u8, any::<bool>()).prop_map(|(worker, replaces)| Step::Register(worker, replaces)),
         1 => (0..3u8).prop_map(Step::Expire),
         1 => (0..3u8).prop_map(Step::End),
@@ -98,6 +101,7 @@ struct Driver {
     instances: u64,
     /// When attempts with a rate started.
     rated: Vec<Timestamp>,
+    added: u64,
 }
 
 impl Driver {
@@ -112,6 +116,12 @@ impl Driver {
                 let endings =
                     [Ending::Exited(0), Ending::Exited(0), Ending::Exited(1), Ending::TimedOut, Ending::Stopped];
                 self.report(nth, Happening::Finished(Box::new(support::finished(endings[how as usize].clone()))));
+            }
+            Step::Extend(nth, how) => {
+                let extension = Some(Box::new(Addition::Checked(self.extension(how))));
+                let ending = Ending::Exited(i32::from(how % 8 == 7));
+                let end = Finished { extension, ..support::finished(ending) };
+                self.report(nth, Happening::Finished(Box::new(end)));
             }
             Step::Register(worker, replaces) => self.register(worker, replaces),
             Step::Expire(worker) => self.with_worker(worker, |worker, epoch| Command::Expire { worker, epoch }),
@@ -215,6 +225,25 @@ impl Driver {
         if let Some((worker, epoch, key)) = pick(&self.attempts, nth) {
             self.cluster.report(&format!("w{worker}"), epoch, key, what);
         }
+    }
+
+    /// Some of them can't be.
+    fn extension(&mut self, how: u8) -> Extension {
+        self.added += 1;
+        let (at, old) = (self.added, ["a", "b", "c", "d"]);
+        let (need, before) = (old[usize::from(how) % 4], old[usize::from(how / 4) % 4]);
+        let on = ["success", "failure", "finish"][usize::from(how) % 3];
+        let first = match how % 5 {
+            0 => format!(r#"{{"name":"e{at}","command":["x"],"before":["{before}"]}}"#),
+            1 => format!(r#"{{"name":"e{at}","command":["x"],"needs":[{{"task":"{need}","on":"{on}"}}]}}"#),
+            2 => format!(
+                r#"{{"name":"e{at}","command":["x"],"count":3,"needs":[{{"task":"{need}","each":true,"on":"{on}"}}]}}"#
+            ),
+            3 => format!(r#"{{"name":"e{at}","command":["x"],"needs":["{need}"],"before":["{before}"]}}"#),
+            _ => format!(r#"{{"name":"e{at}","command":["x"],"count":2,"retries":1}}"#),
+        };
+        let second = format!(r#"{{"name":"f{at}","command":["x"],"needs":[{{"task":"e{at}","on":"{on}"}}]}}"#);
+        Extension::read(&format!("{first}\n{second}")).unwrap()
     }
 
     fn lock(&mut self, nth: u8, lock: u8, secs: u8) {

@@ -60,10 +60,13 @@ pub enum EventType {
     LockAcquired,
     #[serde(rename = "lock.released")]
     LockReleased,
+    /// A task added others to its job.
+    #[serde(rename = "job.extended")]
+    JobExtended,
 }
 
 impl EventType {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::JobSubmitted,
         Self::JobRunning,
         Self::JobPaused,
@@ -87,6 +90,7 @@ impl EventType {
         Self::ScheduleSkipped,
         Self::LockAcquired,
         Self::LockReleased,
+        Self::JobExtended,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -114,6 +118,7 @@ impl EventType {
             Self::ScheduleSkipped => "schedule.skipped",
             Self::LockAcquired => "lock.acquired",
             Self::LockReleased => "lock.released",
+            Self::JobExtended => "job.extended",
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::name::Name;
 use crate::need::On;
 use crate::resources::Resources;
 use crate::status::{JobState, TaskState, WorkerState};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::words;
 
 mod queue;

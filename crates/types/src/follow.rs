@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::job::{Concurrency, JobSpec, OnFailure, Preempt, TaskSpec};
+use crate::job::{Concurrency, JobSpec, OnFailure, Preempt};
 use crate::name::{JobName, Name};
 use crate::need::On;
+use crate::task_list::TaskList;
 use crate::when::When;
 
 /// A job that is submitted when another has finished. It has no follow-up of its own, so that what a job
@@ -30,7 +31,7 @@ mod leaf {
         priority: u8,
         labels: BTreeMap<Name, String>,
         on_failure: OnFailure,
-        tasks: Vec<TaskSpec>,
+        tasks: TaskList,
         start_after: Option<When>,
         deadline: Option<When>,
         expires: Option<When>,
@@ -46,7 +47,7 @@ mod leaf {
         priority: &'a u8,
         labels: &'a BTreeMap<Name, String>,
         on_failure: &'a OnFailure,
-        tasks: &'a [TaskSpec],
+        tasks: &'a TaskList,
         start_after: Option<When>,
         deadline: Option<When>,
         expires: Option<When>,

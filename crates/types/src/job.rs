@@ -11,11 +11,15 @@ use crate::constraint::{Condition, Preference, Spread, Toleration};
 pub use crate::follow::FollowUp;
 use crate::gang::GangRequest;
 use crate::gate::{Rate, RateRequest};
-use crate::limits::{LABEL_VALUE_BYTES_MAX, NAME_LEN_MAX};
+use crate::limits::{
+    ANTI_AFFINITY_MAX, COMMAND_ARGS_MAX, EDGES_PER_JOB_MAX, FOLLOW_UPS_MAX, LABEL_VALUE_BYTES_MAX, NAME_LEN_MAX,
+    PREFERS_MAX, REQUIRES_MAX, SPREADS_MAX, TAINTS_MAX,
+};
 use crate::name::{JobName, Name};
 use crate::need::{Need, On};
 use crate::resources::Resources;
 use crate::schedule::{ScheduleRequest, ScheduleSpec};
+use crate::task_list::{self, TaskList};
 use crate::time::Span;
 use crate::when::When;
 use crate::words;
@@ -55,13 +59,16 @@ pub struct JobRequest {
     pub labels: Option<BTreeMap<Name, String>>,
     pub idempotency_key: Option<String>,
     pub on_failure: Option<OnFailure>,
+    #[serde(default, deserialize_with = "task_list::of_request")]
     pub tasks: Option<Vec<Object<TaskRequest>>>,
     /// Short for one task named `main`.
+    #[serde(default, deserialize_with = "task_list::at_most::<_, _, COMMAND_ARGS_MAX>")]
     pub command: Option<Vec<String>>,
     pub start_after: Option<When>,
     pub deadline: Option<When>,
     pub expires: Option<When>,
     pub concurrency: Option<Object<ConcurrencyRequest>>,
+    #[serde(default, deserialize_with = "task_list::at_most::<_, _, FOLLOW_UPS_MAX>")]
     pub then: Option<Vec<Object<FollowUpRequest>>>,
     pub preempt: Option<Preempt>,
     pub schedule: Option<Object<ScheduleRequest>>,
@@ -93,13 +100,18 @@ pub struct FollowUpRequest {
 pub struct TaskRequest {
     pub name: Option<Name>,
     pub driver: Option<Driver>,
+    #[serde(default, deserialize_with = "task_list::at_most::<_, _, COMMAND_ARGS_MAX>")]
     pub command: Option<Vec<String>>,
     pub env: Option<BTreeMap<String, String>>,
     pub working_dir: Option<String>,
     pub stdin: Option<String>,
     pub count: Option<u32>,
     pub max_parallel: Option<u32>,
+    #[serde(default, deserialize_with = "task_list::at_most::<_, _, EDGES_PER_JOB_MAX>")]
     pub needs: Option<Vec<Need>>,
+    /// Tasks of its job that get to need it; of a task that a running one adds to its job.
+    #[serde(default, deserialize_with = "task_list::at_most::<_, _, EDGES_PER_JOB_MAX>")]
+    pub before: Option<Vec<Need>>,
     pub resources: Option<Resources>,
     pub retries: Option<u32>,
     pub retry_on: Option<Vec<u8>>,
@@ -109,10 +121,15 @@ pub struct TaskRequest {
     pub timeout: Option<Span>,
     pub grace: Option<Span>,
     pub expected: Option<Span>,
+    #[serde(default, deserialize_with = "task_list::at_most::<_, _, REQUIRES_MAX>")]
     pub requires: Option<Vec<Condition>>,
+    #[serde(default, deserialize_with = "task_list::at_most::<_, _, PREFERS_MAX>")]
     pub prefers: Option<Vec<Preference>>,
+    #[serde(default, deserialize_with = "task_list::at_most::<_, _, TAINTS_MAX>")]
     pub tolerations: Option<Vec<Toleration>>,
+    #[serde(default, deserialize_with = "task_list::at_most::<_, _, SPREADS_MAX>")]
     pub spread: Option<Vec<Object<Spread>>>,
+    #[serde(default, deserialize_with = "task_list::at_most::<_, _, ANTI_AFFINITY_MAX>")]
     pub anti_affinity: Option<Vec<Apart>>,
     pub key: Option<Name>,
     pub cluster_resources: Option<BTreeMap<Name, u32>>,
@@ -139,7 +156,7 @@ pub struct JobSpec {
     pub labels: BTreeMap<Name, String>,
     pub idempotency_key: Option<String>,
     pub on_failure: OnFailure,
-    pub tasks: Vec<TaskSpec>,
+    pub tasks: TaskList,
     /// Nothing starts before.
     pub start_after: Option<When>,
     /// What has not finished by then fails.

@@ -2,12 +2,13 @@
 
 /// Names become folder names and map keys; 128 leaves room for any prefix within a path component.
 pub const NAME_LEN_MAX: usize = 128;
-/// Distinct task definitions of one job. A job is one log entry; 10,000 small ones stay near 1 MiB.
-pub const TASKS_PER_JOB_MAX: usize = 10_000;
+/// Distinct task definitions of one job: the largest workflows that people run. A job is one log entry, which
+/// replicas apply in about half a second if it has so many.
+pub const TASKS_PER_JOB_MAX: usize = 100_000;
 /// Elements of one array task, and of all tasks of a job together.
 pub const ELEMENTS_PER_JOB_MAX: u64 = 1_000_000;
-/// Dependencies of one job.
-pub const EDGES_PER_JOB_MAX: usize = 200_000;
+/// Dependencies of one job: ten for each task, at some 32 bytes of memory each.
+pub const EDGES_PER_JOB_MAX: usize = 1_000_000;
 /// Arguments of one command.
 pub const COMMAND_ARGS_MAX: usize = 4_096;
 /// Bytes of all arguments of one command: Linux refuses more than 128 KiB in one argument.
@@ -62,8 +63,12 @@ pub const RETRIES_MAX: u32 = 1_000;
 pub const SPAN_MS_MAX: u64 = 10 * 366 * 24 * 3600 * 1000;
 /// The highest priority; the lowest is 0.
 pub const PRIORITY_MAX: u8 = 100;
-/// Bytes of a job as it is submitted; one proposal must stay small beside a batch.
-pub const JOB_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a job as it is submitted: a million dependencies with names of 16 characters, and 100,000 tasks with
+/// some 100 bytes each. Eight of them fit into the room of all bodies.
+pub const JOB_BYTES_MAX: usize = 32 << 20;
+/// Bytes of the tasks that an attempt adds to its job: some 10,000 small ones, and a fraction of what a worker
+/// reports at a time.
+pub const EXTENSION_BYTES_MAX: usize = 1 << 20;
 /// What a task may leave as its result.
 pub const RESULT_BYTES_MAX: usize = 64 << 10;
 /// What a task gets to read of the results of what it needs: every attempt has a copy of its own, and the replica

@@ -68,6 +68,13 @@ impl Need {
         }
     }
 
+    pub(crate) const fn task_mut(&mut self) -> Option<&mut Name> {
+        match self {
+            Self::Task { task, .. } | Self::Each { task, .. } => Some(task),
+            Self::Job { .. } => None,
+        }
+    }
+
     /// The task of the same job that is needed.
     pub const fn task(&self) -> Option<&Name> {
         match self {
@@ -92,7 +99,15 @@ struct Long {
 }
 
 /// The same for encodings that are not for people.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
+#[serde(rename = "Plain")]
+enum PlainRef<'a> {
+    Task(&'a Name, On),
+    Each(&'a Name, On),
+    Job(JobId, On),
+}
+
+#[derive(Deserialize)]
 enum Plain {
     Task(Name, On),
     Each(Name, On),
@@ -102,10 +117,10 @@ enum Plain {
 impl Serialize for Need {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if !serializer.is_human_readable() {
-            return match self.clone() {
-                Self::Task { task, on } => Plain::Task(task, on),
-                Self::Each { task, on } => Plain::Each(task, on),
-                Self::Job { job, on } => Plain::Job(job, on),
+            return match self {
+                Self::Task { task, on } => PlainRef::Task(task, *on),
+                Self::Each { task, on } => PlainRef::Each(task, *on),
+                Self::Job { job, on } => PlainRef::Job(*job, *on),
             }
             .serialize(serializer);
         }

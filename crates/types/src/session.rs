@@ -15,6 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::constraint::Taint;
+use crate::extension::Addition;
 use crate::gang::Muster;
 use crate::id::{AttemptNumber, Epoch, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
 use crate::inputs::Inputs;
@@ -166,6 +167,8 @@ pub struct Finished {
     pub ran: Span,
     /// What the task left in `QUORATE_RESULT`.
     pub result: Option<String>,
+    /// What it left in `QUORATE_EXTEND`, if it succeeded.
+    pub extension: Option<Box<Addition>>,
     /// The last bytes of each output stream.
     pub stdout_tail: Vec<u8>,
     pub stderr_tail: Vec<u8>,

@@ -102,6 +102,8 @@ pub enum Ending {
     OutputLimit,
     /// The worker could not make ready what every attempt needs: its disk is full, say. Not the task's fault.
     Unable(String),
+    /// It exited with code 0, and what it wanted to add to its job can't be.
+    NotExtended(String),
 }
 
 impl Ending {
@@ -112,7 +114,7 @@ impl Ending {
     /// The length of what is free text in it.
     pub const fn weight(&self) -> usize {
         match self {
-            Self::NotStarted(why) | Self::Unable(why) => why.len(),
+            Self::NotStarted(why) | Self::Unable(why) | Self::NotExtended(why) => why.len(),
             Self::Exited(_) | Self::Signalled(_) | Self::TimedOut | Self::Stopped | Self::OutputLimit => 0,
         }
     }
@@ -122,7 +124,8 @@ impl Ending {
         match self {
             Self::Exited(code) => Some(*code),
             Self::Signalled(signal) => Some(128 + *signal),
-            Self::TimedOut | Self::Stopped | Self::NotStarted(_) | Self::OutputLimit | Self::Unable(_) => None,
+            Self::TimedOut | Self::Stopped | Self::OutputLimit => None,
+            Self::NotStarted(_) | Self::Unable(_) | Self::NotExtended(_) => None,
         }
     }
 }
@@ -137,6 +140,7 @@ impl fmt::Display for Ending {
             Self::NotStarted(why) => write!(f, "could not be started: {why}"),
             Self::OutputLimit => f.write_str("wrote more output than the worker allows"),
             Self::Unable(why) => write!(f, "its worker was unable to run it: {why}"),
+            Self::NotExtended(why) => write!(f, "its job could not be extended: {why}"),
         }
     }
 }

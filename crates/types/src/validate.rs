@@ -1,6 +1,7 @@
 //! From a request to a valid job. Every complaint names its place as a JSON pointer.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::job::{Backoff, BackoffRequest, Driver, JobRequest, JobSpec, Object, TaskRequest, TaskSpec};
 use crate::limits::*;
@@ -14,6 +15,7 @@ mod constraint;
 mod flow;
 mod gang;
 mod gate;
+mod needs;
 
 pub use constraint::check_taints;
 pub use gang::check_host;
@@ -62,7 +64,7 @@ impl JobRequest {
         let tasks: Vec<TaskSpec> =
             requests.into_iter().enumerate().map(|(at, request)| complaints.task(at, request, shape)).collect();
         complaints.check_elements(&tasks);
-        complaints.check_needs(&tasks);
+        complaints.check_needs(&tasks, shape);
         complaints.check_anti_affinity(&tasks, shape);
         complaints.check_gangs(&tasks, shape);
         if !complaints.0.is_empty() {
@@ -82,7 +84,7 @@ impl JobRequest {
             labels: self.labels.unwrap_or_default(),
             idempotency_key: self.idempotency_key,
             on_failure: self.on_failure.unwrap_or_default(),
-            tasks,
+            tasks: tasks.into(),
             start_after: self.start_after,
             deadline: self.deadline,
             expires: self.expires,
@@ -92,6 +94,19 @@ impl JobRequest {
             preempt: self.preempt.unwrap_or_default(),
         })
     }
+}
+
+/// The tasks that a running one adds to its job, each with what it comes before; as far as they can be checked without
+/// the job. What they need and don't bring along may be there.
+pub(crate) fn added_tasks(requests: Vec<Object<TaskRequest>>) -> Result<Vec<(TaskSpec, Vec<Need>)>, Vec<FieldError>> {
+    let (mut complaints, mut before) = (Complaints::default(), Vec::with_capacity(requests.len()));
+    let each = requests.into_iter().enumerate().map(|(at, Object(mut request))| {
+        before.push(request.before.take().unwrap_or_default());
+        complaints.task(at, request, Shape::Extension)
+    });
+    let tasks: Vec<TaskSpec> = each.collect();
+    complaints.check_needs(&tasks, Shape::Extension);
+    if complaints.0.is_empty() { Ok(tasks.into_iter().zip(before).collect()) } else { Err(complaints.0) }
 }
 
 /// The namespace of jobs that name none.
@@ -134,6 +149,19 @@ enum Shape {
     Command,
     OneTask,
     Tasks,
+    /// Tasks without a job around them, which may need others of a job that is not here.
+    Extension,
+}
+
+impl Shape {
+    /// Where a field of the task at `at` stands.
+    fn place(self, at: usize, field: impl fmt::Display) -> String {
+        match self {
+            Self::Command => format!("/{field}"),
+            Self::OneTask | Self::Tasks => format!("/tasks/{at}/{field}"),
+            Self::Extension => format!("/{at}/{field}"),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -176,12 +204,14 @@ impl Complaints {
     }
 
     fn task(&mut self, at: usize, request: TaskRequest, shape: Shape) -> TaskSpec {
-        let place = |field: &str| match shape {
-            Shape::Command => format!("/{field}"),
-            Shape::OneTask | Shape::Tasks => format!("/tasks/{at}/{field}"),
-        };
-        if request.name.is_none() && shape == Shape::Tasks {
-            self.add(place("name"), "each task of several needs a name");
+        let place = |field: &str| shape.place(at, field);
+        match shape {
+            Shape::Tasks if request.name.is_none() => self.add(place("name"), "each task of several needs a name"),
+            Shape::Extension if request.name.is_none() => self.add(place("name"), "a new task needs a name"),
+            Shape::Command | Shape::OneTask | Shape::Tasks | Shape::Extension => {}
+        }
+        if request.before.is_some() {
+            self.add(place("before"), "is for tasks that a running one adds; let the other task need this one");
         }
         let (retries, losses) = self.retries(&request, &place);
         self.check_constraints(&request, &place);
@@ -287,93 +317,6 @@ impl Complaints {
             self.add("/tasks".into(), format!("{elements} elements, the most is {ELEMENTS_PER_JOB_MAX}"));
         }
     }
-
-    fn check_needs(&mut self, tasks: &[TaskSpec]) {
-        let mut positions: HashMap<&str, usize> = HashMap::with_capacity(tasks.len());
-        for (at, task) in tasks.iter().enumerate() {
-            if positions.insert(task.name.as_str(), at).is_some() {
-                self.add(
-                    format!("/tasks/{at}/name"),
-                    format!("another task is called {:?} already", task.name.as_str()),
-                );
-            }
-        }
-        let graph: Vec<Vec<(usize, usize)>> =
-            tasks.iter().enumerate().map(|(at, task)| self.needs_of(at, task, tasks, &positions)).collect();
-        if self.0.is_empty()
-            && let Some((at, nth)) = find_cycle(&graph)
-        {
-            let need = tasks[at].needs[nth].task().map_or("", Name::as_str);
-            let names = format!("{:?} and {need:?}", tasks[at].name.as_str());
-            self.add(format!("/tasks/{at}/needs/{nth}"), format!("{names} need each other in a cycle"));
-        }
-    }
-
-    /// The tasks of the job that one needs, each with its place among the needs.
-    fn needs_of(
-        &mut self,
-        at: usize,
-        task: &TaskSpec,
-        tasks: &[TaskSpec],
-        positions: &HashMap<&str, usize>,
-    ) -> Vec<(usize, usize)> {
-        let mut found: Vec<(usize, usize)> = Vec::with_capacity(task.needs.len());
-        let (mut jobs, mut seen) = (BTreeSet::new(), BTreeSet::new());
-        for (nth, need) in task.needs.iter().enumerate() {
-            let place = || format!("/tasks/{at}/needs/{nth}");
-            let name = match need {
-                Need::Task { task, .. } | Need::Each { task, .. } => task,
-                Need::Job { job, .. } => {
-                    if !jobs.insert(job) {
-                        self.add(place(), format!("job {job} is named twice"));
-                    }
-                    continue;
-                }
-            };
-            match positions.get(name.as_str()) {
-                Some(other) if !seen.insert(other) => {
-                    self.add(place(), format!("{:?} is named twice", name.as_str()));
-                }
-                Some(other) if matches!(need, Need::Each { .. }) && tasks[*other].count != task.count => {
-                    let (theirs, ours) = (tasks[*other].count, task.count);
-                    self.add(
-                        place(),
-                        format!("each needs as many elements: {:?} has {theirs}, not {ours}", name.as_str()),
-                    );
-                }
-                Some(other) => found.push((*other, nth)),
-                None => self.add(place(), format!("no task is called {:?}", name.as_str())),
-            }
-        }
-        found
-    }
-}
-
-/// An edge of a cycle as (task, position in its needs), by Kahn's topological sort: what is left
-/// when no task without open needs is left contains a cycle.
-fn find_cycle(needs: &[Vec<(usize, usize)>]) -> Option<(usize, usize)> {
-    let mut open: Vec<usize> = needs.iter().map(Vec::len).collect();
-    let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); needs.len()];
-    for (at, of) in needs.iter().enumerate() {
-        for (need, _) in of {
-            dependents[*need].push(at);
-        }
-    }
-    let mut ready: Vec<usize> = (0..needs.len()).filter(|at| open[*at] == 0).collect();
-    while let Some(done) = ready.pop() {
-        for dependent in &dependents[done] {
-            open[*dependent] -= 1;
-            if open[*dependent] == 0 {
-                ready.push(*dependent);
-            }
-        }
-    }
-    // Every task that is left has a need that is left too: walking along them ends in a circle.
-    let mut at = (0..needs.len()).find(|at| open[*at] > 0)?;
-    for _ in 0..needs.len() {
-        at = needs[at].iter().find(|(need, _)| open[*need] > 0)?.0;
-    }
-    needs[at].iter().find(|(need, _)| open[*need] > 0).map(|(_, nth)| (at, *nth))
 }
 
 fn check_command(command: &[String]) -> Result<(), String> {

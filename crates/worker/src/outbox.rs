@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use quorate_types::limits::REPORTS_PER_FRAME_MAX;
 use quorate_types::session::{AttemptKey, Happening, Report};
+use quorate_types::status::Ending;
 
 /// Batches on their way at once: enough to keep a leader busy that commits one while the next arrive,
 /// few enough that under load reports gather in large batches.
@@ -49,6 +50,10 @@ impl Outbox {
                 if self.bytes > TAIL_BYTES_MAX {
                     finished.stdout_tail = Vec::new();
                     finished.stderr_tail = Vec::new();
+                    // It can't be left out of a success.
+                    if finished.extension.take().is_some() {
+                        finished.ending = Ending::NotExtended("its worker holds too many reports".to_owned());
+                    }
                 }
             }
             Happening::Started => {}
@@ -150,7 +155,8 @@ fn size(report: &Report) -> usize {
         Happening::Progress { message, .. } => message.len(),
         Happening::Finished(finished) => {
             let result = finished.result.as_ref().map_or(0, String::len);
-            result + finished.stdout_tail.len() + finished.stderr_tail.len()
+            let extension = finished.extension.as_ref().map_or(0, |addition| addition.weight());
+            result + extension + finished.stdout_tail.len() + finished.stderr_tail.len()
         }
     };
     REPORT_BYTES + texts
@@ -160,7 +166,7 @@ fn size(report: &Report) -> usize {
 mod tests {
     use super::*;
     use crate::table::tests::{finished, key};
-    use quorate_types::status::Ending;
+    use quorate_types::extension::Addition;
 
     fn started(n: u32) -> Report {
         Report { key: key(n), what: Happening::Started }
@@ -252,6 +258,27 @@ mod tests {
         assert_eq!(batches, [Batch { seq: 2, reports: vec![started(2)] }]);
         outbox.on_committed(2);
         assert_eq!(outbox.bytes, 0);
+    }
+
+    #[test]
+    fn a_success_that_adds_to_its_job_is_none_without_what_it_adds() {
+        let extended = |n: u32, bytes: usize| {
+            let mut report = ended(n);
+            if let Happening::Finished(finished) = &mut report.what {
+                finished.extension = Some(Box::new(Addition::Text("[]".into())));
+                finished.stdout_tail = vec![0; bytes];
+            }
+            report
+        };
+        let mut outbox = Outbox::default();
+        outbox.push(extended(1, TAIL_BYTES_MAX + 1));
+        outbox.push(extended(2, 0));
+        let ends: Vec<Report> = send_all(&mut outbox).into_iter().flat_map(|batch| batch.reports).collect();
+        let is_success = |report: &Report| {
+            let Happening::Finished(finished) = &report.what else { return false };
+            finished.ending.is_success() && finished.extension.is_some()
+        };
+        assert_eq!(ends.iter().map(is_success).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use quorate_types::inputs::Inputs;
 use quorate_types::job::TaskSpec;
-use quorate_types::limits::{OUTPUT_TAIL_BYTES_DEFAULT, OUTPUT_TAIL_BYTES_MAX, RESULT_BYTES_MAX};
+use quorate_types::limits::{EXTENSION_BYTES_MAX, OUTPUT_TAIL_BYTES_DEFAULT, OUTPUT_TAIL_BYTES_MAX, RESULT_BYTES_MAX};
 use quorate_types::session::{AttemptKey, Definition, Stream};
 use quorate_types::{JobId, Name};
 use tokio::sync::Notify;
@@ -47,6 +47,7 @@ const STDIN: &str = "stdin";
 const INPUTS: &str = "inputs.json";
 const RESULT: &str = "result";
 const PROGRESS: &str = "progress";
+const EXTEND: &str = "extend";
 const WORK: &str = "work";
 
 /// One attempt's folder.
@@ -276,6 +277,7 @@ impl Spool {
             ("QUORATE_SERVER", self.servers.clone()),
             ("QUORATE_RESULT", format!("{path}/{RESULT}")),
             ("QUORATE_PROGRESS", format!("{path}/{PROGRESS}")),
+            ("QUORATE_EXTEND", format!("{path}/{EXTEND}")),
         ];
         own.chain(ours.map(|(name, value)| (name.to_owned(), value))).collect()
     }
@@ -287,6 +289,9 @@ impl Spool {
             Ok(bytes) => Some(text_up_to(&bytes, RESULT_BYTES_MAX)),
             Err(_) => None,
         };
+        // One byte more shows that it is too long. What is no text is no JSON either.
+        let extension = read_up_to(&entry.folder.join(EXTEND), EXTENSION_BYTES_MAX + 1).ok();
+        let extension = extension.map(|bytes| String::from_utf8(bytes).unwrap_or_else(|_| '\u{fffd}'.to_string()));
         let tail_bytes = u64::from(self.tail_bytes.load(Ordering::Relaxed));
         let stdout_tail = read_tail(&entry.output(Stream::Stdout), tail_bytes).unwrap_or_default();
         let stderr_tail = read_tail(&entry.output(Stream::Stderr), tail_bytes).unwrap_or_default();
@@ -296,7 +301,7 @@ impl Spool {
         }
         finish(&entry);
         self.keep(key, bytes);
-        Leftover { result, stdout_tail, stderr_tail }
+        Leftover { result, extension, stdout_tail, stderr_tail }
     }
 
     /// Keeps the folder for the next attempt, or removes it.
@@ -387,7 +392,7 @@ fn finish(entry: &Entry) {
 
 /// Removes what nobody will ask for, and notes if nothing is left. Returns the bytes kept.
 fn tidy(entry: &Entry) -> u64 {
-    for file in [STDIN, INPUTS, RESULT, PROGRESS] {
+    for file in [STDIN, INPUTS, RESULT, PROGRESS, EXTEND] {
         let _ = fs::remove_file(entry.folder.join(file));
     }
     let (work, output) = (entry.folder.join(WORK), entry.output_bytes());

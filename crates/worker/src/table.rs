@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_types::extension::Addition;
 use quorate_types::inputs::Inputs;
 use quorate_types::job::Driver;
 use quorate_types::session::{AttemptKey, Definition, Happening, Order, Report, Work};
@@ -31,6 +32,7 @@ pub(crate) mod tests;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Leftover {
     pub(crate) result: Option<String>,
+    pub(crate) extension: Option<String>,
     pub(crate) stdout_tail: Vec<u8>,
     pub(crate) stderr_tail: Vec<u8>,
 }

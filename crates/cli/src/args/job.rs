@@ -90,6 +90,12 @@ pub(crate) enum JobCommand {
         #[arg(long, value_name = "TASK", conflicts_with = "failed")]
         from: Option<Name>,
     },
+    /// Within a task: adds tasks to its own job, when it succeeds
+    Extend {
+        /// A file with an array of tasks, or with one task after the other, or - for standard input.
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
     /// Shows when a schedule runs next, one RFC 3339 time a line
     Next {
         id: JobId,

@@ -1,9 +1,11 @@
-//! Dependencies, with a worker that executes nothing: a chain of a thousand tasks, and a random graph of ten thousand.
+//! Dependencies, with a worker that executes nothing: a chain of a thousand tasks, a random graph of ten thousand, and
+//! the largest graph that one job may be.
 
 use std::time::Instant;
 
 use anyhow::ensure;
 use quorate_client::Client;
+use quorate_types::limits;
 use quorate_types::status::JobState;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -18,6 +20,11 @@ const GRAPH: usize = 10_000;
 const NEEDS_MAX: usize = 4;
 /// And how far back.
 const REACH: usize = 500;
+const LARGEST: usize = limits::TASKS_PER_JOB_MAX;
+/// What each of its tasks needs, but for the first ones: a million in all.
+const LARGEST_NEEDS: usize = limits::EDGES_PER_JOB_MAX / LARGEST;
+/// How far apart those are, so that many tasks may run at a time.
+const LARGEST_STEP: usize = 100;
 const SLOTS_DEFAULT: u32 = 512;
 const WARM_UP_CHAIN: usize = 100;
 
@@ -33,11 +40,17 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
         let last = run as usize - 1;
         say(&format!("run {run}: {:.3} ms a link, {:.0} tasks/s of the graph", links[last], rates[last]));
     }
+    let (accepted, rate) = largest(&client).await?;
+    say(&format!("{LARGEST} tasks: accepted in {accepted:.0} ms, {rate:.0} tasks/s"));
     target.stop().await;
     Ok(Report::new("dag", "tasks/s", &rates)
         .detail("graph_tasks", GRAPH)
         .detail("needs_max", NEEDS_MAX)
         .detail("slots", slots)
+        .detail("largest_tasks", LARGEST)
+        .detail("largest_needs_each", LARGEST_NEEDS)
+        .detail("largest_accepted_ms", accepted)
+        .detail("largest_tasks_per_s", rate)
         .detail("chain_tasks", CHAIN)
         .detail("chain_ms_per_link", median(&links))
         .detail("chain_runs", links))
@@ -60,6 +73,22 @@ fn graph(seed: u64) -> Value {
         needs.into_iter().map(|need| format!("t{need}")).collect()
     };
     job("graph", (0..GRAPH).map(needs))
+}
+
+/// Milliseconds until the largest graph is accepted, and how many of its tasks then end in a second.
+async fn largest(client: &Client) -> anyhow::Result<(f64, f64)> {
+    let needs = |n: usize| {
+        let back = (1..=LARGEST_NEEDS).map(|nth| nth * LARGEST_STEP);
+        back.filter_map(|back| n.checked_sub(back)).map(|need| format!("t{need}")).collect()
+    };
+    let job = job("largest", (0..LARGEST).map(needs));
+    let started = Instant::now();
+    let submitted = client.submit(&job, None).await?;
+    let accepted = started.elapsed();
+    let view = client.wait_job(submitted.id, None).await?;
+    ensure!(view.state == JobState::Succeeded, "job {} ended as {}", view.id, view.state);
+    let rest = started.elapsed() - accepted;
+    Ok((accepted.as_secs_f64() * 1000.0, LARGEST as f64 / rest.as_secs_f64()))
 }
 
 fn job(name: &str, needs: impl Iterator<Item = Vec<String>>) -> Value {

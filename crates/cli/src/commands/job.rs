@@ -5,7 +5,7 @@ use quorate_types::api::{Accepted, JobView, PauseJob, RetryJob, TaskView};
 use quorate_types::status::JobState;
 use quorate_types::{JobId, LogIndex, Timestamp};
 
-use super::{Context, explain, logs, submit, wait};
+use super::{Context, explain, extend, logs, submit, wait};
 use crate::args::{Format, JobCommand, ListArgs, TasksArgs};
 use crate::exit::Failure;
 use crate::output::table::{Column, Table, details, or_dash};
@@ -37,6 +37,7 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<(), Fa
         JobCommand::Retry { id, failed, from } => {
             done(context, client.retry(id, &RetryJob { failed, from }).await?, id, "runs again")
         }
+        JobCommand::Extend { file } => extend::run(&file),
         JobCommand::Next { id, count } => {
             let next = client.next_ticks(id, count).await?;
             match context.format {

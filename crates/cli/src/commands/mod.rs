@@ -8,6 +8,7 @@ mod cron;
 mod demo;
 mod dev;
 mod explain;
+mod extend;
 mod job;
 mod lock;
 mod logs;

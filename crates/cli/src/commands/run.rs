@@ -179,6 +179,7 @@ impl Following {
             | EventType::TaskAssigned
             | EventType::TaskStopping
             | EventType::TaskCancelled
+            | EventType::JobExtended
             | EventType::ScheduleSkipped
             | EventType::LockAcquired
             | EventType::LockReleased

@@ -17,8 +17,8 @@ use crate::exit::{Failure, REJECTED};
 use crate::output::{self, json};
 use crate::wfcommons::{self, Conversion};
 
-/// The largest file that is read: a thousand of the largest jobs.
-const FILE_BYTES_MAX: u64 = 1000 * limits::JOB_BYTES_MAX as u64;
+/// The largest file that is read: 4 GiB, more than any cluster takes at once.
+const FILE_BYTES_MAX: u64 = 128 * limits::JOB_BYTES_MAX as u64;
 /// What a gzip file begins with.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -71,7 +71,7 @@ fn converted(text: &[u8], args: &SubmitArgs) -> Result<Bytes, Failure> {
     Ok(serde_json::to_vec(&job).context("write the job")?.into())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let unreadable = |e: io::Error| Failure::Usage(format!("can't read {}: {e}", path.display()));
     let source: Box<dyn Read> = if path == Path::new("-") {
         Box::new(io::stdin().lock())

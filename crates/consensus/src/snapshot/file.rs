@@ -20,8 +20,8 @@ const BLOCK_BYTES_SOFT: usize = 256 << 10;
 /// So many bytes are synced at a time. On ext4 a sync of the log also waits for what was written to other new files
 /// and not synced yet; it must not find a whole snapshot there.
 const SYNC_BYTES: usize = 1 << 20;
-/// A larger block is damage: no record comes near this.
-const BLOCK_BYTES_MAX: u32 = 16 << 20;
+/// A larger block is damage: the largest record is a job of 32 MiB, and no other comes near it.
+const BLOCK_BYTES_MAX: u32 = 64 << 20;
 
 const HEADER: u8 = 0;
 const RECORDS: u8 = 1;

@@ -1,5 +1,7 @@
 //! Of an element that has finished: how and why.
 
+use std::collections::BTreeMap;
+
 use quorate_state::element::{AfterStop, Element};
 use quorate_state::limits::UNABLE_MAX;
 use quorate_types::explain::{EndCause, EndStory};
@@ -63,7 +65,12 @@ fn why_cancelled(subject: &Subject<'_>, spec: &TaskSpec) -> (EndCause, Option<Na
     if flow.overdue {
         return (EndCause::Deadline, None);
     }
-    if let Some(need) = spec.needs.iter().find(|need| is_unmet(subject, need)) {
+    // Once for all needs: there may be as many as tasks.
+    let positions: BTreeMap<&Name, u32> = match spec.needs.is_empty() {
+        true => BTreeMap::new(),
+        false => subject.spec.tasks.iter().map(|task| &task.name).zip(0..).collect(),
+    };
+    if let Some(need) = spec.needs.iter().find(|need| is_unmet(subject, &positions, need)) {
         return (EndCause::NeedUnmet, need.task().cloned());
     }
     if header.counts.failed > flow.kept_failed && subject.spec.on_failure == OnFailure::Cancel {
@@ -81,8 +88,8 @@ fn why_cancelled(subject: &Subject<'_>, spec: &TaskSpec) -> (EndCause, Option<Na
 }
 
 /// Whether a task of the same job ended in another way than was needed.
-fn is_unmet(subject: &Subject<'_>, need: &Need) -> bool {
-    let Some(head) = need.task().and_then(|name| subject.spec.position(name)).and_then(|at| (subject.heads)(at)) else {
+fn is_unmet(subject: &Subject<'_>, positions: &BTreeMap<&Name, u32>, need: &Need) -> bool {
+    let Some(head) = need.task().and_then(|name| positions.get(name)).and_then(|at| (subject.heads)(*at)) else {
         return false;
     };
     let failed = head.failed > 0 && need.on() == On::Success;

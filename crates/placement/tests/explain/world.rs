@@ -98,6 +98,7 @@ impl World {
                 ending: ending.clone(),
                 ran: Span(10),
                 result: None,
+                extension: None,
                 stdout_tail: vec![],
                 stderr_tail: vec![],
             };

@@ -71,6 +71,7 @@ impl Led {
                     ending: Ending::Stopped,
                     ran: quorate_types::Span(1),
                     result: None,
+                    extension: None,
                     stdout_tail: vec![],
                     stderr_tail: vec![],
                 };
@@ -97,7 +98,14 @@ impl Led {
                 let ran = self.now.since(element.current().unwrap().assigned_at);
                 if ran >= runs_for(job) {
                     let ending = Ending::Exited(0);
-                    let finished = Finished { ending, ran, result: None, stdout_tail: vec![], stderr_tail: vec![] };
+                    let finished = Finished {
+                        ending,
+                        ran,
+                        result: None,
+                        extension: None,
+                        stdout_tail: vec![],
+                        stderr_tail: vec![],
+                    };
                     let key = AttemptKey { job, task, index, attempt, fence };
                     reports.push((
                         worker.name.clone(),

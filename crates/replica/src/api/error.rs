@@ -107,6 +107,7 @@ impl From<Rejection> for ApiError {
             | Rejection::KeyTaken(_)
             | Rejection::NotASchedule(_)
             | Rejection::NeedUnmet { .. }
+            | Rejection::Extended { .. }
             | Rejection::Schedule(_)
             | Rejection::ResourceHeld { .. }
             | Rejection::TooManyResources(_)

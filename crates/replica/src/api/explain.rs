@@ -35,7 +35,7 @@ pub(crate) async fn element(State(app): State<App>, Path(path): TaskPath, uri: U
         return Err(Rejection::Schedule(id).into());
     }
     let no_such = Rejection::NoSuchTask { job: id, task: name.clone(), index };
-    let Some(task) = job.spec.position(&name) else { return Err(no_such.into()) };
+    let Some(task) = job.position_of(&name) else { return Err(no_such.into()) };
     let explained = app.look(move || explain::element(&version.state, now, id, task, index)).await?;
     Ok(answer(&view, Json(explained.ok_or(no_such)?)))
 }

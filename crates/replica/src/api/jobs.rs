@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use quorate_consensus::ProposeError;
 use quorate_state::command::{Command, RetryScope};
 use quorate_state::job::Header;
@@ -25,7 +26,7 @@ use super::query::{Query, job_id};
 use super::read::View;
 use super::write::at_index;
 use super::{App, body, bulk, explain, schedules};
-use crate::limits::{SCAN_COST_ARCHIVED, SCAN_COST_MAX};
+use crate::limits::{BODY_BYTES_SMALL, SCAN_COST_ARCHIVED, SCAN_COST_MAX};
 
 pub(crate) async fn submit(State(app): State<App>, uri: Uri, headers: HeaderMap, content: Body) -> ApiResult<Response> {
     let dry_run = DryRun::of(&uri)?;
@@ -51,9 +52,10 @@ pub(crate) async fn submit(State(app): State<App>, uri: Uri, headers: HeaderMap,
     }
     let key = headers.get("idempotency-key").map(header_key).transpose()?;
     if let DryRun::Yes(query) = dry_run {
-        return explain::dry_run(&app, &query, read_spec(&received.bytes, key)?).await;
+        return explain::dry_run(&app, &query, read_spec_aside(received.bytes.clone(), key).await?).await;
     }
-    let (submitted, existing) = submit_one(&app, &received.bytes, key).await?;
+    let spec = read_spec_aside(received.bytes.clone(), key).await?;
+    let (submitted, existing) = submit_spec(&app, spec).await?;
     let status = if existing { StatusCode::OK } else { StatusCode::CREATED };
     let location = [(header::LOCATION, format!("/v1/jobs/{}", submitted.id))];
     Ok(at_index(submitted.index, (status, location, Json(submitted)).into_response()))
@@ -89,11 +91,23 @@ fn header_key(value: &HeaderValue) -> ApiResult<String> {
 
 /// Submits the job in `bytes`; says whether it existed already.
 pub(crate) async fn submit_one(app: &App, bytes: &[u8], key: Option<String>) -> ApiResult<(Submitted, bool)> {
-    let spec = read_spec(bytes, key)?;
+    submit_spec(app, read_spec(bytes, key)?).await
+}
+
+async fn submit_spec(app: &App, spec: JobSpec) -> ApiResult<(Submitted, bool)> {
     match app.commit(Command::Submit(Arc::new(spec))).await?.outcome {
         Outcome::Submitted { job, index, state, existing } => Ok((Submitted { id: job, index, state }, existing)),
         other => Err(ApiError::internal("submit a job", &format!("unexpected outcome {other:?}"))),
     }
+}
+
+/// The same as [`read_spec`]. A large job takes long, and others go on meanwhile.
+async fn read_spec_aside(bytes: Bytes, key: Option<String>) -> ApiResult<JobSpec> {
+    if bytes.len() as u64 <= BODY_BYTES_SMALL {
+        return read_spec(&bytes, key);
+    }
+    let reading = tokio::task::spawn_blocking(move || read_spec(&bytes, key));
+    reading.await.map_err(|error| ApiError::internal("read a job", &error))?
 }
 
 /// The job in `bytes`, checked as far as it can be without the state.

@@ -61,7 +61,7 @@ pub(crate) async fn read(
     let no_such = || ApiError::from(Rejection::NoSuchTask { job, task: task.clone(), index });
     let (at, element) = match view.version.state.job(job) {
         Some(found) => {
-            let at = found.spec.position(&task).ok_or_else(no_such)?;
+            let at = found.position_of(&task).ok_or_else(no_such)?;
             let task = found.task(at).filter(|task| index.0 < task.head.count).ok_or_else(no_such)?;
             (at, task.element(index).cloned())
         }

@@ -166,7 +166,7 @@ pub(crate) async fn show(State(app): State<App>, Path(path): TaskPath, uri: Uri)
     let no_such = || ApiError::from(Rejection::NoSuchTask { job: id, task: task.clone(), index });
     let shown = match view.version.state.job(id) {
         Some(job) => {
-            let at = job.spec.position(&task).ok_or_else(no_such)?;
+            let at = job.position_of(&task).ok_or_else(no_such)?;
             view::element_of(job, at, index).ok_or_else(no_such)?
         }
         None => {

@@ -315,7 +315,7 @@ mod tests {
             let result = Some(key.index.to_string().repeat(bytes));
             let ending = quorate_types::status::Ending::Exited(0);
             let ran = quorate_types::Span(1);
-            let end = Finished { ending, ran, result, stdout_tail: vec![], stderr_tail: vec![] };
+            let end = Finished { ending, ran, result, extension: None, stdout_tail: vec![], stderr_tail: vec![] };
             Report { key, what: Happening::Finished(Box::new(end)) }
         });
         let reports = reports.collect();

@@ -1,13 +1,15 @@
 //! The workers' connections to this replica.
 //!
 //! `registry` knows who is connected and passes notices on; `desk` turns notices into messages (sans-IO);
-//! `shell` is one connection's task; `wire` its frames; `relay` takes heartbeats to the leader; `output`
+//! `shell` is one connection's task; `wire` its frames; `relay` takes heartbeats to the leader; `reports`
+//! checks reports before they are logged; `output`
 //! reads a worker's spool.
 
 mod desk;
 mod output;
 mod registry;
 mod relay;
+mod reports;
 mod shell;
 mod wire;
 

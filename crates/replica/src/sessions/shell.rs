@@ -11,8 +11,7 @@ use quorate_consensus::host::hand_off;
 use quorate_consensus::{Committed as Proposed, Handle, ProposeError, Version};
 use quorate_state::command::{Command, Registration};
 use quorate_state::outcome::Outcome;
-use quorate_types::limits::{OUTPUT_TAIL_BYTES_MAX, PROGRESS_MESSAGE_BYTES_MAX, REASON_BYTES_MAX, RESULT_BYTES_MAX};
-use quorate_types::session::{FromWorker, Happening, Hello, Report, ToWorker};
+use quorate_types::session::{FromWorker, Hello, Report, ToWorker};
 use quorate_types::validate::{check_host, check_labels, check_taints};
 use quorate_types::{Epoch, LogIndex, Name, Span};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,10 +24,10 @@ use super::desk::{Desk, Fenced};
 use super::output::ReadRequest;
 use super::registry::{Registry, Seat};
 use super::relay::Relay;
+use super::reports::{check_extension, is_within_bounds, split};
 use super::wire::{self, WireError};
 use crate::limits::{
-    HEARTBEATS_PER_WORKER_MAX, HELLO_TIMEOUT, OUTPUT_READS_MAX, READ_WAIT, REPORT_BYTES_PER_COMMAND, REPORT_FRAMES_MAX,
-    SEND_TIMEOUT,
+    HEARTBEATS_PER_WORKER_MAX, HELLO_TIMEOUT, OUTPUT_READS_MAX, READ_WAIT, REPORT_FRAMES_MAX, SEND_TIMEOUT,
 };
 
 /// Between tries of a proposal that must not be given up.
@@ -273,7 +272,8 @@ impl<'a> Open<'a> {
             FromWorker::Reports { reports, .. } if !reports.iter().all(is_within_bounds) => {
                 return Err(End::Breach("a report beyond its bounds"));
             }
-            FromWorker::Reports { seq, reports } => {
+            FromWorker::Reports { seq, mut reports } => {
+                reports.iter_mut().for_each(check_extension);
                 let (handle, worker, epoch) = (self.host.handle.clone(), self.seat.worker.clone(), self.seat.epoch);
                 self.reports.push_back(Box::pin(commit(handle, worker, epoch, seq, reports)));
             }
@@ -330,46 +330,6 @@ impl<'a> Open<'a> {
     }
 }
 
-/// What a report may carry; a worker of this version keeps to it.
-fn is_within_bounds(report: &Report) -> bool {
-    match &report.what {
-        Happening::Started => true,
-        Happening::Progress { message, .. } => message.len() <= PROGRESS_MESSAGE_BYTES_MAX,
-        Happening::Finished(finished) => {
-            finished.result.as_ref().is_none_or(|result| result.len() <= RESULT_BYTES_MAX)
-                && finished.stdout_tail.len() <= OUTPUT_TAIL_BYTES_MAX
-                && finished.stderr_tail.len() <= OUTPUT_TAIL_BYTES_MAX
-                && finished.ending.weight() <= REASON_BYTES_MAX
-        }
-    }
-}
-
-fn weight(report: &Report) -> usize {
-    const REST: usize = 64;
-    match &report.what {
-        Happening::Started => REST,
-        Happening::Progress { message, .. } => message.len() + REST,
-        Happening::Finished(finished) => {
-            let texts = finished.result.as_ref().map_or(0, String::len) + finished.ending.weight();
-            texts + finished.stdout_tail.len() + finished.stderr_tail.len() + REST
-        }
-    }
-}
-
-/// Cuts a frame of reports into commands that fit into the log.
-fn split(reports: Vec<Report>) -> Vec<Vec<Report>> {
-    let (mut parts, mut bytes) = (vec![Vec::new()], 0);
-    for report in reports {
-        bytes += weight(&report);
-        if bytes > REPORT_BYTES_PER_COMMAND && parts.last().is_some_and(|part| !part.is_empty()) {
-            parts.push(Vec::new());
-            bytes = weight(&report);
-        }
-        parts.last_mut().unwrap_or_else(|| unreachable!("there is a part from the start")).push(report);
-    }
-    parts
-}
-
 /// Proposes reports until their outcome is known and applied here. A repetition is harmless: an attempt
 /// ends once.
 async fn commit(handle: Handle, worker: Name, epoch: Epoch, seq: u64, reports: Vec<Report>) -> Committed {
@@ -396,36 +356,5 @@ async fn commit_part(handle: &Handle, command: Command) -> Result<LogIndex, Fenc
             Err(ProposeError::ShuttingDown | ProposeError::TooLarge) => std::future::pending().await,
             Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use quorate_types::session::{AttemptKey, Finished};
-    use quorate_types::status::Ending;
-    use quorate_types::{AttemptNumber, Fence, JobId, TaskIndex};
-
-    use super::*;
-
-    fn report(tail: usize) -> Report {
-        let key =
-            AttemptKey { job: JobId(1), task: 0, index: TaskIndex(0), attempt: AttemptNumber(1), fence: Fence(1) };
-        let finished = Finished {
-            ending: Ending::Exited(0),
-            ran: Span(0),
-            result: None,
-            stdout_tail: vec![0; tail],
-            stderr_tail: vec![],
-        };
-        Report { key, what: Happening::Finished(Box::new(finished)) }
-    }
-
-    #[test]
-    fn large_frames_of_reports_become_several_commands() {
-        let parts = split((0..10).map(|_| report(700_000)).collect());
-        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2, 2, 2]);
-        assert_eq!(split((0..4096).map(|_| report(0)).collect()).len(), 1);
-        assert!(is_within_bounds(&report(OUTPUT_TAIL_BYTES_MAX)));
-        assert!(!is_within_bounds(&report(OUTPUT_TAIL_BYTES_MAX + 1)));
     }
 }

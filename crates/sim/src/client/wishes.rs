@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::applied::{RATE_LIMIT, RATE_PER, RATED};
 use crate::chance::Chance;
-use crate::physical::{GANG, Program, RESOURCE};
+use crate::physical::{ADDED, GANG, GATHER, Program, RESOURCE};
 
 pub(super) fn policy(chance: &mut Chance) -> PolicyChange {
     PolicyChange {
@@ -43,12 +43,13 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
         // Some outlast a lease.
         let millis = if chance.permille(120) { 3_000 + chance.below(6_000) } else { 1 + chance.below(1_200) };
         let needs = needs.iter().map(|need| ((*need).to_owned(), 1)).collect();
-        Program { millis: millis as u64, code: i32::from(fails), task: task.to_owned(), needs, holds }.to_argv()
+        Program { millis: millis as u64, code: i32::from(fails), task: task.to_owned(), needs, holds, adds: 0 }
+            .to_argv()
     };
     let command = |chance: &mut Chance, task: &str, needs: &[&str]| holding(chance, task, needs, 0);
     let retries = chance.below(3);
     let resources = json!({"cpu": 0.1 + chance.below(20) as f64 / 10.0});
-    let mut job = match chance.below(6) {
+    let mut job = match chance.below(7) {
         0 => json!({"name": name, "tasks": [
             {"name": "a", "command": command(chance, "a", &[]), "retries": retries, "resources": resources}]}),
         1 => {
@@ -80,6 +81,22 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
                 {"name": rest, "command": command(chance, &rest, &[]), "gang": "g", "count": 2, "retries": retries,
                  "resources": {"cpu": 1}},
                 {"name": "after", "command": command(chance, "after", &[&lead, &rest]), "needs": [lead, rest]}]})
+        }
+        // Never before all that was added has succeeded, which is as much as a single success of `fan` brought.
+        5 => {
+            let adds = 1 + chance.below(4) as u32;
+            let fan = Program {
+                millis: 700,
+                code: i32::from(chance.permille(60)),
+                task: "fan".into(),
+                adds,
+                ..Program::default()
+            };
+            let gather =
+                Program { millis: 50, task: GATHER.into(), needs: vec![(ADDED.into(), adds)], ..Program::default() };
+            json!({"name": name, "tasks": [
+                {"name": "fan", "command": fan.to_argv(), "retries": retries, "resources": resources},
+                {"name": GATHER, "command": gather.to_argv(), "needs": ["fan"]}]})
         }
         _ => json!({"name": name, "tasks": [
             {"name": "slow", "command": command(chance, "slow", &[]), "timeout": "2s", "grace": "100ms",

@@ -2,6 +2,7 @@
 
 mod assign;
 mod control;
+mod extend;
 mod follow;
 mod gates;
 mod lock;

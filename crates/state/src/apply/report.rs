@@ -53,7 +53,7 @@ impl Change<'_> {
         self.emit(EventType::TaskRunning, task, index, None);
         if is_planted(Bug::NeedsOnlyStarted) {
             let plan = self.job.plan.clone();
-            plan.dependents(task).iter().for_each(|edge| self.meet(edge.task));
+            plan.dependents(task).for_each(|edge| self.meet(edge.task));
         }
     }
 

@@ -11,6 +11,7 @@ use quorate_types::{End, JobId, Name, On, TaskIndex, Timestamp};
 
 use super::Result;
 use super::gates::JobNeeds;
+use crate::archive;
 use crate::command::RetryScope;
 use crate::element::Element;
 use crate::flow::{Flow, Slot};
@@ -35,11 +36,13 @@ enum Others {
     Succeeded,
     /// All are.
     Finished,
+    /// There are none, and what the job has gained is gone: it will be added again.
+    Anew,
 }
 
 impl Scope {
     fn all(job: &Job) -> Self {
-        Self { tasks: (0..job.tasks.len()).collect(), others: Others::Finished }
+        Self { tasks: (0..job.tasks.len()).collect(), others: Others::Anew }
     }
 
     /// What did not succeed, and as a whole what depended on how that ended.
@@ -53,10 +56,20 @@ impl Scope {
         Self { tasks: job.with_dependents(vec![first]), others: Others::Finished }
     }
 
+    /// A task that has added others to the job would do so again, and they are there.
+    fn unless_it_extends(self, job: &Job) -> std::result::Result<Self, Rejection> {
+        let mut extensions = job.plan.growth().into_iter().flat_map(|growth| growth.extensions());
+        let again = extensions.find(|extended| self.tasks.contains(&extended.by));
+        match again.and_then(|extended| job.task_spec(extended.by)) {
+            Some(task) => Err(Rejection::Extended { job: job.id(), task: task.name.clone() }),
+            None => Ok(self),
+        }
+    }
+
     fn keeps(&self, task: u32, state: TaskState) -> bool {
         let kept = match self.others {
             Others::Succeeded => state == TaskState::Succeeded,
-            Others::Finished => state.is_finished(),
+            Others::Finished | Others::Anew => state.is_finished(),
         };
         kept && !self.tasks.contains(&task)
     }
@@ -65,7 +78,7 @@ impl Scope {
     fn keeps_task(&self, at: u32, head: &TaskHead) -> bool {
         let kept = match self.others {
             Others::Succeeded => head.end() == Some(End::Succeeded),
-            Others::Finished => head.end().is_some(),
+            Others::Finished | Others::Anew => head.end().is_some(),
         };
         kept && !self.tasks.contains(&at)
     }
@@ -77,7 +90,7 @@ impl Job {
         let mut tasks: BTreeSet<u32> = open.iter().copied().collect();
         while let Some(at) = open.pop() {
             let mates = self.gang(at).into_iter().flat_map(|gang| gang.tasks.iter().map(|(task, _)| *task));
-            let dependents = self.plan.dependents(at).iter().map(|edge| edge.task);
+            let dependents = self.plan.dependents(at).map(|edge| edge.task);
             open.extend(dependents.chain(mates).filter(|at| tasks.insert(*at)));
         }
         tasks
@@ -87,7 +100,7 @@ impl Job {
     fn unmet(&self, scope: &Scope) -> Option<u32> {
         let kept = self.tasks.iter().filter(|(at, task)| scope.keeps_task(*at, &task.head));
         let ends = kept.filter_map(|(at, task)| Some((at, task.head.end()?)));
-        ends.flat_map(|(at, end)| self.plan.dependents(at).iter().map(move |edge| (edge, end)))
+        ends.flat_map(|(at, end)| self.plan.dependents(at).map(move |edge| (edge, end)))
             .find(|(edge, end)| !edge.each && scope.tasks.contains(&edge.task) && !edge.on.is_met_by(*end))
             .map(|(edge, _)| edge.task)
     }
@@ -99,7 +112,7 @@ impl State {
             RetryScope::NotSucceeded if job.header.state == JobState::Succeeded => {
                 Err(Rejection::JobState { job: id, state: JobState::Succeeded })
             }
-            RetryScope::NotSucceeded => Ok(Scope::not_succeeded(job)),
+            RetryScope::NotSucceeded => Scope::not_succeeded(job).unless_it_extends(job),
             RetryScope::All => Ok(Scope::all(job)),
         })
     }
@@ -108,7 +121,8 @@ impl State {
     pub(super) fn retry_from(&mut self, id: JobId, name: &Name, out: &mut Applied) -> Result {
         self.run_again(id, out, |job| {
             let no_such = || Rejection::NoSuchTask { job: id, task: name.clone(), index: TaskIndex(0) };
-            let scope = Scope::from(job, job.spec.position(name).ok_or_else(no_such)?);
+            let first = job.position_of(name).ok_or_else(no_such)?;
+            let scope = Scope::from(job, first).unless_it_extends(job)?;
             match job.unmet(&scope).and_then(|task| job.task_spec(task)) {
                 Some(task) => Err(Rejection::NeedUnmet { job: id, task: task.name.clone() }),
                 None => Ok(scope),
@@ -144,6 +158,12 @@ impl State {
         self.edit(id, out, |change| {
             change.cluster.unnote_finished(change.job, finished_at);
             change.cluster.unnote_submitted(change.job);
+            if scope.others == Others::Anew && change.job.plan.growth().is_some() {
+                change.job.give_up_gains();
+                // Other tasks may get the same positions: what is kept of outputs goes by them.
+                archive::drop_job(id, change.cluster, change.out);
+                change.job.header.output_bytes = 0;
+            }
             reopen(change.job, &scope, flow, &needs);
             change.job.header.changed = change.out.index;
             change.cluster.note_submitted(change.job);

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use quorate_types::status::JobState;
-use quorate_types::{JobId, JobSpec};
+use quorate_types::{Extension, JobId, JobSpec};
+use serde::Serialize;
 
 use super::Result;
 use super::gates::announce;
@@ -19,10 +20,15 @@ use crate::state::{IdempotencyKey, KeyUse, State};
 /// What a job costs in memory besides its specification's own bytes: measured with 100,000 jobs of
 /// one task each, rounded up.
 const JOB_OVERHEAD_BYTES: u64 = 1_024;
+/// What each further task costs besides: its definition's fields and allocations, its place among the job's tasks, and
+/// in the plan.
+const TASK_OVERHEAD_BYTES: u64 = 768;
+/// What each need costs besides: itself, the edge of the plan, and its share of what is reserved beside them.
+const NEED_OVERHEAD_BYTES: u64 = 32;
 
 impl State {
     pub(super) fn submit(&mut self, spec: &Arc<JobSpec>, out: &mut Applied) -> Result {
-        let encoded = encode(spec);
+        let encoded = encode(&**spec);
         let key = idempotency_key(spec);
         if let Some(used) = key.as_ref().and_then(|key| self.cluster.keys.get(key)) {
             return self.resubmitted(*used, digest(&encoded));
@@ -135,12 +141,24 @@ pub(super) fn weight(spec: &JobSpec) -> u64 {
     encode(spec).len() as u64 + overhead(spec)
 }
 
-/// For the job, and for those that may follow it.
-fn overhead(spec: &JobSpec) -> u64 {
-    JOB_OVERHEAD_BYTES * (1 + spec.then.len() as u64)
+/// The same of what a job gains.
+pub(super) fn weight_of_extension(extension: &Extension) -> u64 {
+    let overhead = TASK_OVERHEAD_BYTES * extension.tasks.len() as u64 + NEED_OVERHEAD_BYTES * extension.edges() as u64;
+    encode(extension).len() as u64 + overhead
 }
 
-fn encode(spec: &JobSpec) -> Vec<u8> {
+/// For the job, and for those that may follow it.
+fn overhead(spec: &JobSpec) -> u64 {
+    let jobs = std::iter::once(spec).chain(spec.then.iter().map(|follow_up| &*follow_up.job));
+    jobs.map(|job| {
+        let needs: usize = job.tasks.iter().map(|task| task.needs.len()).sum();
+        let further = (job.tasks.len() as u64).saturating_sub(1);
+        JOB_OVERHEAD_BYTES + TASK_OVERHEAD_BYTES * further + NEED_OVERHEAD_BYTES * needs as u64
+    })
+    .sum()
+}
+
+fn encode<T: Serialize>(spec: &T) -> Vec<u8> {
     bincode::serde::encode_to_vec(spec, bincode::config::standard())
         .unwrap_or_else(|e| unreachable!("encoding into memory: {e}"))
 }

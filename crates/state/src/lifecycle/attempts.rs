@@ -38,20 +38,26 @@ impl Change<'_> {
     pub(crate) fn finish_attempt(&mut self, key: &AttemptKey, finished: &Finished) {
         let at = ElementKey::from(key);
         let now = self.now();
+        // What an attempt adds to its job comes with its success, or neither does.
+        let refused = match &finished.extension {
+            Some(addition) if finished.ending.is_success() => self.extend(at.task, addition).err(),
+            Some(_) | None => None,
+        };
+        let ending = refused.as_ref().unwrap_or(&finished.ending);
         let Some(element) = self.element_mut(at.task, at.index) else { return };
         let stopped = (element.state == TaskState::Stopping).then_some(element.after_stop);
-        let (state, verdict) = match (finished.ending.is_success(), stopped) {
+        let (state, verdict) = match (ending.is_success(), stopped) {
             (true, _) => (AttemptState::Succeeded, Verdict::Succeeded),
             (false, Some(AfterStop::Cancel)) => (AttemptState::Cancelled, Verdict::Cancelled),
             (false, Some(AfterStop::Requeue)) => (AttemptState::Cancelled, Verdict::Stopped),
             (false, Some(AfterStop::Fail)) => (AttemptState::Cancelled, Verdict::Overdue),
             // The worker leaves, and has ended what it ran.
-            (false, None) if finished.ending == Ending::Stopped => (AttemptState::Cancelled, Verdict::Stopped),
-            (false, None) if matches!(finished.ending, Ending::Unable(_)) => (AttemptState::Failed, Verdict::Unable),
+            (false, None) if *ending == Ending::Stopped => (AttemptState::Cancelled, Verdict::Stopped),
+            (false, None) if matches!(ending, Ending::Unable(_)) => (AttemptState::Failed, Verdict::Unable),
             (false, None) => (AttemptState::Failed, Verdict::Failed),
         };
         let unable = self.note_unable(&at, &verdict);
-        self.end_attempt(&at, state, Some(finished.ending.clone()), Some(finished.ran));
+        self.end_attempt(&at, state, Some(ending.clone()), Some(finished.ran));
         self.keep_output(key, finished);
         self.mark_running(Timestamp(now.0.saturating_sub(finished.ran.0)));
         match verdict {
@@ -59,12 +65,12 @@ impl Change<'_> {
                 self.keep_result(&at, finished.result.as_deref());
                 self.succeed(&at);
             }
-            Verdict::Failed => self.fail(&at, &finished.ending),
+            Verdict::Failed => self.fail(&at, ending),
             Verdict::Unable if unable >= UNABLE_MAX || self.is_doomed(at.task) => {
-                self.give_up(&at, &finished.ending.to_string());
+                self.give_up(&at, &ending.to_string());
             }
             // Another worker may be able, or this one soon. Uses up no retry.
-            Verdict::Unable => self.back_off(&at, unable, &finished.ending),
+            Verdict::Unable => self.back_off(&at, unable, ending),
             Verdict::Cancelled => self.cancel_stopped(&at),
             Verdict::Stopped => self.requeue(&at, "stopped"),
             Verdict::Overdue => self.give_up(&at, OVERDUE),

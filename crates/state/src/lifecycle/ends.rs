@@ -47,26 +47,26 @@ impl Change<'_> {
         while let Some(ended) = self.ended.pop_front() {
             match ended {
                 Ended::Element(task, index) => {
-                    for edge in plan.dependents(task).iter().filter(|edge| edge.each) {
+                    for edge in plan.dependents(task).filter(|edge| edge.each) {
                         self.look_at_element(edge.task, index);
                     }
                 }
                 Ended::Fresh(task, from) => {
                     let skipped = self.job.task(task).is_some_and(|found| found.head.is_skipped());
-                    for edge in plan.dependents(task).iter().filter(|edge| edge.each) {
-                        self.look_at_elements_from(*edge, from, skipped);
+                    for edge in plan.dependents(task).filter(|edge| edge.each) {
+                        self.look_at_elements_from(edge, from, skipped);
                     }
                 }
                 Ended::Task(task) => {
-                    for edge in plan.dependents(task).iter().filter(|edge| !edge.each) {
-                        self.on_task_end(task, *edge);
+                    for edge in plan.dependents(task).filter(|edge| !edge.each) {
+                        self.on_task_end(task, edge);
                     }
                 }
             }
         }
     }
 
-    fn on_task_end(&mut self, task: u32, edge: Edge) {
+    pub(crate) fn on_task_end(&mut self, task: u32, edge: Edge) {
         let Some(head) = self.job.task(task).map(|found| found.head) else { return };
         let Some(end) = head.end() else { return };
         match met(edge.on, Some(end), head.is_skipped()) {
@@ -108,7 +108,7 @@ impl Change<'_> {
     /// An element failed for good: what needs the success of its task will not see it.
     pub(super) fn miss_success_of(&mut self, task: u32) {
         let plan = self.job.plan.clone();
-        for edge in plan.dependents(task).iter().filter(|edge| edge.on == On::Success && !edge.each) {
+        for edge in plan.dependents(task).filter(|edge| edge.on == On::Success && !edge.each) {
             self.miss(edge.task, false);
         }
     }
@@ -139,9 +139,9 @@ impl Change<'_> {
     }
 
     /// The task waits for single elements only: looks at those whose counterparts have ended.
-    fn look_at_all_elements(&mut self, task: u32) {
+    pub(crate) fn look_at_all_elements(&mut self, task: u32) {
         let plan = self.job.plan.clone();
-        let Some(edge) = plan.each(task).first() else { return };
+        let Some(edge) = plan.each(task).next() else { return };
         let Some(first) = self.job.task(edge.task) else { return };
         let untouched = if first.head.fresh_cancelled { first.head.fresh..first.head.count } else { 0..0 };
         let touched = first.elements().filter(|(_, e)| e.state.is_finished()).map(|(index, _)| index);
@@ -161,7 +161,7 @@ impl Change<'_> {
         let (open_needs, plan) = (found.head.open_needs, self.job.plan.clone());
         let mut all_met = open_needs == 0 && !self.is_doomed(task);
         for edge in plan.each(task) {
-            match self.met_by_element(edge, index) {
+            match self.met_by_element(&edge, index) {
                 Met::Open => all_met = false,
                 Met::Yes => {}
                 Met::No { skipped } => return self.miss_element(task, index, skipped),

@@ -41,7 +41,7 @@ impl Change<'_> {
         }
     }
 
-    pub(super) fn cancel_unstarted_of(&mut self, task: u32) {
+    pub(crate) fn cancel_unstarted_of(&mut self, task: u32) {
         // What waits in a gang that is live has started with it.
         if self.job.gang(task).is_some_and(|gang| self.job.live_members(gang) > 0) {
             return;

@@ -175,6 +175,7 @@ fn happening(what: u8) -> Happening {
             ending: ending(what),
             ran: Span(10),
             result: what.is_multiple_of(2).then(|| format!("result {what}")),
+            extension: None,
             stdout_tail: vec![b'x'; usize::from(what % 3)],
             stderr_tail: vec![],
         })),

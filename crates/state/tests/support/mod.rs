@@ -33,7 +33,7 @@ pub fn key(job: u64, task: u32, index: u32, attempt: u32, fence: u64) -> Attempt
 }
 
 pub fn finished(ending: Ending) -> Finished {
-    Finished { ending, ran: Span(10), result: None, stdout_tail: vec![], stderr_tail: vec![] }
+    Finished { ending, ran: Span(10), result: None, extension: None, stdout_tail: vec![], stderr_tail: vec![] }
 }
 
 impl Default for Cluster {

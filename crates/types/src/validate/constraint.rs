@@ -69,10 +69,7 @@ impl Complaints {
         }
         let names: BTreeSet<&Name> = tasks.iter().map(|task| &task.name).collect();
         for (at, task) in tasks.iter().enumerate() {
-            let place = |nth: usize| match shape {
-                Shape::Command => format!("/anti_affinity/{nth}"),
-                Shape::OneTask | Shape::Tasks => format!("/tasks/{at}/anti_affinity/{nth}"),
-            };
+            let place = |nth: usize| shape.place(at, format_args!("anti_affinity/{nth}"));
             self.check_twice(&task.anti_affinity, place);
             let named = task.anti_affinity.iter().enumerate().filter_map(|(nth, one)| Some((nth, one.task()?)));
             for (nth, name) in named.filter(|(_, name)| !names.contains(name)) {

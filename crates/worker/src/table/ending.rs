@@ -1,6 +1,7 @@
 //! How an attempt's end is reported.
 
 use quorate_types::Span;
+use quorate_types::extension::Addition;
 use quorate_types::limits::REASON_BYTES_MAX;
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::Ending;
@@ -12,8 +13,9 @@ impl Table {
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
         attempt.phase = Phase::Reported;
         attempt.definition = None;
-        let Leftover { result, stdout_tail, stderr_tail } = leftover;
-        let finished = Finished { ending: bounded(ending), ran, result, stdout_tail, stderr_tail };
+        let Leftover { result, extension, stdout_tail, stderr_tail } = leftover;
+        let extension = extension.filter(|_| ending.is_success()).map(|text| Box::new(Addition::Text(text)));
+        let finished = Finished { ending: bounded(ending), ran, result, extension, stdout_tail, stderr_tail };
         self.outbox.push(Report { key, what: Happening::Finished(Box::new(finished)) });
     }
 }

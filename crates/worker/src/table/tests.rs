@@ -10,8 +10,14 @@ pub(crate) fn key(n: u32) -> AttemptKey {
 }
 
 pub(crate) fn finished(n: u32, ending: Ending, ran_ms: u64) -> Report {
-    let finished =
-        Finished { ending, ran: Span(ran_ms), result: None, stdout_tail: Vec::new(), stderr_tail: Vec::new() };
+    let finished = Finished {
+        ending,
+        ran: Span(ran_ms),
+        result: None,
+        extension: None,
+        stdout_tail: Vec::new(),
+        stderr_tail: Vec::new(),
+    };
     Report { key: key(n), what: Happening::Finished(Box::new(finished)) }
 }
 
@@ -143,13 +149,26 @@ fn an_attempt_is_prepared_spawned_and_reported() {
     assert_eq!(table.running().collect::<Vec<_>>(), [key(1)]);
     table.on_exited(key(1), Status::Exited(3), false, Span(20));
     assert!(!table.is_idle());
-    let leftover = Leftover { result: Some("42".into()), stdout_tail: b"o".to_vec(), stderr_tail: b"e".to_vec() };
+    let extension = Some("[]".to_owned());
+    let leftover = Leftover {
+        result: Some("42".into()),
+        extension: extension.clone(),
+        stdout_tail: b"o".to_vec(),
+        stderr_tail: b"e".to_vec(),
+    };
     table.on_collected(key(1), leftover);
     let reports = sent(&mut table);
     assert_eq!(reports[0], Report { key: key(1), what: Happening::Started });
     let Happening::Finished(end) = &reports[1].what else { panic!("{reports:?}") };
     assert_eq!((&end.ending, end.ran, end.result.as_deref()), (&Ending::Exited(3), Span(20), Some("42")));
     assert_eq!((end.stdout_tail.as_slice(), end.stderr_tail.as_slice()), (&b"o"[..], &b"e"[..]));
+    assert_eq!(end.extension, None, "only what succeeds adds to its job");
+    table.on_prepared(key(2), Ok(()));
+    table.on_spawned(key(2), at(0));
+    table.on_exited(key(2), Status::Exited(0), false, Span(20));
+    table.on_collected(key(2), Leftover { extension, ..Leftover::default() });
+    let Happening::Finished(end) = &sent(&mut table)[1].what else { panic!("it has ended") };
+    assert_eq!(end.extension, Some(Box::new(Addition::Text("[]".into()))));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use quorate_types::extension::Addition;
 use quorate_types::inputs::{Input, Inputs};
 use quorate_types::session::{From, Happening};
 use quorate_types::status::{Ending, TaskState};
@@ -69,7 +70,7 @@ fn environment_and_files() {
         let mut task = spec(&[
             "sh",
             "-c",
-            "cat; env | sort; pwd; ls -l /proc/self/fd | wc -l; echo e >&2; printf 42 > $QUORATE_RESULT",
+            "cat; env | sort; pwd; ls -l /proc/self/fd | wc -l; echo e >&2; printf 42 > $QUORATE_RESULT; echo [] > $QUORATE_EXTEND",
         ]);
         task.stdin = Some("from stdin\n".into());
         task.working_dir = Some("sub/dir".into());
@@ -80,6 +81,7 @@ fn environment_and_files() {
         let sub = folder.join("work").join("sub/dir");
         let (folder, sub) = (folder.display(), sub.display());
         assert_eq!((end.ending, end.result.as_deref()), (Ending::Exited(0), Some("42")));
+        assert_eq!(end.extension, Some(Box::new(Addition::Text("[]\n".into()))));
         assert_eq!(end.stderr_tail, b"e\n");
         assert!(out.starts_with("from stdin\n"), "{out}");
         for line in [
@@ -94,6 +96,7 @@ fn environment_and_files() {
             format!("QUORATE_SERVER={}", replica.url),
             format!("QUORATE_RESULT={folder}/result"),
             format!("QUORATE_PROGRESS={folder}/progress"),
+            format!("QUORATE_EXTEND={folder}/extend"),
             sub.to_string(),
         ] {
             assert!(out.lines().any(|found| found == line), "{line} is not in {out}");

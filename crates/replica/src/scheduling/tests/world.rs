@@ -113,6 +113,7 @@ impl World {
                     ending: Ending::Exited(code),
                     ran: Span(ran),
                     result: None,
+                    extension: None,
                     stdout_tail: vec![],
                     stderr_tail: vec![],
                 };

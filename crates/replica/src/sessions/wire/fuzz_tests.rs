@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use quorate_types::extension::Addition;
 use quorate_types::session::{AttemptKey, Finished, Happening, Hello, OutputChunk, Piece, Report, Resume};
 use quorate_types::status::Ending;
 use quorate_types::{AttemptNumber, Epoch, Fence, JobId, LogIndex, Name, Resources, Span, TaskIndex};
@@ -20,6 +21,7 @@ fn finished(ending: Ending) -> Happening {
         ending,
         ran: Span(1 << 33),
         result: Some("{\"loss\":0.1}".into()),
+        extension: Some(Box::new(Addition::Text("[]".into()))),
         stdout_tail: b"done\n".to_vec(),
         stderr_tail: vec![0xff, 0],
     }))

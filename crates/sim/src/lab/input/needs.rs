@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use quorate_types::job::TaskSpec;
+use quorate_types::TaskList;
 
 /// Positions of the tasks; those that are free to come in any order keep theirs. Needs of a validated job have no
 /// cycle; what had one would be left out.
-pub fn in_order_of_needs(tasks: &[TaskSpec]) -> Vec<usize> {
+pub fn in_order_of_needs(tasks: &TaskList) -> Vec<usize> {
     let positions: HashMap<&str, usize> = tasks.iter().enumerate().map(|(at, task)| (task.name.as_str(), at)).collect();
     let mut dependents = vec![Vec::new(); tasks.len()];
     let mut open = vec![0_usize; tasks.len()];
