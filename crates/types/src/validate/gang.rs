@@ -27,6 +27,7 @@ impl Complaints {
             let place = |field: &str| match shape {
                 Shape::Command => format!("/{field}"),
                 Shape::OneTask | Shape::Tasks => format!("/tasks/{at}/{field}"),
+                Shape::Extension => format!("/{at}/{field}"),
             };
             let (first, size) = gangs.entry(name).or_insert((task, 0));
             let before = *size;
