@@ -71,9 +71,7 @@ impl Book {
                 let wish = Wish::new(mate.queued, &mate.entry, &crowding);
                 let chosen = place::choose(&self.fleet, &wish, &mut self.memory, &mut place::Hopes::default());
                 let Some(slot) = chosen else { break };
-                if let Some(constraints) = &mate.entry.facts.constraints {
-                    crowding.add(mate.queued, constraints, &self.fleet.member(slot).worker);
-                }
+                crowding.add(mate.queued, &mate.entry.facts, &self.fleet.member(slot).worker);
                 self.fleet.take(slot, &mate.entry.facts.request, &mate.entry.wanted);
                 placed.push((slot, &mate.entry.facts.request));
             }

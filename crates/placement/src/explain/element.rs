@@ -117,7 +117,7 @@ impl Scene<'_> {
         let rank = gang.map(|gang| u64::from(gang.rank_of(task)) + before);
         out.start = self.forecast(line, queued, before as usize, rank.map(|rank| (seated, rank)));
         let starts = out.start.as_ref().is_some_and(|start| start.basis == StartBasis::Now);
-        out.queue = Some(self.place(seat, spec, if gang.is_some() { 0 } else { before }));
+        out.queue = Some(self.place(seat, if gang.is_some() { 0 } else { before }));
         if out.start.is_none() {
             out.waits_for = gates::closed(self.state, self.now, job, task, index, Some(line));
         }

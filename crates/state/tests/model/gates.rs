@@ -171,6 +171,8 @@ impl Model {
     /// The attempt has ended.
     pub fn leave_all(&mut self, place: Place) {
         let keys: BTreeSet<(Name, Name)> = self.locks.iter().map(|lock| lock.key.clone()).collect();
-        keys.iter().for_each(|key| drop(self.leave(key, place)));
+        for key in &keys {
+            self.leave(key, place);
+        }
     }
 }

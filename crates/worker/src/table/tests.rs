@@ -51,7 +51,6 @@ pub(crate) fn definition(driver: Driver, timeout_ms: Option<u64>) -> Definition 
         movable: false,
         cluster_resources: [].into(),
         rate: None,
-        gang: None,
     };
     Definition {
         job: JobId(1),

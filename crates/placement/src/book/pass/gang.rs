@@ -17,7 +17,8 @@ use quorate_types::{Epoch, Resources, Timestamp};
 
 use super::{Holding, Pass, Placing};
 use crate::book::backfill::easy;
-use crate::book::fleet::{Member, Slot};
+use crate::book::fleet::Slot;
+use crate::book::member::Member;
 use crate::book::place::{self, Hopes};
 use crate::book::vector::Vector;
 use crate::book::waiting::Mate;
