@@ -58,7 +58,7 @@ proptest! {
         arrivals in prop::collection::vec(arrival(), 1..30),
         known in any::<bool>(),
     ) {
-        let mut world = World::new(Policy { queue, backfill, placement });
+        let mut world = World::new(Policy { queue, backfill, placement, ..Policy::default() });
         workers.iter().for_each(|cores| { world.join(Resources::new(cores * 1_000, 0)); });
         let mut arrivals = arrivals.iter().scan(0, |at, (wait, arrival)| { *at += wait; Some((Timestamp(*at), arrival)) });
         let mut next = arrivals.next();
@@ -108,7 +108,7 @@ proptest! {
         run in 5..50u64,
         known in any::<bool>(),
     ) {
-        let mut world = World::new(Policy { queue: QueueOrder::Fifo, backfill, placement });
+        let mut world = World::new(Policy { queue: QueueOrder::Fifo, backfill, placement, ..Policy::default() });
         (0..workers).for_each(|_| { world.join(Resources::new(cores * 1_000, 0)); });
         let small = |at: u64| Facts { submitted: Timestamp(at), ..facts(1, known.then_some(run)) };
         let size = workers as u32;
@@ -146,7 +146,7 @@ proptest! {
         workers in prop::collection::vec(1..10u64, 1..5),
         arrivals in prop::collection::vec(arrival(), 1..40),
     ) {
-        let mut world = World::new(Policy { queue: QueueOrder::Fifo, backfill, placement });
+        let mut world = World::new(Policy { queue: QueueOrder::Fifo, backfill, placement, ..Policy::default() });
         workers.iter().for_each(|cores| { world.join(Resources::new(cores * 1_000, 0)); });
         let mut told: BTreeMap<Queued, Timestamp> = BTreeMap::new();
         let mut arrivals = arrivals.iter().scan(0, |at, (wait, arrival)| { *at += wait; Some((Timestamp(*at), arrival)) });
