@@ -261,6 +261,7 @@ pub(crate) fn spec(command: &[&str]) -> TaskSpec {
         spread: [].into(),
         anti_affinity: [].into(),
         key: None,
+        movable: false,
     }
 }
 
