@@ -48,7 +48,7 @@ pub(super) fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> 
 fn placements(only: &[Rule]) -> Vec<PlacementOrder> {
     let named = only.iter().filter_map(|rule| match rule {
         Rule::Placement(placement) => Some(*placement),
-        Rule::Queue(_) | Rule::Backfill(_) => None,
+        Rule::Queue(_) | Rule::Backfill(_) | Rule::Rebalance(_) => None,
     });
     if only.is_empty() { PlacementOrder::ALL.to_vec() } else { named.collect() }
 }

@@ -265,6 +265,7 @@ pub(crate) fn spec(command: &[&str]) -> TaskSpec {
         key: None,
         cluster_resources: Default::default(),
         rate: None,
+        movable: false,
     }
 }
 
