@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quorate_types::inputs::Inputs;
-use quorate_types::job::TaskSpec;
 use quorate_types::limits::{EXTENSION_BYTES_MAX, OUTPUT_TAIL_BYTES_DEFAULT, OUTPUT_TAIL_BYTES_MAX, RESULT_BYTES_MAX};
 use quorate_types::session::{AttemptKey, Definition, Stream};
 use quorate_types::{JobId, Name};
@@ -33,6 +32,7 @@ use self::gang::{Gangs, Shared};
 use self::removal::remove;
 use self::spares::Spares;
 
+mod environment;
 mod files;
 mod gang;
 mod inputs;
@@ -195,20 +195,19 @@ impl Spool {
             progress: Mutex::new(ProgressFile::new(Path::new(&path).join(PROGRESS))),
         });
         self.entries().all.insert(key, Arc::clone(&entry));
-        self.fill(key, definition, inputs, &path, entry.gang.as_deref()).map_err(|error| {
+        let filled = self.fill(key, definition, inputs, &path).and_then(|mut spawn| {
+            if let (Some(shared), Some(muster)) = (&entry.gang, &definition.gang) {
+                spawn.env.extend(gang::enter(shared, key, muster)?);
+            }
+            Ok(spawn)
+        });
+        filled.map_err(|error| {
             tracing::warn!(job = %key.job, %error, "this worker can't make an attempt's folder");
             format!("make the attempt's folder: {error}")
         })
     }
 
-    fn fill(
-        &self,
-        key: AttemptKey,
-        definition: &Definition,
-        inputs: &[Arc<Inputs>],
-        path: &str,
-        gang: Option<&Shared>,
-    ) -> io::Result<Spawn> {
+    fn fill(&self, key: AttemptKey, definition: &Definition, inputs: &[Arc<Inputs>], path: &str) -> io::Result<Spawn> {
         let spec = &definition.spec;
         let work = format!("{path}/{WORK}");
         let spare = lock(&self.spares).take(key.job);
@@ -235,9 +234,6 @@ impl Spool {
             inputs::write(Path::new(&file), inputs)?;
             env.push(("QUORATE_INPUTS".to_owned(), file));
         }
-        if let (Some(shared), Some(muster)) = (gang, definition.gang.as_deref()) {
-            env.extend(gang::enter(shared, key, muster)?);
-        }
         Ok(Spawn {
             key,
             argv: spec.command.clone(),
@@ -259,27 +255,6 @@ impl Spool {
             made => made?,
         }
         folder(Path::new(work))
-    }
-
-    /// The task's own variables, which can't pose as ours, and ours.
-    fn environment(&self, key: AttemptKey, definition: &Definition, path: &str) -> Vec<(String, String)> {
-        let TaskSpec { env, name, .. } = &*definition.spec;
-        let own = env.iter().filter(|(name, _)| !name.starts_with("QUORATE_"));
-        let own = own.map(|(name, value)| (name.clone(), value.clone()));
-        let ours = [
-            ("QUORATE_JOB_ID", key.job.to_string()),
-            ("QUORATE_TASK", name.to_string()),
-            ("QUORATE_INDEX", key.index.to_string()),
-            ("QUORATE_ATTEMPT", key.attempt.to_string()),
-            ("QUORATE_FENCE", key.fence.to_string()),
-            ("QUORATE_WORKER", self.worker.to_string()),
-            ("QUORATE_NAMESPACE", definition.namespace.to_string()),
-            ("QUORATE_SERVER", self.servers.clone()),
-            ("QUORATE_RESULT", format!("{path}/{RESULT}")),
-            ("QUORATE_PROGRESS", format!("{path}/{PROGRESS}")),
-            ("QUORATE_EXTEND", format!("{path}/{EXTEND}")),
-        ];
-        own.chain(ours.map(|(name, value)| (name.to_owned(), value))).collect()
     }
 
     /// Reads what an attempt that has ended left, and keeps its folder for a while.

@@ -258,7 +258,6 @@ pub(crate) fn spec(command: &[&str]) -> TaskSpec {
         requires: [].into(),
         prefers: [].into(),
         tolerations: [].into(),
-        movable: false,
         spread: [].into(),
         anti_affinity: [].into(),
         gang: None,
