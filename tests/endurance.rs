@@ -61,11 +61,11 @@ async fn kill_leader(cluster: &mut Cluster) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_random_graph_respects_every_edge_whatever_dies() {
     let _turn = turn().await;
-    let (tasks, kill_every) = (share(800, 10_000), Duration::from_secs(share(3, 10)));
+    let (tasks, kill_every) = (share(1_500, 10_000), Duration::from_secs(share(2, 10)));
     let graph = graph(tasks, 7);
     let specs = graph.iter().enumerate().map(|(at, needs)| {
         let needs: Vec<String> = needs.iter().map(|need| format!("t{need}")).collect();
-        json!({"name": format!("t{at}"), "command": ["true"], "needs": needs, "resources": {"cpu": 0.25}})
+        json!({"name": format!("t{at}"), "command": ["sleep", share("0.02", "0.1")], "needs": needs, "resources": {"cpu": 0.25}})
     });
     let mut cluster = Cluster::of_three().await;
     for name in ["v", "w"] {
@@ -73,8 +73,11 @@ async fn a_random_graph_respects_every_edge_whatever_dies() {
     }
     let job = cluster.any().submit(&json!({"name": "graph", "tasks": specs.collect::<Vec<_>>()})).await;
     let (began, mut kills) = (Instant::now(), 0);
+    wait_until("the first ends", PATIENCE, async || {
+        (cluster.any().job(job).await["tasks"]["succeeded"].as_u64()? > 100).then_some(())
+    })
+    .await;
     loop {
-        tokio::time::sleep(kill_every).await;
         let view = cluster.any().job(job).await;
         if view["finished_at"].is_string() {
             assert_eq!(view["state"], "succeeded", "{}", view["tasks"]);
@@ -83,6 +86,7 @@ async fn a_random_graph_respects_every_edge_whatever_dies() {
         assert!(began.elapsed() < LONGEST, "{}", view["tasks"]);
         kill_leader(&mut cluster).await;
         kills += 1;
+        tokio::time::sleep(kill_every).await;
     }
     note(&format!("{tasks} tasks in {} s, over {kills} dead leaders", began.elapsed().as_secs()));
     assert!(kills > 0, "it ended before a leader could die");
@@ -173,17 +177,20 @@ fn bound(spec: &Value, cores: f64) -> f64 {
     longest.max(work / cores)
 }
 
+/// Where the longest path decides, and, in all of it, where the work does. The longest path goes first: as they come,
+/// the tasks of some recordings can't be packed so well by anybody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recorded_workflow_takes_hardly_longer_than_it_must() {
-    const CORES: &str = "16";
     let _turn = turn().await;
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared/data/workflows/epigenomics-chameleon-ilmn-2seq-100k-001.json.gz");
+    let (name, cores) =
+        share(("epigenomics-chameleon-ilmn-2seq-100k-001", "64"), ("1000genome-chameleon-22ch-250k-001", "32"));
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../shared/data/workflows/{name}.json.gz"));
     if !file.exists() {
         return note("skipped: no recorded workflow beside the checkout");
     }
     let mut cluster = Cluster::of_three().await;
-    cluster.start_worker_with("w", WorkerSetup { cpu: CORES, ..WorkerSetup::default() }).await;
+    cluster.start_worker_with("w", WorkerSetup { cpu: cores, ..WorkerSetup::default() }).await;
+    cluster.any().put("/v1/policy", &json!({"queue": "critical-path"})).await.ok();
     let file = file.to_str().unwrap();
     let args = ["job", "submit", "--format", "wfcommons", "--time-scale", "0.1", "--cores", "1", file];
     let ran = cli::quorate(&cluster.urls(), &args, "").await.exits(0);
@@ -192,7 +199,7 @@ async fn a_recorded_workflow_takes_hardly_longer_than_it_must() {
     assert_eq!(job["state"], "succeeded", "{}", job["tasks"]);
     let millis = |field: &str| job[field].as_str().unwrap().parse::<quorate_types::Timestamp>().unwrap().0;
     let took = (millis("finished_at") - millis("submitted_at")) as f64 / 1000.0;
-    let bound = bound(&job["spec"], CORES.parse().unwrap());
+    let bound = bound(&job["spec"], cores.parse().unwrap());
     note(&format!("took {took:.2} s, {:.3} of the {bound:.2} s that it must", took / bound));
     assert!(took <= 1.1 * bound, "took {took:.2} s where {bound:.2} s is the least");
     cluster.finish();

@@ -75,7 +75,14 @@ impl Led {
         ends.truncate(namespace.map_or(usize::MAX, |(_, most)| most));
         for (worker, epoch, key) in ends {
             let ending = if namespace.is_none() { Ending::Stopped } else { Ending::Exited(0) };
-            let finished = Finished { ending, ran: Span(1), result: None, extension: None, stdout_tail: vec![], stderr_tail: vec![] };
+            let finished = Finished {
+                ending,
+                ran: Span(1),
+                result: None,
+                extension: None,
+                stdout_tail: vec![],
+                stderr_tail: vec![],
+            };
             let what = Happening::Finished(Box::new(finished));
             self.view.outcome_at(Timestamp(0), Command::Report { worker, epoch, reports: vec![Report { key, what }] });
         }

@@ -74,7 +74,11 @@ impl AppliedLog {
         self.digest.update(&index.0.to_le_bytes());
         self.digest.update(&hash.to_le_bytes());
         for event in &applied.events {
+<<<<<<< HEAD
             if let Err(violation) = self.on_event(event).and_then(|()| self.on_start(event, applied.time)) {
+=======
+            if let Err(violation) = comes_with_success(event, &applied.events).and_then(|()| self.on_event(event)) {
+>>>>>>> extend
                 self.violation.get_or_insert(violation);
             }
         }
@@ -129,4 +133,14 @@ impl AppliedLog {
     pub(crate) fn results(&self, job: JobId) -> u64 {
         self.results.get(&job).map_or(0, |results| results.len() as u64)
     }
+}
+
+/// What is added to a job is there with the success that brings it.
+fn comes_with_success(event: &Event, all: &[Event]) -> Result<(), Violation> {
+    let is_success =
+        |other: &&Event| other.kind == EventType::TaskSucceeded && (other.job, &other.task) == (event.job, &event.task);
+    if event.kind == EventType::JobExtended && !all.iter().any(|other| is_success(&other)) {
+        return Err(format!("job {:?} was extended by {:?} without a success of it", event.job, event.task));
+    }
+    Ok(())
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::dial::{Destination, dial};
 use super::handshake::HandshakeError;
 use super::wire::{self, Append, Appended, Frames};
-use super::{Local, SILENCE_MAX};
+use super::{Local, SILENCE_MAX, patience};
 use crate::type_config::{Raft, TypeConfig};
 
 type Rpc = RPCError<TypeConfig>;
@@ -45,6 +45,8 @@ struct Connection {
     frames: Frames,
     /// Since when the peer owes an answer, if it does.
     waiting_since: Option<Instant>,
+    /// How long it may owe it: the largest frame under way decides.
+    patience: Duration,
 }
 
 impl Appender {
@@ -73,7 +75,7 @@ impl Appender {
         self.failures = if frames.is_ok() { 0 } else { self.failures.saturating_add(1) };
         self.next_dial = frames.is_err().then(|| Instant::now() + pause(self.failures));
         let frames = frames?;
-        self.connection = Some(Connection { frames, waiting_since: None });
+        self.connection = Some(Connection { frames, waiting_since: None, patience: SILENCE_MAX });
         Ok(())
     }
 
@@ -103,16 +105,19 @@ fn start_dialing(local: Arc<Local>, to: Destination) -> Dialing {
 impl Connection {
     /// The peer has owed an answer for too long: it is dead, or the way to it is.
     fn is_stuck(&self) -> bool {
-        self.waiting_since.is_some_and(|since| since.elapsed() > SILENCE_MAX)
+        self.waiting_since.is_some_and(|since| since.elapsed() > self.patience)
     }
 
     fn silence_ends(&self) -> Instant {
-        self.waiting_since.unwrap_or_else(Instant::now) + SILENCE_MAX
+        self.waiting_since.unwrap_or_else(Instant::now) + self.patience
     }
 
     async fn send(&mut self, append: &Append) -> io::Result<()> {
+        let frame = wire::encode(append)?;
         self.waiting_since.get_or_insert_with(Instant::now);
-        self.frames.send(wire::encode(append)?).await
+        self.patience = self.patience.max(patience(frame.len()));
+        let sent = tokio::time::timeout(self.patience, self.frames.send(frame)).await;
+        sent.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 }
 
@@ -179,8 +184,7 @@ where
                 Step::Request(Some(request)) => {
                     self.under_way += 1;
                     let append = Append { session, request };
-                    let sent = tokio::time::timeout(SILENCE_MAX, connection.send(&append));
-                    sent.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+                    connection.send(&append).await?;
                 }
                 Step::Frame(Some(frame)) => {
                     let answer: Appended = wire::decode(&frame?)?;
@@ -189,7 +193,7 @@ where
                         self.under_way = self.under_way.saturating_sub(1);
                         // After an error the peer answers no more of this session.
                         if self.under_way == 0 || answer.result.is_err() {
-                            connection.waiting_since = None;
+                            (connection.waiting_since, connection.patience) = (None, SILENCE_MAX);
                         }
                         return Ok(Some(answer.result));
                     }

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::dial::{Destination, dial};
 use super::handshake::Purpose;
 use super::wire::{self, Frames, Numbered, Request, Response};
-use super::{Local, SILENCE_MAX};
+use super::{Local, SILENCE_MAX, patience};
 
 /// Requests that wait for one link.
 const QUEUE_MAX: usize = 1024;
@@ -110,6 +110,8 @@ struct Session {
     next_id: u64,
     heard: Instant,
     sent: Instant,
+    /// How long the peer may be silent, and the request that is the reason if it is longer than usual.
+    patience: (Duration, Option<u64>),
 }
 
 impl LinkTask {
@@ -125,9 +127,9 @@ impl LinkTask {
             match dial(self.local.clone(), self.to.clone()).await {
                 Ok(frames) => {
                     (self.failures, self.retry_at) = (0, None);
-                    let waiting = BTreeMap::new();
-                    let mut session =
-                        Session { frames, waiting, next_id: 0, heard: Instant::now(), sent: Instant::now() };
+                    let (waiting, now) = (BTreeMap::new(), Instant::now());
+                    let patience = (SILENCE_MAX, None);
+                    let mut session = Session { frames, waiting, next_id: 0, heard: now, sent: now, patience };
                     session.run(&mut self.queue, request, reply).await;
                     session.fail();
                 }
@@ -184,7 +186,10 @@ impl Session {
             self.waiting.insert(id, reply);
         }
         let Ok(frame) = wire::encode(&Numbered { id, message }) else { return ControlFlow::Break(()) };
-        match tokio::time::timeout(SILENCE_MAX, self.frames.send(frame)).await {
+        if patience(frame.len()) > self.patience.0 {
+            self.patience = (patience(frame.len()), Some(id));
+        }
+        match tokio::time::timeout(self.patience.0, self.frames.send(frame)).await {
             Ok(Ok(())) => ControlFlow::Continue(()),
             Ok(Err(_)) | Err(_) => ControlFlow::Break(()),
         }
@@ -194,6 +199,9 @@ impl Session {
         let Some(Ok(frame)) = frame else { return ControlFlow::Break(()) };
         let Ok(response) = wire::decode::<Numbered<Response>>(&frame) else { return ControlFlow::Break(()) };
         self.heard = Instant::now();
+        if self.patience.1 == Some(response.id) {
+            self.patience = (SILENCE_MAX, None);
+        }
         if let Some(reply) = self.waiting.remove(&response.id) {
             // Whoever asked may have stopped waiting.
             let _ = reply.send(Ok(response.message));
@@ -205,7 +213,7 @@ impl Session {
         if self.waiting.is_empty() && self.sent.elapsed() < IDLE_PING {
             return ControlFlow::Continue(());
         }
-        if !self.waiting.is_empty() && self.heard.elapsed() > SILENCE_MAX {
+        if !self.waiting.is_empty() && self.heard.elapsed() > self.patience.0 {
             return ControlFlow::Break(());
         }
         self.send(Request::Ping, None).await
