@@ -74,11 +74,8 @@ impl AppliedLog {
         self.digest.update(&index.0.to_le_bytes());
         self.digest.update(&hash.to_le_bytes());
         for event in &applied.events {
-<<<<<<< HEAD
-            if let Err(violation) = self.on_event(event).and_then(|()| self.on_start(event, applied.time)) {
-=======
-            if let Err(violation) = comes_with_success(event, &applied.events).and_then(|()| self.on_event(event)) {
->>>>>>> extend
+            let judged = comes_with_success(event, &applied.events).and_then(|()| self.on_event(event));
+            if let Err(violation) = judged.and_then(|()| self.on_start(event, applied.time)) {
                 self.violation.get_or_insert(violation);
             }
         }
