@@ -87,7 +87,7 @@ async fn switching_under_load_loses_nothing() {
             "quantum": "1s",
             "rebalance": if nth % 3 > 0 { "on" } else { "off" },
             "rebalance_share": 1_000,
-            "spread_label": ["zone", "worker"][nth % 2],
+            "spread_label": if nth % 2 == 0 { "zone" } else { "worker" },
         });
         let api = cluster.any();
         let changed = api.put("/v1/policy", &change).await.ok();

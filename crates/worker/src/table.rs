@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_types::extension::Addition;
 use quorate_types::inputs::Inputs;
 use quorate_types::job::Driver;
 use quorate_types::session::{AttemptKey, Definition, Happening, Order, Report, Work};

@@ -50,7 +50,6 @@ use quorate_types::{Epoch, JobId, Name, Policy, Resources, Span, TaskIndex, Time
 pub(crate) use crowd::Crowding;
 pub use crowd::Surroundings;
 pub use facts::{Constraints, Facts, Lineage, Member};
-pub(crate) use fleet::Slot;
 pub(crate) use gate::Gauge;
 pub use gate::{Gate, GateRoom};
 pub use member::Worker;
@@ -170,9 +169,6 @@ pub struct Book {
     changed: bool,
     wake_at: Option<Timestamp>,
 }
-
-/// Tasks that one round would end others for.
-const PREEMPTORS_MAX: usize = 1_000;
 
 impl Book {
     /// `seed` is where random placement starts.
