@@ -39,6 +39,8 @@ pub(crate) fn definition(driver: Driver, timeout_ms: Option<u64>) -> Definition 
         spread: [].into(),
         anti_affinity: [].into(),
         key: None,
+        cluster_resources: Default::default(),
+        rate: None,
     };
     Definition { job: JobId(1), namespace: Name::new("default").unwrap(), spec: Arc::new(spec), inputs: None }
 }
