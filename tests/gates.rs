@@ -198,7 +198,7 @@ async fn what_cannot_be_is_refused_and_names_its_field() {
         (json!({"cluster_resources": {"nobody": 1}}), "cluster_resources/nobody"),
         (json!({"cluster_resources": {"matlab": TOTAL + 1}}), "cluster_resources/matlab"),
         (json!({"cluster_resources": {"matlab": 0}}), "cluster_resources/matlab"),
-        (json!({"cluster_resources": {"a b": 1}}), "cluster_resources"),
+        (json!({"cluster_resources": {"a b": 1}}), "cluster_resources/a b"),
         (json!({"rate": {"key": "k", "limit": 0, "per": "1s"}}), "rate/limit"),
         (json!({"rate": {"key": "k", "limit": 10_001, "per": "1s"}}), "rate/limit"),
         (json!({"rate": {"key": "k", "limit": 1, "per": "0s"}}), "rate/per"),

@@ -63,6 +63,8 @@ pub(crate) enum LockCommand {
     /// Whether this is the token of the one who holds the lock; for what it protects
     Check {
         name: Name,
+        /// Not the cluster's.
+        #[arg(id = "lock_token", value_name = "TOKEN")]
         token: u64,
         #[arg(long)]
         namespace: Option<Name>,

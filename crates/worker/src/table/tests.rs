@@ -49,7 +49,7 @@ pub(crate) fn definition(driver: Driver, timeout_ms: Option<u64>) -> Definition 
         gang: None,
         key: None,
         movable: false,
-        cluster_resources: [].into(),
+        cluster_resources: Default::default(),
         rate: None,
     };
     Definition {
