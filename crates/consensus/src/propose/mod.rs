@@ -27,6 +27,7 @@ pub(crate) use self::origin::Origins;
 use crate::codec;
 use crate::error::ProposeError;
 use crate::leadership::Route;
+use crate::transport::allowance;
 use crate::transport::wire::Answer;
 
 /// A proposal that was committed and applied by the leader.
@@ -98,7 +99,7 @@ impl Proposer {
     async fn repeat(&self, first: Encoded) -> Result<Committed, ProposeError> {
         let bytes = first.bytes.clone();
         let (mut next, mut routes) = (Some(first), self.routes.clone());
-        let (deadline, mut perhaps_written) = (Instant::now() + self.wait, false);
+        let (deadline, mut perhaps_written) = (Instant::now() + self.wait + allowance(bytes.len()), false);
         loop {
             let route = routes.borrow_and_update().clone();
             let mut changed = routes.clone();

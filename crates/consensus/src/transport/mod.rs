@@ -39,13 +39,18 @@ use crate::options::Limits;
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
 /// A peer that owes answers and says nothing for this long is given up.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(2000);
-/// A large frame has to be sent, read and stored before it is answered, on a busy machine by slow code: a peer that
-/// owes such an answer is no dead one. Far less than what any disk and any build takes.
-const FRAME_BYTES_PER_SECOND: usize = 2 << 20;
+/// A large job has to be sent, read, stored and applied before it is answered, on a busy machine by slow code: a peer
+/// that owes such an answer is no dead one. Far less than what any disk and any build takes.
+const BYTES_PER_SECOND: usize = 2 << 20;
+
+/// How much longer than usual something takes that has so many bytes.
+pub(crate) fn allowance(bytes: usize) -> Duration {
+    Duration::from_secs((bytes / BYTES_PER_SECOND) as u64)
+}
 
 /// How long a peer may owe the answer to a frame of this size.
 pub(crate) fn patience(frame_bytes: usize) -> Duration {
-    SILENCE_MAX + Duration::from_secs((frame_bytes / FRAME_BYTES_PER_SECOND) as u64)
+    SILENCE_MAX + allowance(frame_bytes)
 }
 
 /// Who this replica is, towards its peers.
