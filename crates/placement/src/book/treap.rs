@@ -52,7 +52,14 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
     pub(crate) fn insert(&mut self, key: K, own: S) {
         self.inserted += 1;
         let priority = (scatter(self.inserted) >> 32) as u32;
-        let node = Node { key, whole: own.clone(), own: own.clone(), priority, left: NIL, right: NIL };
+        let (mut at, mut above) = (self.root, None);
+        while let Some(node) = self.nodes.get_mut(at as usize).filter(|node| node.priority >= priority) {
+            node.whole.join(&own);
+            above = Some((at, key.cmp(&node.key)));
+            at = if key < node.key { node.left } else { node.right };
+        }
+        let (left, right) = self.split(at, &key);
+        let node = Node { key, whole: own.clone(), own, priority, left, right };
         let new = match self.unused.pop() {
             Some(at) => {
                 self.nodes[at as usize] = node;
@@ -63,14 +70,6 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
                 (self.nodes.len() - 1) as u32
             }
         };
-        let (mut at, mut above) = (self.root, None);
-        while let Some(node) = self.nodes.get_mut(at as usize).filter(|node| node.priority >= priority) {
-            node.whole.join(&own);
-            above = Some((at, key.cmp(&node.key)));
-            at = if key < node.key { node.left } else { node.right };
-        }
-        let (left, right) = self.split(at, &key);
-        (self.nodes[new as usize].left, self.nodes[new as usize].right) = (left, right);
         self.sum_up(new);
         match above {
             None => self.root = new,

@@ -79,8 +79,12 @@ impl Zones {
         match (old.standing, now) {
             (Some(before), Some((standing, room))) if before == standing => zone.pool.update(&(standing, slot), room),
             (before, now) => {
-                before.map(|before| zone.pool.remove(&(before, slot)));
-                now.map(|(standing, room)| zone.pool.insert((standing, slot), room));
+                if let Some(before) = before {
+                    zone.pool.remove(&(before, slot));
+                }
+                if let Some((standing, room)) = now {
+                    zone.pool.insert((standing, slot), room);
+                }
             }
         }
         self.reorder(old.zone, before);
@@ -123,7 +127,9 @@ impl Zones {
                 if listed {
                     self.order.remove(&(attempts, id));
                 }
-                room.map(|room| self.order.insert((zone.attempts, id), *room));
+                if let Some(room) = room {
+                    self.order.insert((zone.attempts, id), *room);
+                }
             }
         }
     }
