@@ -45,7 +45,9 @@ pub(super) fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> 
 fn placements(only: &[Rule]) -> Vec<PlacementOrder> {
     let named = only.iter().filter_map(|rule| match rule {
         Rule::Placement(placement) => Some(*placement),
-        Rule::Queue(_) | Rule::Backfill(_) => None,
+        // A placement may have the name of an order, which comes first where both are meant.
+        Rule::Queue(queue) => queue.as_str().parse().ok(),
+        Rule::Backfill(_) | Rule::Rebalance(_) => None,
     });
     if only.is_empty() { PlacementOrder::ALL.to_vec() } else { named.collect() }
 }
