@@ -1,21 +1,20 @@
 //! Clients of the simulation: each does one thing at a time, through any replica, and tries again through
 //! another one, with the same idempotency key, when it does not know what became of it.
 
+mod request;
 mod wishes;
 
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{Request, StatusCode};
 use quorate_types::api::{JobView, Submitted};
 use quorate_types::policy::PolicyChange;
 use quorate_types::{JobId, LogIndex, NamespaceRules};
-use serde_json::json;
 
 use crate::chance::Chance;
 use crate::history::{Begun, History, Violation};
 use crate::keyed::{Answered, Call, Made, Ticket, Verb};
-use crate::physical::{RESOURCE, RESOURCE_TOTAL};
 use crate::replica::Answer;
 
 /// How long a client waits for an answer.
@@ -380,42 +379,5 @@ impl What {
             | Self::Entitle { .. }
             | Self::SetResource => {}
         }
-    }
-
-    fn request(&self) -> Request<Body> {
-        let post = |job: &JobId, verb: &str| (Method::POST, format!("/v1/jobs/{job}/{verb}"));
-        let (method, path) = match self {
-            Self::Submit { .. } => (Method::POST, "/v1/jobs".to_owned()),
-            Self::Read { job, how: Reading::Linearizable } => (Method::GET, format!("/v1/jobs/{job}")),
-            Self::Read { job, how: Reading::Stale { min_index } } => {
-                (Method::GET, format!("/v1/jobs/{job}?consistency=stale&min_index={min_index}"))
-            }
-            Self::Edit { job, verb } => post(job, verb.path()),
-            Self::Reassign { job, task } => post(job, &format!("tasks/{task}/0/reassign")),
-            Self::ChangePolicy(_) => (Method::PUT, "/v1/policy".to_owned()),
-            Self::Entitle { namespace, .. } => (Method::PUT, format!("/v1/namespaces/{namespace}")),
-            Self::SetResource => (Method::PUT, format!("/v1/resources/{RESOURCE}")),
-        };
-        let request = Request::builder().method(method).uri(path);
-        let request = match self {
-            Self::Submit { key, body } => request
-                .header("content-type", "application/json")
-                .header("idempotency-key", key.as_str())
-                .body(Body::from(body.clone())),
-            Self::SetResource => request
-                .header("content-type", "application/json")
-                .body(Body::from(json!({"total": RESOURCE_TOTAL}).to_string())),
-            Self::ChangePolicy(change) => {
-                request.header("content-type", "application/json").body(Body::from(json!(change).to_string()))
-            }
-            Self::Edit { verb: Verb::Freeze, .. } => {
-                request.header("content-type", "application/json").body(Body::from(r#"{"freeze":true}"#))
-            }
-            Self::Entitle { rules, .. } => {
-                request.header("content-type", "application/json").body(Body::from(json!(rules).to_string()))
-            }
-            Self::Read { .. } | Self::Edit { .. } | Self::Reassign { .. } => request.body(Body::empty()),
-        };
-        request.unwrap_or_else(|e| unreachable!("a request of plain parts: {e}"))
     }
 }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet, Vector};
-use quorate_types::{Name, Need, NewTask, Span, TaskSpec};
+use quorate_types::{JobSpec, Name, Need, NewTask, Span, TaskSpec};
 use serde::{Deserialize, Serialize};
 
+use crate::job::{Job, Task, TaskHead};
 use crate::plan::{Edge, run_of};
 
 /// What one attempt added to its job.
@@ -170,5 +171,56 @@ impl Growth {
             let own: &TaskSpec = &tasks[(at - from) as usize].spec;
             self.paths.insert(at, Span(run_of(own).0.saturating_add(longest.unwrap_or_default().0)));
         }
+    }
+}
+
+impl Job {
+    /// Takes up more tasks, after all others. Sums are the caller's.
+    pub(crate) fn gain(&mut self, extended: Arc<Extended>) {
+        let (from, submitted) = (self.tasks.len(), self.plan.clone());
+        let earlier = self.spec.clone();
+        if submitted.growth().is_none() {
+            let edges = earlier.tasks.iter().map(|task| task.needs.len()).sum();
+            self.plan.growth_mut().begin(edges);
+        }
+        self.plan.growth_mut().add(
+            from,
+            extended.clone(),
+            |name| submitted.position(&earlier, name),
+            |task| submitted.path(&earlier, task),
+        );
+        let spec = Arc::make_mut(&mut self.spec);
+        for (at, new) in (from..).zip(&extended.tasks) {
+            spec.tasks.push(new.spec.clone());
+            self.tasks.push(Task { head: TaskHead::new(&new.spec, self.plan.needs(at)), ..Task::default() });
+        }
+        for new in &extended.tasks {
+            for need in &new.before {
+                let Some(at) = need.task().and_then(|name| submitted.position(&earlier, name)) else { continue };
+                spec.tasks.add_need(at as usize, Need::Task { task: new.spec.name.clone(), on: need.on() });
+                if let Some(task) = self.tasks.get_mut(at) {
+                    task.head.open_needs += 1;
+                }
+            }
+        }
+    }
+
+    /// The specification without what it has gained.
+    pub(crate) fn submitted_spec(&self) -> Arc<JobSpec> {
+        match self.plan.growth() {
+            Some(_) => Arc::new(JobSpec { tasks: self.spec.tasks.submitted(), ..JobSpec::clone(&self.spec) }),
+            None => self.spec.clone(),
+        }
+    }
+
+    /// Gives up what it has gained. Sums of elements are the caller's.
+    pub(crate) fn give_up_gains(&mut self) {
+        let Some(growth) = self.plan.growth() else { return };
+        self.header.spec_bytes -= growth.bytes();
+        let spec = Arc::make_mut(&mut self.spec);
+        spec.tasks = spec.tasks.submitted();
+        self.plan = self.plan.submitted();
+        self.tasks.truncate(self.spec.tasks.len() as u32);
+        self.header.counts.total = self.spec.elements();
     }
 }

@@ -1,10 +1,12 @@
 //! What a task must not share a worker with: tasks of its job, and other jobs by their labels.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::job::JobSpec;
 use crate::limits::LABEL_VALUE_BYTES_MAX;
 use crate::name::Name;
 
@@ -125,6 +127,24 @@ impl<'de> Deserialize<'de> for Apart {
             Plain::Task(task) => Self::Task(task),
             Plain::Jobs(label) => Self::Jobs(label),
         })
+    }
+}
+
+impl JobSpec {
+    /// The tasks that must not share a worker with one, by position, whichever of them says so.
+    pub fn apart(&self) -> BTreeMap<u32, BTreeSet<u32>> {
+        let mut apart: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        if self.tasks.iter().flat_map(|task| &task.anti_affinity).all(|one| one.task().is_none()) {
+            return apart;
+        }
+        let positions: BTreeMap<&Name, u32> = self.tasks.iter().map(|task| &task.name).zip(0..).collect();
+        for (at, task) in (0u32..).zip(&self.tasks) {
+            for other in task.anti_affinity.iter().filter_map(|one| positions.get(one.task()?).copied()) {
+                apart.entry(at).or_default().insert(other);
+                apart.entry(other).or_default().insert(at);
+            }
+        }
+        apart
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is submitted: the request as users write it, and the validated specification made of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -379,22 +379,6 @@ impl TaskSpec {
 }
 
 impl JobSpec {
-    /// The tasks that must not share a worker with one, by position, whichever of them says so.
-    pub fn apart(&self) -> BTreeMap<u32, BTreeSet<u32>> {
-        let mut apart: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
-        if self.tasks.iter().flat_map(|task| &task.anti_affinity).all(|one| one.task().is_none()) {
-            return apart;
-        }
-        let positions: BTreeMap<&Name, u32> = self.tasks.iter().map(|task| &task.name).zip(0..).collect();
-        for (at, task) in (0u32..).zip(&self.tasks) {
-            for other in task.anti_affinity.iter().filter_map(|one| positions.get(one.task()?).copied()) {
-                apart.entry(at).or_default().insert(other);
-                apart.entry(other).or_default().insert(at);
-            }
-        }
-        apart
-    }
-
     /// All elements of all tasks.
     pub fn elements(&self) -> u64 {
         self.tasks.iter().map(|task| u64::from(task.count)).sum()

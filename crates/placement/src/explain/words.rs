@@ -2,16 +2,18 @@
 
 use quorate_state::job::Header;
 use quorate_types::explain::{
-    AfterStopping, EndCause, EndStory, Explanation, GangOutlook, LiveAttempt, NamespaceUse, QueuePlace, QuotaPlace,
-    QuotaUse, StartBasis, StartForecast, Wait,
+    AfterStopping, EndCause, EndStory, Explanation, GangOutlook, LiveAttempt, NamespaceUse, QueuePlace, StartBasis,
+    StartForecast, Wait,
 };
 use quorate_types::policy::QueueOrder;
 use quorate_types::resources::format_bytes;
 use quorate_types::{JobSpec, On, Resources, Span, Timestamp};
 
 use super::{Subject, Voice};
+use namespaces::{at_limit, quota};
 
 mod gates;
+mod namespaces;
 mod unblock;
 mod workers;
 
@@ -146,49 +148,6 @@ fn waits_for(wait: &Wait, about: &Circumstances<'_>) -> String {
             )
         }
     }
-}
-
-/// `Namespace web holds 2 cores and may hold 2.`
-fn at_limit(wait: &Wait) -> Option<String> {
-    let Wait::NamespaceLimit { namespace, resource, asked, held, limit, ahead } = wait else { return None };
-    let of = |n: f64| workers::amount(resource, n);
-    Some(if asked > limit {
-        format!(
-            "It asks for {}, and namespace {namespace} may hold {} in all: it never starts.",
-            of(*asked),
-            of(*limit)
-        )
-    } else if *ahead > 0 {
-        format!(
-            "Namespace {namespace} holds {} and may hold {}, which {ahead} more of its elements come to first.",
-            of(*held),
-            of(*limit)
-        )
-    } else {
-        format!("Namespace {namespace} holds {} and may hold {}; it asks for {}.", of(*held), of(*limit), of(*asked))
-    })
-}
-
-/// How it stands to the quota of its namespace.
-fn quota(place: &QueuePlace) -> Option<String> {
-    let QuotaPlace { covered, amounts } = place.quota.as_ref()?;
-    let of = |part: &QuotaUse| {
-        format!("{} of {}", workers::bare(&part.resource, part.held), workers::amount(&part.resource, part.quota))
-    };
-    let amounts = list(&amounts.iter().map(of).collect::<Vec<_>>());
-    let namespace = &place.namespace;
-    Some(match (covered, amounts.as_str()) {
-        (true, amounts) => format!(
-            "Namespace {namespace} holds {amounts} of its quota: with this it is within that, and comes before what \
-             would be borrowed."
-        ),
-        (false, "none") => {
-            format!("Namespace {namespace} has no quota of it: it would borrow, after what is within a quota.")
-        }
-        (false, amounts) => format!(
-            "Namespace {namespace} holds {amounts} of its quota: it would borrow, after what is within a quota."
-        ),
-    })
 }
 
 fn queue(place: &QueuePlace, about: &Circumstances<'_>) -> Vec<String> {
