@@ -33,8 +33,8 @@ const LOOKS_MAX: usize = 20_000;
 /// Ends attempts for those that found no room.
 #[derive(Debug, Default)]
 pub(crate) struct Preemptor {
-    /// The worker that was looked at last, where the bound ended the search, and for whom.
-    last: Option<(Queued, Epoch)>,
+    /// The worker that was looked at last, where the bound ended the search, for whom and why.
+    last: Option<(Queued, Grounds, Epoch)>,
 }
 
 /// An attempt that could be ended. The first is ended first.
@@ -77,6 +77,8 @@ struct Round<'a> {
     holdings: Holdings,
     /// What has been ended so far, of each namespace.
     ended: BTreeMap<Name, Resources>,
+    /// Where the last one stopped.
+    resume: Option<(Queued, Grounds, Epoch)>,
     looks: usize,
 }
 
@@ -132,14 +134,15 @@ impl Preemptor {
         }
         let mut claimants = claimants(state, book);
         // Where the last round stopped this one goes on.
-        let first = self.last.and_then(|(last, _)| claimants.iter().position(|(queued, _)| *queued == last));
+        let resume = self.last.take();
+        let first = resume.and_then(|(last, ..)| claimants.iter().position(|(queued, _)| *queued == last));
         claimants.drain(..first.unwrap_or(0));
         let mut held: BTreeMap<Epoch, Vec<(Queued, Facts)>> = BTreeMap::new();
         for kept in book.kept() {
             held.entry(kept.epoch).or_default().extend(book.facts(kept.queued).map(|facts| (kept.queued, facts)));
         }
         let (over, holdings) = (book.with_turns_over(now, LOOKS_MAX), Holdings::of(state, book, decision));
-        let mut round = Round { state, decision, held, over, holdings, ended: BTreeMap::new(), looks: 0 };
+        let mut round = Round { state, decision, held, over, holdings, ended: BTreeMap::new(), resume, looks: 0 };
         for (queued, grounds) in claimants {
             let wants_more = |facts: &Facts| wants_more(state, book, decision, queued, facts, now);
             let Some(facts) = book.facts(queued).filter(wants_more) else { continue };
@@ -165,7 +168,7 @@ impl Preemptor {
             }
             if round.looks >= LOOKS_MAX {
                 // The rest has its turn even if nothing changes.
-                self.last.get_or_insert((queued, Epoch(u64::MAX)));
+                self.last.get_or_insert((queued, Grounds::Rebalance, Epoch(0)));
                 book.look_again();
                 break;
             }
@@ -187,13 +190,15 @@ impl Preemptor {
         if !book.has_able(claim.queued, &crowding) {
             return Chance::None;
         }
-        let after = self.last.take().filter(|(queued, _)| *queued == claim.queued).map(|(_, epoch)| epoch);
+        let of_claim =
+            |(queued, grounds, _): &(Queued, Grounds, Epoch)| (*queued, *grounds) == (claim.queued, claim.grounds);
+        let after = round.resume.filter(of_claim).map(|(.., epoch)| epoch);
         let all = over.is_none().then(|| state.registrations().keys().copied());
         let epochs: Vec<Epoch> = over.into_iter().flatten().chain(all.into_iter().flatten()).collect();
         let mut best: Option<Offer> = None;
         for epoch in epochs.into_iter().filter(|epoch| after.is_none_or(|after| *epoch > after)) {
             if round.looks >= LOOKS_MAX {
-                self.last = Some((claim.queued, epoch));
+                self.last = Some((claim.queued, claim.grounds, epoch));
                 break;
             }
             let Some(worker) = state.worker_of(epoch) else { continue };

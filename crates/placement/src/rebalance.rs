@@ -147,6 +147,10 @@ impl<'a> Look<'a> {
         let queued = Queued { job: mover.key.job, task: mover.key.task };
         let worker = self.state.worker_of(self.standings[from].epoch)?;
         let live = worker.attempts.get(&mover.key).filter(|live| !live.stopping)?;
+        let job = self.state.job(queued.job)?;
+        if !self.state.could_start_again(job, job.task_spec(queued.task)?) {
+            return None;
+        }
         let entry = self.book.entry_of(facts_of(self.state, queued)?);
         let to = self.by_load.iter().take(TARGETS_MAX).map(|(_, at)| *at).find(|to| {
             let target = &self.standings[*to];

@@ -3,6 +3,8 @@
 //! Derived from the jobs. A task stands here once, however many of its elements wait, and a gang
 //! as its first task.
 
+use std::collections::BTreeSet;
+
 use imbl::ordset::DiffItem;
 use imbl::{OrdMap, OrdSet};
 use quorate_types::{JobId, Name};
@@ -42,6 +44,11 @@ impl Queue {
             DiffItem::Add(queued) => QueueChange::Came(*queued),
             DiffItem::Remove(queued) => QueueChange::Went(*queued),
         })
+    }
+
+    /// The queued tasks of one job.
+    pub fn of_job(&self, job: JobId) -> impl Iterator<Item = Queued> {
+        self.tasks.range(Queued { job, task: 0 }..=Queued { job, task: u32::MAX }).copied()
     }
 
     pub fn len(&self) -> usize {
@@ -95,6 +102,9 @@ impl Queue {
     }
 }
 
-fn asked(job: &Job, task: u32) -> impl Iterator<Item = &Name> {
-    job.task_spec(task).into_iter().flat_map(|spec| spec.cluster_resources.keys())
+/// What the task asks for, or the gang that it stands for.
+fn asked(job: &Job, task: u32) -> BTreeSet<&Name> {
+    let mates = job.gang(task).into_iter().flat_map(|gang| gang.tasks.iter().map(|(task, _)| *task));
+    let specs = mates.chain([task]).filter_map(|task| job.task_spec(task));
+    specs.flat_map(|spec| spec.cluster_resources.keys()).collect()
 }

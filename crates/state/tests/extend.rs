@@ -8,6 +8,7 @@ use std::sync::Arc;
 use quorate_state::State;
 use quorate_state::archive::{self, JobRecord};
 use quorate_state::command::{Command, RetryScope};
+use quorate_state::limits::GROWN_SPEC_BYTES_MAX;
 use quorate_state::outcome::{ArchiveKey, ArchiveOp, Outcome, Rejection};
 use quorate_types::extension::{Addition, Extension};
 use quorate_types::job::JobRequest;
@@ -334,4 +335,43 @@ fn a_hundred_thousand_tasks_and_a_million_needs_are_one_job() {
     println!("{each:?} for a task");
     assert_eq!(cluster.state.job(id).unwrap().header.counts.succeeded, 2_000);
     assert!(each < std::time::Duration::from_millis(1), "{each:?} for a task");
+}
+
+/// What has been doomed among the new tasks is told to the others once: a need that was met twice would be one too many.
+#[test]
+fn what_ends_with_its_addition_is_told_once() {
+    for on_failure in ["continue", "cancel"] {
+        let (mut cluster, epoch) = cluster();
+        let job = cluster.submit(&format!(
+            r#"{{"on_failure":"{on_failure}","tasks":[{{"name":"fan","command":["x"]}},{{"name":"bad","command":["x"]}}]}}"#
+        ));
+        let fan = cluster.assign(job, 0, 0, epoch).unwrap();
+        run(&mut cluster, epoch, job, 1, 0, finished(Ending::Exited(1)));
+        let added = r#"[{"name":"good","command":["x"],"needs":["bad"]},
+            {"name":"after","command":["x"],"needs":[{"task":"good","on":"finish"}]},
+            {"name":"last","command":["x"],"needs":[{"task":"after","on":"finish"}]}]"#;
+        report(&mut cluster, epoch, fan, success(added));
+        assert_eq!(states(&cluster, job), [Succeeded, Failed, Cancelled, Pending, Waiting], "{on_failure}");
+        for task in [3, 4] {
+            run(&mut cluster, epoch, job, task, 0, finished(Ending::Exited(0)));
+        }
+        assert_eq!(cluster.state.job(job).unwrap().header.state, JobState::Failed);
+    }
+}
+
+#[test]
+fn a_job_does_not_grow_beyond_what_can_be_archived() {
+    let (mut cluster, epoch) = cluster();
+    let job = cluster.submit(r#"{"on_failure":"continue","tasks":[{"name":"seed","command":["x"],"count":200}]}"#);
+    let stdin = "s".repeat(250_000);
+    let mut refused = 0;
+    for at in 0..200 {
+        let task = |n: u32| format!(r#"{{"name":"g{at}-{n}","command":["x"],"stdin":"{stdin}"}}"#);
+        let added = (0..4).map(task).collect::<Vec<_>>().join("\n");
+        run(&mut cluster, epoch, job, 0, at, success(&added));
+        refused += u32::from(cluster.task_state(job, 0, at) == Failed);
+    }
+    assert!(refused > 60, "{refused} of 200 extensions of a megabyte were refused");
+    let header = &cluster.state.job(job).unwrap().header;
+    assert!(header.spec_bytes <= GROWN_SPEC_BYTES_MAX, "{} bytes", header.spec_bytes);
 }

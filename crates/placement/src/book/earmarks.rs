@@ -87,7 +87,7 @@ pub(crate) fn run(pass: &mut Pass<'_>) {
     for (epoch, mut earmark) in std::mem::take(&mut pass.book.earmarks) {
         let entry = pass.book.waiting.entry(earmark.queued).cloned();
         let slot = pass.book.fleet.slot(epoch).filter(|slot| pass.book.fleet.is_ready(*slot));
-        let (Some(entry), Some(slot)) = (entry, slot) else { continue };
+        let (Some(entry), Some(slot)) = (entry.filter(|entry| entry.gang.is_none()), slot) else { continue };
         let pending = left.entry(earmark.queued).or_insert_with(|| pass.elements(earmark.queued, &entry).end);
         while earmark.elements > 0 && *pending > 0 && !pass.is_over() {
             if !pass.book.fleet.has_room(slot, &pass.wish(earmark.queued, &entry)) {

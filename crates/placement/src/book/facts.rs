@@ -1,5 +1,6 @@
 //! What policies know of a task.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use quorate_state::company::Company;
@@ -132,6 +133,18 @@ impl Facts {
             gates: None,
             gang: None,
         }
+    }
+
+    /// What starts at once: an element, or a whole gang.
+    pub(crate) fn at_once(&self) -> Cow<'_, Resources> {
+        if self.gang.is_none() {
+            return Cow::Borrowed(&self.request);
+        }
+        let mut all = Resources::default();
+        for member in self.members() {
+            (0..member.count).for_each(|_| all.add(&member.facts.request));
+        }
+        Cow::Owned(all)
     }
 
     /// The tasks of its gang; none if it is in none.

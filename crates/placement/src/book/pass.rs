@@ -280,7 +280,7 @@ impl Pass<'_> {
 
     /// Whether it stands for a gang.
     pub(crate) fn is_gang(&self, queued: Queued) -> bool {
-        self.book.waiting.entry(queued).is_some_and(|entry| entry.gang.is_some())
+        self.book.is_gang(queued)
     }
 
     /// Places elements of a task while there is room, each where the policy wants it.

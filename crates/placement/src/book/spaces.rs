@@ -109,7 +109,7 @@ impl Spaces {
     }
 
     pub(crate) fn tier(&self, facts: &Facts) -> Tier {
-        if self.quotas == 0 || self.covers(&facts.namespace, &facts.request, &Resources::default()) {
+        if self.quotas == 0 || self.covers(&facts.namespace, &facts.at_once(), &Resources::default()) {
             Tier::Covered
         } else {
             Tier::Borrowing
@@ -209,13 +209,18 @@ impl Book {
             let tasks = line.iter().take(RECLAIMERS_MAX).map(|(place, _)| place.1);
             tasks.take_while(|queued| !self.waits_for_limit(*queued))
         });
-        firsts.filter(|queued| self.is_covered(*queued, &Resources::default())).collect()
+        firsts.filter(|queued| self.is_covered(*queued, &Resources::default()) && !self.is_gang(*queued)).collect()
+    }
+
+    /// A gang ends nothing for its own sake: one worker would not be enough.
+    pub(crate) fn is_gang(&self, queued: Queued) -> bool {
+        self.waiting.entry(queued).is_some_and(|entry| entry.gang.is_some())
     }
 
     fn waits_for_limit(&self, queued: Queued) -> bool {
         self.waiting.entry(queued).is_some_and(|entry| {
-            let (namespace, request) = (&entry.facts.namespace, &entry.facts.request);
-            self.spaces.times(namespace, request, None) == 0 && self.spaces.could_hold(namespace, request)
+            let (namespace, request) = (&entry.facts.namespace, entry.facts.at_once());
+            self.spaces.times(namespace, &request, None) == 0 && self.spaces.could_hold(namespace, &request)
         })
     }
 

@@ -1,13 +1,12 @@
 //! What waits, in the order of the policy.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_state::queue::Queued;
 use quorate_types::job::Preempt;
 use quorate_types::policy::{Backfill, QueueOrder};
-use quorate_types::{JobId, Name, Policy, Resources, Timestamp};
+use quorate_types::{JobId, Name, Policy, Timestamp};
 
 use super::facts::{Facts, Member};
 use crate::book::fleet::Fleet;
@@ -58,16 +57,6 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// What starts at once: an element, or a whole gang.
-    pub(crate) fn at_once(&self) -> Cow<'_, Resources> {
-        let Some(gang) = &self.gang else { return Cow::Borrowed(&self.facts.request) };
-        let mut all = Resources::default();
-        for mate in gang.iter() {
-            (0..mate.count).for_each(|_| all.add(&mate.entry.facts.request));
-        }
-        Cow::Owned(all)
-    }
-
     /// Of something that does not wait.
     pub(crate) fn stray(measures: Measures, facts: Facts) -> Self {
         let Measures { wanted, needs, .. } = measures;

@@ -15,7 +15,7 @@ use super::submit;
 use crate::growth::Extended;
 use crate::job::TaskHead;
 use crate::lifecycle::Change;
-use crate::limits::{SPEC_BYTES_MAX, UNFINISHED_ELEMENTS_MAX};
+use crate::limits::{GROWN_SPEC_BYTES_MAX, SPEC_BYTES_MAX, UNFINISHED_ELEMENTS_MAX};
 use crate::outcome::Event;
 
 type Checked = Result<(), FieldError>;
@@ -48,7 +48,7 @@ impl Change<'_> {
         self.cluster.totals.spec_bytes += bytes;
         self.cluster.note_more_elements(&self.job.spec.namespace, extension.elements());
         self.emit_extended(by, extension.tasks.len());
-        (from..self.job.tasks.len()).for_each(|at| self.begin_task(at));
+        (from..self.job.tasks.len()).for_each(|at| self.begin_task(at, from));
         Ok(())
     }
 
@@ -66,6 +66,7 @@ impl Change<'_> {
             (edges as u64 + extension.edges() as u64, EDGES_PER_JOB_MAX as u64, "dependencies in the job"),
             (totals.unfinished_elements + elements, UNFINISHED_ELEMENTS_MAX, "unfinished elements in the cluster"),
             (totals.spec_bytes + bytes, SPEC_BYTES_MAX, "bytes of jobs in the cluster"),
+            (job.header.spec_bytes + bytes, GROWN_SPEC_BYTES_MAX, "bytes in the job"),
         ];
         let of_namespace = self.cluster.rules.get(&job.spec.namespace).and_then(|rules| rules.max_unfinished);
         let unfinished = self.cluster.spaces.get(&job.spec.namespace).map_or(0, |space| space.unfinished);
@@ -150,7 +151,8 @@ impl Change<'_> {
 
     /// A new task is counted, and goes as far as what it needs has come. One of a job that has failed, or is being
     /// cancelled, ends at once, but for what is there for failures.
-    fn begin_task(&mut self, at: u32) {
+    /// What ends of the new ones, which are those from `from` on, is told to those that need it when all are there.
+    fn begin_task(&mut self, at: u32, from: u32) {
         let handles = self.handles_failure(at);
         let Some(task) = self.job.task_mut(at) else { return };
         task.head.handler = handles;
@@ -166,7 +168,7 @@ impl Change<'_> {
             self.emit_range(EventType::TaskPending, at, 0, count);
         }
         self.cluster.queue.update(self.job, at);
-        for (other, on) in self.whole_needs(at) {
+        for (other, on) in self.whole_needs(at).into_iter().filter(|(other, _)| *other < from) {
             self.on_task_end(other, crate::plan::Edge { task: at, on, each: false });
         }
         if open == 0 && each {

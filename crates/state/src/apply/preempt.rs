@@ -1,12 +1,12 @@
 //! Attempts that make room for others. Each is looked at again: it may have ended since.
 
 use quorate_types::policy::{QueueOrder, Rebalance};
-use quorate_types::{Reclaim, TaskSpec};
+use quorate_types::{Name, Reclaim, TaskSpec};
 
 use super::State;
 use crate::command::{Grounds, Preemption};
 use crate::element::AfterStop;
-use crate::job::ElementKey;
+use crate::job::{ElementKey, Job};
 use crate::lifecycle::Change;
 use crate::outcome::{Applied, Outcome};
 
@@ -26,7 +26,7 @@ impl State {
     fn has_claim(&self, item: &Preemption) -> bool {
         let (Some(by), Some(victim)) = (self.job(item.by), self.job(item.job)) else { return false };
         let Some(ended) = victim.task_spec(item.task) else { return false };
-        let mut waiting = by.tasks().filter(|(at, ..)| by.is_placeable() && by.has_pending(*at));
+        let mut waiting = self.queue().of_job(item.by);
         let own = by.spec.namespace == victim.spec.namespace;
         let covered = || self.is_covered(&victim.spec.namespace, &ended.resources);
         let policy = self.policy();
@@ -41,13 +41,33 @@ impl State {
                 policy.queue == QueueOrder::RoundRobin && waiting.next().is_some()
             }
             Grounds::LowerPriority | Grounds::LongerToGo | Grounds::TurnOver => false,
-            Grounds::Rebalance => ended.movable && item.by == item.job && policy.rebalance == Rebalance::On,
+            Grounds::Rebalance => {
+                let on = policy.rebalance == Rebalance::On && item.by == item.job;
+                on && ended.movable && self.could_start_again(victim, ended)
+            }
             Grounds::Borrowed => {
                 let reclaims = self.rules_of(&by.spec.namespace).is_some_and(|it| it.reclaim == Reclaim::Borrowed);
                 let within = |spec: &TaskSpec| self.cluster.would_cover(&by.spec.namespace, &spec.resources);
-                !own && reclaims && !covered() && waiting.any(|(_, _, spec)| within(spec))
+                let mut waiting = waiting.filter_map(|queued| by.task_spec(queued.task));
+                !own && reclaims && !covered() && waiting.any(within)
             }
         }
+    }
+}
+
+impl State {
+    /// Whether an attempt that ends now could start elsewhere as soon as it has, as far as that is not up to workers.
+    pub fn could_start_again(&self, job: &Job, task: &TaskSpec) -> bool {
+        let (pools, namespace) = (&self.cluster.pools, &job.spec.namespace);
+        let is_left = |name: &Name| {
+            self.cluster.pools.totals.get(name).is_some_and(|total| pools.held(name) <= u64::from(*total))
+        };
+        let within = || {
+            let others =
+                self.space(namespace).map(|space| space.held.clone().minus(&task.resources)).unwrap_or_default();
+            self.rules_of(namespace).is_none_or(|rules| rules.limit.fits(&task.resources, &others))
+        };
+        job.is_placeable() && task.rate.is_none() && task.cluster_resources.keys().all(is_left) && within()
     }
 }
 

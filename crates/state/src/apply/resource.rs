@@ -40,7 +40,12 @@ impl State {
     fn check_tasks(&self, spec: &JobSpec, within: &str) -> std::result::Result<(), Rejection> {
         for (at, task) in spec.tasks.iter().enumerate() {
             for (name, amount) in &task.cluster_resources {
-                let (name, amount) = (name.clone(), *amount);
+                // A gang needs what all of its elements ask for at once.
+                let mates = spec.tasks.iter().filter(|other| task.gang.is_some() && other.gang == task.gang);
+                let together = mates
+                    .map(|mate| mate.cluster_resources.get(name).map_or(0, |each| each.saturating_mul(mate.count)));
+                let together = together.fold(0, u32::saturating_add);
+                let (name, amount) = (name.clone(), together.max(*amount));
                 let pointer = || format!("{within}/tasks/{at}/cluster_resources/{name}");
                 match self.cluster.pools.totals.get(&name).copied() {
                     None => return Err(Rejection::AsksForUnknown { pointer: pointer(), name }),

@@ -74,6 +74,21 @@ impl Scope {
         kept && !self.tasks.contains(&task)
     }
 
+    /// How many elements run again.
+    fn elements(&self, job: &Job) -> u64 {
+        let submitted = job.spec.tasks.submitted().len();
+        let tasks = job.tasks.iter().take(if self.others == Others::Anew { submitted } else { usize::MAX });
+        let again = tasks.map(|(at, task)| {
+            let head = &task.head;
+            let kept = match self.others {
+                Others::Succeeded => head.succeeded,
+                Others::Finished | Others::Anew => head.succeeded + head.failed + head.cancelled,
+            };
+            head.count - if self.tasks.contains(&at) { 0 } else { kept }
+        });
+        again.map(u64::from).sum()
+    }
+
     /// Whether nothing of the task runs again.
     fn keeps_task(&self, at: u32, head: &TaskHead) -> bool {
         let kept = match self.others {
@@ -147,8 +162,8 @@ impl State {
         if unfinished + job.header.counts.total + job.spec.elements_to_follow() > UNFINISHED_ELEMENTS_MAX {
             return Err(Rejection::QueueFull(unfinished));
         }
-        self.check_namespace(&job.spec)?;
         let scope = scope(&job)?;
+        self.check_namespace(&job.spec.namespace, scope.elements(&job) + job.spec.elements_to_follow())?;
         // A time that is over would end the job at once.
         let ahead = |time: Option<Timestamp>| time.filter(|time| *time > out.time);
         let flow = Flow::of(&job.spec, job.header.submitted_at, out.time);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_types::{JobSpec, Name, NamespaceRules};
+use quorate_types::{Name, NamespaceRules};
 
 use super::Result;
 use crate::limits::NAMESPACES_MAX;
@@ -32,11 +32,11 @@ impl State {
     }
 
     /// Whether the namespace may have so many unfinished elements more.
-    pub(super) fn check_namespace(&self, spec: &JobSpec) -> std::result::Result<(), Rejection> {
-        let rules = self.rules_of(&spec.namespace);
+    pub(super) fn check_namespace(&self, namespace: &Name, more: u64) -> std::result::Result<(), Rejection> {
+        let rules = self.rules_of(namespace);
         let Some(most) = rules.and_then(|rules| rules.max_unfinished) else { return Ok(()) };
-        let unfinished = self.space(&spec.namespace).map_or(0, |space| space.unfinished);
-        let full = unfinished + spec.elements() + spec.elements_to_follow() > most;
-        if full { Err(Rejection::NamespaceFull(spec.namespace.clone(), unfinished)) } else { Ok(()) }
+        let unfinished = self.space(namespace).map_or(0, |space| space.unfinished);
+        let full = unfinished + more > most;
+        if full { Err(Rejection::NamespaceFull(namespace.clone(), unfinished)) } else { Ok(()) }
     }
 }

@@ -100,7 +100,7 @@ impl State {
         if totals.spec_bytes + spec_bytes > SPEC_BYTES_MAX {
             return Err(Rejection::MemoryFull(totals.spec_bytes));
         }
-        self.check_namespace(spec)
+        self.check_namespace(&spec.namespace, spec.elements() + spec.elements_to_follow())
     }
 }
 

@@ -209,11 +209,12 @@ impl Change<'_> {
             // The wait begins when all of them have ended.
             return self.stop_gang(at, AfterStop::Requeue);
         }
-        self.wait_before_retry(at, failures);
+        self.wait_before_retry(at, at.task, failures);
     }
 
-    pub(super) fn wait_before_retry(&mut self, at: &ElementKey, failures: u32) {
-        let wait = self.job.spec.tasks[at.task as usize].backoff.wait(failures);
+    /// As the task says whose attempt has failed.
+    pub(super) fn wait_before_retry(&mut self, at: &ElementKey, failed: u32, failures: u32) {
+        let wait = self.job.spec.tasks[failed as usize].backoff.wait(failures);
         let until = self.now().plus(Span(wait.0 + jitter(at, failures, wait)));
         if let Some(element) = self.element_mut(at.task, at.index) {
             element.wait_until = Some(until);

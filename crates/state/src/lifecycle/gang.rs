@@ -36,7 +36,7 @@ impl Change<'_> {
 
     /// Ends the attempts of all other members, because one has ended or has been asked to.
     pub(super) fn stop_gang(&mut self, at: &ElementKey, after: AfterStop) {
-        let Some(gang) = self.job.gang(at.task).cloned() else { return };
+        let Some(gang) = self.job.gang(at.task).cloned().filter(|gang| self.job.live_members(gang) > 0) else { return };
         for member in self.members(&gang) {
             if member != *at && self.element(member.task, member.index).is_some_and(|e| is_going_on(e)) {
                 self.stop_member(&member, after, Some(ONE_ENDED));
@@ -84,14 +84,14 @@ impl Change<'_> {
         if failed.is_none() && members.iter().any(|at| self.ended_as(at) == Some(AttemptState::Lost)) {
             return self.requeue_gang(&gang, "worker lost");
         }
-        let ending = failed.and_then(|at| self.element(at.task, at.index)?.current()?.ending.clone());
-        let unable = matches!(ending, Some(Ending::Unable(_)));
+        let ending = failed.and_then(|at| Some((at.task, self.element(at.task, at.index)?.current()?.ending.clone()?)));
+        let unable = matches!(ending, Some((_, Ending::Unable(_))));
         let Some(tally) = members.first().and_then(|at| self.tally(at)) else { return };
         tally.losses = 0;
         tally.unable *= u32::from(unable);
         let times = if unable { tally.unable } else { tally.failures };
         match (ending, members.first()) {
-            (Some(_), Some(first)) => self.wait_before_retry(first, times),
+            (Some((failed, _)), Some(first)) => self.wait_before_retry(first, failed, times),
             (None, _) | (_, None) => self.requeue_gang(&gang, "stopped"),
         }
     }

@@ -178,7 +178,7 @@ impl Change<'_> {
         let now = self.now();
         self.cluster.delist(self.job);
         let before = self.job.unfinished_elements();
-        self.job.header.state = state;
+        (self.job.header.state, self.job.header.frozen) = (state, false);
         self.cluster.note_finished_elements(&self.job.spec.namespace, before - self.job.unfinished_elements());
         self.job.header.finished_at = Some(now);
         self.job.header.changed = self.out.index;

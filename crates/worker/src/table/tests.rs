@@ -1,4 +1,5 @@
 use super::*;
+use quorate_types::extension::Addition;
 use quorate_types::job::{Backoff, TaskSpec};
 use quorate_types::limits::REASON_BYTES_MAX;
 use quorate_types::session::{Finished, Motion};

@@ -10,12 +10,12 @@ use crate::sys;
 
 /// How often to look for processes that were born while others were being stopped. Each time all that are known stand
 /// still, so that only what was just being born can have been missed.
-const LOOKS_MAX: usize = 8;
+const STOP_PASSES_MAX: usize = 8;
 
 /// Stops the process and all that descends from it.
 pub(super) fn stop(leader: pid_t) {
     let mut stopped = BTreeSet::new();
-    for _ in 0..LOOKS_MAX {
+    for _ in 0..STOP_PASSES_MAX {
         sys::signal_group(leader, libc::SIGSTOP);
         let born: Vec<pid_t> = family(leader).into_iter().filter(|pid| stopped.insert(*pid)).collect();
         if born.is_empty() {

@@ -31,7 +31,7 @@ impl Pass<'_> {
             return u64::MAX;
         }
         let namespace = &entry.facts.namespace;
-        spaces.times(namespace, &entry.at_once(), self.walk.reserved(namespace))
+        spaces.times(namespace, &entry.facts.at_once(), self.walk.reserved(namespace))
     }
 
     /// If no element of the task passes its gates, none of another task like it does.
@@ -46,7 +46,10 @@ impl Pass<'_> {
         // Those that share no number are looked at one by one.
         self.stray();
         let mut gauge = std::mem::take(&mut self.gauge);
-        gauge.on_closed(gates, around, now, || !self.is_hopeless(entry) && self.most_free(queued, entry).is_some());
+        gauge.on_closed(gates, around, now, || match &entry.gang {
+            Some(gang) => self.fits_empty(gang),
+            None => !self.is_hopeless(entry) && self.most_free(queued, entry).is_some(),
+        });
         self.gauge = gauge;
     }
 

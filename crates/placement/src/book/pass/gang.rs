@@ -221,6 +221,11 @@ impl Pass<'_> {
         })
     }
 
+    /// Whether the workers would be enough with nothing else on them.
+    pub(super) fn fits_empty(&mut self, gang: &[Mate]) -> bool {
+        self.gather_empty(gang, &self.ready()).is_some()
+    }
+
     fn ready(&self) -> Vec<Slot> {
         self.book.fleet.ready().collect()
     }

@@ -243,14 +243,14 @@ impl Turns {
 /// Whether no element of the task may start beside what its namespace has and what is reserved there.
 fn is_at_limit(book: &Book, queued: Queued, reserved: Option<&Resources>) -> bool {
     let entry = book.waiting.entry(queued).filter(|_| book.spaces.bound_starts());
-    entry.is_some_and(|entry| book.spaces.times(&entry.facts.namespace, &entry.at_once(), reserved) == 0)
+    entry.is_some_and(|entry| book.spaces.times(&entry.facts.namespace, &entry.facts.at_once(), reserved) == 0)
 }
 
 /// What asks for more than the whole limit waits for ever, and keeps nothing from the others.
 fn wait_for_limit(book: &Book, cursor: &mut Cursor, queued: Queued) {
     let Some(entry) = book.waiting.entry(queued) else { return };
     cursor.blocked += 1;
-    if book.spaces.could_hold(&entry.facts.namespace, &entry.at_once()) {
-        cursor.reserved.get_or_insert_default().add(&entry.at_once());
+    if book.spaces.could_hold(&entry.facts.namespace, &entry.facts.at_once()) {
+        cursor.reserved.get_or_insert_default().add(&entry.facts.at_once());
     }
 }
