@@ -487,10 +487,10 @@ mod tests {
     #[test]
     fn what_a_job_prints_can_be_submitted_again() {
         let json = r#"{"name":"n","tasks":[{"name":"a","command":["x"],"resources":{"cpu":0.5,"gpu":1},
-            "backoff":{"factor":1.5},"timeout":"1h30m","count":3,
+            "backoff":{"factor":1.5},"timeout":"1h30m","count":3,"max_parallel":2,
             "requires":["zone=eu","m>=1.5"],"prefers":["ssd"],"tolerations":["d=ml"],
             "spread":[{"label":"rack","max":2}],"anti_affinity":["b",{"label":"app=web"}],"key":"k","movable":true},{"name":"b","gang":true,"command":["x"],"retry_on":[7],
-            "needs":["a",{"job":3,"on":"finish"}],"max_parallel":2}],"start_after":"10m","expires":"1h",
+            "needs":["a",{"job":3,"on":"finish"}]}],"start_after":"10m","expires":"1h",
             "preempt":"lower","concurrency":{"key":"k"},"then":[{"on":"failure","job":{"command":["y"]}}],"schedule":{"every":"90s"}}"#;
         let job = validate(json).unwrap();
         assert_eq!(validate(&serde_json::to_string(&job).unwrap()), Ok(job));

@@ -310,7 +310,8 @@ mod tests {
     #[test]
     fn all_policies_are_there_once() {
         let names: Vec<&str> = rules(&[]).into_iter().map(name_of).collect();
-        assert_eq!(names.len(), QueueOrder::ALL.len() + Backfill::ALL.len() - 1 + PlacementOrder::ALL.len());
+        let all = QueueOrder::ALL.len() + Backfill::ALL.len() - 1 + PlacementOrder::ALL.len() + Rebalance::ALL.len();
+        assert_eq!(names.len(), all);
         assert!(names.contains(&"sjf") && names.contains(&"easy") && names.contains(&"least-load"), "{names:?}");
     }
 }

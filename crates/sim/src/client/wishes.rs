@@ -36,6 +36,9 @@ pub(super) fn rules(chance: &mut Chance) -> (&'static str, NamespaceRules) {
 
 const NAMESPACES: &[&str] = &["default", "lab", "web"];
 
+/// The shape of jobs with a rate.
+const RATED_SHAPE: usize = 3;
+
 /// A job of a chosen shape; what it runs are [`Program`]s.
 pub(super) fn job(chance: &mut Chance, name: &str) -> String {
     let holding = |chance: &mut Chance, task: &str, needs: &[&str], holds: u32| {
@@ -49,7 +52,8 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
     let command = |chance: &mut Chance, task: &str, needs: &[&str]| holding(chance, task, needs, 0);
     let retries = chance.below(3);
     let resources = json!({"cpu": 0.1 + chance.below(20) as f64 / 10.0});
-    let mut job = match chance.below(7) {
+    let shape = chance.below(7);
+    let mut job = match shape {
         0 => json!({"name": name, "tasks": [
             {"name": "a", "command": command(chance, "a", &[]), "retries": retries, "resources": resources}]}),
         1 => {
@@ -66,7 +70,7 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
             {"name": "right", "command": command(chance, "right", &["first"]), "needs": ["first"],
              "resources": resources},
             {"name": "last", "command": command(chance, "last", &["left", "right"]), "needs": ["left", "right"]}]}),
-        3 => {
+        RATED_SHAPE => {
             let holds = 1 + chance.below(2) as u32;
             json!({"name": name, "on_failure": "continue", "tasks": [
                 {"name": "licensed", "command": holding(chance, "licensed", &[], holds), "count": 1 + chance.below(4),
@@ -103,7 +107,10 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
              "retries": retries},
             {"name": "after", "command": command(chance, "after", &["slow"]), "needs": ["slow"], "count": 2}]}),
     };
-    job["namespace"] = json!(chance.pick(NAMESPACES));
+    // A rate is that of its namespace: who checks it looks at one.
+    if shape != RATED_SHAPE {
+        job["namespace"] = json!(chance.pick(NAMESPACES));
+    }
     job.to_string()
 }
 

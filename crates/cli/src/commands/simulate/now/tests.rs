@@ -164,9 +164,9 @@ fn constraints_say_where_what_waits_goes() {
     // One that is alone on a first, and the other one on c beside or after what takes all of it.
     assert_eq!(told(""), (of(&[("a", 1), ("b", 1), ("c", 2)]), of(&[("lost", 1)]), 20.0));
     let (_, never, _) = told("--lose zone=c");
-    assert_eq!(never, of(&[("zoned", 1), ("lost", 1)]));
+    assert_eq!(never, of(&[("lost", 1), ("zoned", 1)]));
     let (to_come, never, drained) = told("--lose zone=c --add 4cpu,label:zone=c");
     assert_eq!((to_come[2].1, never, drained), (2, of(&[("lost", 1)]), 20.0));
     let (_, never, _) = told("--lose zone=c --add 4cpu,label:zone=c,taint:x");
-    assert_eq!(never, of(&[("zoned", 1), ("lost", 1)]));
+    assert_eq!(never, of(&[("lost", 1), ("zoned", 1)]));
 }
