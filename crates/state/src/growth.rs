@@ -176,7 +176,7 @@ impl Growth {
 
 impl Job {
     /// Takes up more tasks, after all others. Sums are the caller's.
-    pub(crate) fn gain(&mut self, extended: Arc<Extended>) {
+    pub(crate) fn gain(&mut self, extended: &Arc<Extended>) {
         let (from, submitted) = (self.tasks.len(), self.plan.clone());
         let earlier = self.spec.clone();
         if submitted.growth().is_none() {

@@ -51,9 +51,7 @@ impl State {
 impl Job {
     /// What one element gets besides what all get, which leaves `room`; `None` if it needs no single elements.
     pub fn inputs_of_element(&self, task: u32, index: TaskIndex, bytes: usize) -> Option<Inputs> {
-        if self.plan.each(task).next().is_none() {
-            return None;
-        }
+        self.plan.each(task).next()?;
         let (mut inputs, mut room) = (Inputs::default(), Room::new(bytes));
         for need in &self.task_spec(task)?.needs {
             let Need::Each { task, .. } = need else { continue };

@@ -73,12 +73,12 @@ impl Cluster {
         match standing {
             Some(None) => Ok(Outcome::LockHeld { token: lock.token }),
             None | Some(Some(_)) if wait.0 == 0 => Err(lock.taken(&key)),
-            Some(Some(ticket)) => Ok(self.wait_in_line(key, claim, ticket, wait)),
+            Some(Some(ticket)) => Ok(self.wait_in_line(&key, claim, ticket, wait)),
             None => {
                 self.check_locks_of(&claim)?;
                 self.make_room_in_line(&key)?;
                 let ticket = self.next_lock_number();
-                Ok(self.wait_in_line(key, claim, ticket, wait))
+                Ok(self.wait_in_line(&key, claim, ticket, wait))
             }
         }
     }
@@ -113,11 +113,11 @@ impl Cluster {
         token
     }
 
-    fn wait_in_line(&mut self, key: LockKey, claim: Claim, ticket: u64, wait: Span) -> Outcome {
+    fn wait_in_line(&mut self, key: &LockKey, claim: Claim, ticket: u64, wait: Span) -> Outcome {
         let until = self.scalars.now.plus(wait);
         let mut place = 0;
         self.locks.by_element.entry(claim.at).or_default().insert(key.clone(), Some(ticket));
-        if let Some(lock) = self.locks.by_key.get_mut(&key) {
+        if let Some(lock) = self.locks.by_key.get_mut(key) {
             lock.line.insert(ticket, Waiter { claim, until });
             place = lock.place(ticket);
         }

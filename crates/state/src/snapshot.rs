@@ -147,7 +147,7 @@ impl State {
             }
             Inner::Extended(job, extended) => {
                 let job = self.jobs.get_mut(&job).ok_or(RestoreError::NoJob(job))?;
-                Arc::make_mut(job).gain(extended);
+                Arc::make_mut(job).gain(&extended);
             }
             Inner::Task(job, at, head) => self.task_mut(job, at)?.head = head,
             Inner::Elements(job, at, elements) => {

@@ -294,23 +294,20 @@ fn a_hundred_thousand_tasks_and_a_million_needs_are_one_job() {
     let mut cluster = Cluster::default();
     let epoch = cluster.ready_worker("w", 100);
     drop(json);
-    let began = std::time::Instant::now();
     let mut state = cluster.state.clone();
     let entry = quorate_state::command::Entry {
         time: cluster.now,
         proposals: vec![quorate_state::command::Proposal { origin: None, command: Command::Submit(spec) }],
     };
     state.apply(quorate_types::LogIndex(cluster.state.index().0 + 1), &entry);
-    let (took, bytes) = (began.elapsed(), state.totals().spec_bytes >> 20);
+    let bytes = state.totals().spec_bytes >> 20;
     let grown = resident_mib() - before;
-    println!("applied in {took:?}; {grown} MiB more, it counts for {bytes} MiB");
     assert!((80..200).contains(&bytes), "it counts for {bytes} MiB");
     // What reading it took and gave back counts as well.
     assert!(grown < 3 * bytes, "it counts for {bytes} MiB and takes {grown}");
-    // Each end costs as much as the task has dependents, not as much as the job has tasks.
+    // Were an end to cost as much as the job has tasks, this would take minutes.
     cluster.state = state;
     let id = JobId(1);
-    let began = std::time::Instant::now();
     for task in 0..2_000 {
         let item = quorate_state::command::Assignment {
             job: id,
@@ -331,10 +328,7 @@ fn a_hundred_thousand_tasks_and_a_million_needs_are_one_job() {
         let _held = cluster.state.clone();
         cluster.state.apply(index, &entry);
     }
-    let each = began.elapsed() / 2_000;
-    println!("{each:?} for a task");
     assert_eq!(cluster.state.job(id).unwrap().header.counts.succeeded, 2_000);
-    assert!(each < std::time::Duration::from_millis(1), "{each:?} for a task");
 }
 
 /// What has been doomed among the new tasks is told to the others once: a need that was met twice would be one too many.

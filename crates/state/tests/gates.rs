@@ -285,7 +285,7 @@ fn who_is_no_live_attempt_gets_nothing() {
     all.cluster.apply(Command::Expire { worker: name("w"), epoch: all.epoch });
     assert_eq!(all.lock(), None, "neither holders nor those in line survive their worker");
     let not_live = Rejection::NotLive { job: JobId(1), task: name("t"), index: zombie.index, fence: zombie.fence };
-    assert_eq!(all.acquire(0, 60), Outcome::Rejected(not_live.clone()));
+    assert_eq!(all.acquire(0, 60), Outcome::Rejected(not_live));
     all.epoch = match all.cluster.worker("w", 100, 2, None) {
         Outcome::Registered { epoch } => epoch,
         other => panic!("{other:?}"),
@@ -294,7 +294,7 @@ fn who_is_no_live_attempt_gets_nothing() {
     assert!(all.token(0) > first);
     for command in [
         Command::AcquireLock { lock: name("l"), by: zombie.clone(), wait: Span(0) },
-        Command::ReleaseLock { lock: name("l"), by: zombie.clone() },
+        Command::ReleaseLock { lock: name("l"), by: zombie },
         Command::AcquireLock { lock: name("l"), by: Claimant { task: name("u"), ..all.by(0) }, wait: Span(0) },
     ] {
         assert!(matches!(refused(&mut all.cluster, command), Rejection::NotLive { .. }));

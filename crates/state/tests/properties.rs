@@ -282,7 +282,7 @@ impl Driver {
         let command = match what {
             0 => Command::Cancel { job },
             1 => {
-                if job.0 % 2 == 0 {
+                if job.0.is_multiple_of(2) {
                     Command::Pause { job }
                 } else {
                     Command::Freeze { job }

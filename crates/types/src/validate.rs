@@ -230,25 +230,7 @@ impl Complaints {
         if let Err(detail) = check_env(&env) {
             self.add(place("env"), detail);
         }
-        if let Some(Err(detail)) = request.working_dir.as_deref().map(check_path) {
-            self.add(place("working_dir"), detail);
-        }
-        if request.stdin.as_ref().is_some_and(|s| s.len() > STDIN_BYTES_MAX) {
-            self.add(place("stdin"), format!("longer than {STDIN_BYTES_MAX} bytes"));
-        }
-        let count = request.count.unwrap_or(1);
-        if count == 0 {
-            self.add(place("count"), "must be at least 1");
-        }
-        if request.max_parallel == Some(0) {
-            self.add(place("max_parallel"), "must be at least 1");
-        }
-        let spans = [("timeout", request.timeout), ("expected", request.expected), ("grace", request.grace)];
-        for (field, span) in spans {
-            if span.is_some_and(|s| s.0 > SPAN_MS_MAX || (s.0 == 0 && field != "grace")) {
-                self.add(place(field), "must be longer than nothing and shorter than ten years");
-            }
-        }
+        self.check_amounts(&request, &place);
         let name = request.name.unwrap_or_else(|| constant("main"));
         TaskSpec {
             gang: request.gang.and_then(|gang| gang.name_for(&name)),
@@ -258,7 +240,7 @@ impl Complaints {
             env,
             working_dir: request.working_dir,
             stdin: request.stdin,
-            count,
+            count: request.count.unwrap_or(1),
             max_parallel: request.max_parallel,
             needs: request.needs.unwrap_or_default(),
             resources: request.resources.unwrap_or_else(|| Resources::new(1000, 0)),
@@ -279,6 +261,28 @@ impl Complaints {
             cluster_resources: request.cluster_resources.unwrap_or_default(),
             rate,
             movable: request.movable.unwrap_or(false),
+        }
+    }
+
+    /// What it is started with, how many of it there are, and for how long.
+    fn check_amounts(&mut self, request: &TaskRequest, place: &dyn Fn(&str) -> String) {
+        if let Some(Err(detail)) = request.working_dir.as_deref().map(check_path) {
+            self.add(place("working_dir"), detail);
+        }
+        if request.stdin.as_ref().is_some_and(|s| s.len() > STDIN_BYTES_MAX) {
+            self.add(place("stdin"), format!("longer than {STDIN_BYTES_MAX} bytes"));
+        }
+        if request.count == Some(0) {
+            self.add(place("count"), "must be at least 1");
+        }
+        if request.max_parallel == Some(0) {
+            self.add(place("max_parallel"), "must be at least 1");
+        }
+        let spans = [("timeout", request.timeout), ("expected", request.expected), ("grace", request.grace)];
+        for (field, span) in spans {
+            if span.is_some_and(|s| s.0 > SPAN_MS_MAX || (s.0 == 0 && field != "grace")) {
+                self.add(place(field), "must be longer than nothing and shorter than ten years");
+            }
         }
     }
 
@@ -408,6 +412,16 @@ mod tests {
             ),
             (r#"{"tasks":[{"name":"a","command":["x"],"anti_affinity":["b"]}]}"#, "/tasks/0/anti_affinity/0"),
             (r#"{"tasks":[{"name":"a","command":["x"],"anti_affinity":["a","a"]}]}"#, "/tasks/0/anti_affinity/1"),
+        ];
+        for (json, pointer) in cases {
+            let complaints = validate(json).expect_err(json);
+            assert_eq!(complaints[0].pointer, pointer, "{json}: {complaints:?}");
+        }
+    }
+
+    #[test]
+    fn each_complaint_of_what_goes_together_or_apart_names_its_place() {
+        let cases = [
             (r#"{"tasks":[{"command":["x"],"gang":true,"count":513}]}"#, "/tasks/0/gang"),
             (r#"{"tasks":[{"command":["x"],"gang":true,"count":2,"max_parallel":1}]}"#, "/tasks/0/max_parallel"),
             (

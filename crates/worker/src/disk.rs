@@ -59,7 +59,10 @@ impl Disk {
             tokio::spawn(async move {
                 while let Some(job) = queue.recv().await {
                     host::hand_off().await;
-                    carry_out(&spool, job).map(|result| done_sender.send(result));
+                    if let Some(result) = carry_out(&spool, job) {
+                        // Who waits for it may have gone.
+                        let _ = done_sender.send(result);
+                    }
                 }
             });
             return Ok(Self { jobs: Jobs::Task(jobs), done });

@@ -27,5 +27,5 @@ fn what_a_gang_needs_at_once() {
     assert!(said.contains("4 of them would fit now.") || said.contains("The next round starts it on"), "{said}");
     world.round();
     world.start();
-    same(&world.says(job, "ps", 0).lines().next().unwrap().to_owned(), "Task ps of job 2 is running.");
+    same(world.says(job, "ps", 0).lines().next().unwrap(), "Task ps of job 2 is running.");
 }

@@ -42,7 +42,7 @@ impl Change<'_> {
         self.check_names(by, extension).map_err(refuse)?;
         self.check_gates(extension).map_err(refuse)?;
         let from = self.job.tasks.len();
-        self.job.gain(Arc::new(Extended { by, tasks: extension.tasks.clone(), bytes }));
+        self.job.gain(&Arc::new(Extended { by, tasks: extension.tasks.clone(), bytes }));
         self.job.header.spec_bytes += bytes;
         self.job.header.changed = self.out.index;
         self.cluster.totals.spec_bytes += bytes;

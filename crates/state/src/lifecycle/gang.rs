@@ -38,7 +38,7 @@ impl Change<'_> {
     pub(super) fn stop_gang(&mut self, at: &ElementKey, after: AfterStop) {
         let Some(gang) = self.job.gang(at.task).cloned().filter(|gang| self.job.live_members(gang) > 0) else { return };
         for member in self.members(&gang) {
-            if member != *at && self.element(member.task, member.index).is_some_and(|e| is_going_on(e)) {
+            if member != *at && self.element(member.task, member.index).is_some_and(is_going_on) {
                 self.stop_member(&member, after, Some(ONE_ENDED));
             }
         }

@@ -237,26 +237,29 @@ impl Memory {
             Step::Entitle { namespace, quota, limit, kinds } => Some(entitle(*namespace, *quota, *limit, *kinds)),
             Step::SetTotal(total) => Some(Command::SetResource { name: name("m"), total: u32::from(*total) }),
             Step::RemoveTotal => Some(Command::RemoveResource { name: name("m") }),
-            Step::Lock { nth, what, slip } => {
-                let (.., mut key) = pick(&self.known(model, *slip), *nth)?;
-                if *slip == Slip::Place {
-                    key.fence.0 -= 1;
-                }
-                let task = name(["a", "b", "c", "d"][key.task as usize]);
-                let by = Claimant { job: key.job, task, index: key.index, fence: key.fence };
-                let lock = name(["x", "y"][usize::from(what % 2)]);
-                Some(match what / 2 % 4 {
-                    0 => Command::ReleaseLock { lock, by },
-                    1 => Command::AcquireLock { lock, by, wait: Span(0) },
-                    _ => Command::AcquireLock { lock, by, wait: Span(u64::from(*what) * 200) },
-                })
-            }
+            Step::Lock { nth, what, slip } => self.lock(model, *nth, *what, *slip),
             Step::RunNow(nth) => Some(Command::RunNow { schedule: pick(&schedules(model), *nth)? }),
             Step::Change(nth, plan) => {
                 let spec = plan.spec(model.last_job);
                 Some(Command::ChangeSchedule { schedule: pick(&schedules(model), *nth)?, spec })
             }
         }
+    }
+
+    /// An attempt asks for a lock, or gives it back.
+    fn lock(&self, model: &Model, nth: u8, what: u8, slip: Slip) -> Option<Command> {
+        let (.., mut key) = pick(&self.known(model, slip), nth)?;
+        if slip == Slip::Place {
+            key.fence.0 -= 1;
+        }
+        let task = name(["a", "b", "c", "d"][key.task as usize]);
+        let by = Claimant { job: key.job, task, index: key.index, fence: key.fence };
+        let lock = name(["x", "y"][usize::from(what % 2)]);
+        Some(match what / 2 % 4 {
+            0 => Command::ReleaseLock { lock, by },
+            1 => Command::AcquireLock { lock, by, wait: Span(0) },
+            _ => Command::AcquireLock { lock, by, wait: Span(u64::from(what) * 200) },
+        })
     }
 
     /// The attempts that live, or all.

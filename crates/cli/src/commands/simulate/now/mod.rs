@@ -42,7 +42,7 @@ pub(super) fn run(args: &SimulateArgs, client: &ClientArgs) -> Result<(), Failur
         scene: &plan.scene,
         machines: &plan.machines,
         variants: &variants,
-        rules: rules(&args.rules, args.policy.spread_label.clone().or(Some(live.policy.spread_label.clone()))),
+        rules: rules(&args.rules, args.policy.spread_label.clone().or(Some(live.policy.spread_label))),
         wanted,
     };
     let progress = Progress::new((plan.waiting.len() + plan.scene.running.len()) as u64 * variants.len() as u64);
