@@ -216,6 +216,7 @@ impl Complaints {
         let (retries, losses) = self.retries(&request, &place);
         self.check_constraints(&request, &place);
         self.check_cluster_resources(&request, &place);
+        self.check_amounts(&request, &place);
         let rate = self.rate(request.rate, &place);
         let driver = request.driver.unwrap_or_default();
         let command = request.command.unwrap_or_default();
@@ -230,7 +231,6 @@ impl Complaints {
         if let Err(detail) = check_env(&env) {
             self.add(place("env"), detail);
         }
-        self.check_amounts(&request, &place);
         let name = request.name.unwrap_or_else(|| constant("main"));
         TaskSpec {
             gang: request.gang.and_then(|gang| gang.name_for(&name)),
