@@ -27,7 +27,7 @@ async fn short_tasks_get_their_turn_and_long_ones_end() {
     cluster.any().put("/v1/policy", &json!({"queue": "round-robin", "quantum": "2s"})).await.ok();
     let of = |command: &[&str], count: u64| json!({"tasks": [{"command": command, "count": count, "resources": {"cpu": 2}, "grace": "1s"}]});
     // Two fill the worker, each for longer than three turns.
-    let long = cluster.any().submit(&of(&["sleep", "7"], 2)).await;
+    let long = cluster.any().submit(&of(&["sleep", "5"], 2)).await;
     for index in 0..2 {
         cluster.any().task_is(long, "main", index, "running").await;
     }
@@ -35,16 +35,17 @@ async fn short_tasks_get_their_turn_and_long_ones_end() {
     let leader = cluster.leader().await;
     cluster.kill(leader);
     cluster.any().ends_as(short, "succeeded").await;
-    assert_eq!(ended_because(&cluster, long, "its turn is over").await.len(), 1, "one made room, the other needs not");
+    let made_room = ended_because(&cluster, long, "its turn is over").await.len();
+    assert!((1..=2).contains(&made_room), "one made room; a new leader may have asked another one: {made_room}");
     // Another one as long takes turns with them, and all of them end.
-    let other = cluster.any().submit(&of(&["sleep", "7"], 1)).await;
+    let other = cluster.any().submit(&of(&["sleep", "5"], 1)).await;
     cluster.restart(leader).await;
     for (job, elements) in [(long, 2), (other, 1)] {
         let done = cluster.any().ends_as(job, "succeeded").await;
         assert_eq!(done["tasks"]["succeeded"], elements, "{done}");
         for task in cluster.any().tasks(job).await {
             let attempts = task["attempts"].as_array().unwrap();
-            assert!(attempts.len() <= 3, "slices of 2 s and 4 s, then more than 7 s: {attempts:?}");
+            assert!(attempts.len() <= 3, "slices of 2 s and 4 s, then more than 5 s: {attempts:?}");
         }
     }
     cluster.digests_agree().await;

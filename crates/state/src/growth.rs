@@ -1,5 +1,6 @@
 //! What a job has gained while it ran: tasks, and the dependencies between them and the others. Derived from the
-//! extensions, which are part of the state. One more costs what it brings, however large the job is.
+//! extensions, which are part of the state. One more costs what it brings, and a copy of each
+//! old task that comes to need something of it, however large the job is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

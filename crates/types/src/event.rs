@@ -171,7 +171,7 @@ pub struct EventView {
     pub task: Option<Name>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<TaskIndex>,
-    /// For a whole range of array elements that became pending at once: how many, from `index` on.
+    /// For a range of elements: how many, from `index` on. Of `job.extended`: how many tasks were added.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -12,7 +12,7 @@ use crate::name::Name;
 ///
 /// JSON: `"b"` is short for `{"task":"b","on":"success"}`; `{"task":"b","on":"failure"}`;
 /// `{"task":"b","each":true}`; `{"job":17,"on":"finish"}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Need {
     /// All elements of a task of the same job.
     Task { task: Name, on: On },

@@ -95,9 +95,13 @@ impl TaskList {
 
     /// One need more of the task at `at`, which must be there.
     pub fn add_need(&mut self, at: usize, need: Need) {
-        let mut task = self[at].clone();
-        task.needs.push(need);
-        self.gained.get_or_insert_default().changed.insert(at, Arc::new(task));
+        let is_changed = self.gained.as_ref().is_some_and(|gained| gained.changed.contains_key(&at));
+        let first = (!is_changed).then(|| Arc::new(self[at].clone()));
+        let changed = &mut self.gained.get_or_insert_default().changed;
+        changed.extend(first.map(|task| (at, task)));
+        if let Some(task) = changed.get_mut(&at) {
+            Arc::make_mut(task).needs.push(need);
+        }
     }
 }
 

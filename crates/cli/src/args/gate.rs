@@ -63,7 +63,8 @@ pub(crate) enum LockCommand {
     /// Whether this is the token of the one who holds the lock; for what it protects
     Check {
         name: Name,
-        /// Not the cluster's.
+        /// The token that the holder was given.
+        // The id `token` is that of the cluster, a global flag.
         #[arg(id = "lock_token", value_name = "TOKEN")]
         token: u64,
         #[arg(long)]

@@ -32,7 +32,9 @@ pub(super) async fn run(context: &Context, command: LockCommand) -> Result<(), F
             let by = Claimant::from(task);
             let lock = acquire(client, &name, &by, wait).await?;
             let status = execute(&command, &lock).await;
-            client.release_lock(&name, &by).await?;
+            if let Err(error) = client.release_lock(&name, &by).await {
+                output::note(format!("lock {name} was not given back: {error}"));
+            }
             match code(status?) {
                 0 => Ok(()),
                 code => Err(Failure::Code(code)),

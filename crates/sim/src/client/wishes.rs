@@ -27,7 +27,7 @@ pub(super) fn rules(chance: &mut Chance) -> (&'static str, NamespaceRules) {
     let rules = NamespaceRules {
         weight: 1 + chance.below(4) as u32,
         quota: if chance.permille(500) { cpu(chance.below(5) * 500) } else { Allowance::default() },
-        limit: if chance.permille(600) { cpu(2_000 + chance.below(5) * 500) } else { Allowance::default() },
+        limit: if chance.permille(600) { cpu(3_000 + chance.below(5) * 500) } else { Allowance::default() },
         reclaim: if chance.permille(800) { Reclaim::Borrowed } else { Reclaim::Never },
         max_unfinished: None,
     };

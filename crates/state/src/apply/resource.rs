@@ -1,5 +1,7 @@
 //! Counted resources of the cluster: what an operator sets, and what a submission may ask for.
 
+use std::collections::BTreeMap;
+
 use quorate_types::limits::CLUSTER_RESOURCE_TOTAL_MAX;
 use quorate_types::{JobSpec, Name};
 
@@ -38,14 +40,19 @@ impl State {
     }
 
     fn check_tasks(&self, spec: &JobSpec, within: &str) -> std::result::Result<(), Rejection> {
+        // A gang needs what all of its elements ask for at once.
+        let mut together: BTreeMap<(&Name, &Name), u32> = BTreeMap::new();
+        for task in &spec.tasks {
+            let Some(gang) = &task.gang else { continue };
+            for (name, each) in &task.cluster_resources {
+                let all = together.entry((gang, name)).or_default();
+                *all = all.saturating_add(each.saturating_mul(task.count));
+            }
+        }
         for (at, task) in spec.tasks.iter().enumerate() {
             for (name, amount) in &task.cluster_resources {
-                // A gang needs what all of its elements ask for at once.
-                let mates = spec.tasks.iter().filter(|other| task.gang.is_some() && other.gang == task.gang);
-                let together = mates
-                    .map(|mate| mate.cluster_resources.get(name).map_or(0, |each| each.saturating_mul(mate.count)));
-                let together = together.fold(0, u32::saturating_add);
-                let (name, amount) = (name.clone(), together.max(*amount));
+                let all = task.gang.as_ref().and_then(|gang| together.get(&(gang, name)).copied());
+                let (name, amount) = (name.clone(), all.unwrap_or(0).max(*amount));
                 let pointer = || format!("{within}/tasks/{at}/cluster_resources/{name}");
                 match self.cluster.pools.totals.get(&name).copied() {
                     None => return Err(Rejection::AsksForUnknown { pointer: pointer(), name }),

@@ -74,7 +74,7 @@ fn unfinished_elements(job: &Job) -> u64 {
 fn compare_job(found: &StateJob, model: &Job) -> Check {
     let (header, flow) = (&found.header, found.header.flow());
     same(|| "state".into(), &header.state, &model.state())?;
-    let (is, should) = ((header.paused, header.frozen), (model.paused, model.frozen));
+    let (is, should) = ((header.paused, header.frozen), (model.paused, model.frozen && model.finished.is_none()));
     same(|| "paused, frozen".into(), &is, &should)?;
     same(|| "cancelling".into(), &header.cancelling, &model.cancelling)?;
     same(|| "started".into(), &header.started_at.is_some(), &model.started)?;

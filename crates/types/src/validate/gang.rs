@@ -1,6 +1,6 @@
 //! Tasks that start together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Complaints, Shape};
 use crate::job::TaskSpec;
@@ -21,15 +21,11 @@ pub fn check_host(host: &str) -> Result<(), String> {
 impl Complaints {
     /// All members of a gang become ready at once, and as many as there are may run.
     pub(super) fn check_gangs(&mut self, tasks: &[TaskSpec], shape: Shape) {
-        let mut gangs: BTreeMap<&str, (&TaskSpec, u64)> = BTreeMap::new();
+        let mut gangs: BTreeMap<&str, (&TaskSpec, HashSet<&Need>, u64)> = BTreeMap::new();
         for (at, task) in tasks.iter().enumerate() {
             let Some(name) = task.gang.as_ref().map(|gang| gang.as_str()) else { continue };
-            let place = |field: &str| match shape {
-                Shape::Command => format!("/{field}"),
-                Shape::OneTask | Shape::Tasks => format!("/tasks/{at}/{field}"),
-                Shape::Extension => format!("/{at}/{field}"),
-            };
-            let (first, size) = gangs.entry(name).or_insert((task, 0));
+            let place = |field: &str| shape.place(at, field);
+            let (first, needs, size) = gangs.entry(name).or_insert_with(|| (task, task.needs.iter().collect(), 0));
             let before = *size;
             *size += u64::from(task.count);
             if (before..*size).contains(&GANG_SIZE_MAX) {
@@ -46,15 +42,10 @@ impl Complaints {
             }
             if task.needs.iter().any(|need| matches!(need, Need::Each { .. })) {
                 self.add(place("needs"), "elements of a gang can't wait one by one");
-            } else if !same_needs(first, task) {
+            } else if task.needs.len() != first.needs.len() || !task.needs.iter().all(|need| needs.contains(need)) {
                 let first = first.name.as_str();
                 self.add(place("needs"), format!("must be those of {first:?}, which is in the same gang"));
             }
         }
     }
-}
-
-/// Whether both wait for the same, in whatever order.
-fn same_needs(a: &TaskSpec, b: &TaskSpec) -> bool {
-    a.needs.len() == b.needs.len() && a.needs.iter().all(|need| b.needs.contains(need))
 }
