@@ -3,16 +3,12 @@
 
 mod support;
 
-use std::sync::Arc;
-
 use quorate_state::State;
 use quorate_state::archive::{self, JobRecord};
 use quorate_state::command::{Command, RetryScope};
 use quorate_state::limits::GROWN_SPEC_BYTES_MAX;
 use quorate_state::outcome::{ArchiveKey, ArchiveOp, Outcome, Rejection};
 use quorate_types::extension::{Addition, Extension};
-use quorate_types::job::JobRequest;
-use quorate_types::limits::{EDGES_PER_JOB_MAX, TASKS_PER_JOB_MAX};
 use quorate_types::session::{AttemptKey, Finished, Happening};
 use quorate_types::status::{Ending, JobState, TaskState};
 use quorate_types::{Epoch, JobId, Span, TaskIndex};
