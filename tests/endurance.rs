@@ -146,7 +146,8 @@ async fn keys_are_never_held_too_often_nor_lost_whatever_dies() {
     cluster.finish();
 }
 
-/// Tasks and what they need, as the recording was submitted.
+/// The seconds that a job takes at least on so many cores, whoever places it: those of its longest path, or of all its
+/// work if that is more.
 fn bound(spec: &Value, cores: f64) -> f64 {
     let tasks = spec["tasks"].as_array().unwrap();
     let seconds = |task: &Value| {

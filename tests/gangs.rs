@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use support::cli::quorate;
 use support::cluster::WorkerSetup;
@@ -79,7 +77,9 @@ async fn a_gang_goes_on_as_one_after_a_workers_and_a_leaders_death() {
     for index in 0..3 {
         cluster.any().task_is(id, "rest", index, "pending").await;
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // What came later ran, so the gang has been looked at.
+    let later = cluster.any().submit(&json!({"command": ["true"]})).await;
+    cluster.any().ends_as(later, "succeeded").await;
     assert_eq!(starts().len(), 1, "{:?}", starts());
     cluster.restart(leader).await;
     start(&mut cluster, "w3").await;

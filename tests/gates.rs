@@ -106,9 +106,17 @@ async fn semaphores_hold_and_leak_nothing_whatever_dies() {
         })
         .await;
         let leader = cluster.leader().await;
+        if nth == 0 {
+            wait_until("something that holds a licence to run on a", PATIENCE, async || {
+                let tasks = cluster.any().tasks(job).await;
+                let on_a = |task: &Value| task["worker"] == "a" && task["state"] == "running";
+                tasks.iter().any(|task| task["task"] == "licensed" && on_a(task)).then_some(())
+            })
+            .await;
+            cluster.worker("a").process.kill();
+        }
         cluster.kill(leader);
         if nth == 0 {
-            cluster.worker("a").process.kill();
             cluster.worker("a").process.start();
         }
         cluster.restart(leader).await;

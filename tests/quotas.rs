@@ -1,5 +1,5 @@
-//! What namespaces are entitled to: the examples of docs/namespaces.md, a quota that is given back while the leader dies,
-//! the command line, and what is refused.
+//! What namespaces are entitled to: the examples of docs/namespaces.md, a quota that is given back while the leader
+//! dies, the command line, and what is refused.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;

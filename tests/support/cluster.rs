@@ -410,7 +410,8 @@ impl Cluster {
         for process in self.processes() {
             for line in process.log_text().lines() {
                 assert!(!line.contains("panicked at"), "{}: {line}", process.name);
-                // Errors of openraft's own are about its callers and its shutdown; what matters of them we log ourselves.
+                // Errors of openraft's own are about its callers and its shutdown; what matters of them we log
+                // ourselves.
                 let is_error = line.contains(" ERROR ") && !line.contains(" ERROR openraft::");
                 let expected = self.expected_errors.iter().any(|part| line.contains(part));
                 assert!(!is_error || expected, "{}: {line}", process.name);

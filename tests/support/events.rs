@@ -42,7 +42,8 @@ impl Event {
     }
 }
 
-/// Checks each replica's stream (with the index of its "now"), and that they are one stream. Returns the part that all of them have.
+/// Checks each replica's stream (with the index of its "now"), and that they are one stream. Returns the part that all
+/// of them have.
 pub(crate) fn agree(streams: &BTreeMap<u64, (Vec<Event>, u64)>) -> Vec<Event> {
     let until = streams.values().map(|(_, now)| *now).min().unwrap();
     let mut agreed: Option<(u64, Vec<Event>)> = None;

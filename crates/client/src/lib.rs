@@ -3,10 +3,10 @@
 //! A [`Client`] is given the addresses of some replicas and needs one of them alive. It remembers the
 //! one that answers, moves on when that one dies or has no leader, and repeats what is safe to repeat.
 //!
-//! Layout: `transport` (one request until it is answered) with `servers` (whose turn it is), `retry`
-//! (again, elsewhere, or give up) and `error`; `jobs`, `explain`, `submit`, `workers`, `namespaces`, `cluster`, `policy`, `resources`, `locks`, `scheduling` (the
-//! routes);
-//! `events` and `logs` (streams that survive the replica they came from); `lines` (NDJSON).
+//! Layout: `transport` (one request until it is answered) with `servers` (whose turn it is), `retry` (again, elsewhere,
+//! or give up) and `error`; `jobs`, `explain`, `submit`, `workers`, `namespaces`, `cluster`, `policy`, `resources`,
+//! `locks`, `scheduling` (the routes); `events` and `logs` (streams that survive the replica they came from); `lines`
+//! (NDJSON).
 //!
 //! Invariants: a submission always carries an idempotency key, so it can be repeated through another
 //! replica when its answer was lost. A write that can't be told apart from its own repetition is

@@ -6,9 +6,9 @@
 //! `every` is the interval, `calendar` either of them, `due` what a leader has to run now, `jitter` how
 //! long it puts a run off, `error` what is wrong with a text.
 //!
-//! Invariants: nothing here reads a clock or the host's files, so that every replica computes the same
-//! ticks: the time zones are those compiled in. Ticks of an expression are whole seconds; all ticks ascend strictly. A [`Cron`]
-//! that parsed matches at least one date. Every search ends: with the last days of the year 9999 at the latest.
+//! Invariants: nothing here reads a clock or the host's files, so that every replica computes the same ticks: the time
+//! zones are those compiled in. Ticks of an expression are whole seconds; all ticks ascend strictly. A [`Cron`] that
+//! parsed matches at least one date. Every search ends: with the last days of the year 9999 at the latest.
 //!
 //! docs/cron.md is what users read; docs/adr/0018-cron.md says why this is not a library.
 

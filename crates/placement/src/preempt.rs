@@ -5,8 +5,8 @@
 //!
 //! Sources: victims of the lowest priority first, then the least work lost, as in Borg (Verma et al., "Large-scale
 //! cluster management at Google with Borg", EuroSys 2015, section 2.5) and Slurm (`PreemptMode=REQUEUE`,
-//! `preempt_youngest_first`). What is borrowed is reclaimed as in Kueue (`reclaimWithinCohort: Any`): from a namespace no
-//! more than it holds beyond its quota.
+//! `preempt_youngest_first`). What is borrowed is reclaimed as in Kueue (`reclaimWithinCohort: Any`): from a namespace
+//! no more than it holds beyond its quota.
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,10 @@
-//! What is moved from workers with much to do to those with little, where its tasks say that it may be: the load is that
-//! of [`least-load`](quorate_types::policy::PlacementOrder::LeastLoad), the used share of the scarcest resource.
+//! What is moved from workers with much to do to those with little, where its tasks say that it may be: the load is
+//! that of [`least-load`](quorate_types::policy::PlacementOrder::LeastLoad), the used share of the scarcest resource.
 //!
-//! It comes to rest: a move leaves both of its workers with less than the one had before, so that the loads, sorted from
-//! the highest down, become smaller with each (Even-Dar, Kesselman, Mansour, "Convergence time to Nash equilibrium in
-//! load balancing", ACM Transactions on Algorithms 3(3), 2007, section 3). It is not begun for differences that the next task may make up for
-//! ([`LOPSIDED`]), nor for a gain that is not worth it ([`GAIN`]).
+//! It comes to rest: a move leaves both of its workers with less than the one had before, so that the loads, sorted
+//! from the highest down, become smaller with each (Even-Dar, Kesselman, Mansour, "Convergence time to Nash equilibrium
+//! in load balancing", ACM Transactions on Algorithms 3(3), 2007, section 3). It is not begun for differences that the
+//! next task may make up for ([`LOPSIDED`]), nor for a gain that is not worth it ([`GAIN`]).
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -17,11 +17,10 @@ use quorate_types::policy::Rebalance;
 use quorate_types::status::TaskState;
 use quorate_types::{Epoch, Span, Timestamp};
 
+use crate::book::share::WHOLE;
 use crate::book::{Book, Crowding, Decision, Mover, Standing};
 use crate::planner::{Sight, element_of, facts_of};
 
-/// All of a worker, as loads are counted.
-const WHOLE: u64 = 1 << 20;
 /// How much more than the least loaded worker the one has from which something is moved: a fifth of a worker.
 const LOPSIDED: u64 = WHOLE / 5;
 /// By how much a move lowers the distances of its two workers from the mean load: a hundredth of a worker.

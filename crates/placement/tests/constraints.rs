@@ -222,7 +222,8 @@ fn could_start_somewhere(view: &View, queued: Queued) -> Option<Epoch> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Everything that is planned is accepted, which looks at every constraint again, and nothing waits that has a place.
+    /// Everything that is planned is accepted, which looks at every constraint again, and nothing waits that has a
+    /// place.
     #[test]
     fn constraints_hold_and_nobody_waits_in_vain(
         (queue, placement, backfill) in policy(),

@@ -169,8 +169,8 @@ fn random_is_fair() {
     }
 }
 
-/// Three zones of one, two and three workers, and one worker without a zone: each zone gets as much, and the one without
-/// counts as one.
+/// Three zones of one, two and three workers, and one worker without a zone: each zone gets as much, and the one
+/// without counts as one.
 #[test]
 fn spread_goes_evenly_over_the_values_of_a_label() {
     let mut view = View::new(QueueOrder::Fifo, PlacementOrder::Spread).worker("x", r#"{"cpu":4}"#);

@@ -152,8 +152,8 @@ fn a_task_is_not_moved_again_at_once() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// With constant load moves stop, each attempt is moved few times, the share is kept, nothing is lost, and the loads
-    /// are no more uneven than before.
+    /// With constant load moves stop, each attempt is moved few times, the share is kept, nothing is lost, and the
+    /// loads are no more uneven than before.
     #[test]
     fn it_comes_to_rest(
         first in prop::collection::vec(2..9u32, 1..4),

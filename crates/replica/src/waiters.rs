@@ -1,4 +1,5 @@
-//! Long polls: who waits for which job, or for a lock on its behalf, so that an entry wakes only those whose job it changed.
+//! Long polls: who waits for which job, or for a lock on its behalf, so that an entry wakes only those whose job it
+//! changed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -18,7 +18,8 @@ use crate::state::{Cluster, IdempotencyKey};
 const FORMAT: u8 = 2;
 
 /// What decoding a value may claim, so that no room is made for whatever a length says. A value holds a job of
-/// [`GROWN_SPEC_BYTES_MAX`](crate::limits::GROWN_SPEC_BYTES_MAX), or 256 elements with 64 KiB of result each; numbers count with their full width.
+/// [`GROWN_SPEC_BYTES_MAX`](crate::limits::GROWN_SPEC_BYTES_MAX), or 256 elements with 64 KiB of result each; numbers
+/// count with their full width.
 const CLAIM_BYTES_MAX: usize = 256 << 20;
 
 /// What the state remembers of an archived job.

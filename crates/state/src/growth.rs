@@ -181,8 +181,7 @@ impl Job {
         let (from, submitted) = (self.tasks.len(), self.plan.clone());
         let earlier = self.spec.clone();
         if submitted.growth().is_none() {
-            let edges = earlier.tasks.iter().map(|task| task.needs.len()).sum();
-            self.plan.growth_mut().begin(edges);
+            self.plan.growth_mut().begin(earlier.tasks.edges());
         }
         self.plan.growth_mut().add(
             from,

@@ -1,4 +1,5 @@
-//! Namespaces: what each is entitled to, and what it holds. The latter is derived from its jobs and their live attempts.
+//! Namespaces: what each is entitled to, and what it holds. The latter is derived from its jobs and their live
+//! attempts.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;

@@ -264,7 +264,8 @@ fn random_growth_always_ends() {
     }
 }
 
-/// What has been doomed among the new tasks is told to the others once: a need that was met twice would be one too many.
+/// What has been doomed among the new tasks is told to the others once: a need that was met twice would be one too
+/// many.
 #[test]
 fn what_ends_with_its_addition_is_told_once() {
     for on_failure in ["continue", "cancel"] {

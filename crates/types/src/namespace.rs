@@ -1,7 +1,7 @@
 //! What a namespace is entitled to: a weight, a quota that is guaranteed to it, and a limit that it never exceeds.
 //!
-//! The words are those of Kueue's cluster queues: a quota is its `nominalQuota`, quota and `borrowingLimit` together are
-//! the limit, and all namespaces of a cluster are one cohort.
+//! The words are those of Kueue's cluster queues: a quota is its `nominalQuota`, quota and `borrowingLimit` together
+//! are the limit, and all namespaces of a cluster are one cohort.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -83,6 +83,11 @@ impl TaskList {
         Iter { list: self, next: 0, end: self.len() }
     }
 
+    /// All that the tasks need.
+    pub fn edges(&self) -> usize {
+        self.iter().map(|task| task.needs.len()).sum()
+    }
+
     /// The tasks as they were submitted.
     pub fn submitted(&self) -> Self {
         Self { submitted: self.submitted.clone(), gained: None }

@@ -35,7 +35,8 @@ mod registration;
 /// How often silence of the session and health of the watchdog are looked at, and the lease, should a timer be late:
 /// timers don't count the time that the host sleeps.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// The files of running attempts are looked at once in so many looks: sizes of outputs, and progress, which is reported.
+/// The files of running attempts are looked at once in so many looks: sizes of outputs, and progress, which is
+/// reported.
 const LOOKS_PER_OBSERVATION: u64 = 4;
 /// Old folders are looked for once in so many looks.
 const LOOKS_PER_PRUNE: u64 = 40;

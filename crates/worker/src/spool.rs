@@ -1,9 +1,9 @@
 //! Folders of attempts: made before they start, read when they end, kept for a while, then removed.
 //! Everything in here blocks on the disk and is called from threads that may.
 //!
-//! `attempts/<job>-<task>-<index>-<attempt>-<fence>/` holds `stdout`, `stderr`, `stdin`, `inputs.json`,
-//! `result`, `progress`, and `work`, the working folder. `attempts/gang-<job>-<task>-<fence>/` is what members of a gang
-//! share on this worker.
+//! `attempts/<job>-<task>-<index>-<attempt>-<fence>/` holds `stdout`, `stderr`, `stdin`, `inputs.json`, `result`,
+//! `progress`, and `work`, the working folder. `attempts/gang-<job>-<task>-<fence>/` is what members of a gang share on
+//! this worker.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, DirBuilder};

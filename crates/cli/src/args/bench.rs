@@ -24,8 +24,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value = "5s")]
     pub(crate) duration: Span,
     /// noop, process: tasks of one run (default 100,000 and 5,000); over a million, several arrays. array, restart:
-    /// tasks of the job (default a million). latency, bulk, catchup: jobs of one run (default 1,000 and 200,000). events: tasks for one subscriber (default
-    /// 100,000).
+    /// tasks of the job (default a million). latency, bulk, catchup: jobs of one run (default 1,000 and 200,000).
+    /// events: tasks for one subscriber (default 100,000).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) tasks: Option<u32>,
     /// noop, process, dag, events, soak: tasks that the worker runs at once (default 512, process 64).

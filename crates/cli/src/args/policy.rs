@@ -21,8 +21,8 @@ pub(crate) struct SetArgs {
     /// The order of the queue, such as priority.
     #[arg(long)]
     queue: Option<QueueOrder>,
-    /// What may start before a task that has to wait, such as easy; on for what is recommended, with the queue that goes
-    /// with it if none is named.
+    /// What may start before a task that has to wait, such as easy; on for what is recommended, with the queue that
+    /// goes with it if none is named.
     #[arg(long)]
     backfill: Option<BackfillRequest>,
     /// How a worker is chosen, such as best-fit.

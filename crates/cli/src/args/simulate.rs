@@ -30,8 +30,8 @@ pub(crate) struct SimulateArgs {
     /// How far back --from-cluster goes: 24h unless told otherwise.
     #[arg(long, value_name = "DURATION", requires = "from_cluster", conflicts_with = "trace")]
     pub(crate) last: Option<Span>,
-    /// Instead of its history: what waits and runs on the cluster at this moment, until everything has ended. What would
-    /// wait, where would things go, how long does it take?
+    /// Instead of its history: what waits and runs on the cluster at this moment, until everything has ended. What
+    /// would wait, where would things go, how long does it take?
     #[arg(long, requires = "from_cluster", conflicts_with_all = ["trace", "last", "save", "procs", "workers", "estimates", "first"])]
     pub(crate) now: bool,
     /// With --now: how long a task takes of which nothing is known, 10m unless told otherwise.
@@ -57,8 +57,8 @@ pub(crate) struct MachineArgs {
     /// One pool of N processors. Default: MaxProcs, or else MaxNodes, of the trace's header.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000), conflicts_with = "workers")]
     pub(crate) procs: Option<u64>,
-    /// Workers, such as 16cpu,64GiB,gpu=2*4 for four of them; label:zone=a and taint:spot among the parts mark them. May be
-    /// given several times.
+    /// Workers, such as 16cpu,64GiB,gpu=2*4 for four of them; label:zone=a and taint:spot among the parts mark them.
+    /// May be given several times.
     #[arg(long, value_name = "SPEC")]
     pub(crate) workers: Vec<MachineSpec>,
     /// What if: workers more than there are, written like those of --workers.
@@ -103,23 +103,24 @@ fn labelled(text: &str) -> Result<Who, String> {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Policies (lists by commas; every combination is a run)")]
 pub(crate) struct PolicyArgs {
-    /// Default: fifo; with --now each part is what the cluster goes by. fifo, priority (raised by waiting), sjf (shortest
-    /// first), least-work (time and dependents), deadline (earliest first), critical-path (longest remaining path),
-    /// multifactor (age, size, priority, fair share), fair-share or aged-sjf (shortest first, raised by waiting). Not srtf
-    /// and round-robin: a replay ends nothing for another's sake.
+    /// Default: fifo; with --now each part is what the cluster goes by. fifo, priority (raised by waiting), sjf
+    /// (shortest first), least-work (time and dependents), deadline (earliest first), critical-path (longest remaining
+    /// path), multifactor (age, size, priority, fair share), fair-share or aged-sjf (shortest first, raised by
+    /// waiting). Not srtf and round-robin: a replay ends nothing for another's sake.
     #[arg(long, value_name = "QUEUE", value_delimiter = ',')]
     pub(crate) queue: Vec<QueueOrder>,
     /// Default: none. none, easy, easy-sjbf or conservative.
     #[arg(long, value_name = "BACKFILL", value_delimiter = ',')]
     pub(crate) backfill: Vec<Backfill>,
-    /// Default: best-fit. best-fit, least-load, round-robin, random, weighted-round-robin, least-jobs, lowest-utilisation, worst-fit,
-    /// consistent-hash, power-of-two, spread or min-cost-flow.
+    /// Default: best-fit. best-fit, least-load, round-robin, random, weighted-round-robin, least-jobs,
+    /// lowest-utilisation, worst-fit, consistent-hash, power-of-two, spread or min-cost-flow.
     #[arg(long, value_name = "PLACEMENT", value_delimiter = ',')]
     pub(crate) placement: Vec<PlacementOrder>,
     /// The label that spread goes by. Default: zone; with --now that of the cluster.
     #[arg(long, value_name = "LABEL")]
     pub(crate) spread_label: Option<Name>,
-    /// What a policy knows of run times. Default: user. user (what was asked for), exact or learned (from the owner's last two jobs).
+    /// What a policy knows of run times. Default: user. user (what was asked for), exact or learned (from the owner's
+    /// last two jobs).
     #[arg(long, value_name = "ESTIMATES", value_delimiter = ',')]
     pub(crate) estimates: Vec<Estimates>,
 }
@@ -131,7 +132,8 @@ pub(crate) struct RuleArgs {
     /// Only the first N jobs, in the order of submission.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) first: Option<u64>,
-    /// What happens first at one instant: natural (ends, submissions, one pass) or pyss (as the SC'15 authors' simulator).
+    /// What happens first at one instant: natural (ends, submissions, one pass) or pyss (as the SC'15 authors'
+    /// simulator).
     #[arg(long, value_name = "RULE", default_value = "natural")]
     pub(crate) event_rule: EventRule,
     /// Mean time between failures of a worker; needs --mttr.

@@ -1,5 +1,5 @@
-//! `quorate job extend`: within a task, more tasks for its job. They are checked as far as they can be here, and written
-//! to the file that the worker reads when the task has succeeded.
+//! `quorate job extend`: within a task, more tasks for its job. They are checked as far as they can be here, and
+//! written to the file that the worker reads when the task has succeeded.
 
 use std::ffi::OsString;
 use std::fs::{self, File};

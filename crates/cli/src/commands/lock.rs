@@ -11,7 +11,7 @@ use quorate_types::gate::{CheckLock, Claimant, LockAnswer, LockView};
 use quorate_types::limits::LOCK_WAIT_MS_MAX;
 use quorate_types::{Name, Span};
 
-use super::Context;
+use super::{Context, all_pages};
 use crate::args::{Format, LockCommand};
 use crate::exit::{Failure, JOB_FAILED, REJECTED};
 use crate::output::table::{Column, Table};
@@ -83,16 +83,7 @@ fn code(status: ExitStatus) -> u8 {
 }
 
 async fn list(context: &Context, namespace: Option<&Name>) -> Result<(), Failure> {
-    let mut items: Vec<LockView> = Vec::new();
-    let mut cursor = None;
-    loop {
-        let page = context.client.locks(namespace, cursor.as_deref()).await?;
-        items.extend(page.items);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let items = all_pages(async |cursor| context.client.locks(namespace, cursor).await).await?;
     match context.format {
         Format::Json => json::print(&Page { items, next_cursor: None }),
         Format::Table => table(&items),

@@ -28,7 +28,8 @@ mod worker;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use quorate_client::{Client, Options};
+use quorate_client::{Client, Error, Options};
+use quorate_types::api::Page;
 
 use crate::args::{Cli, ClientArgs, Command, Format};
 use crate::exit::Failure;
@@ -50,6 +51,19 @@ impl Context {
         let token = token(args)?;
         let client = Client::with_options(&[&args.server], token.as_deref(), options)?;
         Ok(Self { client, format: args.output })
+    }
+}
+
+/// The items of all pages of a list.
+async fn all_pages<T>(page: impl AsyncFn(Option<&str>) -> Result<Page<T>, Error>) -> Result<Vec<T>, Failure> {
+    let (mut items, mut cursor) = (Vec::new(), None);
+    loop {
+        let found = page(cursor.as_deref()).await?;
+        items.extend(found.items);
+        cursor = found.next_cursor;
+        if cursor.is_none() {
+            return Ok(items);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use quorate_types::api::{Accepted, NamespaceView, Page};
 use quorate_types::resources::{format_bytes, in_units};
 use quorate_types::{LogIndex, Name, Resources};
 
-use super::Context;
+use super::{Context, all_pages};
 use crate::args::{Format, NamespaceCommand};
 use crate::exit::Failure;
 use crate::output::table::{Column, Table, details};
@@ -26,16 +26,7 @@ pub(super) async fn run(context: &Context, command: NamespaceCommand) -> Result<
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {
-    let mut items: Vec<NamespaceView> = Vec::new();
-    let mut cursor = None;
-    loop {
-        let page = context.client.namespaces(cursor.as_deref()).await?;
-        items.extend(page.items);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let items = all_pages(async |cursor| context.client.namespaces(cursor).await).await?;
     match context.format {
         Format::Json => json::print(&Page { items, next_cursor: None }),
         Format::Table => table(&items),

@@ -4,7 +4,7 @@ use quorate_types::api::{Accepted, Page};
 use quorate_types::gate::ResourceView;
 use quorate_types::{LogIndex, Name};
 
-use super::Context;
+use super::{Context, all_pages};
 use crate::args::{Format, ResourceCommand};
 use crate::exit::Failure;
 use crate::output::table::{Column, Table, details};
@@ -24,16 +24,7 @@ pub(super) async fn run(context: &Context, command: ResourceCommand) -> Result<(
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {
-    let mut items: Vec<ResourceView> = Vec::new();
-    let mut cursor = None;
-    loop {
-        let page = context.client.resources(cursor.as_deref()).await?;
-        items.extend(page.items);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let items = all_pages(async |cursor| context.client.resources(cursor).await).await?;
     if context.format == Format::Json {
         return json::print(&Page { items, next_cursor: None });
     }

@@ -3,7 +3,7 @@
 use quorate_types::api::{Accepted, Page, WorkerView};
 use quorate_types::{LogIndex, Name, Resources};
 
-use super::Context;
+use super::{Context, all_pages};
 use crate::args::{Format, WorkerCommand};
 use crate::exit::Failure;
 use crate::output::table::{Column, Table, details};
@@ -31,16 +31,7 @@ pub(super) async fn run(context: &Context, command: WorkerCommand) -> Result<(),
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {
-    let mut items: Vec<WorkerView> = Vec::new();
-    let mut cursor = None;
-    loop {
-        let page = context.client.workers(cursor.as_deref()).await?;
-        items.extend(page.items);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let items = all_pages(async |cursor| context.client.workers(cursor).await).await?;
     match context.format {
         Format::Json => json::print(&Page { items, next_cursor: None }),
         Format::Table => table(&items),

@@ -1,7 +1,8 @@
 //! Proposals: from any replica into the leader's log, and the outcome back.
 //!
-//! `batcher` makes entries of many commands on the leader, `entries` writes them, and those that are the leader's own; `forward`
-//! carries commands there from other replicas; `origin` numbers them, so that one that is sent again is applied once.
+//! `batcher` makes entries of many commands on the leader, `entries` writes them, and those that are the leader's own;
+//! `forward` carries commands there from other replicas; `origin` numbers them, so that one that is sent again is
+//! applied once.
 
 mod backlog;
 mod batcher;

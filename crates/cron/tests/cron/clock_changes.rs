@@ -234,7 +234,8 @@ fn changes_that_are_unlike_those_of_europe() {
             &["2018-11-04T01:00:00-02:00", "2018-11-05T00:00:00-02:00"],
         ),
         ("@daily", "America/Sao_Paulo", Dst::Skip, "2018-11-03T12:00:00", &["2018-11-05T00:00:00-02:00"]),
-        // Samoa left out a whole day, and Greenland's clocks skip the hour before midnight: the tick falls on the next day.
+        // Samoa left out a whole day, and Greenland's clocks skip the hour before midnight: the tick falls on the next
+        // day.
         (
             "0 12 30 12 *",
             "Pacific/Apia",

@@ -1,14 +1,14 @@
 //! Placement of the next tasks of the queue at once, as a flow of minimum cost. What the flow says is advice: the walk
-//! goes on in the queue's order, with its holds and reservations, and each start is checked as under every other policy.
-//! Where the advice no longer holds, and for tasks that are in no batch, the least loaded worker takes the task. So
-//! nobody waits for the sake of the flow, and what starts is what the queue says; the flow says where.
+//! goes on in the queue's order, with its holds and reservations, and each start is checked as under every other
+//! policy. Where the advice no longer holds, and for tasks that are in no batch, the least loaded worker takes the
+//! task. So nobody waits for the sake of the flow, and what starts is what the queue says; the flow says where.
 //!
-//! Costs: what of its preferences a worker does not meet comes first, then how loaded the worker would be. Each task more
-//! on a worker costs what the mean task of the batch loads it with. Leaving a task out costs more than any place, and
-//! the more the earlier it stands in the queue.
+//! Costs: what of its preferences a worker does not meet comes first, then how loaded the worker would be. Each task
+//! more on a worker costs what the mean task of the batch loads it with. Leaving a task out costs more than any place,
+//! and the more the earlier it stands in the queue.
 //!
-//! Each batch begins with the prices and places of the one before: workers keep their prices, and what asks for the same
-//! is looked for where it went last.
+//! Each batch begins with the prices and places of the one before: workers keep their prices, and what asks for the
+//! same is looked for where it went last.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ use crate::flow::{self, COST_MAX, Group, Offer, Problem, ProblemError, Start, UN
 const FULL: u64 = 1 << 7;
 /// What a point of preference weighs: more than any load, the task's own and that of those beside it.
 const POINT: u32 = 2 * FULL as u32 + 1;
-/// Slots that a worker has in a batch at least, if there is room for so many, and how many times its part of the batch: what
-/// many prefer may take more than the others, and empty slots cost the solver time.
+/// Slots that a worker has in a batch at least, if there is room for so many, and how many times its part of the batch:
+/// what many prefer may take more than the others, and empty slots cost the solver time.
 const SLOTS_MIN: u64 = 16;
 const SLOTS_PART: u64 = 4;
 
@@ -250,8 +250,8 @@ impl Offerer {
         Self { room: member.room_now(), used: member.size.minus(&member.room), scale: Scale::of(member) }
     }
 
-    /// What it offers to tasks that ask for the same, if it has room for one, as far as the index knows. Whose offer it is
-    /// is left open.
+    /// What it offers to tasks that ask for the same, if it has room for one, as far as the index knows. Whose offer it
+    /// is is left open.
     fn offer(&self, wish: &Wish<'_>, elements: u64) -> Option<Offer> {
         if !may_go(&self.room, wish) {
             return None;

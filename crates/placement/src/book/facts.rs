@@ -18,7 +18,8 @@ pub struct Facts {
     /// Whose it is.
     pub namespace: Name,
     pub submitted: Timestamp,
-    /// When it came to the end of the line: at its submission, when an element of it started last, or when it came back.
+    /// When it came to the end of the line: at its submission, when an element of it started last, or when it came
+    /// back.
     pub turn: Timestamp,
     /// From 0 to 100, higher first.
     pub priority: u8,
@@ -74,8 +75,8 @@ pub struct Constraints {
 }
 
 impl Constraints {
-    /// None if every worker will do. `apart` are the tasks of its job that must not share a worker with it, whichever of
-    /// them says so.
+    /// None if every worker will do. `apart` are the tasks of its job that must not share a worker with it, whichever
+    /// of them says so.
     pub fn of(spec: &TaskSpec, apart: Vec<u32>) -> Option<Arc<Self>> {
         let free = spec.is_unconstrained() && apart.is_empty();
         (!free).then(|| {

@@ -11,6 +11,7 @@ use crate::book::Wish;
 use crate::book::facts::Facts;
 use crate::book::member::{Member, Worker, may_go};
 use crate::book::place::{self, Preference};
+use crate::book::share::{WHOLE, share};
 use crate::book::traits::{Bits, Needs, Traits};
 use crate::book::treap::Treap;
 use crate::book::vector::{Kinds, Room, Sum, Vector};
@@ -93,7 +94,7 @@ impl Fleet {
     /// The largest share that the request has of any kind of the largest worker, in 1/2²⁰; at most all of it.
     pub(crate) fn size_of(&self, wanted: &Vector) -> u64 {
         let lanes = wanted.lanes().iter().zip(self.scale.lanes());
-        lanes.map(|(wanted, largest)| place::share(*wanted, *largest)).max().unwrap_or(0).min(1 << 20)
+        lanes.map(|(wanted, largest)| share(*wanted, *largest)).max().unwrap_or(0).min(WHOLE)
     }
 
     pub(crate) fn attempts(&self) -> u64 {

@@ -1,12 +1,14 @@
 //! The book: what waits, what runs and where, kept up to date by whoever drives it, so that a decision looks at
 //! what changed and not at everything. The leader drives it from versions of the state, the policy lab from a trace.
 //!
-//! Layout: `facts` (what policies know of a task), `wish` (what one of its elements asks of a worker), `crowd` (where its
-//! siblings are), `gate` (what it has to get besides room), `waiting` and `running`, `pass` (one decision), `walk` (in which order), `batch` (several tasks at once), `promises` (what was given away and has not started), `earmarks` (room that others were ended for), `slices` (who has had
-//! its turn), `moves` (room for what moves from one worker to another),
-//! `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit), `place/` (one
-//! file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what namespaces used), `spaces` (what they are entitled to),
-//! `outlook` (what explanations ask), over the indexes `fleet` (of `member`s), `zones`, `traits`, `shapes`, `treap` and `vector`, and `decay` (powers of one half).
+//! Layout: `facts` (what policies know of a task), `wish` (what one of its elements asks of a worker), `crowd` (where
+//! its siblings are), `gate` (what it has to get besides room), `waiting` and `running`, `pass` (one decision), `walk`
+//! (in which order), `batch` (several tasks at once), `promises` (what was given away and has not started), `earmarks`
+//! (room that others were ended for), `slices` (who has had its turn), `moves` (room for what moves from one worker to
+//! another), `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit),
+//! `place/` (one file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what
+//! namespaces used), `spaces` (what they are entitled to), `outlook` (what explanations ask), over the indexes `fleet`
+//! (of `member`s), `zones`, `traits`, `shapes`, `treap` and `vector`, and `decay` (powers of one half).
 //!
 //! Invariants: the same history of a book gives the same plan; a plan never gives a worker more than it has free, and
 //! never names a task that could not be placed.
@@ -29,6 +31,7 @@ mod promises;
 pub(crate) mod queue;
 mod running;
 mod shapes;
+pub(crate) mod share;
 mod slices;
 pub(crate) mod spaces;
 mod traits;

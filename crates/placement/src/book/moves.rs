@@ -1,4 +1,5 @@
-//! Attempts that move to another worker: where there is how much to do, and room that is taken for them until they come.
+//! Attempts that move to another worker: where there is how much to do, and room that is taken for them until they
+//! come.
 
 use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
@@ -7,7 +8,8 @@ use quorate_types::{AttemptNumber, Epoch, Resources, Span, Timestamp};
 use super::fleet::Slot;
 use super::slices::twice;
 use super::waiting::{Entry, Measures};
-use super::{Book, Crowding, Facts, Wish, place};
+use super::{Book, Crowding, Facts, Wish};
+use crate::book::share::{WHOLE, share};
 use crate::book::vector::Vector;
 
 /// How long what was ended before is left alone at least: long beside what a move costs, short beside the day over
@@ -46,8 +48,8 @@ impl Standing {
     /// The used share of its scarcest resource, in 1/2²⁰.
     pub(crate) fn load(&self) -> u64 {
         let lanes = self.free.lanes().iter().zip(self.size.lanes());
-        let free = lanes.filter(|(_, size)| **size > 0).map(|(free, size)| place::share(*free, *size)).min();
-        (1 << 20) - free.unwrap_or(1 << 20)
+        let free = lanes.filter(|(_, size)| **size > 0).map(|(free, size)| share(*free, *size)).min();
+        WHOLE - free.unwrap_or(WHOLE)
     }
 
     pub(crate) fn without(&self, mover: &Mover) -> Self {

@@ -327,8 +327,8 @@ impl Pass<'_> {
         advice.or_else(|| place::choose(&self.book.fleet, &wish, &mut self.book.memory, &mut Hopes::default()))
     }
 
-    /// Looks for places for this task and those that come after it, if that is how they are placed, and it was not among
-    /// those that were looked at before.
+    /// Looks for places for this task and those that come after it, if that is how they are placed, and it was not
+    /// among those that were looked at before.
     fn place_batch(&mut self, queued: Queued) {
         let Some(batches) = self.batches.as_ref().filter(|batches| !batches.knows(queued)) else { return };
         let elements_left = (self.bounds.assignments_max - self.decision.starts.len()) as u64;
@@ -357,7 +357,7 @@ impl Pass<'_> {
         self.batches = Some(batches);
     }
 
-    /// An element of the task goes to the worker.
+    /// For where the next elements of the same tasks go: this worker has one of them more.
     fn note_crowding(&mut self, queued: Queued, entry: &Entry, slot: Slot) {
         self.crowding.add(entry.facts.kin.unwrap_or(queued), &entry.facts, &self.book.fleet.member(slot).worker);
     }

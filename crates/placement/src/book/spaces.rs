@@ -11,6 +11,7 @@ use quorate_state::queue::Queued;
 use quorate_types::{Bug, Name, NamespaceRules, Reclaim, Resources, is_planted};
 
 use super::vector::{Kinds, Vector};
+use super::waiting::Layout;
 use super::{Book, Facts};
 
 /// Tasks of one namespace that are looked at for what it may take back in one round: more than one round ends
@@ -188,7 +189,8 @@ impl Book {
         let bounded = self.spaces.bound_starts();
         self.spaces.set(name, rules, held);
         if bounded != self.spaces.bound_starts() {
-            self.waiting.divide(self.spaces.bound_starts(), &self.fleet);
+            let layout = if bounded { Layout::OneLine } else { Layout::OfEachNamespace };
+            self.waiting.arrange(layout, &self.fleet);
         }
         self.changed = true;
     }

@@ -19,6 +19,14 @@ use crate::book::vector::{Least, Vector};
 /// Tasks in order, with what the least of them asks for.
 pub(crate) type Line = Treap<Place, Least>;
 
+/// In how many lines tasks stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    OneLine,
+    /// Where namespaces have quotas or limits.
+    OfEachNamespace,
+}
+
 /// A line for all, or one for each namespace.
 #[derive(Debug, Default)]
 struct Lines {
@@ -113,8 +121,8 @@ pub(crate) struct Waiting {
     queue: Lines,
     /// By expected time, kept where backfill goes by it.
     shortest: Lines,
-    /// Namespaces have quotas or limits.
-    divided: bool,
+    /// In how many lines, where the order does not ask for one of each namespace anyway.
+    layout: Layout,
     shapes: ShapeNumbers,
     /// Those that may end others to have room.
     preempting: BTreeSet<Place>,
@@ -128,7 +136,7 @@ impl Waiting {
             entries: BTreeMap::new(),
             queue: Lines::default(),
             shortest: Lines::default(),
-            divided: false,
+            layout: Layout::OneLine,
             shapes: ShapeNumbers::default(),
             preempting: BTreeSet::new(),
         }
@@ -167,9 +175,9 @@ impl Waiting {
         &self.shortest.parts
     }
 
-    /// Whether namespaces have quotas or limits, so that each needs lines of its own.
-    pub(crate) fn divide(&mut self, divided: bool, fleet: &Fleet) {
-        self.divided = divided;
+    /// Puts all that waits into other lines.
+    pub(crate) fn arrange(&mut self, layout: Layout, fleet: &Fleet) {
+        self.layout = layout;
         self.measure(fleet);
     }
 
@@ -187,10 +195,10 @@ impl Waiting {
             self.preempting.insert(place);
         }
         let least = Least { request: wanted, time_ms, shapes: shape };
-        let own = |divided: bool| divided.then_some(&facts.namespace);
-        self.queue.insert(own(self.divided || queue::goes_by_use(self.order)), place, least);
+        let (divided, own) = (self.layout == Layout::OfEachNamespace, Some(&facts.namespace));
+        self.queue.insert(own.filter(|_| divided || queue::goes_by_use(self.order)), place, least);
         if self.backfill == Backfill::EasySjbf {
-            self.shortest.insert(own(self.divided), (time_ms, queued), least);
+            self.shortest.insert(own.filter(|_| divided), (time_ms, queued), least);
         }
         self.entries.insert(queued, Arc::new(Entry { facts, wanted, needs, shape, gang, place }));
     }

@@ -95,8 +95,8 @@ impl Walk {
         }
     }
 
-    /// An element of the current task was placed, which makes `placed` of them: whether another namespace comes first now,
-    /// and the task again later.
+    /// An element of the current task was placed, which makes `placed` of them: whether another namespace comes first
+    /// now, and the task again later.
     pub(crate) fn pass_on(&mut self, book: &Book, placed: u64) -> bool {
         match &mut self.order {
             Order::Turns(turns) => turns.pass_on(book, placed),

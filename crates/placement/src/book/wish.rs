@@ -37,8 +37,8 @@ impl<'a> Wish<'a> {
             && self.facts.constraints.as_ref().is_none_or(|constraints| !constraints.are_social())
     }
 
-    /// Whether the worker is what the task requires beyond what the index knows, and no element of the task, or of those
-    /// that must be apart from it, is in the way.
+    /// Whether the worker is what the task requires beyond what the index knows, and no element of the task, or of
+    /// those that must be apart from it, is in the way.
     pub(crate) fn is_at_home(&self, worker: &Worker) -> bool {
         let is_suited = !self.needs.beyond
             || match &self.facts.constraints {

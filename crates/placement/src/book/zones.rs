@@ -1,5 +1,5 @@
-//! Workers by the value that they have of a label, for the placement `spread`: an index over the values, and one over the
-//! workers of each.
+//! Workers by the value that they have of a label, for the placement `spread`: an index over the values, and one over
+//! the workers of each.
 
 use std::collections::BTreeMap;
 

@@ -6,10 +6,10 @@
 //! on from an earlier solution). The tests have a second solver by successive shortest paths, and brute force.
 //!
 //! Exactness: a solution is optimal for the *problem*, which counts slots. A worker's room for tasks that ask for
-//! different amounts of several resources is not a number of slots: packing them is another, harder problem. So the caller
-//! sets `fits` to how many tasks of a group alone fit, and `slots` to how many of the batch's smallest fit; the round then
-//! takes the placements in order and checks each against what is free, and what does not fit waits for the next round.
-//! Where all requests are alike, nothing is lost. Where slots are chosen from the largest request instead,
+//! different amounts of several resources is not a number of slots: packing them is another, harder problem. So the
+//! caller sets `fits` to how many tasks of a group alone fit, and `slots` to how many of the batch's smallest fit; the
+//! round then takes the placements in order and checks each against what is free, and what does not fit waits for the
+//! next round. Where all requests are alike, nothing is lost. Where slots are chosen from the largest request instead,
 //! everything fits and some room stays empty.
 //!
 //! Invariants: no placement exceeds an offer or a worker's slots; the same problem and the same start give the same

@@ -30,7 +30,8 @@ pub struct Job {
     pub needs: Vec<u64>,
     /// Where it may run, if not everywhere.
     pub constraints: Option<Arc<Constraints>>,
-    /// Of which task it is an element: how many of them are together, and what must be apart from them, is told by that.
+    /// Of which task it is an element: how many of them are together, and what must be apart from them, is told by
+    /// that.
     pub kin: Kin,
 }
 

@@ -55,10 +55,7 @@ impl Change<'_> {
     /// Whether there may be so much more, in this job and in all.
     fn check_room(&self, extension: &Extension, bytes: u64) -> Checked {
         let (job, totals) = (&self.job, self.cluster.totals);
-        let edges = job
-            .plan
-            .growth()
-            .map_or_else(|| job.spec.tasks.iter().map(|task| task.needs.len()).sum(), |growth| growth.edges());
+        let edges = job.plan.growth().map_or_else(|| job.spec.tasks.edges(), |growth| growth.edges());
         let elements = extension.elements();
         let bounds = [
             (job.tasks.len() as u64 + extension.tasks.len() as u64, TASKS_PER_JOB_MAX as u64, "tasks in the job"),

@@ -151,9 +151,8 @@ pub(super) fn weight_of_extension(extension: &Extension) -> u64 {
 fn overhead(spec: &JobSpec) -> u64 {
     let jobs = std::iter::once(spec).chain(spec.then.iter().map(|follow_up| &*follow_up.job));
     jobs.map(|job| {
-        let needs: usize = job.tasks.iter().map(|task| task.needs.len()).sum();
         let further = (job.tasks.len() as u64).saturating_sub(1);
-        JOB_OVERHEAD_BYTES + TASK_OVERHEAD_BYTES * further + NEED_OVERHEAD_BYTES * needs as u64
+        JOB_OVERHEAD_BYTES + TASK_OVERHEAD_BYTES * further + NEED_OVERHEAD_BYTES * job.tasks.edges() as u64
     })
     .sum()
 }

@@ -1,7 +1,8 @@
 //! The state machine against a model of it: random commands go to both, and after each entry both must be in the same
-//! state. The model (`machine`, `job`, `workers`, `gates`, `control`, `schedule`, `spaces`) is written from docs/flow.md and docs/api.md on
-//! plain lists, and finds out everything anew each time; it shares no code with the state machine but the types of
-//! commands and outcomes. `plan` makes jobs, `steps` commands; `compare` says what must agree, and `describe` what happened.
+//! state. The model (`machine`, `job`, `workers`, `gates`, `control`, `schedule`, `spaces`) is written from
+//! docs/flow.md and docs/api.md on plain lists, and finds out everything anew each time; it shares no code with the
+//! state machine but the types of commands and outcomes. `plan` makes jobs, `steps` commands; `compare` says what must
+//! agree, and `describe` what happened.
 //!
 //! `PROPTEST_CASES` asks for more histories than the default.
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a panic is how a test fails")]

@@ -20,7 +20,8 @@ pub struct QueuePlace {
     pub elements_before: u64,
     pub namespace: Name,
     pub submitted_at: Timestamp,
-    /// When it came to the end of the line: at its submission, when an element of it started last, or when it came back.
+    /// When it came to the end of the line: at its submission, when an element of it started last, or when it came
+    /// back.
     pub in_line_since: Timestamp,
     pub priority: u8,
     /// How long it is expected to run.

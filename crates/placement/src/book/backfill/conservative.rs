@@ -133,8 +133,8 @@ impl Ledger {
         Some(Carried::Booked)
     }
 
-    /// Something ran for longer than was expected, and one of those that wait lost its place to it. All begin again in the
-    /// queue's order, so that none falls behind those that came later.
+    /// Something ran for longer than was expected, and one of those that wait lost its place to it. All begin again in
+    /// the queue's order, so that none falls behind those that came later.
     fn forget(&mut self, pass: &Pass<'_>) {
         for (slot, booked) in &mut self.workers {
             booked.profile = Profile::of(pass.book.fleet.member(*slot), pass.now);
@@ -229,8 +229,8 @@ impl Ledger {
         Some(old)
     }
 
-    /// A worker on which an element can start now, and delays nobody: one without reservations, which the policy chooses,
-    /// or one on which it fits beside those.
+    /// A worker on which an element can start now, and delays nobody: one without reservations, which the policy
+    /// chooses, or one on which it fits beside those.
     fn startable(&mut self, pass: &mut Pass<'_>, queued: Queued, entry: &Entry) -> Option<Slot> {
         if let Some(slot) = pass.choose(queued, entry) {
             return Some(slot);

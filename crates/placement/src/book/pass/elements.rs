@@ -1,5 +1,5 @@
-//! How many elements of a task may start, whatever workers have room: no more than pass its gates, and than its namespace
-//! may have.
+//! How many elements of a task may start, whatever workers have room: no more than pass its gates, and than its
+//! namespace may have.
 
 use quorate_state::queue::Queued;
 
@@ -7,8 +7,8 @@ use super::Pass;
 use crate::book::Entry;
 
 impl Pass<'_> {
-    /// The elements of a task that could be placed and have not been, counted; no more than pass its gates, and than its
-    /// namespace may have.
+    /// The elements of a task that could be placed and have not been, counted; no more than pass its gates, and than
+    /// its namespace may have.
     pub(crate) fn elements(&self, queued: Queued, entry: &Entry) -> std::ops::Range<u64> {
         let placed = self.placed(queued);
         let pending = self.crowding.around.pending(queued);

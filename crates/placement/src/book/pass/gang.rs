@@ -68,8 +68,8 @@ struct Tried {
 }
 
 impl Pass<'_> {
-    /// Starts the whole gang where the policy wants it, or `otherwise` knows workers, or else where its formation is; or
-    /// nothing of it.
+    /// Starts the whole gang where the policy wants it, or `otherwise` knows workers, or else where its formation is;
+    /// or nothing of it.
     pub(super) fn place_gang(
         &mut self,
         queued: Queued,

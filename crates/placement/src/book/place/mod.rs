@@ -18,7 +18,6 @@ mod worst_fit;
 use quorate_types::Epoch;
 use quorate_types::policy::PlacementOrder;
 
-pub(crate) use best_fit::share;
 pub(crate) use least_load::free_share;
 pub(crate) use weighted_round_robin::stride;
 

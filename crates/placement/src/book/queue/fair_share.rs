@@ -5,9 +5,9 @@
 //! use counts besides, with a half-life, as in fair-share schedulers since Kay and Lauder, "A fair share scheduler",
 //! CACM 31(1), 1988: see `usage`. It is decided element by element, so that an array takes no more than its share.
 //!
-//! Bound: in time there is none, as in any order within a namespace; but nobody is overtaken by a namespace with a larger
-//! share unless the task does not fit where the other's does. Each start raises the share of who has it, and past use
-//! is forgiven, so that each namespace that waits has its turn again and again.
+//! Bound: in time there is none, as in any order within a namespace; but nobody is overtaken by a namespace with a
+//! larger share unless the task does not fit where the other's does. Each start raises the share of who has it, and
+//! past use is forgiven, so that each namespace that waits has its turn again and again.
 
 use quorate_types::Name;
 use quorate_types::limits::NAMESPACE_WEIGHT_MAX;

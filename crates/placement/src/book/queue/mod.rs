@@ -1,7 +1,7 @@
 //! In which order tasks are looked at. Each policy gives a task a rank that does not change while it waits: lower ranks
 //! come first, and ties end in the job's number and the task's position. Where the order goes by what namespaces use,
-//! which changes all the time, ranks hold within a namespace, and [`turns`] says whose turn it is. So it is where namespaces
-//! have quotas or limits.
+//! which changes all the time, ranks hold within a namespace, and [`turns`] says whose turn it is. So it is where
+//! namespaces have quotas or limits.
 //!
 //! To add one: a file here, a variant of [`QueueOrder`], an arm below, a test.
 

@@ -13,6 +13,7 @@
 use quorate_types::{Name, Span};
 
 use crate::book::decay::{EXPONENT_BITS, FACTOR_BITS, ONE, half_to};
+use crate::book::share::WHOLE;
 use crate::book::{Book, Facts};
 
 /// What priority 100 is worth over priority 0: as much as the order `priority` gives it.
@@ -26,12 +27,12 @@ const SHARE_WEIGHT: Span = Span::from_secs(12 * 3_600);
 /// Within a namespace: when it was submitted, later by what it lacks. `size` is in 1/2²⁰.
 pub(super) fn rank(facts: &Facts, size: u64) -> u64 {
     let priority = u64::from(100_u8.saturating_sub(facts.priority)) * PRIORITY_WEIGHT.0 / 100;
-    let small = (((1 << 20) - size) * SIZE_WEIGHT.0) >> 20;
+    let small = ((WHOLE - size) * SIZE_WEIGHT.0) >> 20;
     facts.submitted.0.saturating_add(priority).saturating_add(small)
 }
 
-/// How much later the tasks of the namespace count as submitted, for what it has used. `all` is the sum of the shares of
-/// the namespaces that have tasks waiting, and `weights` that of their weights.
+/// How much later the tasks of the namespace count as submitted, for what it has used. `all` is the sum of the shares
+/// of the namespaces that have tasks waiting, and `weights` that of their weights.
 pub(crate) fn penalty(book: &Book, namespace: &Name, all: u128, weights: u64) -> u64 {
     let share = u128::from(book.usage.share(namespace, &book.fleet.capacity()));
     let over_fair = (share * u128::from(weights)) << EXPONENT_BITS;

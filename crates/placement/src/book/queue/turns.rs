@@ -1,9 +1,9 @@
 //! Whose turn it is, where the order goes by what namespaces use or are entitled to: each namespace has a line of its
 //! own, and the one that stands best has the next turn. A turn costs O(log namespaces) besides the look into the line.
 //!
-//! What is within a quota comes before all that would be borrowed. A task that waits only for its namespace's limit holds
-//! nobody up but its own namespace: what stands behind it there may take what it leaves over, so that it does not starve
-//! either.
+//! What is within a quota comes before all that would be borrowed. A task that waits only for its namespace's limit
+//! holds nobody up but its own namespace: what stands behind it there may take what it leaves over, so that it does not
+//! starve either.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +18,8 @@ use crate::book::vector::Least;
 use crate::book::waiting::Line;
 
 /// Tasks of a namespace that are found to wait for its limit before the rest of its line is left alone. The index knows
-/// the limits of cpu, memory and two kinds more, and finds at most one for each of them; only of other kinds there can be
-/// so many.
+/// the limits of cpu, memory and two kinds more, and finds at most one for each of them; only of other kinds there can
+/// be so many.
 const BLOCKED_MAX: usize = 64;
 
 /// Where a namespace stands, with the first of its tasks; ties end in that.

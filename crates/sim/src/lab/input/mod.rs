@@ -1,7 +1,8 @@
 //! Recorded work: what a replay reads.
 //!
-//! Layout: `swf`, `ndjson` and [`wfformat`] (one format each), `needs` (tasks after what they need), `lines` (text files, packed or not), `order` (records
-//! in the order of submission), `survey` (what a first reading finds out), `error`.
+//! Layout: `swf`, `ndjson` and [`wfformat`] (one format each), `needs` (tasks after what they need), `lines` (text
+//! files, packed or not), `order` (records in the order of submission), `survey` (what a first reading finds out),
+//! `error`.
 //!
 //! A file is read once for the survey and once more for each run, a record at a time: what is in memory is what
 //! was submitted but stands out of order in the file.
