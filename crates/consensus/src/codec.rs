@@ -37,8 +37,8 @@ impl Kind {
         match self {
             Self::Identity | Self::Vote | Self::Committed | Self::Purged | Self::SnapshotTrailer => 1,
             // 2: jobs have conditions, times, keys and schedules. 3: tasks are constrained, and workers tainted.
-            // 4: gangs, cluster resources, rates, quotas, extensions, frozen jobs.
-            Self::LogEntry | Self::Archived | Self::SnapshotHeader => 4,
+            // 4: gangs, cluster resources, rates, quotas, extensions, frozen jobs. 5: attempts behind others.
+            Self::LogEntry | Self::Archived | Self::SnapshotHeader => 5,
         }
     }
 }

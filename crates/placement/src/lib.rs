@@ -3,7 +3,7 @@
 //!
 //! Layout: `book` (what waits, what runs and what is free, kept up to date; one decision over it; the policies),
 //! `planner` (a book that follows versions of the state), `ahead` (when a plan is made for the state as the next entry
-//! will leave it), `preempt` (what is ended for those that found no room), `rebalance` (what moves to workers with less
+//! will leave it), `lines` (what waits behind others of its array), `preempt` (what is ended for those that found no room), `rebalance` (what moves to workers with less
 //! to do), `explain/` (why a task is where it is), `flow/` (a batch of tasks placed at once, as a flow of minimum
 //! cost).
 //!
@@ -15,6 +15,7 @@ pub mod explain;
 pub mod flow;
 
 mod ahead;
+mod lines;
 mod planner;
 mod preempt;
 mod rebalance;

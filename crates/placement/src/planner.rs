@@ -18,12 +18,12 @@ use quorate_types::policy::Rebalance;
 use quorate_types::status::{AttemptState, WorkerState};
 use quorate_types::{AttemptNumber, Epoch, LogIndex, Name, Span, Timestamp};
 
-use crate::ahead;
 use crate::book::{
     self, Book, Bounds, Constraints, Decision, Facts, Gate, GateRoom, Lineage, Member, Surroundings, Tracking,
 };
 use crate::preempt::{self, Preemptor};
 use crate::rebalance::{self, Rebalancer};
+use crate::{ahead, lines};
 
 /// What a round decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,7 +109,10 @@ impl Planner {
         let state = &self.seen;
         let decision = self.book.plan(now, bounds, &Sight(state));
         self.wake_at = decision.wake_at;
-        let assignments = assignments(state, &decision);
+        let mut assignments = assignments(state, &decision);
+        if !decision.more {
+            lines::line_up(state, &mut assignments, bounds.assignments_max);
+        }
         (Plan { assignments, preemptions: Vec::new(), more: decision.more }, decision)
     }
 
@@ -194,7 +197,7 @@ impl Planner {
                     let ends = new.changed_attempts(old).filter_map(|change| Some((change.key, change.was?)));
                     ends.for_each(|(key, number)| self.book.ended(key, ran(state, key, number)));
                 }
-                None => old.attempts.iter().for_each(|(key, live)| {
+                None => old.holders().for_each(|(key, live)| {
                     self.book.ended(*key, ran(state, *key, live.number));
                 }),
             }
@@ -225,7 +228,7 @@ impl Planner {
                 starts.for_each(|(key, number)| self.start(state, new, key, number));
             }
             (Tracking::Attempts, None) => {
-                new.attempts.iter().for_each(|(key, live)| self.start(state, new, *key, live.number));
+                new.holders().for_each(|(key, live)| self.start(state, new, *key, live.number));
             }
         }
     }
@@ -234,7 +237,8 @@ impl Planner {
         let Some(facts) = facts_of(state, Queued { job: key.job, task: key.task }) else { return };
         let element = element_of(state, key);
         let attempt = element.and_then(|element| attempt_of(element, number));
-        let since = attempt.map_or(state.now(), |attempt| attempt.assigned_at);
+        // What took over from another began when that ended, about now.
+        let since = attempt.filter(|it| it.behind.is_none()).map_or(state.now(), |attempt| attempt.assigned_at);
         self.book.started(key, worker.epoch, since, &facts);
         let lost = element.map_or(Span(0), Element::longest_lost);
         if lost > Span(0) {
@@ -292,7 +296,7 @@ fn assignments(state: &State, decision: &Decision) -> Vec<Assignment> {
             Entry::Occupied(occupied) => occupied.into_mut(),
         };
         let (index, attempt) = elements.next()?;
-        Some(Assignment { job: queued.job, task: queued.task, index, attempt, epoch: *epoch })
+        Some(Assignment { job: queued.job, task: queued.task, index, attempt, epoch: *epoch, behind: None })
     });
     starts.collect()
 }

@@ -240,7 +240,7 @@ pub(crate) fn review(state: &State, book: &mut Book) {
             continue;
         };
         let mut room = worker.free();
-        for (key, _) in worker.attempts.iter().filter(|(_, live)| live.stopping) {
+        for (key, _) in worker.holders().filter(|(_, live)| live.stopping) {
             let spec = state.job(key.job).and_then(|job| job.task_spec(key.task));
             spec.into_iter().for_each(|spec| room.add(&spec.resources));
         }

@@ -271,7 +271,7 @@ impl SimWatchdog {
         physical.start(&self.worker, key, &program)?;
         let process = Process {
             started: now,
-            ends: Boottime(now.0 + program.millis * 1_000_000),
+            ends: Boottime(now.0 + program.millis_of(key.index) * 1_000_000),
             program,
             extension: spawn.env.iter().find(|(name, _)| name == "QUORATE_EXTEND").map(|(_, path)| path.into()),
             ignores_term: self.chance.permille(IGNORES_TERM_PERMILLE),

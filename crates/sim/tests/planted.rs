@@ -32,6 +32,7 @@ fn hunt(bug: Bug) -> (Vec<Fault>, u64) {
         Bug::DedupNotInSnapshot | Bug::HashOrder | Bug::CapacityIgnored | Bug::ResourceOvercommitted => {
             (Fault::ALL.to_vec(), 4)
         }
+        Bug::LineIgnored => (vec![Fault::SlowLink], 10),
         Bug::LimitIgnored => (vec![Fault::KillLeader, Fault::SlowLink, Fault::Transfer], 60),
     }
 }

@@ -1,7 +1,7 @@
 //! What must hold after every apply. Tests and the simulation call it; O(size of the state). What a snapshot
 //! brings must pass as well, all but the comparison with what would be restored from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_types::api::TaskCounts;
 use quorate_types::status::TaskState;
@@ -14,6 +14,7 @@ use crate::limits::{OUTPUT_BYTES_PER_JOB_MAX, RESULT_BYTES_MAX, SPEC_BYTES_MAX};
 use crate::queue::Queued;
 use crate::spaces::{Hold, Space};
 use crate::state::{State, Totals};
+use crate::worker::Worker;
 
 impl State {
     /// Checks every invariant.
@@ -83,18 +84,35 @@ impl State {
         })
     }
 
+    /// Whoever holds nothing waits for exactly one other, and that one knows; who waits for nobody holds.
+    fn check_lines(worker: &Worker) -> Result<(), String> {
+        let mut waiting = BTreeSet::new();
+        for (at, live) in &worker.attempts {
+            let before = live.behind.and_then(|first| worker.before(at, first, live.fence));
+            ensure(live.holds == before.is_none(), || {
+                format!("{at:?} waits for {before:?}, and holds: {}", live.holds)
+            })?;
+            let follows = before.is_none_or(|before| worker.attempts[&before].next == Some(at.index));
+            ensure(follows, || format!("{before:?} does not know that {at:?} is next"))?;
+            waiting.extend(before.map(|before| (before, at.index)));
+        }
+        let known = worker.attempts.iter().filter_map(|(at, live)| Some((*at, live.next?))).collect();
+        ensure(waiting == known, || format!("{waiting:?} wait, {known:?} are known"))
+    }
+
     fn check_workers(&self, live: usize) -> Result<(), String> {
         let held: usize = self.workers().map(|worker| worker.attempts.len()).sum();
         ensure(held == live, || format!("workers hold {held} attempts, {live} are live"))?;
         for worker in self.workers() {
             let mut used = Resources::default();
-            for at in worker.attempts.keys() {
+            for (at, _) in worker.holders() {
                 let job = self.job(at.job).ok_or_else(|| format!("{at:?} has no job"))?;
                 used.add(&job.spec.tasks[at.task as usize].resources);
             }
             let name = &worker.name;
             ensure(used == worker.used, || format!("worker {name} uses {used:?}, noted {:?}", worker.used))?;
             ensure(used.fits(&worker.capacity), || format!("worker {name} is over capacity with {used:?}"))?;
+            Self::check_lines(worker)?;
             ensure(worker.is_alive() || worker.attempts.is_empty(), || format!("dead worker {name} holds attempts"))?;
         }
         Ok(())
@@ -108,7 +126,7 @@ impl State {
             space.jobs += 1;
             space.unfinished += job.unfinished_elements();
         }
-        for (at, live) in self.workers().flat_map(|worker| &worker.attempts) {
+        for (at, live) in self.workers().flat_map(|worker| worker.holders()) {
             let job = self.job(at.job).ok_or_else(|| format!("{at:?} has no job"))?;
             let (space, asked) = (found.entry(&job.spec.namespace).or_default(), &job.spec.tasks[at.task as usize]);
             space.note(Hold::Begins, &asked.resources);
@@ -134,7 +152,7 @@ impl State {
     /// What is held of the cluster's resources is what live attempts hold. A total may have been lowered since.
     fn check_held(&self) -> Result<(), String> {
         let mut held: BTreeMap<&Name, u64> = BTreeMap::new();
-        for at in self.workers().flat_map(|worker| worker.attempts.keys()) {
+        for (at, _) in self.workers().flat_map(|worker| worker.holders()) {
             let spec = self.job(at.job).and_then(|job| job.task_spec(at.task));
             for (name, amount) in spec.into_iter().flat_map(|spec| &spec.cluster_resources) {
                 *held.entry(name).or_default() += u64::from(*amount);

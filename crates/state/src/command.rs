@@ -246,4 +246,7 @@ pub struct Assignment {
     pub attempt: AttemptNumber,
     /// The epoch names the worker too: no two registrations share one.
     pub epoch: Epoch,
+    /// It takes over what the attempt of this element of the same task holds, once that and what else stands behind
+    /// it have ended. They are assigned together.
+    pub behind: Option<TaskIndex>,
 }

@@ -30,10 +30,33 @@ pub(crate) struct Crowds {
 }
 
 impl Cluster {
-    /// The attempt holds its resources, on the worker and of the cluster, from now on.
+    /// The attempt is live from now on. If it has nobody to wait for it holds what its task asks for, on the worker and
+    /// of the cluster.
     pub(crate) fn occupy(&mut self, worker: &Name, at: ElementKey, attempt: LiveAttempt, job: &JobSpec) {
+        let Some(found) = self.workers.get_mut(worker) else { return };
+        if Arc::make_mut(found).take(at, attempt) {
+            self.hold(worker, at, attempt.stopping, job);
+        }
+    }
+
+    /// The attempt is live no more. What it held is free, or another's who waited for it.
+    pub(crate) fn vacate(&mut self, worker: &Name, at: &ElementKey, job: &JobSpec) {
+        let Some(found) = self.workers.get_mut(worker) else { return };
+        let Some(live) = found.attempts.get(at).copied() else { return };
+        let heir = Arc::make_mut(found).release(at);
+        if live.holds {
+            self.free(worker, at, live.stopping, job);
+        }
+        if let Some(heir) = heir {
+            let stopping =
+                self.workers.get(worker).and_then(|found| found.attempts.get(&heir)).map(|live| live.stopping);
+            self.hold(worker, heir, stopping.unwrap_or_default(), job);
+        }
+    }
+
+    fn hold(&mut self, worker: &Name, at: ElementKey, stopping: bool, job: &JobSpec) {
         let (Some(found), Some(spec)) = (self.workers.get_mut(worker), job.tasks.get(at.task as usize)) else { return };
-        Arc::make_mut(found).take(at, attempt, &spec.resources);
+        Arc::make_mut(found).used.add(&spec.resources);
         for place in places(at, spec, found) {
             *self.crowds.places.entry(place).or_insert(0) += 1;
         }
@@ -41,18 +64,16 @@ impl Cluster {
             self.crowds.companies.join(&company, at.job, found.epoch);
         }
         self.note_hold(&job.namespace, Hold::Begins, &spec.resources);
-        if attempt.stopping {
+        if stopping {
             self.note_hold(&job.namespace, Hold::Stopping, &spec.resources);
         }
         self.pools.take(at, spec);
     }
 
-    /// The attempt holds nothing any more.
-    pub(crate) fn vacate(&mut self, worker: &Name, at: &ElementKey, job: &JobSpec) {
+    fn free(&mut self, worker: &Name, at: &ElementKey, stopping: bool, job: &JobSpec) {
         let (Some(found), Some(spec)) = (self.workers.get_mut(worker), job.tasks.get(at.task as usize)) else { return };
-        let Some(stopping) = found.attempts.get(at).map(|live| live.stopping) else { return };
+        Arc::make_mut(found).used.subtract(&spec.resources);
         let epoch = found.epoch;
-        Arc::make_mut(found).release(at, &spec.resources);
         for place in places(*at, spec, found) {
             let left = self.crowds.places.get(&place).map_or(0, |count| count - 1);
             if left == 0 {

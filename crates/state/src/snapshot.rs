@@ -220,7 +220,7 @@ impl State {
                 }
                 let Some(attempt) = element.current().filter(|attempt| attempt.state.is_live()) else { continue };
                 let stopping = element.state == TaskState::Stopping;
-                let live = LiveAttempt { number: attempt.number, fence: attempt.fence, stopping };
+                let live = LiveAttempt { stopping, ..LiveAttempt::new(attempt.number, attempt.fence, attempt.behind) };
                 cluster.occupy(&attempt.worker, at, live, &job.spec);
             }
         }

@@ -56,12 +56,18 @@ pub struct LiveAttempt {
     pub number: AttemptNumber,
     pub fence: Fence,
     pub stopping: bool,
+    /// The element behind whose attempt it was assigned.
+    pub behind: Option<TaskIndex>,
+    /// Whether it holds what its task asks for. If not, it takes that over from the one before it.
+    pub holds: bool,
+    /// The element that takes over from it.
+    pub next: Option<TaskIndex>,
 }
 
 /// A worker as it was in one version and as it is in another.
 pub type WorkerChange<'a> = (Option<&'a Arc<Worker>>, Option<&'a Arc<Worker>>);
 
-/// An element whose attempt on a worker ended or began, or both.
+/// An element whose attempt on a worker ended or began to hold something, or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttemptChange {
     pub key: ElementKey,
@@ -104,24 +110,62 @@ impl Worker {
         self.capacity.clone().minus(&self.used)
     }
 
-    /// What became of its live attempts since an earlier version.
+    /// What became of the attempts that hold something since an earlier version.
     pub fn changed_attempts<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = AttemptChange> + 'a {
-        earlier.attempts.diff(&self.attempts).filter_map(|change| match change {
-            DiffItem::Add(key, new) => Some(AttemptChange { key: *key, was: None, is: Some(new.number) }),
-            DiffItem::Remove(key, old) => Some(AttemptChange { key: *key, was: Some(old.number), is: None }),
-            DiffItem::Update { old: (_, old), new: (key, new) } => (old.number != new.number)
-                .then_some(AttemptChange { key: *key, was: Some(old.number), is: Some(new.number) }),
-        })
+        let changes = earlier.attempts.diff(&self.attempts).map(|change| match change {
+            DiffItem::Add(key, new) => (key, None, new.holding()),
+            DiffItem::Remove(key, old) => (key, old.holding(), None),
+            DiffItem::Update { old: (_, old), new: (key, new) } => (key, old.holding(), new.holding()),
+        });
+        changes.filter(|(_, was, is)| was != is).map(|(key, was, is)| AttemptChange { key: *key, was, is })
     }
 
-    pub(crate) fn take(&mut self, key: ElementKey, attempt: LiveAttempt, resources: &Resources) {
-        self.used.add(resources);
-        self.attempts.insert(key, attempt);
+    /// The attempts that hold something.
+    pub fn holders(&self) -> impl Iterator<Item = (&ElementKey, &LiveAttempt)> {
+        self.attempts.iter().filter(|(_, live)| live.holds)
     }
 
-    pub(crate) fn release(&mut self, key: &ElementKey, resources: &Resources) {
-        if self.attempts.remove(key).is_some() {
-            self.used.subtract(resources);
+    /// The one that an attempt behind `first`, with the same fence, waits for: the last of them that is before it.
+    pub fn before(&self, at: &ElementKey, first: TaskIndex, fence: Fence) -> Option<ElementKey> {
+        let all = self.attempts.range(ElementKey { index: first, ..*at }..*at);
+        let is_one = |(key, live): &(&ElementKey, &LiveAttempt)| {
+            live.fence == fence && (key.index == first || live.behind == Some(first))
+        };
+        all.rev().find(is_one).map(|(key, _)| *key)
+    }
+
+    /// Takes up an attempt, at the end of its line; whether it holds what its task asks for.
+    pub(crate) fn take(&mut self, key: ElementKey, mut attempt: LiveAttempt) -> bool {
+        let before = attempt.behind.and_then(|first| self.before(&key, first, attempt.fence));
+        attempt.holds = before.is_none();
+        if let Some(last) = before.and_then(|before| self.attempts.get_mut(&before)) {
+            last.next = Some(key.index);
         }
+        self.attempts.insert(key, attempt);
+        attempt.holds
+    }
+
+    /// Drops an attempt; who holds now what it held. Another one may have waited for it that goes on waiting.
+    pub(crate) fn release(&mut self, key: &ElementKey) -> Option<ElementKey> {
+        let ended = self.attempts.remove(key)?;
+        let next = ended.next.map(|index| ElementKey { index, ..*key });
+        if ended.holds {
+            let heir = next.and_then(|next| self.attempts.get_mut(&next))?;
+            heir.holds = true;
+            return next;
+        }
+        let before = ended.behind.and_then(|first| self.before(key, first, ended.fence))?;
+        self.attempts.get_mut(&before)?.next = ended.next;
+        None
+    }
+}
+
+impl LiveAttempt {
+    pub(crate) fn new(number: AttemptNumber, fence: Fence, behind: Option<TaskIndex>) -> Self {
+        Self { number, fence, stopping: false, behind, holds: true, next: None }
+    }
+
+    fn holding(&self) -> Option<AttemptNumber> {
+        self.holds.then_some(self.number)
     }
 }

@@ -262,6 +262,11 @@ fn jobs_wait_for_other_jobs() {
     assert_eq!(late.map(|id| cluster.task_state(id, 0, 0)), [Cancelled, Pending], "it has ended already");
     let unknown = Command::Submit(spec(&needs("finish").replace(&format!("\"job\":{first}"), "\"job\":999")));
     assert_eq!(cluster.apply(unknown), Outcome::Rejected(Rejection::NeedsUnknownJob(JobId(999))));
+    let scheduled = |json: String| json.replace("\"tasks\"", "\"schedule\":{\"every\":\"1h\"},\"tasks\"");
+    let schedule = cluster.submit(&scheduled(needs("finish")));
+    let unknown = spec(&scheduled(needs("finish")).replace(&format!("\"job\":{first}"), "\"job\":999"));
+    let change = Command::ChangeSchedule { schedule, spec: unknown };
+    assert_eq!(cluster.apply(change), Outcome::Rejected(Rejection::NeedsUnknownJob(JobId(999))));
 }
 
 #[test]

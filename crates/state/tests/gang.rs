@@ -50,7 +50,7 @@ impl Gang {
         let item = |(task, index, epoch)| {
             let element = job.task(task).unwrap().element(TaskIndex(index));
             let attempt = element.map_or(quorate_types::AttemptNumber(1), |element| element.next_attempt());
-            Assignment { job: self.job, task, index: TaskIndex(index), attempt, epoch }
+            Assignment { job: self.job, task, index: TaskIndex(index), attempt, epoch, behind: None }
         };
         places.map(item).to_vec()
     }
@@ -230,6 +230,7 @@ fn another_tasks_failure_leaves_a_running_gang_alone() {
         index: TaskIndex(index),
         attempt: quorate_types::AttemptNumber(1),
         epoch,
+        behind: None,
     };
     cluster.apply(Command::Assign { items: vec![item(0, 0), item(1, 0), item(2, 0), item(2, 1)] });
     let keys = started(&cluster);

@@ -205,7 +205,14 @@ impl Lockers {
             r#"{{"tasks":[{{"name":"t","command":["x"],"count":{count},"retries":9,
             "resources":{{"cpu":0}}}}]}}"#
         ));
-        let item = |index| Assignment { job, task: 0, index: TaskIndex(index), attempt: AttemptNumber(1), epoch };
+        let item = |index| Assignment {
+            job,
+            task: 0,
+            index: TaskIndex(index),
+            attempt: AttemptNumber(1),
+            epoch,
+            behind: None,
+        };
         cluster.apply(Command::Assign { items: (0..count).map(item).collect() });
         let fence = cluster.state.index().0;
         let keys = (0..count).map(|index| support::key(job.0, 0, index, 1, fence)).collect();

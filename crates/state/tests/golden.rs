@@ -66,7 +66,14 @@ fn commands() -> Vec<Command> {
         Command::Undrain { worker: worker.clone() },
         Command::Remove { worker: worker.clone() },
         Command::Assign {
-            items: vec![Assignment { job, task: 0, index: TaskIndex(7), attempt: AttemptNumber(1), epoch }],
+            items: vec![Assignment {
+                job,
+                task: 0,
+                index: TaskIndex(7),
+                attempt: AttemptNumber(1),
+                epoch,
+                behind: None,
+            }],
         },
         Command::Report {
             worker,

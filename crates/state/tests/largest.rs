@@ -51,7 +51,7 @@ fn a_hundred_thousand_tasks_and_a_million_needs_are_one_job() {
     cluster.state = state;
     let id = JobId(1);
     for task in 0..2_000 {
-        let item = Assignment { job: id, task, index: TaskIndex(0), attempt: AttemptNumber(1), epoch };
+        let item = Assignment { job: id, task, index: TaskIndex(0), attempt: AttemptNumber(1), epoch, behind: None };
         let index = LogIndex(cluster.state.index().0 + 1);
         let proposal = |command| Proposal { origin: None, command };
         let assign = proposal(Command::Assign { items: vec![item] });

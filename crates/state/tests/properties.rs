@@ -11,6 +11,7 @@ use quorate_state::State;
 use quorate_state::command::{Assignment, Command, RetryScope};
 use quorate_state::gang::Gang;
 use quorate_state::outcome::NoticeKind;
+use quorate_state::queue::Queued;
 use quorate_types::extension::{Addition, Extension};
 use quorate_types::gate::Claimant;
 use quorate_types::session::{AttemptKey, Finished, Happening};
@@ -180,6 +181,9 @@ impl Driver {
         if let Some(gang) = job.gang(queued.task).cloned() {
             return self.place_gang(queued.job, &gang, nth);
         }
+        if nth >= 192 {
+            return self.place_line(queued, worker, epoch);
+        }
         let Some((index, _)) = job.task(queued.task).unwrap().pending().nth(usize::from(nth % 2)) else { return };
         let namespace = self.cluster.state.job(queued.job).unwrap().spec.namespace.clone();
         if let Some(key) = self.cluster.assign(queued.job, queued.task, index.0, epoch) {
@@ -201,6 +205,28 @@ impl Driver {
         }
     }
 
+    /// Some elements, of which each waits for the one before it.
+    fn place_line(&mut self, queued: Queued, worker: u8, epoch: Epoch) {
+        let task = self.cluster.state.job(queued.job).unwrap().task(queued.task).unwrap();
+        let mut first = None;
+        let line = task.pending().take(3).map(|(index, attempt)| {
+            let behind = first;
+            first = first.or(Some(index));
+            Assignment { job: queued.job, task: queued.task, index, attempt, epoch, behind }
+        });
+        let items = line.collect();
+        self.cluster.apply(Command::Assign { items });
+        for notice in &self.cluster.last.notices {
+            if let NoticeKind::Start(key) = notice.what {
+                self.attempts.push((worker, epoch, key));
+                let job = self.cluster.state.job(queued.job).unwrap();
+                if job.task_spec(queued.task).unwrap().rate.is_some() {
+                    self.rated.push(self.cluster.state.now());
+                }
+            }
+        }
+    }
+
     /// Places the members in turn on the workers; now and then one is left out.
     fn place_gang(&mut self, id: JobId, gang: &Gang, nth: u8) {
         let workers: Vec<(u8, Epoch)> = self.epochs.iter().map(|(worker, (epoch, _))| (*worker, *epoch)).collect();
@@ -209,7 +235,7 @@ impl Driver {
             gang.elements().skip(usize::from(nth % 4 == 3)).zip(workers.iter().cycle().skip(usize::from(nth % 2)));
         let items = each.map(|((task, index), (_, epoch))| {
             let attempt = job.task(task).unwrap().element(index).map_or(AttemptNumber(1), |e| e.next_attempt());
-            Assignment { job: id, task, index, attempt, epoch: *epoch }
+            Assignment { job: id, task, index, attempt, epoch: *epoch, behind: None }
         });
         let items = items.collect();
         self.cluster.apply(Command::Assign { items });

@@ -284,6 +284,8 @@ pub struct LiveAttempt {
     pub moved_at: Option<Timestamp>,
     /// It is stopped where it is until the job is resumed.
     pub frozen: bool,
+    /// The element of the same task whose end it waits for, on the same worker.
+    pub waits_for: Option<TaskIndex>,
 }
 
 words!(

@@ -60,6 +60,8 @@ bugs! {
     LimitIgnored,
     /// More is given of a counted resource of the cluster than there is.
     ResourceOvercommitted,
+    /// A worker starts at once what is to wait for another's end.
+    LineIgnored,
 }
 
 #[cfg(feature = "planted")]

@@ -1,7 +1,7 @@
 //! The worker protocol: what travels over the one connection between a worker and a replica.
 //!
 //! The worker asks any replica for `GET /v1/session` with `Connection: Upgrade` and `Upgrade:
-//! quorate-worker/4`. After `101` both sides send frames: a 4-byte big-endian length, then one
+//! quorate-worker/5`. After `101` both sides send frames: a 4-byte big-endian length, then one
 //! [`FromWorker`] or [`ToWorker`] in bincode's standard configuration (serde mode).
 //!
 //! What a replica pushes is declarative. [`ToWorker::Assigned`] is the whole truth at a log index,
@@ -26,7 +26,7 @@ use crate::status::Ending;
 use crate::time::Span;
 
 /// The value of the `Upgrade` header; a change of the messages changes its number.
-pub const PROTOCOL: &str = "quorate-worker/4";
+pub const PROTOCOL: &str = "quorate-worker/5";
 /// The path of the connection.
 pub const PATH: &str = "/v1/session";
 
@@ -114,6 +114,9 @@ pub struct Order {
     pub key: AttemptKey,
     /// Position in [`Work::definitions`].
     pub definition: u32,
+    /// It starts when the attempts of this element and of those behind it that come before it have ended: they were
+    /// assigned together, have one fence, and take turns in their order.
+    pub behind: Option<TaskIndex>,
     /// What this element gets besides.
     pub inputs: Option<Box<Inputs>>,
 }

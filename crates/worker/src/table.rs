@@ -13,19 +13,23 @@ use quorate_types::inputs::Inputs;
 use quorate_types::job::Driver;
 use quorate_types::session::{AttemptKey, Definition, Happening, Order, Report, Work};
 use quorate_types::status::Ending;
-use quorate_types::{LogIndex, Span};
+use quorate_types::{LogIndex, Span, TaskIndex};
 
 use crate::clock::Boottime;
 use crate::outbox::Outbox;
 use crate::sys::Status;
 
+use self::line::Lined;
+
 pub(crate) use self::action::Action;
 
 mod action;
 mod ending;
+mod line;
 mod motion;
 #[cfg(test)]
 pub(crate) mod tests;
+mod timers;
 
 /// What an attempt has left in its folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +65,8 @@ struct Attempt {
     /// `None` for one that was only ever asked to stop.
     definition: Option<Arc<Definition>>,
     phase: Phase,
+    /// The element behind whose attempt it was assigned.
+    behind: Option<TaskIndex>,
     /// Why we end it, if we do.
     cause: Option<Ending>,
     /// Its timer, while it is armed.
@@ -69,8 +75,18 @@ struct Attempt {
     left: Option<Duration>,
 }
 
+impl Attempt {
+    fn new(definition: Option<Arc<Definition>>) -> Self {
+        Self { definition, phase: Phase::Preparing, behind: None, cause: None, timer: None, left: None }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
+    /// Others that it was assigned behind have not ended.
+    InLine {
+        inputs: Vec<Arc<Inputs>>,
+    },
     Preparing,
     /// The watchdog has been told to start it.
     Spawning,
@@ -93,6 +109,8 @@ pub(crate) struct Table {
     timers: BTreeSet<(Boottime, AttemptKey)>,
     /// Attempts that stand still, or will once they run.
     frozen: BTreeSet<AttemptKey>,
+    /// Those whose end may be another's turn.
+    ended: Vec<line::Ended>,
     /// The index of the newest push.
     pushed: LogIndex,
     /// The newest index in any message.
@@ -109,6 +127,7 @@ impl Table {
             settled: BTreeMap::new(),
             timers: BTreeSet::new(),
             frozen: BTreeSet::new(),
+            ended: Vec::new(),
             pushed: LogIndex(0),
             seen: LogIndex(0),
             closing: false,
@@ -140,6 +159,7 @@ impl Table {
         self.settled.clear();
         self.timers.clear();
         self.frozen.clear();
+        self.ended.clear();
         self.outbox.clear();
         (self.pushed, self.seen) = (LogIndex(0), LogIndex(0));
     }
@@ -186,10 +206,10 @@ impl Table {
     fn take_work(&mut self, work: Work, now: Boottime, actions: &mut Vec<Action>) {
         let definitions: Vec<_> = work.definitions.into_iter().map(Defined::from).collect();
         let stop: BTreeSet<_> = work.stop.iter().copied().collect();
-        for Order { key, definition, inputs } in work.start {
+        for Order { key, definition, behind, inputs } in work.start {
             if !stop.contains(&key) && !self.closing && !self.knows(&key) && !self.settled.contains_key(&key) {
                 let defined = usize::try_from(definition).ok().and_then(|at| definitions.get(at));
-                actions.extend(self.start(key, defined, inputs.map(Arc::from)));
+                actions.extend(self.start(key, behind, defined, inputs.map(Arc::from), now));
             }
         }
         for (key, motion) in work.motion {
@@ -203,30 +223,39 @@ impl Table {
         self.settled.retain(|_, committed| *committed > pushed);
     }
 
-    fn start(&mut self, key: AttemptKey, defined: Option<&Defined>, own: Option<Arc<Inputs>>) -> Option<Action> {
-        let definition = defined.map(|defined| &defined.definition);
-        let refusal = match definition {
+    fn start(
+        &mut self,
+        key: AttemptKey,
+        behind: Option<TaskIndex>,
+        defined: Option<&Defined>,
+        own: Option<Arc<Inputs>>,
+        now: Boottime,
+    ) -> Option<Action> {
+        let refusal = match defined {
             None => Some("the replica sent no definition of the task"),
             Some(_) if self.attempts.len() >= self.bounds.attempts => Some("the worker has too many attempts at once"),
             Some(_) => None,
         };
-        let noop = definition.is_some_and(|definition| definition.spec.driver == Driver::Noop);
-        let attempt =
-            Attempt { definition: definition.cloned(), phase: Phase::Preparing, cause: None, timer: None, left: None };
-        self.attempts.insert(key, attempt);
+        let definition = defined.map(|defined| Arc::clone(&defined.definition));
+        self.attempts.insert(key, Attempt { behind, ..Attempt::new(definition.clone()) });
         if let Some(why) = refusal {
             self.report_end(key, Ending::NotStarted(why.to_owned()), Span(0), Leftover::default());
             return None;
         }
-        if noop {
+        let inputs = defined.and_then(|defined| defined.inputs.clone()).into_iter().chain(own).collect();
+        match self.line_up(key, behind, inputs, now) {
+            Lined::Waits => None,
+            Lined::First(inputs) => self.run(key, definition?, inputs),
+        }
+    }
+
+    /// Its turn has come.
+    fn run(&mut self, key: AttemptKey, definition: Arc<Definition>, inputs: Vec<Arc<Inputs>>) -> Option<Action> {
+        if definition.spec.driver == Driver::Noop {
             self.report_end(key, Ending::Exited(0), Span(0), Leftover::default());
             return None;
         }
-        defined.map(|Defined { definition, inputs }| Action::Prepare {
-            key,
-            definition: Arc::clone(definition),
-            inputs: inputs.iter().cloned().chain(own).collect(),
-        })
+        Some(Action::Prepare { key, definition, inputs })
     }
 
     fn stop(&mut self, key: AttemptKey) -> Option<Action> {
@@ -234,8 +263,7 @@ impl Table {
             return None;
         }
         if !self.knows(&key) {
-            let attempt = Attempt { definition: None, phase: Phase::Preparing, cause: None, timer: None, left: None };
-            self.attempts.insert(key, attempt);
+            self.attempts.insert(key, Attempt::new(None));
             self.report_end(key, Ending::Stopped, Span(0), Leftover::default());
             return None;
         }
@@ -251,6 +279,10 @@ impl Table {
         let grace = attempt.definition.as_ref().map_or(Duration::ZERO, |d| d.spec.grace.as_duration());
         let grace = grace.min(self.bounds.grace);
         match attempt.phase {
+            Phase::InLine { .. } => {
+                self.report_end(key, cause, Span(0), Leftover::default());
+                None
+            }
             Phase::Preparing => {
                 attempt.cause = Some(cause);
                 None
@@ -268,10 +300,11 @@ impl Table {
         self.frozen.remove(key);
         let attempt = self.attempts.remove(key)?;
         self.disarm(*key, attempt.timer);
+        self.note_end(*key, attempt.behind);
         match attempt.phase {
             Phase::Spawning | Phase::Running => Some(Action::Kill { key: *key }),
             // What it left is discarded when its preparation or collection comes back.
-            Phase::Preparing | Phase::Collecting { .. } | Phase::Reported => None,
+            Phase::InLine { .. } | Phase::Preparing | Phase::Collecting { .. } | Phase::Reported => None,
         }
     }
 
@@ -293,9 +326,7 @@ impl Table {
         let attempt = self.attempts.get_mut(&key)?;
         attempt.phase = Phase::Running;
         if let Some(timeout) = attempt.definition.as_ref().and_then(|d| d.spec.timeout) {
-            let at = now.plus(timeout.as_duration());
-            attempt.timer = Some(at);
-            self.timers.insert((at, key));
+            self.arm(key, now.plus(timeout.as_duration()));
         }
         self.outbox.push(Report { key, what: Happening::Started });
         self.freeze_belated(key, now)
@@ -341,25 +372,6 @@ impl Table {
         self.end(key, Ending::OutputLimit)
     }
 
-    /// Ends the attempts whose time is up.
-    pub(crate) fn on_time(&mut self, now: Boottime) -> Vec<Action> {
-        let mut actions = Vec::new();
-        while let Some((at, key)) = self.timers.first().copied()
-            && at <= now
-        {
-            self.timers.pop_first();
-            if let Some(attempt) = self.attempts.get_mut(&key) {
-                attempt.timer = None;
-            }
-            actions.extend(self.end(key, Ending::TimedOut));
-        }
-        actions
-    }
-
-    pub(crate) fn next_time(&self) -> Option<Boottime> {
-        self.timers.first().map(|(at, _)| *at)
-    }
-
     /// All reports up to `seq` are committed, the last at `index`.
     pub(crate) fn on_reports_committed(&mut self, seq: u64, index: LogIndex) {
         self.seen = self.seen.max(index);
@@ -378,11 +390,5 @@ impl Table {
         self.bounds.grace = self.bounds.grace.min(grace);
         let keys: Vec<_> = self.attempts.keys().copied().collect();
         keys.into_iter().filter_map(|key| self.end(key, Ending::Stopped)).collect()
-    }
-
-    fn disarm(&mut self, key: AttemptKey, timer: Option<Boottime>) {
-        if let Some(at) = timer {
-            self.timers.remove(&(at, key));
-        }
     }
 }

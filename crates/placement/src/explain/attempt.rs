@@ -2,11 +2,11 @@
 
 use quorate_state::State;
 use quorate_state::element::{AfterStop, Element};
-use quorate_state::job::Job;
+use quorate_state::job::{ElementKey, Job};
 use quorate_types::explain::{AfterStopping, LiveAttempt};
 use quorate_types::status::TaskState;
 
-pub(super) fn of(state: &State, job: &Job, element: &Element) -> Option<LiveAttempt> {
+pub(super) fn of(state: &State, job: &Job, at: &ElementKey, element: &Element) -> Option<LiveAttempt> {
     let attempt = element.current()?;
     let worker = state.worker_of(attempt.epoch);
     let then = match (element.state, element.after_stop) {
@@ -23,6 +23,10 @@ pub(super) fn of(state: &State, job: &Job, element: &Element) -> Option<LiveAtte
         started_at: attempt.started_at,
         then,
         moved_at: worker.and_then(|worker| worker.drain_until),
+        waits_for: worker.and_then(|worker| {
+            let before = worker.before(at, attempt.behind?, attempt.fence)?;
+            Some(before.index)
+        }),
         frozen: job.header.frozen && element.state != TaskState::Stopping,
     })
 }

@@ -87,8 +87,9 @@ impl Scene<'_> {
         match state {
             TaskState::Waiting | TaskState::Pending => self.look_ahead(&mut explanation, job, task, index)?,
             TaskState::Assigned | TaskState::Running | TaskState::Stopping => {
-                explanation.attempt = subject.record.and_then(|element| attempt::of(self.state, job, element));
-                explanation.waits_for = gates::locks(self.state, &ElementKey { job: job.id(), task, index });
+                let at = ElementKey { job: job.id(), task, index };
+                explanation.attempt = subject.record.and_then(|element| attempt::of(self.state, job, &at, element));
+                explanation.waits_for = gates::locks(self.state, &at);
             }
             TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => {
                 explanation.end = end::of(&subject, state);

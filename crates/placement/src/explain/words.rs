@@ -259,18 +259,23 @@ fn start(forecast: &StartForecast, about: &Circumstances<'_>) -> String {
 fn attempt(live: &LiveAttempt, about: &Circumstances<'_>) -> Vec<String> {
     let LiveAttempt { number, worker, .. } = live;
     let mut said = Vec::new();
-    said.push(match (live.started_at, live.then) {
-        (_, Some(AfterStopping::Placed)) => {
+    said.push(match (live.started_at, live.then, live.waits_for) {
+        (_, Some(AfterStopping::Placed), _) => {
             format!("Attempt {number} on {worker} was told to stop; then the task is placed again.")
         }
-        (_, Some(AfterStopping::Cancelled)) => {
+        (_, Some(AfterStopping::Cancelled), _) => {
             format!("Attempt {number} on {worker} was told to stop; then the task is cancelled.")
         }
-        (_, Some(AfterStopping::Failed)) => {
+        (_, Some(AfterStopping::Failed), _) => {
             format!("Attempt {number} on {worker} was told to stop; then the task has failed.")
         }
-        (Some(at), None) => format!("Attempt {number} runs on {worker} since {}.", about.at(at)),
-        (None, None) => {
+        (Some(at), None, _) => format!("Attempt {number} runs on {worker} since {}.", about.at(at)),
+        (None, None, Some(before)) => {
+            format!(
+                "Attempt {number} starts on {worker} when element {before}, which stands before it there, has ended."
+            )
+        }
+        (None, None, None) => {
             format!(
                 "Attempt {number} was assigned to {worker} at {}; the worker has not said yet that it runs.",
                 about.at(live.assigned_at)

@@ -24,7 +24,7 @@ impl Holdings {
         let (mut ending, mut starting) = (BTreeMap::new(), BTreeMap::new());
         if state.policy().queue == QueueOrder::RoundRobin {
             let kept = book.all_earmarks().into_iter().filter_map(|(epoch, _)| state.worker_of(epoch));
-            let stopping = kept.flat_map(|worker| worker.attempts.iter()).filter(|(_, live)| live.stopping);
+            let stopping = kept.flat_map(|worker| worker.holders()).filter(|(_, live)| live.stopping);
             decision.starts.iter().for_each(|start| *starting.entry(start.queued).or_default() += 1);
             stopping.for_each(|(key, _)| *ending.entry(Queued { job: key.job, task: key.task }).or_default() += 1);
         }

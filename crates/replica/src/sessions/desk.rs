@@ -154,7 +154,8 @@ impl<'a> WorkWriter<'a> {
         };
         let inputs = reads.then(|| job.inputs_of_element(key.task, key.index, shared.room)).flatten();
         self.bytes += inputs.as_ref().map_or(0, |inputs| inputs.weight());
-        self.work.start.push(Order { key: *key, definition: shared.position, inputs: inputs.map(Box::new) });
+        let inputs = inputs.map(Box::new);
+        self.work.start.push(Order { key: *key, definition: shared.position, behind: job.behind(key), inputs });
     }
 
     fn define(&mut self, job: &Job, task: u32, spec: &TaskSpec, reads: bool) -> Shared {
@@ -198,6 +199,7 @@ mod tests {
             index: TaskIndex(index),
             attempt: AttemptNumber(1),
             epoch: Epoch(1),
+            behind: None,
         };
         apply(version, Command::Assign { items: indexes.map(item).collect() })
     }
@@ -285,8 +287,14 @@ mod tests {
         let json = format!(r#"{{"tasks":[{}]}}"#, (0..16).map(task).collect::<Vec<_>>().join(","));
         let spec = serde_json::from_str::<JobRequest>(&json).unwrap().validate().unwrap();
         apply(&mut version, Command::Submit(Arc::new(spec)));
-        let item =
-            |task| Assignment { job: JobId(2), task, index: TaskIndex(0), attempt: AttemptNumber(1), epoch: Epoch(1) };
+        let item = |task| Assignment {
+            job: JobId(2),
+            task,
+            index: TaskIndex(0),
+            attempt: AttemptNumber(1),
+            epoch: Epoch(1),
+            behind: None,
+        };
         apply(&mut version, Command::Assign { items: (0..16).map(item).collect() });
         let whole = whole(&mut desk, &version).unwrap();
         assert!(whole.len() >= 3, "{} frames", whole.len());
@@ -308,6 +316,7 @@ mod tests {
             index: TaskIndex(index),
             attempt: AttemptNumber(1),
             epoch: Epoch(1),
+            behind: None,
         };
         let started = apply(&mut version, Command::Assign { items: (0..20).map(|at| item(0, at)).collect() });
         let reports = started.notices.into_iter().map(|(_, what)| {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::applied::{RATE_LIMIT, RATE_PER, RATED};
 use crate::chance::Chance;
-use crate::physical::{ADDED, GANG, GATHER, Program, RESOURCE};
+use crate::physical::{ADDED, GANG, GATHER, Program, RESOURCE, SHORT};
 
 pub(super) fn policy(chance: &mut Chance) -> PolicyChange {
     PolicyChange {
@@ -52,7 +52,7 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
     let command = |chance: &mut Chance, task: &str, needs: &[&str]| holding(chance, task, needs, 0);
     let retries = chance.below(3);
     let resources = json!({"cpu": 0.1 + chance.below(20) as f64 / 10.0});
-    let shape = chance.below(7);
+    let shape = chance.below(8);
     let mut job = match shape {
         0 => json!({"name": name, "tasks": [
             {"name": "a", "command": command(chance, "a", &[]), "retries": retries, "resources": resources}]}),
@@ -101,6 +101,14 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
             json!({"name": name, "tasks": [
                 {"name": "fan", "command": fan.to_argv(), "retries": retries, "resources": resources},
                 {"name": GATHER, "command": gather.to_argv(), "needs": ["fan"]}]})
+        }
+        6 => {
+            let code = i32::from(chance.permille(60));
+            let short =
+                Program { millis: chance.below(4) as u64, code, task: SHORT.into(), holds: 1, ..Program::default() };
+            json!({"name": name, "on_failure": "continue", "tasks": [
+                {"name": SHORT, "command": short.to_argv(), "count": 20 + chance.below(100), "retries": retries,
+                 "cluster_resources": {RESOURCE: 1}, "resources": {"cpu": 0.5}}]})
         }
         _ => json!({"name": name, "tasks": [
             {"name": "slow", "command": command(chance, "slow", &[]), "timeout": "2s", "grace": "100ms",

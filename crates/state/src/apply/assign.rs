@@ -66,7 +66,7 @@ impl Change<'_> {
         let fence = Fence(self.out.index.0);
         self.check_pending(item, fence)?;
         let at = ElementKey { job: item.job, task: item.task, index: item.index };
-        let attempt = LiveAttempt { number: item.attempt, fence, stopping: false };
+        let attempt = LiveAttempt::new(item.attempt, fence, item.behind);
         let worker = self.occupy_worker(item, at, attempt)?;
         let assigned_at = self.now();
         self.job.task_mut(item.task)?.materialise(item.index);
@@ -79,6 +79,7 @@ impl Change<'_> {
             epoch: item.epoch,
             state: AttemptState::Assigned,
             ending: None,
+            behind: item.behind,
             assigned_at,
             started_at: None,
             finished_at: None,
@@ -106,14 +107,26 @@ impl Change<'_> {
         (next == item.attempt.0 && last_fence < fence && gap_is_small(task.head.fresh, item.index)).then_some(())
     }
 
-    /// The namespace must be within its limit; the worker must live in that epoch, take new tasks and have room.
+    /// The namespace must be within its limit; the worker must live in that epoch, take new tasks and have room, or an
+    /// attempt after which it will.
     fn occupy_worker(&mut self, item: &Assignment, at: ElementKey, attempt: LiveAttempt) -> Option<Name> {
         let name = self.cluster.epochs.get(&item.epoch)?.clone();
         let found = self.cluster.workers.get(&name)?;
         let spec = &self.job.spec.tasks[item.task as usize];
         let full = found.attempts.len() >= ATTEMPTS_PER_WORKER_MAX;
         let fits = spec.resources.fits(&found.free()) || is_planted(Bug::CapacityIgnored);
-        if found.draining || full || !fits || !spec.suits(found.labels(), found.taints()) {
+        if found.draining || full || !spec.suits(found.labels(), found.taints()) {
+            return None;
+        }
+        if let Some(first) = item.behind {
+            // What it will hold is held by another of its task until then.
+            let may_wait = spec.rate.is_none() && self.job.gang(item.task).is_none();
+            let before = found.before(&at, first, attempt.fence).and_then(|before| found.attempts.get(&before));
+            before.filter(|live| may_wait && !live.stopping && live.next.is_none())?;
+            self.cluster.occupy(&name, at, attempt, &self.job.spec);
+            return Some(name);
+        }
+        if !fits {
             return None;
         }
         if !self.cluster.is_within_limit(&self.job.spec.namespace, &spec.resources) && !is_planted(Bug::LimitIgnored) {

@@ -61,6 +61,7 @@ impl State {
         }
         let spec_bytes = super::submit::weight(&spec);
         self.check_room(&spec, spec_bytes)?;
+        self.check_needs(&spec)?;
         self.check_resources(&spec)?;
         self.edit(id, out, |change| {
             change.cluster.unnote_submitted(change.job);

@@ -62,6 +62,9 @@ impl Change<'_> {
         self.mark_running(Timestamp(now.0.saturating_sub(finished.ran.0)));
         match verdict {
             Verdict::Succeeded => {
+                if let Some(task) = self.job.task_mut(at.task) {
+                    task.head.note_run(finished.ran);
+                }
                 self.keep_result(&at, finished.result.as_deref());
                 self.succeed(&at);
             }

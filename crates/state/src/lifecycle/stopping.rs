@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use quorate_types::TaskIndex;
 use quorate_types::event::EventType;
 use quorate_types::session::Motion;
 use quorate_types::status::{AttemptState, TaskState};
+use quorate_types::{Name, TaskIndex};
 
 use super::{Change, Ended};
 use crate::element::{AfterStop, Element};
@@ -53,11 +53,29 @@ impl Change<'_> {
             .filter(|(_, e)| matches!(e.state, TaskState::Waiting | TaskState::Pending))
             .map(|(index, _)| *index)
             .collect();
+        let in_line = self.waiting_in_line(task);
         self.cancel_fresh_of(task);
         for index in waiting {
             self.cancel_element(&ElementKey { job: self.job.id(), task, index: TaskIndex(index) });
         }
+        in_line.iter().for_each(|at| self.stop(at, AfterStop::Cancel));
         self.cluster.queue.update(self.job, task);
+    }
+
+    /// The elements of a task that a worker has, but won't start before others have ended.
+    fn waiting_in_line(&self, task: u32) -> Vec<ElementKey> {
+        let job = self.job.id();
+        let assigned = self.job.task(task).into_iter().flat_map(|found| found.elements());
+        let behind = assigned.filter_map(|(index, element)| {
+            let at = ElementKey { job, task, index };
+            let attempt = element.current().filter(|it| it.state == AttemptState::Assigned && it.behind.is_some())?;
+            Some((at, &attempt.worker))
+        });
+        let waits = |at: &ElementKey, worker: &Name| {
+            let live = self.cluster.workers.get(worker).and_then(|worker| worker.attempts.get(at));
+            live.is_some_and(|live| !live.holds)
+        };
+        behind.filter(|(at, worker)| waits(at, worker)).map(|(at, _)| at).collect()
     }
 
     /// Cancels the elements without a record.
@@ -114,8 +132,25 @@ impl Change<'_> {
         }
     }
 
-    /// Ends this one attempt; `None` if it was asked to end before.
+    /// Ends this attempt, and what waits for its end; `None` if it was asked to end before.
     pub(super) fn stop_member(&mut self, at: &ElementKey, after: AfterStop, reason: Option<&str>) -> Option<()> {
+        let mut next = self.next_in_line(at);
+        self.stop_one(at, after, reason)?;
+        while let Some(waiting) = next {
+            next = self.next_in_line(&waiting);
+            self.stop_one(&waiting, AfterStop::Requeue, Some("what it waited for was told to stop"));
+        }
+        Some(())
+    }
+
+    /// Who takes over from this attempt.
+    fn next_in_line(&self, at: &ElementKey) -> Option<ElementKey> {
+        let worker = &self.element(at.task, at.index)?.current()?.worker;
+        let index = self.cluster.workers.get(worker)?.attempts.get(at)?.next?;
+        Some(ElementKey { index, ..*at })
+    }
+
+    fn stop_one(&mut self, at: &ElementKey, after: AfterStop, reason: Option<&str>) -> Option<()> {
         let element = self.element_mut(at.task, at.index)?;
         // What ends the task for good overrides a pending move, never the other way round.
         if element.state != TaskState::Stopping || after != AfterStop::Requeue {
@@ -132,8 +167,10 @@ impl Change<'_> {
             && let Some(live) = Arc::make_mut(worker).attempts.get_mut(at)
         {
             live.stopping = true;
-            let resources = &self.job.spec.tasks[at.task as usize].resources;
-            self.cluster.note_hold(&self.job.spec.namespace, Hold::Stopping, resources);
+            if live.holds {
+                let resources = &self.job.spec.tasks[at.task as usize].resources;
+                self.cluster.note_hold(&self.job.spec.namespace, Hold::Stopping, resources);
+            }
         }
         self.out.notices.push(Notice { worker, epoch, what: NoticeKind::Stop(key) });
         self.move_element(at.task, at.index, TaskState::Stopping);

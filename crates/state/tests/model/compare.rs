@@ -118,6 +118,7 @@ fn attempt(found: &quorate_state::element::Attempt) -> Attempt {
         worker: found.worker.clone(),
         epoch: found.epoch,
         state: found.state,
+        behind: found.behind.map(|index| index.0 as usize),
     }
 }
 

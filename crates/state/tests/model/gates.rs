@@ -45,8 +45,8 @@ impl Model {
 
     pub fn held_of(&self, name: &Name) -> u64 {
         let amount = |spec: &TaskSpec| spec.cluster_resources.get(name).copied().map_or(0, u64::from);
-        let all = self.jobs.values().flat_map(|job| job.elements().map(move |(task, _, e)| (&job.spec.tasks[task], e)));
-        all.filter(|(_, element)| element.state.is_live()).map(|(spec, _)| amount(spec)).sum()
+        let all = self.jobs.values().flat_map(|job| job.holders().map(move |(task, ..)| &job.spec.tasks[task]));
+        all.map(amount).sum()
     }
 
     pub fn check_resources(&self, spec: &JobSpec) -> Result<()> {

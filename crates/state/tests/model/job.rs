@@ -80,6 +80,8 @@ pub struct Attempt {
     pub worker: Name,
     pub epoch: Epoch,
     pub state: AttemptState,
+    /// The element behind which it was assigned.
+    pub behind: Option<usize>,
 }
 
 /// What has become of a need.
@@ -91,6 +93,10 @@ enum Met {
     No {
         skipped: bool,
     },
+}
+
+fn live(element: &Element) -> Option<&Attempt> {
+    element.attempts.last().filter(|_| element.state.is_live())
 }
 
 impl Element {
@@ -281,6 +287,30 @@ impl Job {
                 self.tasks[task][at].cancel(false);
             }
         }
+        let assigned = |task: usize, at: usize| self.tasks[task][at].state == TaskState::Assigned;
+        let in_line = self.places().into_iter().filter(|(task, at)| assigned(*task, *at) && of(self, *task));
+        let in_line = in_line.filter(|(task, at)| self.waits_for(*task, *at).is_some()).collect::<Vec<_>>();
+        in_line.into_iter().for_each(|(task, at)| self.stop(task, at, AfterStop::Cancel));
+    }
+
+    /// The element for whose end the live attempt of this one waits.
+    pub fn waits_for(&self, task: usize, at: usize) -> Option<usize> {
+        let attempt = live(&self.tasks[task][at])?;
+        self.last_in_line(task, attempt.behind?, at, attempt.fence)
+    }
+
+    /// The last before `at` of those live ones with this fence that are `first` or behind it.
+    pub fn last_in_line(&self, task: usize, first: usize, at: usize, fence: Fence) -> Option<usize> {
+        (first..at).rev().find(|before| {
+            let found = self.tasks[task].get(*before).and_then(live).filter(|found| found.fence == fence);
+            found.is_some_and(|found| *before == first || found.behind == Some(first))
+        })
+    }
+
+    /// The elements with a live attempt that waits for nobody.
+    pub fn holders(&self) -> impl Iterator<Item = (usize, usize, &Element)> {
+        let waits = |task, at| self.waits_for(task, at).is_some();
+        self.elements().filter(move |(task, at, element)| element.state.is_live() && !waits(*task, *at))
     }
 
     pub fn stop_live(&mut self, after: AfterStop) {
@@ -297,7 +327,18 @@ impl Job {
             element.after_stop = after;
         }
         element.state = TaskState::Stopping;
-        element.attempts.last_mut().unwrap().state = AttemptState::Stopping;
+        let attempt = element.attempts.last_mut().unwrap();
+        attempt.state = AttemptState::Stopping;
+        // What waits for it is not to start.
+        let (fence, first) = (attempt.fence, attempt.behind.unwrap_or(at));
+        for next in at + 1..self.tasks[task].len() {
+            let element = &mut self.tasks[task][next];
+            let waits = live(element).is_some_and(|it| it.fence == fence && it.behind == Some(first));
+            if waits && element.state != TaskState::Stopping {
+                (element.state, element.after_stop) = (TaskState::Stopping, AfterStop::Requeue);
+                element.attempts.last_mut().unwrap().state = AttemptState::Stopping;
+            }
+        }
     }
 
     pub fn verdict(&self) -> JobState {

@@ -276,6 +276,18 @@ impl Model {
                 });
             }
         }
+        self.check_needs(spec)?;
+        if spec.schedule.is_none() {
+            self.check_key(spec)?;
+        }
+        self.check_resources(spec)?;
+        let id = self.start_job(spec);
+        let state = self.jobs[&id].state();
+        Ok(Outcome::Submitted { job: id, index: LogIndex(self.index), state, existing: false })
+    }
+
+    /// Every job that is needed must be known.
+    pub fn check_needs(&self, spec: &JobSpec) -> Result<()> {
         let follow_ups = spec.then.iter().flat_map(|follow_up| &follow_up.job.tasks);
         for need in spec.tasks.iter().chain(follow_ups).flat_map(|task| &task.needs) {
             if let Need::Job { job, .. } = need
@@ -285,13 +297,7 @@ impl Model {
                 return Err(Rejection::NeedsUnknownJob(*job));
             }
         }
-        if spec.schedule.is_none() {
-            self.check_key(spec)?;
-        }
-        self.check_resources(spec)?;
-        let id = self.start_job(spec);
-        let state = self.jobs[&id].state();
-        Ok(Outcome::Submitted { job: id, index: LogIndex(self.index), state, existing: false })
+        Ok(())
     }
 
     /// A new job begins its life.

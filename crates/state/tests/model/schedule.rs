@@ -89,6 +89,7 @@ impl Model {
             return Err(Rejection::NotASchedule(id));
         }
         let (namespace, idempotency_key) = (job.spec.namespace.clone(), job.spec.idempotency_key.clone());
+        self.check_needs(spec)?;
         self.check_resources(spec)?;
         let job = self.going_schedule(id)?;
         job.spec = Arc::new(JobSpec { namespace, idempotency_key, ..spec.clone() });

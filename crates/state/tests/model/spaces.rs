@@ -4,9 +4,9 @@ use quorate_state::command::{Grounds, Preemption};
 use quorate_state::outcome::Outcome;
 use quorate_types::policy::{QueueOrder, Rebalance};
 use quorate_types::status::TaskState;
-use quorate_types::{Allowance, Name, NamespaceRules, Reclaim, Resources};
+use quorate_types::{Allowance, Name, NamespaceRules, Reclaim, Resources, TaskSpec};
 
-use crate::job::Element;
+use crate::job::{Element, Job};
 use crate::machine::Model;
 
 impl Model {
@@ -24,8 +24,8 @@ impl Model {
     pub fn held(&self, namespace: &Name, which: impl Fn(&Element) -> bool) -> Resources {
         let mut held = Resources::default();
         for job in self.jobs.values().filter(|job| job.spec.namespace == *namespace) {
-            let live = job.elements().filter(|(.., element)| element.state.is_live() && which(element));
-            live.for_each(|(task, ..)| held.add(&job.spec.tasks[task].resources));
+            let holders = job.holders().filter(|(.., element)| which(element));
+            holders.for_each(|(task, ..)| held.add(&job.spec.tasks[task].resources));
         }
         held
     }
@@ -33,6 +33,15 @@ impl Model {
     pub fn is_within_limit(&self, namespace: &Name, request: &Resources) -> bool {
         let Some(rules) = self.rules.get(namespace) else { return true };
         exceeded(&rules.limit, request, &self.held(namespace, |_| true)).is_empty()
+    }
+
+    /// Whether nothing but a worker would be missing for an attempt that has just ended.
+    fn could_start_again(&self, job: &Job, task: &TaskSpec) -> bool {
+        let open = job.finished.is_none() && !job.paused && !job.cancelling && task.rate.is_none();
+        let is_left = |name: &Name| self.totals.get(name).is_some_and(|total| self.held_of(name) <= u64::from(*total));
+        let rest = self.held(&job.spec.namespace, |_| true).minus(&task.resources);
+        let within = |rules: &NamespaceRules| exceeded(&rules.limit, &task.resources, &rest).is_empty();
+        open && task.cluster_resources.keys().all(is_left) && self.rules.get(&job.spec.namespace).is_none_or(within)
     }
 
     /// Whether the one may end the other's attempt: none that is within a quota but for the same namespace, and for a
@@ -53,8 +62,9 @@ impl Model {
             Grounds::LongerToGo => !waiting.is_empty() && (own || !within),
             Grounds::TurnOver => self.policy.queue == QueueOrder::RoundRobin && !waiting.is_empty() && (own || !within),
             Grounds::Rebalance => {
-                let movable = victim.spec.tasks[item.task as usize].movable;
-                self.policy.rebalance == Rebalance::On && item.by == item.job && movable
+                let task = &victim.spec.tasks[item.task as usize];
+                let on = self.policy.rebalance == Rebalance::On && item.by == item.job;
+                on && task.movable && self.could_start_again(victim, task)
             }
             Grounds::Borrowed => {
                 let rules = self.rules.get(&by.spec.namespace).filter(|rules| rules.reclaim == Reclaim::Borrowed);

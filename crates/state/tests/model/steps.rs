@@ -332,6 +332,7 @@ pub fn pending(model: &Model) -> Vec<Assignment> {
                 index: TaskIndex(at as u32),
                 attempt: AttemptNumber(job.tasks[task][at].next_number()),
                 epoch: Epoch(0),
+                behind: None,
             }));
         }
     }
@@ -347,7 +348,20 @@ fn place(model: &Model, from: u8, most: u8) -> Option<Command> {
     for (nth, item) in items.iter_mut().enumerate() {
         item.epoch = workers.get((nth + usize::from(from)) % workers.len().max(1))?.epoch;
     }
+    if from % 2 == 1 {
+        line_up(&mut items);
+    }
     Some(Command::Assign { items })
+}
+
+/// Puts elements of one task in line, now and then where there is none.
+fn line_up(items: &mut [Assignment]) {
+    for chunk in items.chunks_mut(4) {
+        let Some((head, line)) = chunk.split_first_mut() else { continue };
+        for item in line.iter_mut().filter(|item| (item.job, item.task) == (head.job, head.task)) {
+            (item.behind, item.epoch) = (Some(head.index), head.epoch);
+        }
+    }
 }
 
 /// A decision that was made on another version of the state.
@@ -359,6 +373,7 @@ fn misplace(model: &Model, nth: u8, slip: Slip) -> Command {
         index: TaskIndex(0),
         attempt: AttemptNumber(1),
         epoch,
+        behind: None,
     });
     item.epoch = epoch;
     match slip {

@@ -9,7 +9,7 @@ use quorate_types::session::{Finished, Happening, Report};
 use quorate_types::status::{AttemptState, Ending, TaskState};
 use quorate_types::{Epoch, Fence, JobId, Name, ReplicaId, Resources, Timestamp};
 
-use crate::job::{Attempt, Wait};
+use crate::job::{Attempt, Job, Wait};
 use crate::machine::{Model, Result};
 
 #[derive(Clone)]
@@ -45,8 +45,9 @@ impl Model {
 
     pub fn free(&self, worker: &Worker) -> Resources {
         let mut free = worker.capacity.clone();
-        for (id, task, _) in self.live_on(worker.epoch) {
-            free.subtract(&self.jobs[&id].spec.tasks[task].resources);
+        for job in self.jobs.values() {
+            let here = job.holders().filter(|(.., e)| e.attempts.last().unwrap().epoch == worker.epoch);
+            here.for_each(|(task, ..)| free.subtract(&job.spec.tasks[task].resources));
         }
         free
     }
@@ -148,11 +149,13 @@ impl Model {
         let worker = self.workers.values().find(|worker| worker.epoch == item.epoch && worker.is_alive())?;
         let request = &job.spec.tasks[task].resources;
         let fits = request.fits(&self.free(worker)) && self.is_within_limit(&job.spec.namespace, request);
-        if !room || !newer || element.next_number() != item.attempt.0 || worker.draining || !fits {
+        if !room || !newer || element.next_number() != item.attempt.0 || worker.draining {
             return None;
         }
         let (name, epoch) = (worker.name.clone(), worker.epoch);
-        if !self.pass_gates(item.job, task) {
+        let behind = item.behind.map(|first| first.0 as usize);
+        let may_wait = behind.is_some_and(|first| self.may_wait(job, task, first, at, epoch));
+        if if behind.is_some() { !may_wait } else { !fits || !self.pass_gates(item.job, task) } {
             return None;
         }
         let attempt = Attempt {
@@ -161,6 +164,7 @@ impl Model {
             worker: name,
             epoch,
             state: AttemptState::Assigned,
+            behind,
         };
         let element = &mut self.jobs.get_mut(&item.job)?.tasks[task][at];
         element.state = TaskState::Assigned;
@@ -168,6 +172,22 @@ impl Model {
         let surplus = element.attempts.len().saturating_sub(ATTEMPTS_KEPT_MAX);
         element.attempts.drain(..surplus);
         Some(())
+    }
+
+    /// Whether the element can go at the end of the line behind another that was assigned with this very entry.
+    fn may_wait(&self, job: &Job, task: usize, first: usize, at: usize, epoch: Epoch) -> bool {
+        let fence = Fence(self.index);
+        let ends = |at: usize| {
+            let element = &job.tasks[task][at];
+            let there = element.attempts.last().is_some_and(|attempt| attempt.epoch == epoch);
+            there && element.state != TaskState::Stopping
+        };
+        let after = (at + 1..job.tasks[task].len()).any(|after| {
+            let attempt = job.tasks[task][after].attempts.last();
+            attempt.is_some_and(|it| it.state.is_live() && it.fence == fence && it.behind == Some(first))
+        });
+        let last = job.last_in_line(task, first, at, fence);
+        job.spec.tasks[task].rate.is_none() && !after && last.is_some_and(ends)
     }
 
     pub fn report(&mut self, name: &Name, epoch: Epoch, reports: &[Report]) -> Result {

@@ -92,7 +92,7 @@ impl Cluster {
     pub fn assign(&mut self, job: JobId, task: u32, index: u32, epoch: Epoch) -> Option<AttemptKey> {
         let found = self.state.job(job)?.task(task)?;
         let attempt = found.element(TaskIndex(index)).map_or(AttemptNumber(1), |e| e.next_attempt());
-        let item = Assignment { job, task, index: TaskIndex(index), attempt, epoch };
+        let item = Assignment { job, task, index: TaskIndex(index), attempt, epoch, behind: None };
         match self.apply(Command::Assign { items: vec![item] }) {
             Outcome::Assigned { accepted: 1, stale: 0 } => {
                 Some(key(job.0, task, index, attempt.0, self.state.index().0))

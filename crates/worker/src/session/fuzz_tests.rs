@@ -39,7 +39,7 @@ fn work() -> Work {
             inputs: Some(inputs.into()),
             gang: None,
         }],
-        start: vec![Order { key: key(1), definition: 0, inputs: Some(own.into()) }],
+        start: vec![Order { key: key(1), definition: 0, behind: None, inputs: Some(own.into()) }],
         stop: vec![key(2)],
         motion: vec![(key(1), Motion::Frozen)],
     }

@@ -13,6 +13,9 @@ impl Table {
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
         attempt.phase = Phase::Reported;
         attempt.definition = None;
+        let (behind, timer) = (attempt.behind, attempt.timer.take());
+        self.disarm(key, timer);
+        self.note_end(key, behind);
         let Leftover { result, extension, stdout_tail, stderr_tail } = leftover;
         let extension = extension.filter(|_| ending.is_success()).map(|text| Box::new(Addition::Text(text)));
         let finished = Finished { ending: bounded(ending), ran, result, extension, stdout_tail, stderr_tail };

@@ -1,4 +1,7 @@
 use super::*;
+
+mod line;
+
 use quorate_types::extension::Addition;
 use quorate_types::job::{Backoff, TaskSpec};
 use quorate_types::limits::REASON_BYTES_MAX;
@@ -65,7 +68,7 @@ pub(crate) fn definition(driver: Driver, timeout_ms: Option<u64>) -> Definition 
 fn work_of(definition: Definition, start: &[u32], stop: &[u32]) -> Work {
     Work {
         definitions: vec![definition],
-        start: start.iter().map(|n| Order { key: key(*n), definition: 0, inputs: None }).collect(),
+        start: start.iter().map(|n| Order { key: key(*n), definition: 0, behind: None, inputs: None }).collect(),
         stop: stop.iter().map(|n| key(*n)).collect(),
         motion: Vec::new(),
     }

@@ -182,7 +182,7 @@ impl World {
         let epoch: Epoch = nth_of(worker, self.state.registrations().keys().copied().collect())?;
         let queued = nth_of(nth, self.state.queue().iter().collect())?;
         let (index, attempt) = self.state.job(queued.job)?.task(queued.task)?.pending().next()?;
-        let item = Assignment { job: queued.job, task: queued.task, index, attempt, epoch };
+        let item = Assignment { job: queued.job, task: queued.task, index, attempt, epoch, behind: None };
         Some(Command::Assign { items: vec![item] })
     }
 
