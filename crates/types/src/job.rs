@@ -19,6 +19,7 @@ use crate::name::{JobName, Name};
 use crate::need::{Need, On};
 use crate::resources::Resources;
 use crate::schedule::{ScheduleRequest, ScheduleSpec};
+use crate::service::{HealthRequest, Kind, ServiceSpec, Share};
 use crate::task_list::{self, TaskList};
 use crate::time::Span;
 use crate::when::When;
@@ -74,6 +75,11 @@ pub struct JobRequest {
     pub schedule: Option<Object<ScheduleRequest>>,
     /// Of the one task that `command` is short for.
     pub movable: Option<bool>,
+    /// Of the one task that `command` is short for.
+    pub count: Option<u32>,
+    pub kind: Option<Kind>,
+    pub max_unavailable: Option<Share>,
+    pub health: Option<Object<HealthRequest>>,
 }
 
 /// A concurrency key as a user writes it.
@@ -147,8 +153,8 @@ pub struct BackoffRequest {
     pub max: Option<Span>,
 }
 
-/// A valid job: everything a user may leave out is filled in, every name resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A valid job: everything a user may leave out is filled in, every name resolved. `service::form` encodes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobSpec {
     pub name: JobName,
     pub namespace: Name,
@@ -168,6 +174,8 @@ pub struct JobSpec {
     pub then: Vec<FollowUp>,
     /// The job itself never runs: each tick submits a run of it.
     pub schedule: Option<Box<ScheduleSpec>>,
+    /// It never ends by itself: its elements are kept running. No job has both.
+    pub service: Option<Box<ServiceSpec>>,
     /// What its tasks may end to have room.
     pub preempt: Preempt,
 }

@@ -2,7 +2,7 @@
 //! that travel between replicas, workers and clients.
 //!
 //! Layout: `id` and `name` (who), `time` and `resources` (how much), `job` (what is submitted) with `task_list`,
-//! `need`, `when` and `schedule` (what it waits for), `constraint` and `apart` (where it may run), `gang` (what starts
+//! `need`, `when` and `schedule` (what it waits for), `service` (what never ends by itself), `constraint` and `apart` (where it may run), `gang` (what starts
 //! together), `gate` (what it has to get before it starts, and locks), `namespace` (what its owner is entitled to) and
 //! `validate` (how a request becomes a job), `extension` (what a task adds to its job), `status` (the states of
 //! things), `api` (answers of the HTTP API), `explain` (why a task is where it is), `problem` (its errors), `event`
@@ -36,6 +36,7 @@ pub mod problem;
 pub mod resources;
 pub mod schedule;
 pub mod scheduling;
+pub mod service;
 pub mod session;
 pub mod status;
 pub mod task_list;

@@ -1,7 +1,7 @@
 //! The worker protocol: what travels over the one connection between a worker and a replica.
 //!
 //! The worker asks any replica for `GET /v1/session` with `Connection: Upgrade` and `Upgrade:
-//! quorate-worker/4`. After `101` both sides send frames: a 4-byte big-endian length, then one
+//! quorate-worker/5`. After `101` both sides send frames: a 4-byte big-endian length, then one
 //! [`FromWorker`] or [`ToWorker`] in bincode's standard configuration (serde mode).
 //!
 //! What a replica pushes is declarative. [`ToWorker::Assigned`] is the whole truth at a log index,
@@ -22,11 +22,12 @@ use crate::inputs::Inputs;
 use crate::job::TaskSpec;
 use crate::name::Name;
 use crate::resources::Resources;
+use crate::service::Health;
 use crate::status::Ending;
 use crate::time::Span;
 
 /// The value of the `Upgrade` header; a change of the messages changes its number.
-pub const PROTOCOL: &str = "quorate-worker/4";
+pub const PROTOCOL: &str = "quorate-worker/5";
 /// The path of the connection.
 pub const PATH: &str = "/v1/session";
 
@@ -107,6 +108,8 @@ pub struct Definition {
     pub inputs: Option<Box<Inputs>>,
     /// Of a task of a gang: where all members are.
     pub gang: Option<Box<Muster>>,
+    /// How it shows that it is well.
+    pub health: Option<Box<Health>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +161,8 @@ pub enum Happening {
     },
     /// It has ended, with all of its processes.
     Finished(Box<Finished>),
+    /// Its health command succeeded for the first time.
+    Healthy,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

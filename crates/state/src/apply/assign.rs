@@ -72,6 +72,8 @@ impl Change<'_> {
         self.job.task_mut(item.task)?.materialise(item.index);
         let element = self.element_mut(item.task, item.index)?;
         element.wait_until = None;
+        self.drop_copies(&at);
+        let element = self.element_mut(item.task, item.index)?;
         element.push_attempt(Attempt {
             number: item.attempt,
             fence,
