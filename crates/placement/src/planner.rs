@@ -142,6 +142,17 @@ impl Planner {
                 QueueChange::Went(queued) => drop(self.book.dequeue(queued)),
             }
         }
+        self.follow_services(&seen, state);
+    }
+
+    /// What waits of a service that was changed has another priority, say, or must keep apart from another version.
+    fn follow_services(&mut self, seen: &State, state: &State) {
+        for queued in state.changed_services(seen).flat_map(|id| state.queue().of_job(id)) {
+            drop(self.book.dequeue(queued));
+            if let Some(facts) = waiting_facts_of(state, queued) {
+                self.book.enqueue(queued, facts);
+            }
+        }
     }
 
     fn follow_rules(&mut self, state: &State) {

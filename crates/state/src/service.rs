@@ -4,6 +4,7 @@
 //! all others its record, if there is one, is cancelled. While its attempt in the version before is ending, it is in
 //! both, and starts in the new one when that attempt has certainly ended.
 
+use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 use quorate_types::api::{Rollout, ServiceView};
 use quorate_types::service::{Kind, ServiceSpec};
@@ -135,6 +136,11 @@ impl Job {
         found.state_of(index) == Some(TaskState::Cancelled) && (!over || elsewhere())
     }
 
+    /// Whether an element of a service runs and is well; none if it is none.
+    pub fn is_available(&self, index: TaskIndex) -> Option<bool> {
+        Some(self.service.as_ref()?.members.get(&index.0)?.available)
+    }
+
     /// How it stands, if it is a service.
     pub fn service_view(&self) -> Option<ServiceView> {
         let (service, spec) = (self.service.as_ref()?, self.spec.service.as_deref()?);
@@ -191,10 +197,12 @@ impl Cluster {
 }
 
 impl State {
-    /// Services that have not ended, with their newest change of definition. A version in which none came, changed or
-    /// went shares them with the one before.
-    pub fn services(&self) -> &OrdMap<JobId, u32> {
-        &self.cluster.services
+    /// The services with another definition than in an earlier version of the state.
+    pub fn changed_services<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = JobId> + 'a {
+        earlier.cluster.services.diff(&self.cluster.services).filter_map(|change| match change {
+            DiffItem::Update { new: (id, _), .. } => Some(*id),
+            DiffItem::Add(..) | DiffItem::Remove(..) => None,
+        })
     }
 }
 

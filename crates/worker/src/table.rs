@@ -20,9 +20,11 @@ use crate::outbox::Outbox;
 use crate::sys::Status;
 
 pub(crate) use self::action::Action;
+use self::health::Checkups;
 
 mod action;
 mod ending;
+mod health;
 mod motion;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -91,6 +93,8 @@ pub(crate) struct Table {
     /// Attempts whose end was committed, at which index.
     settled: BTreeMap<AttemptKey, LogIndex>,
     timers: BTreeSet<(Boottime, AttemptKey)>,
+    /// Attempts with a health command.
+    checkups: Checkups,
     /// Attempts that stand still, or will once they run.
     frozen: BTreeSet<AttemptKey>,
     /// The index of the newest push.
@@ -108,6 +112,7 @@ impl Table {
             attempts: BTreeMap::new(),
             settled: BTreeMap::new(),
             timers: BTreeSet::new(),
+            checkups: Checkups::default(),
             frozen: BTreeSet::new(),
             pushed: LogIndex(0),
             seen: LogIndex(0),
@@ -140,6 +145,7 @@ impl Table {
         self.settled.clear();
         self.timers.clear();
         self.frozen.clear();
+        self.checkups = Checkups::default();
         self.outbox.clear();
         (self.pushed, self.seen) = (LogIndex(0), LogIndex(0));
     }
@@ -266,6 +272,7 @@ impl Table {
 
     fn drop_attempt(&mut self, key: &AttemptKey) -> Option<Action> {
         self.frozen.remove(key);
+        self.checkups.end(key);
         let attempt = self.attempts.remove(key)?;
         self.disarm(*key, attempt.timer);
         match attempt.phase {
@@ -297,6 +304,9 @@ impl Table {
             attempt.timer = Some(at);
             self.timers.insert((at, key));
         }
+        if let Some(health) = attempt.definition.as_ref().and_then(|d| d.health.as_deref()) {
+            self.checkups.begin(key, health, now);
+        }
         self.outbox.push(Report { key, what: Happening::Started });
         self.freeze_belated(key, now)
     }
@@ -319,6 +329,7 @@ impl Table {
             (_, Status::Signalled(signal)) => Ending::Signalled(signal),
         };
         attempt.phase = Phase::Collecting { ending, ran };
+        self.checkups.end(&key);
         let timer = attempt.timer.take();
         self.disarm(key, timer);
         Action::Collect { key }
@@ -353,11 +364,12 @@ impl Table {
             }
             actions.extend(self.end(key, Ending::TimedOut));
         }
+        actions.extend(self.due_checkups(now));
         actions
     }
 
     pub(crate) fn next_time(&self) -> Option<Boottime> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first().map(|(at, _)| *at).into_iter().chain(self.checkups.next()).min()
     }
 
     /// All reports up to `seq` are committed, the last at `index`.
@@ -366,6 +378,7 @@ impl Table {
         for key in self.outbox.on_committed(seq) {
             self.attempts.remove(&key);
             self.frozen.remove(&key);
+            self.checkups.end(&key);
             if index > self.pushed {
                 self.settled.insert(key, index);
             }

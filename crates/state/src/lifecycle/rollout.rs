@@ -128,6 +128,7 @@ impl Change<'_> {
 
     /// An element without an attempt goes over to another version.
     fn go_over(&mut self, at: &ElementKey, to: u32) {
+        self.drop_copies(at);
         self.cancel_quietly(at);
         self.begin(to, at.index);
         self.emit(EventType::TaskPending, to, at.index, Some("it has another version"));
@@ -174,11 +175,12 @@ impl Change<'_> {
     fn go_on_counting(&mut self, task: u32, index: TaskIndex) {
         let last = self.job.attempts_of(task, index).pop().map(|(version, attempt)| (version, attempt.clone()));
         if let (Some((version, last)), Some(element)) = (last, self.element_mut(task, index)) {
-            element.attempts.extend((version != task).then_some(last));
+            let is_newer = element.current().is_none_or(|own| own.fence < last.fence);
+            element.attempts.extend((version != task && is_newer).then_some(last));
         }
     }
 
-    /// An element is about to start: what is only there for the count goes.
+    /// An element is about to start, or not to start here after all: what is only there for the count goes.
     pub(crate) fn drop_copies(&mut self, at: &ElementKey) {
         if self.job.tasks.len() < 2 || !self.job.is_service() {
             return;
@@ -280,6 +282,7 @@ impl Change<'_> {
             match self.job.task(task).and_then(|found| found.state_of(index)) {
                 Some(TaskState::Waiting | TaskState::Pending) => {
                     self.materialise(&at);
+                    self.drop_copies(&at);
                     self.cancel_element(&at);
                 }
                 Some(TaskState::Assigned | TaskState::Running) => {

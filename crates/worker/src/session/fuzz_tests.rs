@@ -38,6 +38,7 @@ fn work() -> Work {
             spec,
             inputs: Some(inputs.into()),
             gang: None,
+            health: None,
         }],
         start: vec![Order { key: key(1), definition: 0, inputs: Some(own.into()) }],
         stop: vec![key(2)],

@@ -59,6 +59,7 @@ pub(crate) fn definition(driver: Driver, timeout_ms: Option<u64>) -> Definition 
         spec: Arc::new(spec),
         inputs: None,
         gang: None,
+        health: None,
     }
 }
 
