@@ -236,11 +236,11 @@ impl Change<'_> {
     fn next_to_go_over(&self) -> Option<TaskIndex> {
         let (service, spec) = (self.job.service.as_ref()?, self.job.spec.service.as_ref()?);
         let most = spec.max_unavailable.of(service.len());
-        if service.coming.len() as u32 >= most {
-            return None;
-        }
-        let available = service.behind.get_min().filter(|_| service.unavailable() < most);
-        service.down.get_min().or(available).map(|at| TaskIndex(*at))
+        let is_slow = service.coming.len() as u32 >= most;
+        let available = service.behind.get_min().filter(|_| !is_slow && service.unavailable() < most);
+        // What starts of a system job has the newest version: another one may suit workers that match no more.
+        let down = service.down.get_min().filter(|_| !is_slow || spec.kind == Kind::System);
+        down.or(available).map(|at| TaskIndex(*at))
     }
 
     /// Says once that all elements have the newest version and are well.
