@@ -177,7 +177,9 @@ async fn a_rollout_keeps_to_its_bound_and_a_bad_version_takes_nothing_down() {
     for (nth, bad) in ["exec sleep 1000", "exit 3"].into_iter().enumerate() {
         let (stop, watching) = watch(cluster.at(follower), id);
         api.put(&format!("/v1/jobs/{id}"), &service("bad", bad)).await.ok();
-        let view = stands(&api, id, &json!({"version": 3 + 2 * nth, "available": 3, "updated": 2, "rollout": "stalled"})).await;
+        let view =
+            stands(&api, id, &json!({"version": 3 + 2 * nth, "available": 3, "updated": 2, "rollout": "stalled"}))
+                .await;
         let why = view["stalled_by"].as_str().unwrap();
         assert!(why.contains(["its health command failed 2 times in a row", "exited with code 3"][nth]), "{why}");
         let said = quorate(&cluster.urls(), &["job", "explain", &id.to_string()], "").await.exits(0).stdout;

@@ -177,9 +177,8 @@ impl Job {
     /// Whether a worker is one on which an element of the system job is to be.
     pub(crate) fn wants(&self, worker: &Worker) -> bool {
         let newest = self.spec.service.as_ref().and_then(|service| self.task_spec(service.newest));
-        let suits = newest.is_some_and(|task| {
-            task.suits(worker.labels(), worker.taints()) && task.resources.fits(&worker.capacity)
-        });
+        let suits = newest
+            .is_some_and(|task| task.suits(worker.labels(), worker.taints()) && task.resources.fits(&worker.capacity));
         suits && worker.is_alive() && !worker.draining
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
 use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
 use quorate_types::status::JobState;
 use quorate_types::{Epoch, JobId, LogIndex, Name, NamespaceRules, Policy, ReplicaId, Resources, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -124,7 +124,9 @@ fn what_ends_is_started_again_after_a_wait_that_begins_anew_once_it_ran_well() {
     let mut fleet = Fleet::of(&["a"]);
     let job = fleet.cluster.submit(r#"{"kind":"service","tasks":[{"command":["x"],"backoff":{"max":"1m"}}]}"#);
     let mut waits = Vec::new();
-    for (ending, ran) in [(Ending::Exited(0), 5), (Ending::Exited(1), 5), (Ending::Signalled(9), 59_999), (Ending::Exited(0), 60_000)] {
+    for (ending, ran) in
+        [(Ending::Exited(0), 5), (Ending::Exited(1), 5), (Ending::Signalled(9), 59_999), (Ending::Exited(0), 60_000)]
+    {
         let [key] = fleet.place()[..] else { panic!("nothing was placed") };
         fleet.end(&key, ending, ran);
         assert_eq!(fleet.state_of(job, 0), TaskState::Waiting);
@@ -143,10 +145,13 @@ fn what_ends_is_started_again_after_a_wait_that_begins_anew_once_it_ran_well() {
         fleet.leave("a");
         assert_eq!(fleet.state_of(job, 0), if nth < 5 { TaskState::Pending } else { TaskState::Waiting });
         fleet.cluster.pass(Span(1));
-        fleet.workers.insert("a", match fleet.cluster.worker("a", 4, 10 + nth, None) {
-            Outcome::Registered { epoch } => epoch,
-            other => panic!("{other:?}"),
-        });
+        fleet.workers.insert(
+            "a",
+            match fleet.cluster.worker("a", 4, 10 + nth, None) {
+                Outcome::Registered { epoch } => epoch,
+                other => panic!("{other:?}"),
+            },
+        );
     }
 }
 
@@ -286,7 +291,9 @@ fn it_is_paused_frozen_and_cancelled_as_others_are() {
 #[test]
 fn what_it_is_known_by_stays_and_versions_are_bounded() {
     let mut fleet = Fleet::of(&["a", "b", "c", "d", "e"]);
-    let job = fleet.cluster.submit(r#"{"kind":"service","command":["v0"],"count":20,"max_unavailable":1,"labels":{"a":"b"}}"#);
+    let job = fleet
+        .cluster
+        .submit(r#"{"kind":"service","command":["v0"],"count":20,"max_unavailable":1,"labels":{"a":"b"}}"#);
     let batch = fleet.cluster.submit(r#"{"command":["x"]}"#);
     for (json, pointer) in [
         (r#"{"kind":"system","command":["x"],"labels":{"a":"b"}}"#, "/kind"),
@@ -396,7 +403,10 @@ fn on_a_draining_worker_it_is_the_last_to_end() {
 #[test]
 fn a_system_job_without_a_worker_waits_for_one_and_can_be_cancelled() {
     let mut fleet = Fleet::of(&[]);
-    let (job, other) = (fleet.cluster.submit(AGENT), fleet.cluster.submit(r#"{"kind":"system","tasks":[{"command":["x"],"resources":{"cpu":5}}]}"#));
+    let (job, other) = (
+        fleet.cluster.submit(AGENT),
+        fleet.cluster.submit(r#"{"kind":"system","tasks":[{"command":["x"],"resources":{"cpu":5}}]}"#),
+    );
     fleet.join("a");
     assert_eq!((fleet.view(job).wanted, fleet.view(other).wanted), (1, 0), "one is too large for it");
     fleet.leave("a");

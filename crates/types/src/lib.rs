@@ -12,7 +12,8 @@
 //!
 //! Invariants: a [`job::JobSpec`] exists only validated; names are checked when they are made; units
 //! are integers inside (milliseconds, millicores, bytes) and human strings only at the edge. Types
-//! that go into the log use plain serde derives, so that they encode the same in JSON and in bincode.
+//! that go into the log use plain serde derives, so that they encode the same in JSON and in bincode; but for a
+//! specification, which `service::form` shows as its author wrote it.
 
 mod apart;
 pub mod api;

@@ -29,7 +29,9 @@ pub(super) fn of_job(job: &Job, voice: Voice) -> Option<Vec<String>> {
     match rollout {
         Rollout::Done => {}
         Rollout::Rolling => {
-            said.push(format!("Others follow as these become available: at most {max_unavailable} may be unavailable."));
+            said.push(format!(
+                "Others follow as these become available: at most {max_unavailable} may be unavailable."
+            ));
             said.extend(paused);
         }
         Rollout::Stalled => {

@@ -91,7 +91,9 @@ fn attempt_of(attempts: &[(u32, Attempt)], number: Option<AttemptNumber>) -> Api
         Some(number) => attempts.iter().find(|(_, attempt)| attempt.number == number),
         None => attempts.last(),
     };
-    found.map(|(version, attempt)| (*version, attempt)).ok_or_else(|| ApiError::not_found("the task has no such attempt, so it has no output"))
+    found
+        .map(|(version, attempt)| (*version, attempt))
+        .ok_or_else(|| ApiError::not_found("the task has no such attempt, so it has no output"))
 }
 
 impl App {

@@ -158,7 +158,8 @@ impl Job {
             return Err(Rejection::NotAService(self.id()));
         };
         let known = self.spec.tasks.iter().zip(&spec.versions).zip(0..);
-        let same = |((known, old), _): &((&TaskSpec, &Version), u32)| is_same(known, task) && old.health == version.health;
+        let same =
+            |((known, old), _): &((&TaskSpec, &Version), u32)| is_same(known, task) && old.health == version.health;
         let same: Vec<u32> = known.filter(same).map(|(_, at)| at).collect();
         if let Some(at) = same.iter().find(|at| **at == spec.newest).or(same.first()) {
             return Ok(*at);
@@ -202,8 +203,7 @@ impl Change<'_> {
 
     /// So many elements, from now on.
     fn scale(&mut self, count: u32) {
-        let there: Vec<u32> =
-            self.job.service.iter().flat_map(|service| service.members.keys().copied()).collect();
+        let there: Vec<u32> = self.job.service.iter().flat_map(|service| service.members.keys().copied()).collect();
         for at in there.iter().filter(|at| **at >= count) {
             self.drop_member(TaskIndex(*at));
         }
