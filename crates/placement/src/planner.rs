@@ -24,6 +24,7 @@ use crate::book::{
 };
 use crate::preempt::{self, Preemptor};
 use crate::rebalance::{self, Rebalancer};
+use crate::turn::turn_of;
 
 /// What a round decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -391,13 +392,4 @@ pub(crate) fn plain_facts_of(job: &Job, task: u32) -> Option<Facts> {
         gates: Gate::all_of(&job.spec.namespace, spec),
         gang: None,
     })
-}
-
-/// When the task came to the end of the line, as far as can be told from the element that is next and the newest.
-fn turn_of(job: &Job, task: u32) -> Timestamp {
-    let submitted = job.header.submitted_at;
-    let Some(task) = job.task(task).filter(|task| task.head.fresh > 0) else { return submitted };
-    let newest = task.last_elements(1).next().and_then(Element::current).map(|attempt| attempt.assigned_at);
-    let next = task.pending().next().and_then(|(index, _)| task.element(index)?.current()?.finished_at);
-    [newest, next].into_iter().flatten().fold(submitted, Timestamp::max)
 }

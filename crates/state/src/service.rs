@@ -94,7 +94,8 @@ impl Job {
         self.service.is_some()
     }
 
-    /// Where an element of the task called so is: of a service, in the version in which it runs or waits, or ended last.
+    /// Where an element of the task called so is: of a service, in the version in which it runs or waits, or ended
+    /// last.
     pub fn place_of(&self, name: &Name, index: TaskIndex) -> Option<u32> {
         let newest = self.position_of(name)?;
         if !self.is_service() {

@@ -95,12 +95,6 @@ fn read(runtime: &Runtime, bytes: &[u8]) -> (Vec<ToWorker>, bool) {
 }
 
 #[test]
-fn zz_record() {
-    std::fs::write("tests/corpus/to_worker/valid-each", encoded(&messages())).unwrap();
-    std::fs::write("tests/corpus/to_worker/valid-assigned", encoded(&messages()[3..4])).unwrap();
-}
-
-#[test]
 fn whatever_a_replica_sends_is_read_or_refused() {
     let runtime = runtime::Builder::new_current_thread().build().unwrap();
     let one_by_one = messages().into_iter().map(|message| encoded(&[message]));
