@@ -23,6 +23,8 @@ LAWFUL = re.compile(
     r'(/\d+/(name|needs/\d+|backoff/max|anti_affinity/\d+|prefers/\d+|spread/\d+/label))?"|"pointer":"/then/\d+/job/backoff/max"'
     r'|"pointer":"/limit/'
     # What goes with the short form only, bounds of durations, what goes together, and resources that are not there.
+    r'|"pointer":"/(kind|count|max_unavailable|health(/.*)?|on_failure|concurrency|then|tasks|then/\d+/job/kind)"'
+    r'|"pointer":"/(tasks/\d+/)?(retries|retry_on|no_retry_on|timeout|expected|driver|count|spread|needs)"'
     r'|"pointer":"/(movable|quantum|wait|max_unfinished)"|"pointer":"(/then/\d+/job)?/tasks/\d+/(gang|max_parallel|movable|rate|needs)"'
     r'|"pointer":"(/then/\d+/job)?(/tasks/\d+)?/(cluster_resources|rate)|"detail":"[^"]*(wait must|a minute)'
     r'|"detail":"give either failed or from|which is not known"'

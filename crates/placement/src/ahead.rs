@@ -51,6 +51,7 @@ pub(crate) fn is_promising(state: &State, entry: &Entry) -> bool {
             | Command::IdentifyReplica { .. }
             | Command::AnnounceReplica { .. }
             | Command::ChangeSchedule { .. }
+            | Command::ChangeService { .. }
             | Command::DrainBy { .. }
             | Command::Preempt { .. }
             | Command::Taint { .. }
@@ -71,6 +72,6 @@ fn has_other_tasks(state: &State, report: &Report) -> bool {
 fn ends(report: &Report) -> bool {
     match report.what {
         Happening::Finished(_) => true,
-        Happening::Started | Happening::Progress { .. } => false,
+        Happening::Started | Happening::Progress { .. } | Happening::Healthy => false,
     }
 }

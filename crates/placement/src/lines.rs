@@ -67,7 +67,7 @@ fn followers(state: &State, queued: Queued) -> Option<usize> {
     let job = state.job(queued.job)?;
     let (head, spec) = (job.task(queued.task)?.head, job.task_spec(queued.task)?);
     // What is counted as it starts, or goes with others, is counted where that is decided.
-    let is_plain = spec.rate.is_none() && head.live_max == 0 && job.gang(queued.task).is_none();
+    let is_plain = !job.is_service() && spec.rate.is_none() && head.live_max == 0 && job.gang(queued.task).is_none();
     let pace = u64::from(head.pace.filter(|_| is_plain)?);
     let line = (LINE_WORK_MAX.0 * 1_000).checked_div(pace).map_or(LINE_MAX, |line| LINE_MAX.min(line as usize));
     line.checked_sub(1).filter(|behind| *behind > 0)

@@ -23,6 +23,7 @@ use crate::book::{
 };
 use crate::preempt::{self, Preemptor};
 use crate::rebalance::{self, Rebalancer};
+use crate::turn::turn_of;
 use crate::{ahead, lines};
 
 /// What a round decided.
@@ -143,6 +144,17 @@ impl Planner {
                     }
                 }
                 QueueChange::Went(queued) => drop(self.book.dequeue(queued)),
+            }
+        }
+        self.follow_services(&seen, state);
+    }
+
+    /// What waits of a service that was changed has another priority, say, or must keep apart from another version.
+    fn follow_services(&mut self, seen: &State, state: &State) {
+        for queued in state.changed_services(seen).flat_map(|id| state.queue().of_job(id)) {
+            drop(self.book.dequeue(queued));
+            if let Some(facts) = waiting_facts_of(state, queued) {
+                self.book.enqueue(queued, facts);
             }
         }
     }
@@ -384,13 +396,4 @@ pub(crate) fn plain_facts_of(job: &Job, task: u32) -> Option<Facts> {
         gates: Gate::all_of(&job.spec.namespace, spec),
         gang: None,
     })
-}
-
-/// When the task came to the end of the line, as far as can be told from the element that is next and the newest.
-fn turn_of(job: &Job, task: u32) -> Timestamp {
-    let submitted = job.header.submitted_at;
-    let Some(task) = job.task(task).filter(|task| task.head.fresh > 0) else { return submitted };
-    let newest = task.last_elements(1).next().and_then(Element::current).map(|attempt| attempt.assigned_at);
-    let next = task.pending().next().and_then(|(index, _)| task.element(index)?.current()?.finished_at);
-    [newest, next].into_iter().flatten().fold(submitted, Timestamp::max)
 }

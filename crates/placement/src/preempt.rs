@@ -301,6 +301,8 @@ fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: &Worker, pr
             Grounds::LowerPriority if job.spec.priority < claim.facts.priority => u64::from(job.spec.priority),
             // An element does not give way to its sibling: that would go on for ever.
             Grounds::LongerToGo | Grounds::TurnOver if is_sibling(*key, claim.queued) => continue,
+            // What never ends by itself would have to make room again and again.
+            Grounds::TurnOver if job.is_service() => continue,
             Grounds::TurnOver => match book.turn_end_of(*key) {
                 Some(end) if end <= claim.now => end.0,
                 Some(_) | None => continue,

@@ -1,6 +1,6 @@
 //! What replicas applied at each index: the first to apply it says what it must be.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +10,7 @@ use quorate_types::{AttemptNumber, JobId, LogIndex, Name, ReplicaId, Span, TaskI
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::history::Violation;
+use crate::physical::KEPT;
 
 /// The task that a rate bounds: so many attempts start in any such span.
 pub(crate) const RATED: &str = "rated";
@@ -17,6 +18,10 @@ pub(crate) const RATE_LIMIT: usize = 5;
 pub(crate) const RATE_PER: Span = Span::from_secs(3);
 
 pub(crate) type Applied = Arc<Mutex<AppliedLog>>;
+
+/// Elements of the service, and how many of them may be unavailable in a rollout.
+pub(crate) const KEPT_COUNT: usize = 4;
+pub(crate) const KEPT_MAX: usize = 2;
 
 /// How the reason begins if a task could not be started. Nothing is wrong with the programs of a simulation, nor with
 /// what they need; and a worker that is not allowed to start anything any more must not blame the task.
@@ -43,6 +48,10 @@ pub(crate) struct AppliedLog {
     /// Successes that were accepted since the last look: somebody must have exited with 0.
     pub(crate) news: Vec<Attempt>,
     pub(crate) violation: Option<Violation>,
+    /// Elements of services that run and are well.
+    well: BTreeMap<JobId, BTreeSet<TaskIndex>>,
+    /// The service with so many elements.
+    pub(crate) service: Option<JobId>,
     /// When attempts of that task started that may still count.
     rated: VecDeque<Timestamp>,
 }
@@ -75,7 +84,9 @@ impl AppliedLog {
         self.digest.update(&hash.to_le_bytes());
         for event in &applied.events {
             let judged = comes_with_success(event, &applied.events).and_then(|()| self.on_event(event));
-            if let Err(violation) = judged.and_then(|()| self.on_start(event, applied.time)) {
+            if let Err(violation) =
+                judged.and_then(|()| self.on_start(event, applied.time)).and_then(|()| self.on_kept(event))
+            {
                 self.violation.get_or_insert(violation);
             }
         }
@@ -122,6 +133,30 @@ impl AppliedLog {
         self.rated.push_back(now);
         if self.rated.len() > RATE_LIMIT {
             return Err(format!("more than {RATE_LIMIT} attempts of a rate started in {RATE_PER}: {:?}", self.rated));
+        }
+        Ok(())
+    }
+
+    /// No element that is well is ended for a new version if too few others are.
+    fn on_kept(&mut self, event: &Event) -> Result<(), Violation> {
+        let (Some(job), Some(index)) = (event.job, event.index) else { return Ok(()) };
+        if event.task.as_ref().is_none_or(|task| task.as_str() != KEPT) {
+            return Ok(());
+        }
+        let well = self.well.entry(job).or_default();
+        match event.kind {
+            EventType::TaskHealthy => drop(well.insert(index)),
+            EventType::TaskStopping => {
+                let was_well = well.remove(&index);
+                let for_another = event.reason.as_deref() == Some("it gets another version");
+                if was_well && for_another && event.job == self.service && well.len() + KEPT_MAX < KEPT_COUNT {
+                    return Err(format!(
+                        "of {KEPT_COUNT} elements of job {job} only {well:?} are left well by a rollout"
+                    ));
+                }
+            }
+            EventType::TaskPending | EventType::TaskWaiting | EventType::TaskCancelled => drop(well.remove(&index)),
+            _ => {}
         }
         Ok(())
     }

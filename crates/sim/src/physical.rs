@@ -9,6 +9,9 @@ use serde_json::json;
 use crate::applied::Attempt;
 use crate::history::Violation;
 
+/// The task of every service. Its versions are tasks of its job, of which an element runs one at a time.
+pub(crate) const KEPT: &str = "kept";
+
 /// One element of a task: what may run only once at a time.
 type Element = (JobId, u32, TaskIndex);
 
@@ -89,6 +92,7 @@ struct Process {
 #[derive(Debug, Default)]
 pub(crate) struct Physical {
     running: BTreeMap<Element, Process>,
+    services: BTreeSet<JobId>,
     pub(crate) started: u64,
     /// Processes that exited with 0, by themselves.
     succeeded: BTreeSet<Attempt>,
@@ -109,13 +113,16 @@ impl Physical {
                 ));
             }
         }
+        if program.task == KEPT {
+            self.services.insert(key.job);
+        }
         let in_gang = program.task.starts_with(GANG);
         let mut others = self.running.values().filter(|other| other.in_gang && other.key.job == key.job);
         if in_gang && let Some(Process { key: other, .. }) = others.find(|other| other.key.fence != key.fence) {
             return Err(format!("{key:?} starts on {worker} while {other:?} of an earlier start of its gang runs"));
         }
         let process = Process { worker: worker.to_owned(), key, holds: program.holds, in_gang };
-        if let Some(Process { worker: other, key: before, .. }) = self.running.insert(element(&key), process) {
+        if let Some(Process { worker: other, key: before, .. }) = self.running.insert(self.element(&key), process) {
             return Err(format!("{key:?} starts on {worker} while {before:?} runs on {other}"));
         }
         let held: u32 = self.running.values().map(|process| process.holds).sum();
@@ -126,7 +133,12 @@ impl Physical {
     }
 
     pub(crate) fn end(&mut self, key: &AttemptKey) {
-        self.running.remove(&element(key));
+        let element = self.element(key);
+        self.running.remove(&element);
+    }
+
+    fn element(&self, key: &AttemptKey) -> Element {
+        (key.job, if self.services.contains(&key.job) { 0 } else { key.task }, key.index)
     }
 
     /// A process exited with 0.
@@ -142,10 +154,6 @@ impl Physical {
         }
         Err(format!("{accepted:?} counts as a success, and no such process has exited with 0"))
     }
-}
-
-fn element(key: &AttemptKey) -> Element {
-    (key.job, key.task, key.index)
 }
 
 fn attempt(key: &AttemptKey, task: &str) -> Option<Attempt> {

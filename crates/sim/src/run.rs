@@ -29,6 +29,8 @@ pub struct Options {
     pub clients: usize,
     /// The faults to choose from.
     pub faults: Vec<Fault>,
+    /// Whether there are a service and a system job besides what clients submit.
+    pub services: bool,
 }
 
 impl Default for Options {
@@ -40,6 +42,7 @@ impl Default for Options {
             workers: 3,
             clients: 4,
             faults: Fault::ALL.to_vec(),
+            services: true,
         }
     }
 }
@@ -140,10 +143,10 @@ pub const fn is_reproducible() -> bool {
 /// # Errors
 /// If a promise did not hold, if something did not end, or if so little happened that it proves nothing.
 pub fn run(options: &Options) -> Result<Report, Box<Failure>> {
-    let Options { seed, workers, clients, .. } = *options;
+    let Options { seed, workers, clients, services, .. } = *options;
     let replicas = options.replicas.unwrap_or_else(|| replicas_of(seed));
     let _watch = Watch::begin();
-    let world = World::new(Plan { seed, replicas, workers, clients });
+    let world = World::new(Plan { seed, replicas, workers, clients, services });
     let mut world = world.map_err(|error| {
         let what = format!("the simulation could not be set up: {error}");
         Box::new(Failure { kind: Kind::Setup, what, report: Report { seed, ..Report::default() }, story: Vec::new() })

@@ -248,6 +248,12 @@ impl SimWatchdog {
             Order::Registration(registration) => self.registration = registration,
             Order::Ping { seq } => self.unsent.push_back(Event::Pong { seq }),
             Order::Shutdown => self.leave(Leave::Silently, now),
+            Order::Probe { spawn, .. } => {
+                let key = spawn.key;
+                let lives = self.processes.get(&key).is_some_and(|process| process.doomed.is_none());
+                let well = lives && Program::of(&spawn.argv).code == 0;
+                self.unsent.push_back(Event::Probed { key, well });
+            }
             Order::Move { key, motion } => {
                 if let Some(process) = self.processes.get_mut(&key) {
                     match motion {

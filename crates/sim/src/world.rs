@@ -20,10 +20,12 @@ use crate::worker::Worker;
 
 use self::mail::{Farewell, Mail};
 use self::operator::Errand;
+use self::owner::Owner;
 
 mod look;
 mod mail;
 mod operator;
+mod owner;
 
 /// Time passes in steps: up to the next thing that arrives anywhere, within these bounds. What machines do
 /// within one step reaches the others after it.
@@ -50,6 +52,7 @@ pub(crate) struct Plan {
     pub(crate) replicas: u64,
     pub(crate) workers: u64,
     pub(crate) clients: usize,
+    pub(crate) services: bool,
 }
 
 pub(crate) struct World {
@@ -84,6 +87,8 @@ pub(crate) struct World {
     /// What operators are about to do.
     pub(crate) errands: BTreeMap<u64, Errand>,
     made_errands: u64,
+    /// Whoever has services, if anybody does.
+    owner: Option<Owner>,
     newest_id: ReplicaId,
     founders: u64,
     setup: Setup,
@@ -148,6 +153,7 @@ impl World {
             checks: 0,
             errands: BTreeMap::new(),
             made_errands: 0,
+            owner: plan.services.then(|| Owner::new(Chance::new(plan.seed, 4))),
             newest_id: ReplicaId(plan.replicas),
             founders: plan.replicas,
             setup,
@@ -214,6 +220,7 @@ impl World {
         self.operate();
         self.say_farewells();
         self.watch_events();
+        self.tend_services();
         self.collect_answers();
         self.deliver_answers()?;
         self.let_clients_act();

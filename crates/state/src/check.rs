@@ -37,6 +37,7 @@ impl State {
         let (mut totals, mut live) = (Totals::default(), 0);
         for job in self.jobs() {
             live += self.check_placement(job)?;
+            self.check_system(job)?;
             let counts = job.header.counts;
             totals.unfinished_elements += job.unfinished_elements();
             totals.spec_bytes += job.header.spec_bytes;
@@ -207,6 +208,9 @@ impl State {
         ensure(a.pools == b.pools && a.rates == b.rates && a.locks == b.locks, || {
             "counted resources, rates or locks differ from restored ones".into()
         })?;
+        ensure(a.systems == b.systems && a.services == b.services, || {
+            "services or the workers of system jobs differ from restored ones".into()
+        })?;
         ensure(a.slots == b.slots && a.awaited == b.awaited && a.schedules == b.schedules, || {
             "keys, awaited jobs or schedules differ from restored ones".into()
         })?;
@@ -221,17 +225,24 @@ impl Job {
     /// Checks what concerns no other job and no worker. The records may come from anywhere.
     fn check(&self) -> Result<(), String> {
         let header = &self.header;
-        let total = if self.is_schedule() { 0 } else { self.spec.elements() };
+        let heads = || self.tasks.values().map(|task| u64::from(task.head.count)).sum();
+        let total = match (self.is_schedule(), self.is_service()) {
+            (true, _) => 0,
+            (false, true) => heads(),
+            (false, false) => self.spec.elements(),
+        };
         let mut counts = TaskCounts { total, ..TaskCounts::default() };
         for (at, task, spec) in self.tasks() {
             self.check_each(at, task)?;
-            task.check(spec).map_err(|violation| format!("task {at}{violation}"))?;
+            let count = if self.is_service() { task.head.count } else { spec.count };
+            task.check(spec, count).map_err(|violation| format!("task {at}{violation}"))?;
             self.gang(at).filter(|gang| gang.first_task() == at).map_or(Ok(()), |gang| self.check_gang(gang))?;
             *counts.of(task.head.fresh_state()) += u64::from(task.head.fresh_len());
             task.elements().for_each(|(_, element)| *counts.of(element.state) += 1);
         }
         ensure(counts == header.counts, || format!("counts {:?}, has {counts:?}", header.counts))?;
-        let done = if self.is_schedule() { header.state.is_finished() } else { counts.finished() == counts.total };
+        let by_hand = self.is_schedule() || (self.is_service() && !header.cancelling);
+        let done = if by_hand { header.state.is_finished() } else { counts.finished() == counts.total };
         ensure(done == header.state.is_finished() && done == header.finished_at.is_some(), || {
             format!("is {} since {:?} with {counts:?}", header.state, header.finished_at)
         })?;
@@ -240,6 +251,7 @@ impl Job {
             && header.output_bytes <= OUTPUT_BYTES_PER_JOB_MAX
             && header.result_bytes <= RESULT_BYTES_MAX;
         ensure(bounded, || format!("has more bytes than may be: {header:?}"))?;
+        self.check_service()?;
         self.check_flow()
     }
 
@@ -271,11 +283,11 @@ impl Job {
 }
 
 impl Task {
-    fn check(&self, spec: &TaskSpec) -> Result<(), String> {
+    fn check(&self, spec: &TaskSpec, elements: u32) -> Result<(), String> {
         let TaskHead { fresh, count, succeeded, .. } = self.head;
         let whole = self.elements.len() == fresh as usize && self.elements.get_max().is_none_or(|(at, _)| *at < fresh);
-        ensure(count == spec.count && fresh <= count && whole, || {
-            format!(" has {:?}, {} records and {} elements", self.head, self.elements.len(), spec.count)
+        ensure(count == elements && fresh <= count && whole, || {
+            format!(" has {:?}, {} records and {elements} elements", self.head, self.elements.len())
         })?;
         let of = |wanted: fn(TaskState) -> bool| self.elements().filter(|(_, e)| wanted(e.state)).count() as u32;
         let found = [

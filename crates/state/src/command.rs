@@ -181,6 +181,11 @@ pub enum Command {
         lock: Name,
         by: Claimant,
     },
+    /// Another definition for a service or system job, or another number of elements.
+    ChangeService {
+        service: JobId,
+        spec: Arc<JobSpec>,
+    },
 }
 
 /// The end of one attempt for another's sake; it is placed again without using a retry.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use quorate_types::api::TaskCounts;
+use quorate_types::service::Kind;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::{JobState, TaskState};
 use quorate_types::{AttemptNumber, End, JobId, JobSpec, LogIndex, Name, Need, Span, TaskIndex, TaskSpec, Timestamp};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::element::Element;
 use crate::flow::Flow;
 use crate::plan::Plan;
+use crate::service::Service;
 use crate::tasks::Tasks;
 
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub struct Job {
     pub(crate) plan: Plan,
     /// By position in the specification.
     pub(crate) tasks: Tasks,
+    /// Of a service or system job.
+    pub(crate) service: Option<Arc<Service>>,
 }
 
 /// What a job is besides its specification and tasks.
@@ -111,9 +115,11 @@ impl Job {
         let plan = Plan::of(&spec);
         let mut counts = TaskCounts::default();
         let fresh = (0..).zip(&spec.tasks).filter(|_| spec.schedule.is_none()).map(|(at, task)| {
-            let head = TaskHead::new(task, plan.needs(at));
-            counts.total += u64::from(task.count);
-            *counts.of(head.fresh_state()) += u64::from(task.count);
+            let mut head = TaskHead::new(task, plan.needs(at));
+            // An element comes with each worker.
+            head.count *= u32::from(spec.kind() != Kind::System);
+            counts.total += u64::from(head.count);
+            *counts.of(head.fresh_state()) += u64::from(head.count);
             Task { head, ..Task::default() }
         });
         let tasks = fresh.collect();
@@ -134,7 +140,11 @@ impl Job {
             result_bytes: 0,
             flow: None,
         };
-        Self { header, spec, plan, tasks }
+        let service = spec.service.as_deref().map(|service| {
+            let count = spec.tasks.get(service.newest as usize).map_or(0, |task| task.count);
+            Arc::new(Service::of(service, count))
+        });
+        Self { header, spec, plan, tasks, service }
     }
 
     pub fn id(&self) -> JobId {
@@ -169,7 +179,9 @@ impl Job {
 
     /// The position of the task called so.
     pub fn position_of(&self, name: &Name) -> Option<u32> {
-        self.plan.position(&self.spec, name)
+        let first = self.plan.position(&self.spec, name)?;
+        // All versions of a service have one name.
+        Some(self.spec.service.as_ref().map_or(first, |service| service.newest))
     }
 
     /// How many tasks wait for this one.

@@ -1,11 +1,12 @@
 //! The replicated state machine: `State::apply(index, entry) -> Applied`.
 //!
 //! Layout: `command` (what stands in the log) and `outcome` (what applying it yields); `state` with its parts `job`
-//! (with its `flow`, `plan`, `growth` and `gang`s), `element`, `worker`, `queue`, `slots`, `spaces`, `pools`, `rates`,
-//! `locks`, `timers` and `dedup`; `apply/`, one file for each kind of command, over the transitions in `lifecycle`;
-//! `snapshot` and `digest` (all of it as records), `archive` (finished jobs on disk), `changes` (what is different from
-//! an earlier version), `view` (as the API shows it), `inputs` (as the tasks that need it do), `check` (what must
-//! always hold) and `limits`; `crowds` and `company` (who is where, for those that must not be together).
+//! (with its `flow`, `plan`, `growth`, `gang`s and `service`), `element`, `worker`, `queue`, `slots`, `spaces`,
+//! `pools`, `rates`, `locks`, `timers` and `dedup`; `apply/`, one file for each kind of command, over the transitions
+//! in `lifecycle`; `snapshot` and `digest` (all of it as records), `archive` (finished jobs on disk), `changes` (what
+//! is different from an earlier version), `view` (as the API shows it), `inputs` (as the tasks that need it do),
+//! `check` (what must always hold) and `limits`; `crowds` and `company` (who is where, for those that must not be
+//! together).
 //!
 //! Invariants: apply is a function of (state, index, entry): no IO, clock, randomness, threads, floating
 //! point or iteration in hash order, so that two replicas that applied the same index have the same
@@ -35,6 +36,7 @@ mod plan;
 mod pools;
 pub mod queue;
 mod rates;
+mod service;
 mod slots;
 pub mod snapshot;
 pub mod spaces;

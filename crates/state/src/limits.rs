@@ -32,6 +32,10 @@ pub const LOCKS_MAX: usize = 100_000;
 pub const LOCK_LINE_MAX: usize = 1_000;
 /// Locks that one attempt holds or waits for: its end gives back all of them with one entry.
 pub const LOCKS_PER_ATTEMPT_MAX: usize = 64;
+/// System jobs that have not ended: each worker that comes, drains or goes is looked at for each of them.
+pub const SYSTEM_JOBS_MAX: usize = 100;
+/// Versions of one service that elements have at a time: a definition and a record of each element for each.
+pub const SERVICE_VERSIONS_MAX: usize = 8;
 /// Live attempts of one worker: keeps tasks that ask for no cpu from flooding a host with processes.
 pub const ATTEMPTS_PER_WORKER_MAX: usize = 4_096;
 /// How long a finished job stays in memory, where it can be retried.

@@ -119,6 +119,16 @@ pub enum Rejection {
     TooManyLocksOfOne(u64),
     #[error("task {task} of job {job} has added tasks to it, and would run again: retry all of the job")]
     Extended { job: JobId, task: Name },
+    #[error("job {0} is no service")]
+    NotAService(JobId),
+    #[error("job {0} is a service: it is not tried again, but submitted")]
+    Service(JobId),
+    #[error("{pointer} of a service stays as it is; submit another one")]
+    Fixed { pointer: String },
+    #[error("elements of service {job} have {versions} versions; wait until some have gone over")]
+    TooManyVersions { job: JobId, versions: u64 },
+    #[error("{0} system jobs have not ended; no more may be there")]
+    TooManySystemJobs(u64),
 }
 
 /// All that one entry did.
@@ -133,6 +143,8 @@ pub struct Applied {
     pub notices: Vec<Notice>,
     /// What the archive on disk has to take up, in this order.
     pub archive: Vec<ArchiveOp>,
+    /// Draining workers on which an attempt has ended; empty again when what follows from that is done.
+    pub(crate) vacated: Vec<Name>,
     /// Jobs that have just finished; empty again when what follows from that is done.
     pub(crate) finished: Vec<JobId>,
 }

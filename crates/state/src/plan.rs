@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
+use quorate_types::service::Kind;
 use quorate_types::{JobSpec, Name, Need, On, Span, TaskSpec};
 
 use crate::gang::Gang;
@@ -70,7 +71,8 @@ impl Plan {
     pub(crate) fn of(spec: &JobSpec) -> Self {
         let needs = spec.tasks.iter().flat_map(|task| &task.needs).any(|need| need.task().is_some());
         let apart = |task: &TaskSpec| task.anti_affinity.iter().any(|one| one.task().is_some());
-        let related = needs || spec.tasks.iter().any(|task| apart(task) || task.gang.is_some());
+        let related =
+            needs || spec.kind() == Kind::System || spec.tasks.iter().any(|task| apart(task) || task.gang.is_some());
         let submitted = match related {
             true => Arc::new(Submitted::of(spec)),
             false if spec.tasks.len() > FEW => Arc::new(Submitted { names: Names::of(spec), ..Submitted::default() }),

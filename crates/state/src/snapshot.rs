@@ -19,6 +19,7 @@ use crate::limits::{BYTES_PER_RECORD, DEAD_WORKER_RETENTION, ELEMENTS_PER_RECORD
 use crate::locks::{Lock, LockKey, Waiter};
 use crate::plan::Plan;
 use crate::rates::{RateKey, Tokens};
+use crate::service::{Member, Service};
 use crate::state::{IdempotencyKey, KeyUse, Scalars, State};
 use crate::timers::Timer;
 use crate::worker::{LiveAttempt, Worker};
@@ -52,6 +53,8 @@ enum Inner {
     LockWaiter(LockKey, u64, Waiter),
     /// Follows its job, before the job's tasks.
     Extended(JobId, Arc<Extended>),
+    /// Elements of a service, after their job; and whether a rollout goes on.
+    Members(JobId, Vec<(u32, Member)>, bool),
 }
 
 /// Records that make no state. The snapshot is damaged or of another version.
@@ -143,11 +146,21 @@ impl State {
             Inner::Job(header, spec) => {
                 let mut job = Job::new(header.id, spec, header.spec_bytes, header.submitted, header.submitted_at);
                 job.header = header;
+                job.service = job.service.map(|_| Arc::default());
                 self.jobs.insert(job.id(), Arc::new(job));
             }
             Inner::Extended(job, extended) => {
                 let job = self.jobs.get_mut(&job).ok_or(RestoreError::NoJob(job))?;
                 Arc::make_mut(job).gain(&extended);
+            }
+            Inner::Members(job, members, rolling) => {
+                let job = Arc::make_mut(self.jobs.get_mut(&job).ok_or(RestoreError::NoJob(job))?);
+                let newest = job.spec.service.as_ref().map_or(0, |service| service.newest);
+                if let Some(service) = &mut job.service {
+                    let service = Arc::make_mut(service);
+                    service.rolling = rolling;
+                    members.into_iter().for_each(|(at, member)| service.set(at, member, newest));
+                }
             }
             Inner::Task(job, at, head) => self.task_mut(job, at)?.head = head,
             Inner::Elements(job, at, elements) => {
@@ -242,12 +255,21 @@ fn lock_records<'a>(key: &'a LockKey, lock: &'a Lock) -> impl Iterator<Item = In
     std::iter::once(Inner::Lock(key.clone(), held)).chain(line)
 }
 
+fn member_records(job: JobId, service: &Service) -> impl Iterator<Item = Inner> + '_ {
+    let all: Vec<(u32, Member)> = service.members.iter().map(|(at, member)| (*at, *member)).collect();
+    let blocks = all.len().div_ceil(ELEMENTS_PER_RECORD).max(1);
+    (0..blocks).map(move |nth| {
+        let block = all.iter().skip(nth * ELEMENTS_PER_RECORD).take(ELEMENTS_PER_RECORD);
+        Inner::Members(job, block.copied().collect(), service.rolling)
+    })
+}
+
 fn job_records(job: &Job) -> impl Iterator<Item = Inner> + '_ {
     let id = job.id();
     let plan: Plan = job.plan.clone();
     let tasks = job.tasks.iter().flat_map(move |(at, task)| {
         let initial = TaskHead::new(&job.spec.tasks[at as usize], plan.needs(at));
-        let head = (task.head != initial).then(|| Inner::Task(id, at, task.head));
+        let head = (task.head != initial || job.is_service()).then(|| Inner::Task(id, at, task.head));
         let mut elements = task.elements.iter();
         let blocks = std::iter::from_fn(move || {
             let (mut block, mut bytes) = (Vec::new(), 0);
@@ -262,5 +284,6 @@ fn job_records(job: &Job) -> impl Iterator<Item = Inner> + '_ {
     });
     let extensions = job.plan.growth().into_iter().flat_map(|growth| growth.extensions().cloned());
     let extended = extensions.map(move |extended| Inner::Extended(id, extended));
-    std::iter::once(Inner::Job(job.header.clone(), job.submitted_spec())).chain(extended).chain(tasks)
+    let members = job.service.as_deref().into_iter().flat_map(move |service| member_records(id, service));
+    std::iter::once(Inner::Job(job.header.clone(), job.submitted_spec())).chain(extended).chain(members).chain(tasks)
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
 use quorate_types::status::JobState;
 use quorate_types::{Epoch, JobId, LogIndex, Name, NamespaceRules, Policy, ReplicaId, Resources, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,10 @@ pub(crate) struct Cluster {
     pub(crate) finished_by_size: imbl::OrdSet<(u64, JobId)>,
     /// Derived: archived jobs, oldest first.
     pub(crate) archived: imbl::OrdSet<(Timestamp, JobId)>,
+    /// Derived: the system jobs that have not ended, each with the workers on which it is to have an element.
+    pub(crate) systems: OrdMap<JobId, OrdSet<Name>>,
+    /// Derived: the services that have not ended, with the number of their newest version.
+    pub(crate) services: OrdMap<JobId, u32>,
     /// The records of namespaces.
     pub(crate) rules: OrdMap<Name, Arc<NamespaceRules>>,
     /// What namespaces held that hold more than the limit allows that they were given last.

@@ -37,6 +37,7 @@ pub fn job(header: &Header, spec: &Arc<JobSpec>, detail: Detail) -> JobView {
         schedule_id: flow.run.map(|run| run.schedule),
         scheduled_for: flow.run.map(|run| run.tick),
         follows: flow.follows,
+        service: None,
         runs: flow.ledger.as_ref().map(|ledger| RunsView {
             decided_until: ledger.decided,
             active: ledger.active.len() as u64,
@@ -47,12 +48,29 @@ pub fn job(header: &Header, spec: &Arc<JobSpec>, detail: Detail) -> JobView {
     }
 }
 
-/// One element of a job in memory.
+/// A job in memory. Of a service only the elements that it is to have are counted.
+pub fn living(job: &Job, detail: Detail) -> JobView {
+    let mut view = self::job(&job.header, &job.spec, detail);
+    if job.is_service() && !job.header.state.is_finished() {
+        view.service = job.service_view();
+        view.tasks.total -= view.tasks.cancelled;
+        view.tasks.cancelled = 0;
+    }
+    view
+}
+
+/// One element of a job in memory; of a service with its attempts in all versions.
 pub fn element_of(job: &Job, task: u32, index: TaskIndex) -> Option<TaskView> {
     let found = job.task(task)?;
     let name = &job.task_spec(task)?.name;
     match found.element(index) {
-        Some(record) => Some(element(name, index, record)),
+        Some(record) => {
+            let mut view = element(name, index, record);
+            if job.is_service() {
+                view.attempts = job.attempts_of(task, index).into_iter().map(|(_, it)| attempt(it)).collect();
+            }
+            Some(view)
+        }
         None => (index.0 < found.head.count).then(|| untouched(name, index, &found.head)),
     }
 }

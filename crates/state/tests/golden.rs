@@ -26,6 +26,9 @@ const EVERYTHING: &str = r#"{"name":"j","namespace":"n","priority":7,"labels":{"
     "spread":[{"label":"z","max":2}],"anti_affinity":["t",{"label":"a=b"}],"key":"k","movable":true,
     "cluster_resources":{"m":2},"rate":{"key":"r","limit":3,"per":"1m"}},{"name":"v","command":["c"],"gang":"g"}]}"#;
 
+const SERVICE: &str = r#"{"kind":"service","count":3,"command":["c"],"max_unavailable":2,
+    "health":{"command":["h"],"interval":"1s","timeout":"2s","failures":4,"start_period":"5s"}}"#;
+
 fn commands() -> Vec<Command> {
     let job = JobId(300);
     let (worker, epoch, replica) = (name("w"), Epoch(4), ReplicaId(2));
@@ -140,6 +143,22 @@ fn newer_commands() -> Vec<Command> {
         Command::RemoveResource { name: name("m") },
         Command::AcquireLock { lock: name("l"), by: claimant(), wait: Span(9) },
         Command::ReleaseLock { lock: name("l"), by: claimant() },
+        Command::Submit(spec(SERVICE)),
+        Command::ChangeService {
+            service: job,
+            spec: spec(r#"{"kind":"system","command":["c"],"max_unavailable":"25%"}"#),
+        },
+        Command::Report {
+            worker: name("w"),
+            epoch,
+            reports: vec![
+                Report { key: key(300, 0, 7, 1, 12), what: Happening::Healthy },
+                Report {
+                    key: key(300, 0, 7, 1, 12),
+                    what: Happening::Finished(Box::new(support::finished(Ending::Unhealthy(3)))),
+                },
+            ],
+        },
     ]
 }
 

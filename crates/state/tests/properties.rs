@@ -37,9 +37,11 @@ enum Step {
     Entitle(u8, u8),
     SetTotal(u8),
     Lock { nth: u8, lock: u8, secs: u8 },
+    Healthy(u8),
+    Change(u8, u8),
 }
 
-const JOBS: [&str; 16] = [
+const JOBS: [&str; 19] = [
     r#"{"command":["x"],"priority":70,"namespace":"n"}"#,
     r#"{"tasks":[{"name":"a","command":["x"],"count":3,"retries":2}]}"#,
     r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"],"needs":["a"],"count":2,"retries":1},
@@ -70,11 +72,29 @@ const JOBS: [&str; 16] = [
     r#"{"on_failure":"continue","deadline":"4h","tasks":[{"name":"c","command":["x"]},
         {"name":"a","command":["x"],"gang":"g","losses":2,"needs":["c"],"resources":{"cpu":0.5}},
         {"name":"b","command":["x"],"count":2,"retries":2,"gang":"g","needs":["c"],"resources":{"cpu":0.5}}]}"#,
+    SERVICES[0],
+    SERVICES[1],
+    SERVICES[2],
+];
+
+/// A service or a system job becomes any other one of its kind.
+const SERVICES: [&str; 10] = [
+    r#"{"kind":"service","tasks":[{"name":"a","command":["x"],"count":3,"resources":{"cpu":0.5}}]}"#,
+    r#"{"kind":"system","tasks":[{"name":"a","command":["x"],"resources":{"cpu":0.5}}]}"#,
+    r#"{"kind":"service","health":{"command":["h"]},"max_unavailable":2,
+        "tasks":[{"name":"a","command":["x"],"count":4,"resources":{"cpu":0.25},"cluster_resources":{"m":1}}]}"#,
+    r#"{"kind":"system","max_unavailable":"50%","tasks":[{"name":"a","command":["y"],"requires":["worker in (w0,w1)"]}]}"#,
+    r#"{"kind":"service","tasks":[{"name":"a","command":["x"],"count":1,"resources":{"cpu":0.5}}]}"#,
+    r#"{"kind":"service","tasks":[{"name":"a","command":["x"],"count":5,"losses":2,"resources":{"cpu":0.5}}]}"#,
+    r#"{"kind":"service","health":{"command":["g"]},"tasks":[{"name":"a","command":["y"],"count":3}]}"#,
+    r#"{"kind":"service","max_unavailable":3,"priority":9,"tasks":[{"name":"a","command":["z"],"count":4,"resources":{"cpu":0.1}}]}"#,
+    r#"{"kind":"system","health":{"command":["g"]},"tasks":[{"name":"a","command":["z"],"resources":{"cpu":2.5}}]}"#,
+    r#"{"kind":"service","tasks":[{"name":"a","command":["w"],"count":2,"anti_affinity":["a"],"resources":{"cpu":0.1}}]}"#,
 ];
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        7 => (0..16u8).prop_map(Step::Submit),
+        7 => (0..19u8).prop_map(Step::Submit),
         24 => (any::<u8>(), any::<u8>()).prop_map(|(worker, nth)| Step::Place { worker, nth }),
         10 => any::<u8>().prop_map(Step::Start),
         16 => (any::<u8>(), 0..5u8).prop_map(|(nth, how)| Step::Finish(nth, how)),
@@ -90,6 +110,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..2u8, 0..7u8).prop_map(|(namespace, limit)| Step::Entitle(namespace, limit)),
         1 => (0..5u8).prop_map(Step::SetTotal),
         4 => (any::<u8>(), 0..3u8, any::<u8>()).prop_map(|(nth, lock, secs)| Step::Lock { nth, lock, secs }),
+        8 => any::<u8>().prop_map(Step::Healthy),
+        5 => (any::<u8>(), 0..10u8).prop_map(|(nth, which)| Step::Change(nth, which)),
     ]
 }
 
@@ -106,7 +128,37 @@ struct Driver {
 }
 
 impl Driver {
+    /// No attempt is ended for another version if too many elements are unavailable without that.
+    fn check_rollouts(&self, before: &State) {
+        let state = &self.cluster.state;
+        for event in self.cluster.last.events.iter().filter(|event| event.kind.as_str() == "task.stopping") {
+            let (id, index) = (event.job.unwrap(), event.index.unwrap());
+            let (Some(was), Some(job)) = (before.job(id), state.job(id)) else { continue };
+            let Some(view) = job.service_view() else { continue };
+            let counts = event.reason.as_deref() == Some("it gets another version");
+            if counts && was.is_available(index) == Some(true) {
+                assert!(view.wanted - view.available <= view.max_unavailable, "{view:?} after {event:?}");
+            }
+        }
+        for job in state.jobs().filter(|job| job.is_service()) {
+            let mut live: Vec<TaskIndex> = Vec::new();
+            for (_, task, _) in job.tasks() {
+                live.extend(task.elements().filter(|(_, element)| element.state.is_live()).map(|(index, _)| index));
+            }
+            let all = live.len();
+            live.sort_unstable();
+            live.dedup();
+            assert_eq!(live.len(), all, "an element of job {} lives twice", job.id());
+        }
+    }
+
     fn step(&mut self, step: &Step) {
+        let before = self.cluster.state.clone();
+        self.take(step);
+        self.check_rollouts(&before);
+    }
+
+    fn take(&mut self, step: &Step) {
         match *step {
             Step::Submit(which) => {
                 self.cluster.apply(Command::Submit(spec(JOBS[which as usize])));
@@ -160,6 +212,14 @@ impl Driver {
                 self.cluster.apply(Command::SetResource { name: name("m"), total: u32::from(total) });
             }
             Step::Lock { nth, lock, secs } => self.lock(nth, lock, secs),
+            Step::Healthy(nth) => self.report(nth, Happening::Healthy),
+            Step::Change(nth, which) => {
+                let services: Vec<JobId> =
+                    self.cluster.state.jobs().filter(|job| job.is_service()).map(|job| job.id()).collect();
+                if let Some(service) = pick(&services, nth) {
+                    self.cluster.apply(Command::ChangeService { service, spec: spec(SERVICES[usize::from(which)]) });
+                }
+            }
             Step::Pass(secs) => self.cluster.pass(Span::from_secs(u64::from(secs))),
         }
     }

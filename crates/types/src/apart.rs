@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::job::JobSpec;
 use crate::limits::LABEL_VALUE_BYTES_MAX;
 use crate::name::Name;
+use crate::service::Kind;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Apart {
@@ -134,6 +135,11 @@ impl JobSpec {
     /// The tasks that must not share a worker with one, by position, whichever of them says so.
     pub fn apart(&self) -> BTreeMap<u32, BTreeSet<u32>> {
         let mut apart: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        if self.kind() == Kind::System {
+            // One on each worker, of whatever version.
+            let all: BTreeSet<u32> = (0..self.tasks.len() as u32).collect();
+            return all.iter().map(|at| (*at, all.clone())).collect();
+        }
         if self.tasks.iter().flat_map(|task| &task.anti_affinity).all(|one| one.task().is_none()) {
             return apart;
         }

@@ -13,6 +13,7 @@ use crate::namespace::NamespaceRules;
 use crate::resources::Resources;
 use crate::status::{AttemptState, JobState, TaskState, WorkerState};
 use crate::time::{Span, Timestamp};
+use crate::words;
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +96,9 @@ pub struct JobView {
     /// Of a schedule: how it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs: Option<RunsView>,
+    /// Of a service or system job that has not ended: how it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceView>,
     /// Left out in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Arc<JobSpec>>,
@@ -111,6 +115,25 @@ pub struct RunsView {
     pub queued: Option<Timestamp>,
     /// Finished runs that are kept.
     pub finished: u64,
+}
+
+/// How a service stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceView {
+    /// Counts the changes of the definition, from 1.
+    pub version: u32,
+    /// How many elements there are to be.
+    pub wanted: u32,
+    /// Those that run, and are well.
+    pub available: u32,
+    /// Those that have the newest version.
+    pub updated: u32,
+    /// How many may be unavailable in a rollout.
+    pub max_unavailable: u32,
+    pub rollout: Rollout,
+    /// Why it stands still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled_by: Option<String>,
 }
 
 /// The next ticks of a schedule, in its own time zone.
@@ -152,6 +175,18 @@ pub struct NamespaceView {
     /// Jobs in memory.
     pub jobs: u64,
 }
+
+words!(
+    /// How far the newest version of a service has come.
+    Rollout {
+        /// All elements have it.
+        Done = "done",
+        /// Others follow as those that have it become available.
+        Rolling = "rolling",
+        /// Elements that have it were started and did not stay well; no others follow meanwhile.
+        Stalled = "stalled",
+    }
+);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskView {

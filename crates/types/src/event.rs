@@ -63,10 +63,19 @@ pub enum EventType {
     /// A task added others to its job.
     #[serde(rename = "job.extended")]
     JobExtended,
+    /// A service has another definition, or another number of elements.
+    #[serde(rename = "job.updated")]
+    JobUpdated,
+    /// All elements of a service run its newest version, and are well.
+    #[serde(rename = "rollout.finished")]
+    RolloutFinished,
+    /// Its health command succeeded for the first time.
+    #[serde(rename = "task.healthy")]
+    TaskHealthy,
 }
 
 impl EventType {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::JobSubmitted,
         Self::JobRunning,
         Self::JobPaused,
@@ -91,6 +100,9 @@ impl EventType {
         Self::LockAcquired,
         Self::LockReleased,
         Self::JobExtended,
+        Self::JobUpdated,
+        Self::RolloutFinished,
+        Self::TaskHealthy,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -119,6 +131,9 @@ impl EventType {
             Self::LockAcquired => "lock.acquired",
             Self::LockReleased => "lock.released",
             Self::JobExtended => "job.extended",
+            Self::JobUpdated => "job.updated",
+            Self::RolloutFinished => "rollout.finished",
+            Self::TaskHealthy => "task.healthy",
         }
     }
 }

@@ -91,6 +91,7 @@ mod leaf {
             concurrency: leaf.concurrency,
             then: Vec::new(),
             schedule: None,
+            service: None,
             preempt: leaf.preempt,
         }))
     }

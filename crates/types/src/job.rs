@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::apart::Apart;
+pub use crate::backoff::{Backoff, Factor};
 use crate::constraint::{Condition, Preference, Spread, Toleration};
 pub use crate::follow::FollowUp;
 use crate::gang::GangRequest;
@@ -19,6 +20,7 @@ use crate::name::{JobName, Name};
 use crate::need::{Need, On};
 use crate::resources::Resources;
 use crate::schedule::{ScheduleRequest, ScheduleSpec};
+use crate::service::{HealthRequest, Kind, ServiceSpec, Share};
 use crate::task_list::{self, TaskList};
 use crate::time::Span;
 use crate::when::When;
@@ -74,6 +76,11 @@ pub struct JobRequest {
     pub schedule: Option<Object<ScheduleRequest>>,
     /// Of the one task that `command` is short for.
     pub movable: Option<bool>,
+    /// Of the one task that `command` is short for.
+    pub count: Option<u32>,
+    pub kind: Option<Kind>,
+    pub max_unavailable: Option<Share>,
+    pub health: Option<Object<HealthRequest>>,
 }
 
 /// A concurrency key as a user writes it.
@@ -147,8 +154,8 @@ pub struct BackoffRequest {
     pub max: Option<Span>,
 }
 
-/// A valid job: everything a user may leave out is filled in, every name resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A valid job: everything a user may leave out is filled in, every name resolved. `service::form` encodes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobSpec {
     pub name: JobName,
     pub namespace: Name,
@@ -168,6 +175,8 @@ pub struct JobSpec {
     pub then: Vec<FollowUp>,
     /// The job itself never runs: each tick submits a run of it.
     pub schedule: Option<Box<ScheduleSpec>>,
+    /// It never ends by itself: its elements are kept running. No job has both.
+    pub service: Option<Box<ServiceSpec>>,
     /// What its tasks may end to have room.
     pub preempt: Preempt,
 }
@@ -277,64 +286,6 @@ pub enum OnFailure {
     Cancel,
     /// What does not need the failed task goes on.
     Continue,
-}
-
-/// The wait before retry n: `initial` × `factor`ⁿ⁻¹, at most `max`, with up to a quarter of jitter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backoff {
-    pub initial: Span,
-    pub factor: Factor,
-    pub max: Span,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { initial: Span::from_secs(1), factor: Factor { millis: 2000 }, max: Span::from_secs(300) }
-    }
-}
-
-impl Backoff {
-    /// The wait before retry `retry` (from 1), without jitter.
-    pub fn wait(&self, retry: u32) -> Span {
-        let mut wait_ms = self.initial.0.min(self.max.0);
-        for _ in 1..retry {
-            let longer = u128::from(wait_ms) * u128::from(self.factor.millis) / 1000;
-            wait_ms = u64::try_from(longer).unwrap_or(u64::MAX).min(self.max.0);
-            if wait_ms == self.max.0 || self.factor.millis <= 1000 {
-                break;
-            }
-        }
-        Span(wait_ms)
-    }
-}
-
-/// A factor in thousandths inside, a number outside; decisions use no floating point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Factor {
-    pub millis: u32,
-}
-
-impl Serialize for Factor {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.serialize_f64(f64::from(self.millis) / 1000.0)
-        } else {
-            serializer.serialize_u32(self.millis)
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Factor {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if !deserializer.is_human_readable() {
-            return u32::deserialize(deserializer).map(|millis| Self { millis });
-        }
-        let number = f64::deserialize(deserializer)?;
-        if !(1.0..=1000.0).contains(&number) {
-            return Err(de::Error::custom(format!("{number} is not a factor from 1 to 1000")));
-        }
-        Ok(Self { millis: (number * 1000.0).round() as u32 })
-    }
 }
 
 impl TaskSpec {

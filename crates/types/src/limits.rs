@@ -126,3 +126,15 @@ pub const HISTORY_MAX: u32 = 10_000;
 pub const MISFIRE_WINDOW_MS_DEFAULT: u64 = 3600 * 1000;
 /// The largest weight of a namespace; the smallest is 1. Shares are compared in steps of a thousandth.
 pub const NAMESPACE_WEIGHT_MAX: u32 = 1_000;
+/// Elements of a service: each has a record as long as the job lives, and a rollout looks at them one by one.
+pub const SERVICE_COUNT_MAX: u32 = 10_000;
+/// The shortest time between two runs of a health command, in milliseconds: each starts a process.
+pub const HEALTH_INTERVAL_MS_MIN: u64 = 500;
+/// How often a health command runs unless the service says otherwise, in milliseconds.
+pub const HEALTH_INTERVAL_MS_DEFAULT: u64 = 10_000;
+/// How long one run of it may take unless the service says otherwise, in milliseconds.
+pub const HEALTH_TIMEOUT_MS_DEFAULT: u64 = 5_000;
+/// Failures in a row that end the attempt unless the service says otherwise.
+pub const HEALTH_FAILURES_DEFAULT: u32 = 3;
+/// The most that it may say.
+pub const HEALTH_FAILURES_MAX: u32 = 1_000;

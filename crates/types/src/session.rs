@@ -22,6 +22,7 @@ use crate::inputs::Inputs;
 use crate::job::TaskSpec;
 use crate::name::Name;
 use crate::resources::Resources;
+use crate::service::Health;
 use crate::status::Ending;
 use crate::time::Span;
 
@@ -107,6 +108,8 @@ pub struct Definition {
     pub inputs: Option<Box<Inputs>>,
     /// Of a task of a gang: where all members are.
     pub gang: Option<Box<Muster>>,
+    /// How it shows that it is well.
+    pub health: Option<Box<Health>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +164,8 @@ pub enum Happening {
     },
     /// It has ended, with all of its processes.
     Finished(Box<Finished>),
+    /// Its health command succeeded for the first time.
+    Healthy,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

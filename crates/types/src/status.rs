@@ -104,6 +104,8 @@ pub enum Ending {
     Unable(String),
     /// It exited with code 0, and what it wanted to add to its job can't be.
     NotExtended(String),
+    /// Its health command failed so often in a row, and the worker ended it.
+    Unhealthy(u32),
 }
 
 impl Ending {
@@ -115,7 +117,8 @@ impl Ending {
     pub const fn weight(&self) -> usize {
         match self {
             Self::NotStarted(why) | Self::Unable(why) | Self::NotExtended(why) => why.len(),
-            Self::Exited(_) | Self::Signalled(_) | Self::TimedOut | Self::Stopped | Self::OutputLimit => 0,
+            Self::Exited(_) | Self::Signalled(_) | Self::TimedOut => 0,
+            Self::Stopped | Self::OutputLimit | Self::Unhealthy(_) => 0,
         }
     }
 
@@ -124,7 +127,7 @@ impl Ending {
         match self {
             Self::Exited(code) => Some(*code),
             Self::Signalled(signal) => Some(128 + *signal),
-            Self::TimedOut | Self::Stopped | Self::OutputLimit => None,
+            Self::TimedOut | Self::Stopped | Self::OutputLimit | Self::Unhealthy(_) => None,
             Self::NotStarted(_) | Self::Unable(_) | Self::NotExtended(_) => None,
         }
     }
@@ -141,6 +144,8 @@ impl fmt::Display for Ending {
             Self::OutputLimit => f.write_str("wrote more output than the worker allows"),
             Self::Unable(why) => write!(f, "its worker was unable to run it: {why}"),
             Self::NotExtended(why) => write!(f, "its job could not be extended: {why}"),
+            Self::Unhealthy(1) => f.write_str("its health command failed"),
+            Self::Unhealthy(times) => write!(f, "its health command failed {times} times in a row"),
         }
     }
 }

@@ -16,6 +16,7 @@ mod flow;
 mod gang;
 mod gate;
 mod needs;
+mod service;
 
 pub use constraint::check_taints;
 pub use gang::check_host;
@@ -33,6 +34,7 @@ impl JobRequest {
     pub fn validate(self) -> Result<JobSpec, Vec<FieldError>> {
         let mut complaints = Complaints::default();
         complaints.check_job_fields(&self);
+        let service = complaints.service(&self);
         let schedule = self.schedule.map(|Object(schedule)| Box::new(complaints.schedule(schedule)));
         complaints.check_times([self.start_after, self.deadline, self.expires], schedule.is_some());
         let concurrency = self.concurrency.map(|Object(request)| complaints.concurrency(request));
@@ -42,15 +44,19 @@ impl JobRequest {
         let requests = match (self.tasks, self.command) {
             (Some(tasks), None) => tasks.into_iter().map(|Object(task)| task).collect(),
             (None, Some(command)) => {
-                vec![TaskRequest { command: Some(command), movable: self.movable, ..TaskRequest::default() }]
+                let (movable, count) = (self.movable, self.count);
+                vec![TaskRequest { command: Some(command), movable, count, ..TaskRequest::default() }]
             }
             (Some(_), Some(_)) => {
                 return Err(vec![FieldError::new("/command", "give either command or tasks, not both")]);
             }
             (None, None) => return Err(vec![FieldError::new("/tasks", "a job needs tasks or a command")]),
         };
-        if self.movable.is_some() && !short {
-            complaints.add("/movable".into(), "belongs to a task, or to a job with a command of its own");
+        for (field, _) in [("/movable", self.movable.is_some()), ("/count", self.count.is_some())]
+            .into_iter()
+            .filter(|(_, given)| *given && !short)
+        {
+            complaints.add(field.into(), "belongs to a task, or to a job with a command of its own");
         }
         complaints.check_task_count(&requests);
         if complaints.is_full() {
@@ -67,6 +73,9 @@ impl JobRequest {
         complaints.check_needs(&tasks, shape);
         complaints.check_anti_affinity(&tasks, shape);
         complaints.check_gangs(&tasks, shape);
+        if let Some(service) = &service {
+            complaints.check_task_of_service(service, &tasks, shape);
+        }
         if !complaints.0.is_empty() {
             return Err(complaints.0);
         }
@@ -91,7 +100,8 @@ impl JobRequest {
             concurrency,
             then,
             schedule,
-            preempt: self.preempt.unwrap_or_default(),
+            preempt: self.preempt.unwrap_or_else(|| service::default_preempt(service.as_deref())),
+            service,
         })
     }
 }

@@ -56,7 +56,7 @@ impl Outbox {
                     }
                 }
             }
-            Happening::Started => {}
+            Happening::Started | Happening::Healthy => {}
         }
         self.bytes += size(&report);
         self.pending.push_back(report);
@@ -151,7 +151,7 @@ impl Outbox {
 
 fn size(report: &Report) -> usize {
     let texts = match &report.what {
-        Happening::Started => 0,
+        Happening::Started | Happening::Healthy => 0,
         Happening::Progress { message, .. } => message.len(),
         Happening::Finished(finished) => {
             let result = finished.result.as_ref().map_or(0, String::len);

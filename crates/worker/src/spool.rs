@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use crate::progress::ProgressFile;
 use crate::table::Leftover;
 use crate::watchdog::wire::Spawn;
 
-use self::files::{file_bytes, read_up_to, text_up_to, tree_bytes};
+use self::files::{file_bytes, read_up_to, text_up_to, tree_bytes, working_dir};
 pub(crate) use self::files::{open_plain, read_tail};
 use self::gang::{Gangs, Shared};
 use self::removal::remove;
@@ -219,11 +219,7 @@ impl Spool {
             }
             None => self.make(path, &work)?,
         }
-        let working_dir = match spec.working_dir.as_deref() {
-            None => work,
-            Some(dir) if dir.starts_with('/') => dir.to_owned(),
-            Some(dir) => inside(&work, dir)?,
-        };
+        let working_dir = working_dir(spec, path)?;
         let stdin = spec.stdin.as_ref().map(|_| format!("{path}/{STDIN}"));
         if let (Some(text), Some(file)) = (&spec.stdin, &stdin) {
             fs::write(file, text)?;
@@ -389,13 +385,4 @@ fn report_failure(path: &Path) {
 /// Only for the user whom the worker runs as: outputs hold what tasks print.
 fn folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
-}
-
-fn inside(work: &str, dir: &str) -> io::Result<String> {
-    if Path::new(dir).components().any(|part| part == Component::ParentDir) {
-        return Err(io::Error::other("the working folder may not be left with \"..\""));
-    }
-    let path = format!("{work}/{dir}");
-    fs::create_dir_all(&path)?;
-    Ok(path)
 }

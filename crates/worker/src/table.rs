@@ -19,12 +19,15 @@ use crate::clock::Boottime;
 use crate::outbox::Outbox;
 use crate::sys::Status;
 
+pub(crate) use self::action::Action;
+use self::attempt::{Attempt, Phase};
+use self::health::Checkups;
 use self::line::Lined;
 
-pub(crate) use self::action::Action;
-
 mod action;
+mod attempt;
 mod ending;
+mod health;
 mod line;
 mod motion;
 #[cfg(test)]
@@ -61,52 +64,14 @@ impl From<Definition> for Defined {
 }
 
 #[derive(Debug)]
-struct Attempt {
-    /// `None` for one that was only ever asked to stop.
-    definition: Option<Arc<Definition>>,
-    phase: Phase,
-    /// The element behind whose attempt it was assigned.
-    behind: Option<TaskIndex>,
-    /// Why we end it, if we do.
-    cause: Option<Ending>,
-    /// Its timer, while it is armed.
-    timer: Option<Boottime>,
-    /// What was left of its time when it was frozen.
-    left: Option<Duration>,
-}
-
-impl Attempt {
-    fn new(definition: Option<Arc<Definition>>) -> Self {
-        Self { definition, phase: Phase::Preparing, behind: None, cause: None, timer: None, left: None }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Others that it was assigned behind have not ended.
-    InLine {
-        inputs: Vec<Arc<Inputs>>,
-    },
-    Preparing,
-    /// The watchdog has been told to start it.
-    Spawning,
-    Running,
-    /// It has ended; what it left is being read.
-    Collecting {
-        ending: Ending,
-        ran: Span,
-    },
-    /// Its end is in the outbox.
-    Reported,
-}
-
-#[derive(Debug)]
 pub(crate) struct Table {
     bounds: Bounds,
     attempts: BTreeMap<AttemptKey, Attempt>,
     /// Attempts whose end was committed, at which index.
     settled: BTreeMap<AttemptKey, LogIndex>,
     timers: BTreeSet<(Boottime, AttemptKey)>,
+    /// Attempts with a health command.
+    checkups: Checkups,
     /// Attempts that stand still, or will once they run.
     frozen: BTreeSet<AttemptKey>,
     /// Those whose end may be another's turn.
@@ -126,6 +91,7 @@ impl Table {
             attempts: BTreeMap::new(),
             settled: BTreeMap::new(),
             timers: BTreeSet::new(),
+            checkups: Checkups::default(),
             frozen: BTreeSet::new(),
             ended: Vec::new(),
             pushed: LogIndex(0),
@@ -160,6 +126,7 @@ impl Table {
         self.timers.clear();
         self.frozen.clear();
         self.ended.clear();
+        self.checkups = Checkups::default();
         self.outbox.clear();
         (self.pushed, self.seen) = (LogIndex(0), LogIndex(0));
     }
@@ -298,6 +265,7 @@ impl Table {
 
     fn drop_attempt(&mut self, key: &AttemptKey) -> Option<Action> {
         self.frozen.remove(key);
+        self.checkups.end(key);
         let attempt = self.attempts.remove(key)?;
         self.disarm(*key, attempt.timer);
         self.note_end(*key, attempt.behind);
@@ -325,8 +293,12 @@ impl Table {
     pub(crate) fn on_spawned(&mut self, key: AttemptKey, now: Boottime) -> Option<Action> {
         let attempt = self.attempts.get_mut(&key)?;
         attempt.phase = Phase::Running;
-        if let Some(timeout) = attempt.definition.as_ref().and_then(|d| d.spec.timeout) {
+        let definition = attempt.definition.clone();
+        if let Some(timeout) = definition.as_ref().and_then(|d| d.spec.timeout) {
             self.arm(key, now.plus(timeout.as_duration()));
+        }
+        if let Some(health) = definition.as_ref().and_then(|d| d.health.as_deref()) {
+            self.checkups.begin(key, health, now);
         }
         self.outbox.push(Report { key, what: Happening::Started });
         self.freeze_belated(key, now)
@@ -350,6 +322,7 @@ impl Table {
             (_, Status::Signalled(signal)) => Ending::Signalled(signal),
         };
         attempt.phase = Phase::Collecting { ending, ran };
+        self.checkups.end(&key);
         let timer = attempt.timer.take();
         self.disarm(key, timer);
         Action::Collect { key }
@@ -378,6 +351,7 @@ impl Table {
         for key in self.outbox.on_committed(seq) {
             self.attempts.remove(&key);
             self.frozen.remove(&key);
+            self.checkups.end(&key);
             if index > self.pushed {
                 self.settled.insert(key, index);
             }

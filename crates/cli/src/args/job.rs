@@ -105,10 +105,11 @@ pub(crate) enum JobCommand {
     },
     /// Runs a schedule once, now; prints the run's id
     RunNow { id: JobId },
-    /// Gives a schedule another specification; what ran stays listed
+    /// Gives a schedule another specification, or a service or system job, whose elements go over to it in steps
+    #[command(visible_alias = "update")]
     Change {
         id: JobId,
-        /// A file with a job that has a schedule, or - for standard input.
+        /// A file with a job of the same kind, or - for standard input.
         file: PathBuf,
     },
     /// Forgets finished jobs

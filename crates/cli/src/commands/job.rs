@@ -1,7 +1,7 @@
 //! `quorate job`: lists, details and changes of state.
 
 use quorate_client::{JobFilter, TaskFilter};
-use quorate_types::api::{Accepted, JobView, PauseJob, RetryJob, TaskView};
+use quorate_types::api::{Accepted, JobView, PauseJob, RetryJob, ServiceView, TaskView};
 use quorate_types::status::JobState;
 use quorate_types::{JobId, LogIndex, Timestamp};
 
@@ -117,26 +117,32 @@ fn show(context: &Context, job: &JobView) -> Result<(), Failure> {
     let now = Timestamp::from_wall_clock();
     let at = |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |t| format!("{t} ({})", time::ago(t, now)));
     let labels: Vec<String> = job.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    output::raw(
-        details(&[
-            ("id", job.id.to_string()),
-            ("name", job.name.to_string()),
-            ("namespace", job.namespace.to_string()),
-            ("state", job.state.to_string()),
-            ("priority", job.priority.to_string()),
-            ("labels", labels.join(",")),
-            ("submitted", at(Some(job.submitted_at))),
-            ("started", at(job.started_at)),
-            ("finished", at(job.finished_at)),
-            ("took", time::took(job.started_at, job.finished_at, now)),
-            ("tasks", counts(job)),
-        ])
-        .as_bytes(),
-    )?;
+    let mut lines = vec![
+        ("id", job.id.to_string()),
+        ("name", job.name.to_string()),
+        ("namespace", job.namespace.to_string()),
+        ("state", job.state.to_string()),
+        ("priority", job.priority.to_string()),
+        ("labels", labels.join(",")),
+        ("submitted", at(Some(job.submitted_at))),
+        ("started", at(job.started_at)),
+        ("finished", at(job.finished_at)),
+        ("took", time::took(job.started_at, job.finished_at, now)),
+        ("tasks", counts(job)),
+    ];
+    lines.extend(job.service.as_ref().map(|service| ("service", standing(service))));
+    output::raw(details(&lines).as_bytes())?;
     if job.state == JobState::Failed {
         output::note(format!("hint: `quorate job tasks {} --state failed` shows what failed", job.id));
     }
     Ok(())
+}
+
+/// How a service stands.
+fn standing(service: &ServiceView) -> String {
+    let ServiceView { version, wanted, available, updated, rollout, stalled_by, .. } = service;
+    let why = stalled_by.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    format!("version {version}, {available} of {wanted} available, {updated} updated, rollout {rollout}{why}")
 }
 
 fn counts(job: &JobView) -> String {

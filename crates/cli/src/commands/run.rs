@@ -180,6 +180,9 @@ impl Following {
             | EventType::TaskStopping
             | EventType::TaskCancelled
             | EventType::JobExtended
+            | EventType::JobUpdated
+            | EventType::RolloutFinished
+            | EventType::TaskHealthy
             | EventType::ScheduleSkipped
             | EventType::LockAcquired
             | EventType::LockReleased

@@ -13,7 +13,7 @@ use quorate_types::{Epoch, JobId, TaskIndex, Timestamp};
 use super::line::{Line, Seat};
 use super::survey::{self, Beyond};
 use super::words::{self, Circumstances};
-use super::{Subject, Voice, WORKERS_LISTED_MAX, attempt, end, gates, waits};
+use super::{Subject, Voice, WORKERS_LISTED_MAX, attempt, end, gates, service, waits};
 
 /// Explains an element of a job in memory; none if there is no such element.
 pub fn element(state: &State, now: Timestamp, id: JobId, task: u32, index: TaskIndex) -> Option<Explanation> {
@@ -96,6 +96,7 @@ impl Scene<'_> {
             }
         }
         words::say(&mut explanation, &Circumstances::of(&subject, self.now));
+        explanation.sentences.extend(service::of_element(job, task, index));
         Some(explanation)
     }
 

@@ -12,7 +12,7 @@ use quorate_types::{JobId, JobSpec, TaskIndex, Timestamp};
 
 use super::element::{Scene, is_in_line};
 use super::line::Line;
-use super::{GROUPS_MAX, Voice, WORKERS_LISTED_IN_GROUP_MAX, words};
+use super::{GROUPS_MAX, Voice, WORKERS_LISTED_IN_GROUP_MAX, service, words};
 
 /// Elements of one task in one state.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,11 @@ pub fn job(state: &State, now: Timestamp, id: JobId, voice: Voice) -> Option<Job
     let line = (!asked.is_empty()).then(|| Line::new(state, now, &asked));
     let scene = Scene { state, now, voice, line: line.as_ref(), listed_max: WORKERS_LISTED_IN_GROUP_MAX };
     let groups = cells.iter().filter_map(|cell| group(&scene, job, cell)).collect();
-    Some(of_header(&job.header, &job.spec, voice, groups, more))
+    let mut explanation = of_header(&job.header, &job.spec, voice, groups, more);
+    if let Some(said) = service::of_job(job, voice) {
+        explanation.sentences = said;
+    }
+    Some(explanation)
 }
 
 /// Explains a job that has left memory, by what is known of it as a whole.
@@ -53,7 +57,9 @@ fn of_header(header: &Header, spec: &JobSpec, voice: Voice, groups: Vec<Group>, 
 /// The groups, and how many more there are.
 fn cells(job: &Job) -> (Vec<Cell>, u64) {
     let is_over = job.header.state.is_finished();
-    let is_wanted = |cell: &Cell| is_over || job.spec.tasks.len() == 1 || !cell.state.is_finished();
+    // A service has more elements that are over than anybody would ask about.
+    let all = is_over || (job.spec.tasks.len() == 1 && !job.is_service());
+    let is_wanted = |cell: &Cell| all || !cell.state.is_finished();
     let mut found = Vec::new();
     let mut more = 0;
     for (at, task, _) in job.tasks() {

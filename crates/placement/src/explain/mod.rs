@@ -2,8 +2,8 @@
 //!
 //! Layout: `element` (one element, in any state) and `groups` (a job as a whole) put together what `waits` (needs,
 //! times and keys), `gates` (resources of the cluster, rates, locks), `line` (its place in the queue, and one decision
-//! over the front of it), `survey` (each worker, by `obstacle`), `attempt` and `end` find, and `words` says it in
-//! sentences.
+//! over the front of it), `survey` (each worker, by `obstacle`), `attempt`, `service` and `end` find, and `words` says
+//! it in sentences.
 //!
 //! Everything comes from one version of the state, as a leader would see it that begins now. What a leader has learned
 //! besides (use of namespaces that ended, reservations that it made earlier, whose turn it is) is not in it; so what is
@@ -17,6 +17,7 @@ mod gates;
 mod groups;
 mod line;
 mod obstacle;
+mod service;
 mod survey;
 mod waits;
 mod words;

@@ -115,6 +115,10 @@ fn waits_for(wait: &Wait, about: &Circumstances<'_>) -> String {
         Wait::Backoff { until, failures: 0, .. } => {
             format!("Its worker was unable to run it; it is tried again at {}.", about.at(*until))
         }
+        Wait::Backoff { until, failures, .. } if about.subject.spec.service.is_some() => {
+            let times = plural(u64::from(*failures), "time", "times");
+            format!("It ended {failures} {times} in a row; it is started again at {}.", about.at(*until))
+        }
         Wait::Backoff { until, failures, retries } => {
             format!("It failed; retry {failures} of {retries} comes at {}.", about.at(*until))
         }

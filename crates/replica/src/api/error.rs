@@ -95,6 +95,7 @@ impl From<Rejection> for ApiError {
             | Rejection::TooManyNamespaces(_)
             | Rejection::NamespaceFull(..)
             | Rejection::LockCrowded(..)
+            | Rejection::TooManySystemJobs(_)
             | Rejection::TooManyLocks(_) => Code::Overloaded,
             Rejection::JobState { .. }
             | Rejection::Cancelling(_)
@@ -106,6 +107,9 @@ impl From<Rejection> for ApiError {
             | Rejection::Archived(_)
             | Rejection::KeyTaken(_)
             | Rejection::NotASchedule(_)
+            | Rejection::NotAService(_)
+            | Rejection::Service(_)
+            | Rejection::TooManyVersions { .. }
             | Rejection::NeedUnmet { .. }
             | Rejection::Extended { .. }
             | Rejection::Schedule(_)
@@ -116,7 +120,9 @@ impl From<Rejection> for ApiError {
             | Rejection::LockNotHeld(_)
             | Rejection::TooManyLocksOfOne(_) => Code::Conflict,
             Rejection::NeedsUnknownJob(_) => Code::InvalidJob,
-            Rejection::AsksForUnknown { pointer, .. } | Rejection::AsksForTooMuch { pointer, .. } => {
+            Rejection::AsksForUnknown { pointer, .. }
+            | Rejection::AsksForTooMuch { pointer, .. }
+            | Rejection::Fixed { pointer } => {
                 let error = FieldError::new(pointer.clone(), rejection.to_string());
                 return Self(Problem::with_errors(Code::InvalidJob, vec![error]));
             }

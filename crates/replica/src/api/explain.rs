@@ -35,7 +35,7 @@ pub(crate) async fn element(State(app): State<App>, Path(path): TaskPath, uri: U
         return Err(Rejection::Schedule(id).into());
     }
     let no_such = Rejection::NoSuchTask { job: id, task: name.clone(), index };
-    let Some(task) = job.position_of(&name) else { return Err(no_such.into()) };
+    let Some(task) = job.place_of(&name, index) else { return Err(no_such.into()) };
     let explained = app.look(move || explain::element(&version.state, now, id, task, index)).await?;
     Ok(answer(&view, Json(explained.ok_or(no_such)?)))
 }
@@ -116,8 +116,7 @@ impl App {
     ) -> ApiResult<Response> {
         let id: JobId = record.header.id;
         let no_such = Rejection::NoSuchTask { job: id, task: name.clone(), index };
-        let Some(task) = record.spec.position(name) else { return Err(no_such.into()) };
-        let element = self.archived_element(id, task, index).await?;
+        let Some((task, element)) = self.archived_place(record, name, index).await? else { return Err(no_such.into()) };
         let explained = explain::archived(now, record, task, index, element.as_ref());
         Ok(answer(view, Json(explained.ok_or(no_such)?)))
     }

@@ -3,7 +3,7 @@
 use quorate_state::archive::{ElementBlock, JobRecord, block_of, decode};
 use quorate_state::element::Element;
 use quorate_state::outcome::{ArchiveKey, Rejection};
-use quorate_types::{JobId, TaskIndex};
+use quorate_types::{JobId, Name, TaskIndex};
 
 use super::App;
 use super::error::{ApiError, ApiResult};
@@ -32,5 +32,29 @@ impl App {
     pub(crate) async fn archived_element(&self, job: JobId, task: u32, index: TaskIndex) -> ApiResult<Option<Element>> {
         let block = self.archived_block(job, task, block_of(index.0)).await?;
         Ok(block.into_iter().find(|(at, _)| *at == index.0).map(|(_, element)| element))
+    }
+
+    /// Where an element of the task called so is, with its record if it has one: of a service, in the version in which
+    /// it ran last.
+    pub(crate) async fn archived_place(
+        &self,
+        record: &JobRecord,
+        name: &Name,
+        index: TaskIndex,
+    ) -> ApiResult<Option<(u32, Option<Element>)>> {
+        let Some(first) = record.spec.position(name) else { return Ok(None) };
+        let id = record.header.id;
+        let Some(service) = &record.spec.service else {
+            return Ok(Some((first, self.archived_element(id, first, index).await?)));
+        };
+        let mut found = (service.newest, None);
+        for version in 0..record.tasks.len() as u32 {
+            let element = self.archived_element(id, version, index).await?;
+            let last = |element: &Option<Element>| Some(element.as_ref()?.current()?.fence);
+            if element.is_some() && (found.1.is_none() || last(&element) > last(&found.1)) {
+                found = (version, element);
+            }
+        }
+        Ok(Some(found))
     }
 }

@@ -189,7 +189,7 @@ async fn page_of(app: &App, view: &View, filter: &Filter, limit: usize, below: J
         if next_live == Some(next) {
             scanned += 1;
             if let Some(job) = in_memory.next().filter(|job| filter.matches(&job.header, &job.spec)) {
-                items.push(view::job(&job.header, &job.spec, Detail::Summary));
+                items.push(view::living(job, Detail::Summary));
             }
             continue;
         }
@@ -210,7 +210,7 @@ pub(crate) async fn show(State(app): State<App>, Path(id): Path<String>, uri: Ur
     let view = app.view(&query).await?;
     let view = app.wait_for_job(view, id, until, wait).await;
     let shown = match view.version.state.job(id) {
-        Some(job) => view::job(&job.header, &job.spec, Detail::Full),
+        Some(job) => view::living(job, Detail::Full),
         None => {
             let record = app.archived_or_not_found(&view, id).await?;
             view::job(&record.header, &record.spec, Detail::Full)

@@ -120,7 +120,7 @@ fn standing(version: &Version, lock: &Name, by: &Claimant) -> ApiResult<Standing
     if let Some(view) = state.lock(&key).filter(|held| held.holder.fence == fence && held.holder.element.is(by)) {
         return Ok(Standing::Holds(view));
     }
-    let at = ElementKey { job: id, task: job.position_of(&task).ok_or_else(gone)?, index };
+    let at = ElementKey { job: id, task: job.place_of(&task, index).ok_or_else(gone)?, index };
     let place = state.lock_waits(&at).into_iter().map(|(place, _)| place).find(|place| place.name == *lock);
     place.map(Standing::Waits).ok_or_else(gone)
 }

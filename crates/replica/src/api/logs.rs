@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use quorate_state::element::{Attempt, Element};
+use quorate_state::element::Attempt;
 use quorate_state::outcome::{ArchiveKey, Rejection};
 use quorate_types::limits::OUTPUT_CHUNK_BYTES_MAX;
 use quorate_types::problem::Code;
@@ -59,19 +59,19 @@ pub(crate) async fn read(
     let (job, task, index) = address(&path)?;
     let view = app.view(&query).await?;
     let no_such = || ApiError::from(Rejection::NoSuchTask { job, task: task.clone(), index });
-    let (at, element) = match view.version.state.job(job) {
+    let attempts: Vec<(u32, Attempt)> = match view.version.state.job(job) {
         Some(found) => {
-            let at = found.position_of(&task).ok_or_else(no_such)?;
-            let task = found.task(at).filter(|task| index.0 < task.head.count).ok_or_else(no_such)?;
-            (at, task.element(index).cloned())
+            let at = found.place_of(&task, index).ok_or_else(no_such)?;
+            found.task(at).filter(|task| index.0 < task.head.count).ok_or_else(no_such)?;
+            found.attempts_of(at, index).into_iter().map(|(at, attempt)| (at, attempt.clone())).collect()
         }
         None => {
             let record = app.archived_or_not_found(&view, job).await?;
-            let at = record.spec.position(&task).ok_or_else(no_such)?;
-            (at, app.archived_element(job, at, index).await?)
+            let (at, element) = app.archived_place(&record, &task, index).await?.ok_or_else(no_such)?;
+            element.into_iter().flat_map(|element| element.attempts).map(|attempt| (at, attempt)).collect()
         }
     };
-    let attempt = attempt_of(element.as_ref(), wanted.attempt)?;
+    let (at, attempt) = attempt_of(&attempts, wanted.attempt)?;
     let key = AttemptKey { job, task: at, index, attempt: attempt.number, fence: attempt.fence };
     let worker = view.version.state.worker_of(attempt.epoch);
     let Some(worker) = worker else { return app.kept(key, attempt, wanted).await };
@@ -86,13 +86,14 @@ pub(crate) async fn read(
 }
 
 /// The attempt that is meant: the one asked for, or the newest.
-fn attempt_of(element: Option<&Element>, number: Option<AttemptNumber>) -> ApiResult<&Attempt> {
-    let attempts = element.map(|element| element.attempts.as_slice()).unwrap_or_default();
+fn attempt_of(attempts: &[(u32, Attempt)], number: Option<AttemptNumber>) -> ApiResult<(u32, &Attempt)> {
     let found = match number {
-        Some(number) => attempts.iter().find(|attempt| attempt.number == number),
+        Some(number) => attempts.iter().find(|(_, attempt)| attempt.number == number),
         None => attempts.last(),
     };
-    found.ok_or_else(|| ApiError::not_found("the task has no such attempt, so it has no output"))
+    found
+        .map(|(version, attempt)| (*version, attempt))
+        .ok_or_else(|| ApiError::not_found("the task has no such attempt, so it has no output"))
 }
 
 impl App {

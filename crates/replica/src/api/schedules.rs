@@ -75,14 +75,20 @@ pub(crate) async fn run_now(State(app): State<App>, Path(id): Path<String>, cont
 }
 
 pub(crate) async fn change(State(app): State<App>, Path(id): Path<String>, content: Body) -> ApiResult<Response> {
-    let schedule = job_id(&id)?;
+    let id = job_id(&id)?;
     let received = body::read(&app.room, content).await?;
     let Object(request): Object<JobRequest> = body::parse(&received.bytes, Code::InvalidJob)?;
     let invalid = |errors| ApiError(Problem::with_errors(Code::InvalidJob, errors));
     let spec = request.validate().map_err(invalid)?;
     check(&spec)?;
-    if spec.schedule.is_none() {
-        return Err(invalid(vec![FieldError::new("/schedule", "only a schedule can be changed, into another one")]));
+    if spec.schedule.is_none() && spec.service.is_none() {
+        let detail = "only a schedule can be changed, into another one, and a service or system job";
+        return Err(invalid(vec![FieldError::new("/kind", detail)]));
     }
-    app.write(Command::ChangeSchedule { schedule, spec: Arc::new(spec) }).await
+    let spec = Arc::new(spec);
+    app.write(match spec.service {
+        Some(_) => Command::ChangeService { service: id, spec },
+        None => Command::ChangeSchedule { schedule: id, spec },
+    })
+    .await
 }

@@ -104,10 +104,11 @@ fn fill_from_memory(filling: &mut Filling, job: &Job, from: Place, wanted: Optio
             if wanted.is_some_and(|state| task.state_of(index) != Some(state)) {
                 continue;
             }
-            filling.push(match task.element(index) {
-                Some(element) => view::element(&spec.name, index, element),
-                None => view::untouched(&spec.name, index, &task.head),
-            });
+            if job.is_hidden(at, index) {
+                continue;
+            }
+            let shown = view::element_of(job, at, index);
+            filling.push(shown.unwrap_or_else(|| view::untouched(&spec.name, index, &task.head)));
         }
     }
 }
@@ -132,6 +133,10 @@ async fn fill_from_archive(
                     return Ok(());
                 }
                 let shown = archived_view(&task.name, index, &elements, head);
+                // Of a service, elements that ran in other versions.
+                if spec.service.is_some() && heads.len() > 1 && shown.attempts.is_empty() {
+                    continue;
+                }
                 if wanted.is_some_and(|state| shown.state != state) {
                     continue;
                 }
@@ -166,14 +171,14 @@ pub(crate) async fn show(State(app): State<App>, Path(path): TaskPath, uri: Uri)
     let no_such = || ApiError::from(Rejection::NoSuchTask { job: id, task: task.clone(), index });
     let shown = match view.version.state.job(id) {
         Some(job) => {
-            let at = job.position_of(&task).ok_or_else(no_such)?;
+            let at = job.place_of(&task, index).ok_or_else(no_such)?;
             view::element_of(job, at, index).ok_or_else(no_such)?
         }
         None => {
             let record = app.archived_or_not_found(&view, id).await?;
-            let at = record.spec.position(&task).ok_or_else(no_such)?;
+            let (at, element) = app.archived_place(&record, &task, index).await?.ok_or_else(no_such)?;
             let head = record.tasks.get(at as usize).filter(|head| index.0 < head.count).ok_or_else(no_such)?;
-            match app.archived_element(id, at, index).await? {
+            match element {
                 Some(element) => view::element(&task, index, &element),
                 None => view::untouched(&task, index, head),
             }

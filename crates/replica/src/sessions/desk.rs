@@ -165,8 +165,10 @@ impl<'a> WorkWriter<'a> {
         self.bytes += spec.weight() + all + gang.as_ref().map_or(0, |gang| gang.weight());
         let shared =
             Shared { position: self.work.definitions.len() as u32, room: INPUTS_BYTES_MAX.saturating_sub(own) };
+        let health = job.spec.health_of(task).cloned().map(Box::new);
+        self.bytes += health.as_ref().map_or(0, |health| health.weight());
         let (namespace, spec, inputs) = (job.spec.namespace.clone(), Arc::new(spec.clone()), inputs.map(Box::new));
-        self.work.definitions.push(Definition { job: job.id(), namespace, spec, inputs, gang });
+        self.work.definitions.push(Definition { job: job.id(), namespace, spec, inputs, gang, health });
         self.definitions.insert((job.id(), task, reads), shared);
         shared
     }

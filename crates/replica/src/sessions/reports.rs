@@ -12,7 +12,7 @@ use crate::limits::REPORT_BYTES_PER_COMMAND;
 /// What a report may carry; a worker of this version keeps to it.
 pub(super) fn is_within_bounds(report: &Report) -> bool {
     match &report.what {
-        Happening::Started => true,
+        Happening::Started | Happening::Healthy => true,
         Happening::Progress { message, .. } => message.len() <= PROGRESS_MESSAGE_BYTES_MAX,
         Happening::Finished(finished) => {
             finished.result.as_ref().is_none_or(|result| result.len() <= RESULT_BYTES_MAX)
@@ -48,7 +48,7 @@ pub(super) fn check_extension(report: &mut Report) {
 fn weight(report: &Report) -> usize {
     const REST: usize = 64;
     match &report.what {
-        Happening::Started => REST,
+        Happening::Started | Happening::Healthy => REST,
         Happening::Progress { message, .. } => message.len() + REST,
         Happening::Finished(finished) => {
             let texts = finished.result.as_ref().map_or(0, String::len) + finished.ending.weight();

@@ -42,6 +42,8 @@ pub(super) enum Sender {
     Operator(u64),
     /// Whoever lets jobs go on in the end.
     Resumer,
+    /// Whoever has services. What becomes of a request shows in the state.
+    Owner,
     /// It has seen the events before this index.
     Watcher {
         from: LogIndex,
@@ -199,7 +201,7 @@ impl World {
                 }
                 Sender::Watcher { from } => self.check_events(from, &answer)?,
                 Sender::Operator(errand) => self.on_operator_answer(errand, key.1, &answer),
-                Sender::Watchdog(_) | Sender::Resumer => {}
+                Sender::Watchdog(_) | Sender::Resumer | Sender::Owner => {}
             }
         }
         Ok(())

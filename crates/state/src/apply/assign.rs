@@ -72,6 +72,8 @@ impl Change<'_> {
         self.job.task_mut(item.task)?.materialise(item.index);
         let element = self.element_mut(item.task, item.index)?;
         element.wait_until = None;
+        self.drop_copies(&at);
+        let element = self.element_mut(item.task, item.index)?;
         element.push_attempt(Attempt {
             number: item.attempt,
             fence,
@@ -120,7 +122,7 @@ impl Change<'_> {
         }
         if let Some(first) = item.behind {
             // What it will hold is held by another of its task until then.
-            let may_wait = spec.rate.is_none() && self.job.gang(item.task).is_none();
+            let may_wait = !self.job.is_service() && spec.rate.is_none() && self.job.gang(item.task).is_none();
             let before = found.before(&at, first, attempt.fence).and_then(|before| found.attempts.get(&before));
             before.filter(|live| may_wait && !live.stopping && live.next.is_none())?;
             self.cluster.occupy(&name, at, attempt, &self.job.spec);

@@ -84,6 +84,8 @@ impl State {
                         change.set_motion(Motion::Going);
                     }
                     change.emit_job(EventType::JobResumed);
+                    change.roll();
+                    change.settle();
                     Ok(Outcome::Done)
                 }
                 JobState::Pending | JobState::Running if !header.cancelling => Ok(Outcome::Done),
@@ -97,7 +99,7 @@ impl State {
     pub(super) fn reassign(&mut self, id: JobId, name: &Name, index: TaskIndex, out: &mut Applied) -> Result {
         let no_such = || Rejection::NoSuchTask { job: id, task: name.clone(), index };
         self.control(id, out, |change| {
-            let task = change.job.position_of(name).ok_or_else(no_such)?;
+            let task = change.job.place_of(name, index).ok_or_else(no_such)?;
             let state = change.job.task(task).and_then(|t| t.state_of(index)).ok_or_else(no_such)?;
             if !state.is_live() {
                 return Err(Rejection::NotRunning { job: id, task: name.clone(), index });

@@ -33,6 +33,9 @@ impl Change<'_> {
         if extension.tasks.is_empty() {
             return Ok(());
         }
+        if self.job.is_service() {
+            return Err(refuse(FieldError::new("", "a service has one task")));
+        }
         if self.job.gang(by).is_some() {
             // If another one of it fails, all of it is tried again, and would add them again.
             return Err(refuse(FieldError::new("", "a task of a gang adds none")));

@@ -13,6 +13,7 @@ use crate::state::State;
 impl State {
     /// Follows every job that has finished, until nothing follows any more.
     pub(super) fn follow_finished(&mut self, out: &mut Applied) {
+        self.follow_vacated(out);
         while let Some(id) = out.finished.pop() {
             if let Some(key) = self.jobs.get(&id).and_then(|job| SlotKey::of(job)) {
                 self.admit(&key, out);

@@ -284,6 +284,7 @@ impl Cluster {
         if job.is_schedule() {
             self.schedules.insert(id, job.header.changed);
         }
+        self.enlist_service(job);
     }
 
     /// Takes note of a schedule's change.
@@ -297,6 +298,7 @@ impl Cluster {
     pub(crate) fn delist(&mut self, job: &mut Job) {
         let id = job.id();
         self.schedules.remove(&id);
+        self.delist_service(id);
         if job.header.flow.is_none() {
             return;
         }

@@ -26,7 +26,7 @@ impl State {
         let Claimant { job: id, task: name, index, fence } = by;
         let gone = || Rejection::NotLive { job: *id, task: name.clone(), index: *index, fence: *fence };
         let job = self.job(*id).ok_or_else(gone)?;
-        let task = job.position_of(name).ok_or_else(gone)?;
+        let task = job.place_of(name, *index).ok_or_else(gone)?;
         let attempt = job.task(task).and_then(|task| task.element(*index)?.current());
         let live = attempt.filter(|attempt| attempt.fence == *fence && attempt.state.is_live()).ok_or_else(gone)?;
         let claim = Claim {

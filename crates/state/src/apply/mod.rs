@@ -14,6 +14,7 @@ mod resource;
 mod retention;
 mod retry;
 mod schedule;
+mod service;
 mod spaces;
 mod submit;
 
@@ -91,10 +92,11 @@ impl State {
             Command::Tick { schedule, ticks, through } => self.tick(*schedule, ticks, *through, out),
             Command::RunNow { schedule } => self.run_now(*schedule, out),
             Command::ChangeSchedule { schedule, spec } => self.change_schedule(*schedule, spec, out),
+            Command::ChangeService { service, spec } => self.change_service(*service, spec, out),
             Command::RetryFrom { job, task } => self.retry_from(*job, task, out),
             Command::DrainBy { worker, within } => self.drain_by(worker, *within, out),
             Command::Preempt { items } => Ok(self.preempt(items, out)),
-            Command::Taint { worker, taints } => self.taint(worker, taints),
+            Command::Taint { worker, taints } => self.taint(worker, taints, out),
             Command::SetNamespace { namespace, rules } => self.set_namespace(namespace, rules),
             Command::ResetNamespace { namespace } => Ok(self.reset_namespace(namespace)),
             Command::SetResource { name, total } => self.set_resource(name, *total),

@@ -69,6 +69,7 @@ impl State {
         out.events.push(worker_event(kind, &new.name, epoch));
         self.cluster.epochs.insert(epoch, new.name.clone());
         self.cluster.workers.insert(new.name.clone(), Arc::new(worker));
+        self.follow_worker(&new.name, out);
         Ok(Outcome::Registered { epoch })
     }
 
@@ -101,6 +102,8 @@ impl State {
             let kind = if wanted { EventType::WorkerDraining } else { EventType::WorkerReady };
             out.events.push(worker_event(kind, name, worker.epoch));
         }
+        self.follow_worker(name, out);
+        out.vacated.push(name.clone());
         Ok(Outcome::Done)
     }
 
@@ -128,9 +131,10 @@ impl State {
     }
 
     /// What runs there goes on.
-    pub(super) fn taint(&mut self, name: &Name, taints: &[Taint]) -> Result {
+    pub(super) fn taint(&mut self, name: &Name, taints: &[Taint], out: &mut Applied) -> Result {
         let found = self.cluster.workers.get_mut(name).ok_or_else(|| Rejection::NoSuchWorker(name.clone()))?;
         Arc::make_mut(found).given_taints = taints.to_vec();
+        self.follow_worker(name, out);
         Ok(Outcome::Done)
     }
 
@@ -164,6 +168,7 @@ impl State {
         };
         out.events.push(worker_event(kind, name, epoch));
         out.notices.push(Notice { worker: name.clone(), epoch, what: NoticeKind::Fenced });
+        self.follow_worker(name, out);
         for at in lost {
             self.edit(at.job, out, |change| change.lose_attempt(&at));
         }

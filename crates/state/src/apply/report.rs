@@ -9,6 +9,7 @@ use quorate_types::{Bug, Epoch, Name, is_planted};
 
 use super::Result;
 use crate::element::Progress;
+use crate::job::ElementKey;
 use crate::lifecycle::Change;
 use crate::outcome::{Applied, Outcome, Rejection};
 use crate::state::State;
@@ -37,6 +38,10 @@ impl Change<'_> {
             Happening::Started => self.on_started(report),
             Happening::Progress { millis, message } => self.on_progress(report, *millis, message),
             Happening::Finished(finished) => self.finish_attempt(key, finished),
+            Happening::Healthy => {
+                self.on_healthy(&ElementKey::from(key));
+                self.settle();
+            }
         }
     }
 
@@ -51,6 +56,8 @@ impl Change<'_> {
         self.mark_running(now);
         self.move_element(task, index, TaskState::Running);
         self.emit(EventType::TaskRunning, task, index, None);
+        self.on_service_started(&ElementKey::from(&report.key));
+        self.settle();
         if is_planted(Bug::NeedsOnlyStarted) {
             let plan = self.job.plan.clone();
             plan.dependents(task).for_each(|edge| self.meet(edge.task));

@@ -158,6 +158,9 @@ impl State {
         if job.is_schedule() {
             return Err(Rejection::Schedule(id));
         }
+        if job.is_service() {
+            return Err(Rejection::Service(id));
+        }
         let unfinished = self.cluster.totals.unfinished_elements;
         if unfinished + job.header.counts.total + job.spec.elements_to_follow() > UNFINISHED_ELEMENTS_MAX {
             return Err(Rejection::QueueFull(unfinished));

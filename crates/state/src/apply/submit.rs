@@ -37,6 +37,7 @@ impl State {
         self.check_room(spec, spec_bytes)?;
         self.check_needs(spec)?;
         self.check_key(spec)?;
+        self.check_systems(spec)?;
         self.check_resources(spec)?;
         let flow = Flow::of(spec, out.time, out.time);
         let id = self.start_job(spec, spec_bytes, flow, out);
@@ -72,6 +73,7 @@ impl State {
         self.cluster.enlist(&job);
         announce(&mut Change { job: &mut job, cluster: &mut self.cluster, out, ended: VecDeque::new() });
         self.jobs.insert(id, Arc::new(job));
+        self.begin_system(id, out);
         if !needs.past.is_empty() {
             self.edit(id, out, |change| change.resolve_past_needs(&needs.past));
         }

@@ -10,6 +10,7 @@ use quorate_types::status::{AttemptState, Ending, TaskState};
 use quorate_types::{Span, Timestamp};
 
 use super::Change;
+use super::rollout::Gone;
 use crate::archive;
 use crate::element::AfterStop;
 use crate::job::ElementKey;
@@ -60,6 +61,16 @@ impl Change<'_> {
         self.end_attempt(&at, state, Some(ending.clone()), Some(finished.ran));
         self.keep_output(key, finished);
         self.mark_running(Timestamp(now.0.saturating_sub(finished.ran.0)));
+        if self.job.is_service() {
+            let gone = match verdict {
+                Verdict::Unable => Gone::Unable(ending),
+                Verdict::Succeeded | Verdict::Failed if stopped.is_none() => Gone::Ended(ending, finished.ran),
+                Verdict::Succeeded | Verdict::Failed => Gone::Stopped,
+                Verdict::Cancelled | Verdict::Stopped | Verdict::Overdue => Gone::Stopped,
+            };
+            self.go_on(&at, &gone);
+            return self.settle();
+        }
         match verdict {
             Verdict::Succeeded => {
                 if let Some(task) = self.job.task_mut(at.task) {
@@ -109,6 +120,10 @@ impl Change<'_> {
         }
         let (losses, most) = (tally.losses, self.job.spec.tasks[at.task as usize].losses);
         self.end_attempt(at, AttemptState::Lost, None, None);
+        if self.job.is_service() {
+            self.go_on(at, &if stopped.is_some() { Gone::Stopped } else { Gone::Lost });
+            return self.settle();
+        }
         match stopped {
             Some(AfterStop::Cancel) => self.cancel_stopped(at),
             Some(AfterStop::Fail) => self.give_up(at, OVERDUE),
@@ -129,6 +144,9 @@ impl Change<'_> {
         let worker = attempt.worker.clone();
         self.cluster.vacate(&worker, at, &self.job.spec);
         self.cluster.release_locks(at, self.out);
+        if self.cluster.workers.get(&worker).is_some_and(|worker| worker.draining) {
+            self.out.vacated.push(worker);
+        }
     }
 
     fn keep_result(&mut self, at: &ElementKey, result: Option<&str>) {
@@ -147,6 +165,7 @@ impl Change<'_> {
     fn keep_output(&mut self, key: &AttemptKey, finished: &Finished) {
         for (stream, tail) in [(Stream::Stdout, &finished.stdout_tail), (Stream::Stderr, &finished.stderr_tail)] {
             let bytes = tail.len() as u64;
+            self.make_room_for_output(bytes);
             let fits = self.job.header.output_bytes + bytes <= OUTPUT_BYTES_PER_JOB_MAX
                 && self.cluster.totals.output_bytes + bytes <= OUTPUT_BYTES_MAX;
             if tail.is_empty() || !fits {
@@ -157,6 +176,16 @@ impl Change<'_> {
             let (job, task, index, attempt) = (key.job, key.task, key.index, key.attempt);
             let key = ArchiveKey::Output { job, task, index, attempt, stream };
             archive::put(key, tail.as_slice().into(), self.cluster, self.out);
+        }
+    }
+
+    /// A service that has run for long begins anew with what is kept of its outputs.
+    fn make_room_for_output(&mut self, bytes: u64) {
+        let kept = self.job.header.output_bytes;
+        if self.job.is_service() && kept + bytes > OUTPUT_BYTES_PER_JOB_MAX {
+            archive::drop_job(self.job.id(), self.cluster, self.out);
+            self.cluster.totals.output_bytes -= kept;
+            self.job.header.output_bytes = 0;
         }
     }
 

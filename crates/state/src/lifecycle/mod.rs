@@ -3,6 +3,7 @@
 mod attempts;
 mod ends;
 mod gang;
+mod rollout;
 mod stopping;
 
 pub(crate) use ends::Ended;
@@ -151,6 +152,9 @@ impl Change<'_> {
     /// Follows what has ended, and finishes the job when its last element is finished.
     pub(crate) fn settle(&mut self) {
         self.follow_ends();
+        if self.job.is_service() && !self.job.header.cancelling {
+            return;
+        }
         let counts = self.job.header.counts;
         if counts.finished() < counts.total || self.job.header.state.is_finished() {
             return;
@@ -163,7 +167,7 @@ impl Change<'_> {
         let (counts, flow) = (self.job.header.counts, self.job.header.flow());
         // What was left out on purpose spoils nothing.
         let spoiled = counts.cancelled > flow.skipped;
-        if self.job.header.cancelling && spoiled {
+        if self.job.header.cancelling && (spoiled || self.job.is_service()) {
             (JobState::Cancelled, EventType::JobCancelled)
         } else if counts.failed > 0 || (flow.overdue && spoiled) {
             (JobState::Failed, EventType::JobFailed)

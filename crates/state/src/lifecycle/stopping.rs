@@ -174,6 +174,7 @@ impl Change<'_> {
         }
         self.out.notices.push(Notice { worker, epoch, what: NoticeKind::Stop(key) });
         self.move_element(at.task, at.index, TaskState::Stopping);
+        self.set_available(at, false);
         self.emit(EventType::TaskStopping, at.task, at.index, reason);
         Some(())
     }

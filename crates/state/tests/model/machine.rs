@@ -113,6 +113,7 @@ impl Model {
             Command::NameCluster { .. }
             | Command::IdentifyReplica { .. }
             | Command::Taint { .. }
+            | Command::ChangeService { .. }
             | Command::AnnounceReplica { .. } => unreachable!("not part of the model: {command:?}"),
         }
     }

@@ -214,7 +214,7 @@ impl Model {
             Happening::Started if attempt.state == AttemptState::Assigned => {
                 (attempt.state, element.state, job.started) = (AttemptState::Running, TaskState::Running, true);
             }
-            Happening::Started | Happening::Progress { .. } => {}
+            Happening::Started | Happening::Progress { .. } | Happening::Healthy => {}
             Happening::Finished(finished) => {
                 job.started = true;
                 self.finish_attempt(key.job, task, at, finished);

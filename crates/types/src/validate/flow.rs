@@ -7,6 +7,7 @@ use crate::job::{Concurrency, ConcurrencyRequest, FollowUp, FollowUpRequest, Job
 use crate::limits::*;
 use crate::name::Name;
 use crate::schedule::{ClockChange, ScheduleRequest, ScheduleSpec};
+use crate::service::Kind;
 use crate::time::Span;
 use crate::when::When;
 
@@ -68,6 +69,7 @@ impl Complaints {
             ("then", job.then.is_some()),
             ("schedule", job.schedule.is_some()),
             ("idempotency_key", job.idempotency_key.is_some()),
+            ("kind", job.kind.is_some_and(|kind| kind != Kind::Batch)),
         ];
         for (field, _) in forbidden.into_iter().filter(|(_, given)| *given) {
             self.add(format!("{place}/{field}"), "a job that follows another can't have one");

@@ -1,7 +1,7 @@
 //! What messages, the watchdog and the disk do to the table, and what the table has done.
 
 use quorate_types::Span;
-use quorate_types::session::{AttemptKey, ToWorker};
+use quorate_types::session::{AttemptKey, Definition, ToWorker};
 use quorate_types::status::Ending;
 use tokio::time::Instant;
 
@@ -70,6 +70,10 @@ impl Agent {
             Event::AllEnded { round } => self.on_all_ended(round).await?,
             Event::Lapsed { deadline } => self.on_lapsed(deadline),
             Event::Pong { seq } => self.health.on_pong(seq),
+            Event::Probed { key, well } => {
+                let action = self.table.on_probed(key, well, Boottime::now());
+                self.carry_out(action);
+            }
         }
         Ok(())
     }
@@ -124,6 +128,11 @@ impl Agent {
         }
     }
 
+    fn probe(&mut self, key: AttemptKey, definition: &Definition) {
+        let Some((spawn, timeout)) = self.spool.probe(key, definition) else { return };
+        self.keeper.order(Order::Probe { spawn: Box::new(spawn), timeout_ms: timeout.0 });
+    }
+
     pub(super) fn carry_out(&mut self, actions: impl IntoIterator<Item = Action>) {
         for action in actions {
             match action {
@@ -136,6 +145,7 @@ impl Agent {
                 }
                 Action::Kill { key } => self.keeper.order(Order::Kill { key }),
                 Action::Move { key, motion } => self.keeper.order(Order::Move { key, motion }),
+                Action::Probe { key, definition } => self.probe(key, &definition),
                 Action::Collect { key } => self.disk.submit(Job::Collect { key }),
                 Action::Discard { key } => self.disk.submit(Job::Discard { key }),
                 // It needs what was prepared and is carried out where that arrives.

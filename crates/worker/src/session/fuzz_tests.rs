@@ -1,6 +1,7 @@
 //! What a replica may send: whatever bytes come, a session reads messages or breaks with an error.
 
 use quorate_types::inputs::{Input, Inputs, JobInput};
+use quorate_types::service::Health;
 use quorate_types::session::{AttemptKey, Definition, From, Motion, Order, ReadOutput, Stream, Work};
 use quorate_types::status::{JobState, TaskState};
 use quorate_types::{AttemptNumber, Fence, JobId, LogIndex, ReplicaId, TaskIndex};
@@ -38,6 +39,13 @@ fn work() -> Work {
             spec,
             inputs: Some(inputs.into()),
             gang: None,
+            health: Some(Box::new(Health {
+                command: vec!["curl".into()],
+                interval: Span(500),
+                timeout: Span(100),
+                failures: 3,
+                start_period: Span(0),
+            })),
         }],
         start: vec![Order { key: key(1), definition: 0, behind: None, inputs: Some(own.into()) }],
         stop: vec![key(2)],

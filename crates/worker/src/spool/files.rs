@@ -1,8 +1,12 @@
-//! Reading what a task has left, which may be anything.
+//! Reading what a task has left, which may be anything; and where it begins.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Component, Path};
+
+use quorate_types::job::TaskSpec;
+
+use super::WORK;
 
 pub(super) fn file_bytes(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
@@ -53,4 +57,23 @@ pub(super) fn text_up_to(bytes: &[u8], bytes_max: usize) -> String {
     let mut text = String::from_utf8_lossy(bytes).into_owned();
     text.truncate(text.floor_char_boundary(bytes_max));
     text
+}
+
+/// Where the processes of an attempt begin.
+pub(super) fn working_dir(spec: &TaskSpec, path: &str) -> io::Result<String> {
+    let work = format!("{path}/{WORK}");
+    match spec.working_dir.as_deref() {
+        None => Ok(work),
+        Some(dir) if dir.starts_with('/') => Ok(dir.to_owned()),
+        Some(dir) => inside(&work, dir),
+    }
+}
+
+fn inside(work: &str, dir: &str) -> io::Result<String> {
+    if Path::new(dir).components().any(|part| part == Component::ParentDir) {
+        return Err(io::Error::other("the working folder may not be left with \"..\""));
+    }
+    let path = format!("{work}/{dir}");
+    fs::create_dir_all(&path)?;
+    Ok(path)
 }

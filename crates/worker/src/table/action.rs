@@ -36,6 +36,11 @@ pub(crate) enum Action {
         key: AttemptKey,
         motion: Motion,
     },
+    /// Run its health command; answered by [`Table::on_probed`].
+    Probe {
+        key: AttemptKey,
+        definition: Arc<Definition>,
+    },
     /// Read what it has left; answered by [`Table::on_collected`].
     Collect {
         key: AttemptKey,

@@ -5,6 +5,7 @@ mod line;
 use quorate_types::extension::Addition;
 use quorate_types::job::{Backoff, TaskSpec};
 use quorate_types::limits::REASON_BYTES_MAX;
+use quorate_types::service::Health;
 use quorate_types::session::{Finished, Motion};
 use quorate_types::{AttemptNumber, Fence, JobId, Name, Resources, TaskIndex};
 
@@ -62,6 +63,7 @@ pub(crate) fn definition(driver: Driver, timeout_ms: Option<u64>) -> Definition 
         spec: Arc::new(spec),
         inputs: None,
         gang: None,
+        health: None,
     }
 }
 
@@ -116,6 +118,7 @@ fn names(actions: &[Action]) -> Vec<String> {
         Action::Terminate { key, grace } => format!("terminate {} {}", key.job, grace.as_millis()),
         Action::Kill { key } => format!("kill {}", key.job),
         Action::Move { key, motion } => format!("{motion:?} {}", key.job).to_lowercase(),
+        Action::Probe { key, .. } => format!("probe {}", key.job),
         Action::Collect { key } => format!("collect {}", key.job),
         Action::Discard { key } => format!("discard {}", key.job),
     };
@@ -449,4 +452,55 @@ fn the_whole_truth_says_all_that_stands_still() {
     }
     let truth = Work { motion: vec![(key(2), Motion::Frozen), (key(3), Motion::Frozen)], ..work(&[1, 2, 3], &[]) };
     assert_eq!(names(&assigned(&mut table, 12, truth)), ["going 1", "frozen 3"]);
+}
+
+/// An attempt that runs since 0, and is looked at every second from then on.
+fn with_health(failures: u32, start_ms: u64) -> Table {
+    let command = vec!["ok".to_owned()];
+    let (interval, timeout) = (Span(1_000), Span(300));
+    let health = Health { command, interval, timeout, failures, start_period: Span(start_ms) };
+    let definition = Definition { health: Some(Box::new(health)), ..definition(Driver::Process, None) };
+    let mut table = Table::new(Bounds { attempts: 9, grace: Duration::from_secs(9) });
+    table.on_changed(LogIndex(1), work_of(definition, &[1], &[]), at(0));
+    table.on_prepared(key(1), Ok(()));
+    table.on_spawned(key(1), at(0));
+    table
+}
+
+/// Looks at `ms`, and lets the command end a tenth of a second later; what is done then.
+fn look(table: &mut Table, ms: u64, well: bool) -> Vec<String> {
+    assert_eq!(names(&table.on_time(at(ms))), ["probe 1"], "at {ms}");
+    assert_eq!(table.on_time(at(ms + 50)), [], "one at a time");
+    names(table.on_probed(key(1), well, at(ms + 100)).as_slice())
+}
+
+#[test]
+fn the_first_success_is_reported_and_failures_in_a_row_end_the_attempt() {
+    let mut table = with_health(2, 0);
+    assert_eq!(look(&mut table, 0, false).len(), 0);
+    assert_eq!((look(&mut table, 1_100, true).len(), table.next_time()), (0, Some(at(2_200))));
+    assert_eq!(look(&mut table, 2_200, true).len(), 0);
+    let told: Vec<Happening> = sent(&mut table).into_iter().map(|report| report.what).collect();
+    assert_eq!(told, [Happening::Started, Happening::Healthy]);
+    assert_eq!(look(&mut table, 3_300, false).len(), 0);
+    assert_eq!(look(&mut table, 4_400, true).len(), 0, "not in a row");
+    assert_eq!(look(&mut table, 5_500, false).len(), 0);
+    assert_eq!(look(&mut table, 6_600, false), ["terminate 1 700"]);
+    assert_eq!(table.on_time(at(60_000)), [], "what ends is not asked");
+    exit(&mut table, 1, Status::Signalled(15), true);
+    assert_eq!(sent(&mut table), [finished(1, Ending::Unhealthy(2), 20)]);
+    assert_eq!((table.on_probed(key(1), true, at(7_000)), table.next_time()), (None, None));
+}
+
+#[test]
+fn what_starts_or_stands_still_may_fail() {
+    let mut table = with_health(1, 2_000);
+    assert_eq!(look(&mut table, 0, false).len(), 0);
+    assert_eq!(look(&mut table, 1_100, false).len(), 0);
+    let motion = |motion| Work { motion: vec![(key(1), motion)], ..Work::default() };
+    table.on_changed(LogIndex(2), motion(Motion::Frozen), at(1_500));
+    assert_eq!(table.on_time(at(9_000)), []);
+    table.on_changed(LogIndex(3), motion(Motion::Going), at(9_500));
+    assert_eq!(look(&mut table, 10_000, true).len(), 0);
+    assert_eq!(look(&mut table, 11_100, false), ["terminate 1 700"]);
 }

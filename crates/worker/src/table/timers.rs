@@ -21,11 +21,12 @@ impl Table {
                 _ => actions.extend(self.end(key, Ending::TimedOut)),
             }
         }
+        actions.extend(self.due_checkups(now));
         actions
     }
 
     pub(crate) fn next_time(&self) -> Option<Boottime> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first().map(|(at, _)| *at).into_iter().chain(self.checkups.next()).min()
     }
 
     pub(super) fn arm(&mut self, key: AttemptKey, at: Boottime) {

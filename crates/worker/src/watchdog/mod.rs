@@ -238,6 +238,7 @@ impl Watchdog {
                 self.family.terminate(key, Duration::from_millis(grace_ms), Boottime::now());
             }
             Order::Kill { key } => self.family.kill(key),
+            Order::Probe { spawn, timeout_ms } => self.probe(&spawn, Duration::from_millis(timeout_ms)),
             Order::Move { key, motion } => self.family.set_motion(key, motion, Boottime::now()),
             Order::KillAll { round } => {
                 self.family.kill_all();
@@ -273,6 +274,17 @@ impl Watchdog {
             }
             Err(Refusal::Task(detail)) => self.tell(&Event::NotStarted { key, detail }),
             Err(Refusal::Worker(detail)) => self.tell(&Event::Unable { key, detail }),
+        }
+    }
+
+    /// Runs a command beside an attempt. One that can't be started says as little for it as one that fails.
+    fn probe(&mut self, order: &Spawn, timeout: Duration) {
+        let (key, now) = (order.key, Boottime::now());
+        self.check_deadline(now);
+        let may = !self.lapsed && self.family.takes_probe(&key);
+        match may.then(|| spawn::spawn(order, &self.inherited)) {
+            Some(Ok(pid)) => self.family.on_probe_started(key, pid, now, now.plus(timeout)),
+            Some(Err(_)) | None => self.tell(&Event::Probed { key, well: false }),
         }
     }
 

@@ -20,6 +20,14 @@ use crate::sys::{self, Peek, Status};
 /// How soon to look again whether a killed group is gone, should no SIGCHLD tell.
 const RECHECK: Duration = Duration::from_millis(5);
 
+/// What was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Who {
+    Attempt(AttemptKey),
+    /// What was run beside an attempt, to see whether it is well.
+    Probe(AttemptKey),
+}
+
 #[derive(Debug)]
 struct Live {
     pid: pid_t,
@@ -44,7 +52,7 @@ impl Live {
 /// Its leader has ended; the rest is going.
 #[derive(Debug)]
 struct Leaving {
-    key: AttemptKey,
+    who: Who,
     group: pid_t,
     status: Status,
     ordered: bool,
@@ -55,10 +63,10 @@ struct Leaving {
 
 #[derive(Debug, Default)]
 pub(crate) struct Family {
-    live: HashMap<AttemptKey, Live>,
-    leaders: HashMap<pid_t, AttemptKey>,
+    live: HashMap<Who, Live>,
+    leaders: HashMap<pid_t, Who>,
     leaving: Vec<Leaving>,
-    kills: BTreeSet<(Boottime, AttemptKey)>,
+    kills: BTreeSet<(Boottime, Who)>,
 }
 
 impl Family {
@@ -67,20 +75,44 @@ impl Family {
     }
 
     pub(crate) fn knows(&self, key: &AttemptKey) -> bool {
-        self.live.contains_key(key) || self.leaving.iter().any(|leaving| leaving.key == *key)
+        self.is_there(Who::Attempt(*key))
+    }
+
+    /// Whether something can be run beside the attempt: it runs, and nothing is beside it.
+    pub(crate) fn takes_probe(&self, key: &AttemptKey) -> bool {
+        self.live.contains_key(&Who::Attempt(*key)) && !self.is_there(Who::Probe(*key))
+    }
+
+    fn is_there(&self, who: Who) -> bool {
+        self.live.contains_key(&who) || self.leaving.iter().any(|leaving| leaving.who == who)
     }
 
     pub(crate) fn on_started(&mut self, key: AttemptKey, pid: pid_t, now: Boottime) {
-        self.leaders.insert(pid, key);
+        self.begin(Who::Attempt(key), pid, now);
+    }
+
+    /// Something runs beside the attempt, until then at the latest.
+    pub(crate) fn on_probe_started(&mut self, key: AttemptKey, pid: pid_t, now: Boottime, until: Boottime) {
+        let who = Who::Probe(key);
+        self.begin(who, pid, now);
+        if let Some(live) = self.live.get_mut(&who) {
+            live.kill_at = Some(until);
+            self.kills.insert((until, who));
+        }
+    }
+
+    fn begin(&mut self, who: Who, pid: pid_t, now: Boottime) {
+        self.leaders.insert(pid, who);
         self.live.insert(
-            key,
+            who,
             Live { pid, started: now, ordered: false, kill_at: None, frozen_at: None, frozen_for: Duration::ZERO },
         );
     }
 
     /// Asks the attempt to end, and kills it after `grace`.
     pub(crate) fn terminate(&mut self, key: AttemptKey, grace: Duration, now: Boottime) {
-        let Some(live) = self.live.get_mut(&key) else { return };
+        let who = Who::Attempt(key);
+        let Some(live) = self.live.get_mut(&who) else { return };
         live.ordered = true;
         sys::signal_group(live.pid, libc::SIGTERM);
         // A stopped process would not even notice.
@@ -89,13 +121,13 @@ impl Family {
         if live.kill_at.is_none() {
             let at = now.plus(grace);
             live.kill_at = Some(at);
-            self.kills.insert((at, key));
+            self.kills.insert((at, who));
         }
     }
 
     /// Stops all processes of the attempt where they are, or lets them go on. One that is to end goes on.
     pub(crate) fn set_motion(&mut self, key: AttemptKey, motion: Motion, now: Boottime) {
-        let Some(live) = self.live.get_mut(&key) else { return };
+        let Some(live) = self.live.get_mut(&Who::Attempt(key)) else { return };
         match motion {
             Motion::Frozen if !live.ordered && live.frozen_at.is_none() => {
                 live.frozen_at = Some(now);
@@ -107,7 +139,11 @@ impl Family {
     }
 
     pub(crate) fn kill(&mut self, key: AttemptKey) {
-        let Some(live) = self.live.get_mut(&key) else { return };
+        self.kill_one(Who::Attempt(key));
+    }
+
+    fn kill_one(&mut self, who: Who) {
+        let Some(live) = self.live.get_mut(&who) else { return };
         live.ordered = true;
         sys::signal_group(live.pid, libc::SIGKILL);
     }
@@ -121,11 +157,11 @@ impl Family {
 
     /// Kills those whose grace is over.
     pub(crate) fn on_time(&mut self, now: Boottime) {
-        while let Some((at, key)) = self.kills.first().copied()
+        while let Some((at, who)) = self.kills.first().copied()
             && at <= now
         {
             self.kills.pop_first();
-            self.kill(key);
+            self.kill_one(who);
         }
     }
 
@@ -161,21 +197,24 @@ impl Family {
     }
 
     fn on_ended(&mut self, pid: pid_t, now: Boottime) {
-        let Some(key) = self.leaders.remove(&pid) else {
+        let Some(who) = self.leaders.remove(&pid) else {
             let _ = sys::reap(pid);
             return;
         };
         sys::signal_group(pid, libc::SIGKILL);
         // It can't fail for a child that was just seen; if it did, the worst that can be true is reported.
         let status = sys::reap(pid).unwrap_or(Status::Signalled(libc::SIGKILL));
-        if let Some(live) = self.live.remove(&key) {
+        if let Some(live) = self.live.remove(&who) {
             if let Some(at) = live.kill_at {
-                self.kills.remove(&(at, key));
+                self.kills.remove(&(at, who));
             }
             let stood = live.frozen_for + live.frozen_at.map_or(Duration::ZERO, |since| now.since(since));
             let ran = now.since(live.started).saturating_sub(stood);
             let ordered = live.ordered;
-            self.leaving.push(Leaving { key, group: pid, status, ordered, ran, group_gone: false });
+            self.leaving.push(Leaving { who, group: pid, status, ordered, ran, group_gone: false });
+        }
+        if let Who::Attempt(key) = who {
+            self.kill_one(Who::Probe(key));
         }
     }
 
@@ -194,6 +233,9 @@ impl Family {
 impl Leaving {
     fn event(&self) -> Event {
         let ran_ms = u64::try_from(self.ran.as_millis()).unwrap_or(u64::MAX);
-        Event::Exited { key: self.key, status: self.status, ordered: self.ordered, ran_ms }
+        match self.who {
+            Who::Attempt(key) => Event::Exited { key, status: self.status, ordered: self.ordered, ran_ms },
+            Who::Probe(key) => Event::Probed { key, well: self.status == Status::Exited(0) && !self.ordered },
+        }
     }
 }

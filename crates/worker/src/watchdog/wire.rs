@@ -52,6 +52,11 @@ pub enum Order {
         key: AttemptKey,
         motion: Motion,
     },
+    /// Run a command beside the attempt, for so long at the most; [`Event::Probed`] says what came of it.
+    Probe {
+        spawn: Box<Spawn>,
+        timeout_ms: u64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +113,11 @@ pub enum Event {
     Unable {
         key: AttemptKey,
         detail: String,
+    },
+    /// The command beside the attempt has ended. `well`: with 0, and in time.
+    Probed {
+        key: AttemptKey,
+        well: bool,
     },
 }
 

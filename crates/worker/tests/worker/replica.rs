@@ -206,7 +206,7 @@ impl Session {
                     assert_eq!(of, key(n));
                     return *finished;
                 }
-                Report { what: Happening::Started | Happening::Progress { .. }, .. } => {}
+                Report { what: Happening::Started | Happening::Progress { .. } | Happening::Healthy, .. } => {}
             }
         }
     }
@@ -275,6 +275,7 @@ pub(crate) fn work(keys: impl IntoIterator<Item = u64>, spec: TaskSpec) -> Work 
         spec: Arc::new(spec),
         inputs: None,
         gang: None,
+        health: None,
     };
     let start = keys.into_iter().map(|n| Order { key: key(n), definition: 0, behind: None, inputs: None }).collect();
     Work { definitions: vec![definition], start, ..Work::default() }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use quorate_types::extension::Addition;
 use quorate_types::inputs::{Input, Inputs};
-use quorate_types::session::{From, Happening};
+use quorate_types::service::Health;
+use quorate_types::session::{From, Happening, Report};
 use quorate_types::status::{Ending, TaskState};
 use quorate_types::{Name, Span, TaskIndex};
 
@@ -25,6 +26,7 @@ pub(crate) const CASES: &[Case] = &[
     ("tasks::output_is_read_while_it_grows", output_is_read_while_it_grows),
     ("tasks::too_much_output_ends_it", too_much_output_ends_it),
     ("tasks::progress_is_told", progress_is_told),
+    ("tasks::a_health_command_runs_beside_the_attempt", a_health_command_runs_beside_the_attempt),
     ("tasks::old_folders_go", old_folders_go),
 ];
 
@@ -312,6 +314,32 @@ fn progress_is_told() {
         let report = session.report().await;
         assert_eq!(report.key, key(1));
         assert_eq!(report.what, Happening::Progress { millis: 420, message: "almost half".into() });
+        worker.leave().await;
+    });
+}
+
+/// The command sees the folder and the environment of its attempt, is ended when it takes too long, and ends with it.
+fn a_health_command_runs_beside_the_attempt() {
+    block_on(async {
+        let mut replica = Replica::start().await;
+        let worker = Worker::start(&[&replica.url]);
+        let mut session = session(&mut replica).await;
+        let mut work = shell(1, "echo 7 > up; sleep 1000");
+        let script = "test $QUORATE_JOB_ID = 1 && test -e up || exit 1; test -e slow && sleep 1000; exit 0";
+        work.definitions[0].health = Some(Box::new(Health {
+            command: ["sh", "-c", script].map(str::to_owned).into(),
+            interval: Span(500),
+            timeout: Span(300),
+            failures: 2,
+            start_period: Span(60_000),
+        }));
+        session.change(2, work);
+        session.started(1).await;
+        assert_eq!(session.report().await, Report { key: key(1), what: Happening::Healthy });
+        let attempts = worker.data.path().join("attempts");
+        let folder = std::fs::read_dir(attempts).unwrap().next().unwrap().unwrap().path();
+        std::fs::write(folder.join("work/slow"), "").unwrap();
+        assert_eq!(session.finished(1).await.ending, Ending::Unhealthy(2));
         worker.leave().await;
     });
 }

@@ -40,7 +40,7 @@ fn run(table: &mut Table, n: u32) {
 fn ends(table: &mut Table) -> Vec<(u32, Ending)> {
     let end = |report: Report| match report.what {
         Happening::Finished(finished) => Some((report.key.index.0, finished.ending)),
-        Happening::Started | Happening::Progress { .. } => None,
+        Happening::Started | Happening::Progress { .. } | Happening::Healthy => None,
     };
     sent(table).into_iter().filter_map(end).collect()
 }
