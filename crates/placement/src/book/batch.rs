@@ -25,7 +25,7 @@ use crate::book::vector::{LANES, Room, Vector};
 use crate::flow::{self, COST_MAX, Group, Offer, Problem, ProblemError, Start, UNPLACED_MAX, WORKERS_MAX};
 
 /// A full worker, in steps of load: fine enough to tell workers apart by a part in a hundred, and coarse enough that
-/// many cost the same. With steps eight times as fine the solver takes five times as many bids.
+/// many cost the same, which leaves the solver less to find out.
 const FULL: u64 = 1 << 7;
 /// What a point of preference weighs: more than any load, the task's own and that of those beside it.
 const POINT: u32 = 2 * FULL as u32 + 1;
