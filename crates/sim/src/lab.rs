@@ -36,4 +36,5 @@ pub use scene::{Fate, Scene, Underway};
 pub use tables::{JOBS_HEADING, STARTS_HEADING};
 // Those who call the lab name policies and constraints, and have nothing else to do with placement.
 pub use quorate_placement::book::Constraints;
+pub use quorate_state::company::Company;
 pub use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};

@@ -128,7 +128,9 @@ fn what_is_recommended_beats_easy_without_starving_anyone() {
 
 mod scenes {
     use quorate_sim::lab::{Failures, Fate, Job, LabError, Scene, Underway, replay_from};
-    use quorate_types::{Resources, Span, Timestamp};
+    use std::sync::Arc;
+
+    use quorate_types::{NamespaceRules, Resources, Span, Timestamp};
 
     use super::*;
 
@@ -177,7 +179,8 @@ mod scenes {
     fn weights_of_namespaces_count_in_a_replay() {
         let names = ["heavy", "light"].map(|name| name.parse::<quorate_types::Name>().unwrap());
         let of = |id: u64| Job { namespace: names[id as usize % 2].clone(), submitted: Timestamp(0), ..job(id) };
-        let scene = Scene { weights: [(names[0].clone(), 2)].into(), ..Scene::default() };
+        let twice = NamespaceRules { weight: 2, ..NamespaceRules::default() };
+        let scene = Scene { rules: [(names[0].clone(), Arc::new(twice))].into(), ..Scene::default() };
         let fair = options(QueueOrder::FairShare, Backfill::None, EventRule::Natural);
         let mut heavy_first = 0;
         replay_from(&scene, (0..12).map(of), &[pool(1), pool(1), pool(1)].concat(), &fair, &mut |record: &Record| {
@@ -185,6 +188,57 @@ mod scenes {
         })
         .unwrap();
         assert_eq!(heavy_first, 6, "of the first nine");
+    }
+
+    /// What a namespace is guaranteed comes before what others borrow, and nobody gets more than its limit.
+    #[test]
+    fn quotas_and_limits_of_namespaces_hold_in_a_replay() {
+        let names = ["first", "owner"].map(|name| name.parse::<quorate_types::Name>().unwrap());
+        // Six of each, all at once; those of the owner come last.
+        let of = |id: u64| Job { namespace: names[usize::from(id >= 6)].clone(), submitted: Timestamp(0), ..job(id) };
+        let started = |rules: &[(usize, &str, &str)]| {
+            let of_one = |(at, quota, limit): &(usize, &str, &str)| {
+                let (quota, limit) = (quota.parse().unwrap(), limit.parse().unwrap());
+                (names[*at].clone(), Arc::new(NamespaceRules { quota, limit, ..NamespaceRules::default() }))
+            };
+            let scene = Scene { rules: rules.iter().map(of_one).collect(), ..Scene::default() };
+            let machines = [pool(1), pool(1), pool(1)].concat();
+            let fifo = options(QueueOrder::Fifo, Backfill::None, EventRule::Natural);
+            let mut at_once = [0, 0];
+            let mut finished = 0;
+            replay_from(&scene, (0..12).map(of), &machines, &fifo, &mut |record: &Record| {
+                finished += 1;
+                at_once[usize::from(record.namespace == names[1])] += u64::from(record.started.0 == 0);
+            })
+            .unwrap();
+            (at_once, finished)
+        };
+        assert_eq!(started(&[]), ([3, 0], 12));
+        assert_eq!(started(&[(1, "cpu=2", "")]), ([1, 2], 12), "two are guaranteed, and the third is lent");
+        assert_eq!(started(&[(0, "", "cpu=1")]), ([1, 2], 12), "only one may run");
+        assert_eq!(started(&[(0, "", "cpu=0.5")]), ([0, 3], 6), "none ever may, and all are left out");
+    }
+
+    /// A job that shuns a label of others waits until none of them is on the machine, and they stay away from it.
+    #[test]
+    fn jobs_keep_apart_from_those_with_labels_that_they_shun() {
+        let lines = [
+            r#"{"submitted_at":"2026-01-01T00:00:00Z","name":"noisy","run":"10s","labels":{"app":"noisy"}}"#,
+            r#"{"submitted_at":"2026-01-01T00:00:01Z","name":"shy","run":"10s","tasks":[{"name":"a","run":"20s",
+                "anti_affinity":[{"label":"app=noisy"}]}]}"#,
+            r#"{"submitted_at":"2026-01-01T00:00:11Z","name":"late","run":"10s","labels":{"app":"noisy"}}"#,
+        ];
+        let file = tempfile::Builder::new().suffix(".ndjson").tempfile().unwrap();
+        std::fs::write(file.path(), lines.map(|line| line.replace('\n', " ")).join("\n")).unwrap();
+        let machines = pool(4);
+        let work = Workload::open(file.path(), Format::Ndjson, &machines, None).unwrap();
+        let mut started = Vec::new();
+        let fifo = options(QueueOrder::Fifo, Backfill::None, EventRule::Natural);
+        let jobs = work.jobs().unwrap().map(|job| job.unwrap());
+        let first = work.survey().first_submission;
+        replay(jobs, &machines, &fifo, &mut |record: &Record| started.push(record.started.since(first).0 / 1000))
+            .unwrap();
+        assert_eq!(started, [0, 10, 30], "one after the other, though there is room for all");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_placement::book::Constraints;
+use quorate_state::company::Company;
 use quorate_types::validate::default_namespace;
 use quorate_types::{JobName, Labels, Name, Resources, Span, Taint, Timestamp};
 
@@ -30,6 +31,8 @@ pub struct Job {
     pub needs: Vec<u64>,
     /// Where it may run, if not everywhere.
     pub constraints: Option<Arc<Constraints>>,
+    /// What other jobs may mind about it, and what it minds about them.
+    pub company: Option<Arc<Company>>,
     /// Of which task it is an element: how many of them are together, and what must be apart from them, is told by
     /// that.
     pub kin: Kin,
@@ -57,6 +60,7 @@ impl Job {
             name: JobName::new("job").expect("a name"),
             needs: Vec::new(),
             constraints: None,
+            company: None,
             kin: Kin { job: id, task: 0 },
         }
     }

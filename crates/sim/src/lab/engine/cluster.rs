@@ -8,7 +8,7 @@ use quorate_placement::book::{Book, Bounds, Facts, Start, Tracking, Worker};
 use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
 use quorate_types::policy::QueueOrder;
-use quorate_types::{Epoch, JobId, NamespaceRules, Policy, Resources, Span, TaskIndex, Timestamp};
+use quorate_types::{Epoch, JobId, Name, NamespaceRules, Policy, Resources, Span, TaskIndex, Timestamp};
 
 use super::super::error::LabError;
 use super::super::job::{Job, Machine, Record, Totals};
@@ -30,7 +30,9 @@ pub(super) struct Cluster {
     closed: BTreeSet<u32>,
     epochs: BTreeMap<Epoch, u32>,
     last_epoch: u64,
-    /// How many elements of a task run on each machine, where its constraints depend on that.
+    /// What namespaces are entitled to.
+    rules: BTreeMap<Name, Arc<NamespaceRules>>,
+    /// Who runs on each machine, as far as constraints of others depend on that.
     crowds: Crowds,
     /// Jobs that are not finished, in the order of submission.
     jobs: BTreeMap<u64, Live>,
@@ -54,6 +56,7 @@ impl Cluster {
             closed: scene.closed.clone(),
             epochs: BTreeMap::new(),
             last_epoch: 0,
+            rules: scene.rules.clone(),
             crowds: Crowds::default(),
             jobs: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -64,9 +67,8 @@ impl Cluster {
             totals: Totals::default(),
         };
         (0..machines.len() as u32).for_each(|machine| cluster.repair(machine));
-        for (namespace, weight) in &scene.weights {
-            let rules = Arc::new(NamespaceRules { weight: *weight, ..NamespaceRules::default() });
-            cluster.book.entitle(namespace, Some(&rules), Resources::default());
+        for (namespace, rules) in &scene.rules {
+            cluster.book.entitle(namespace, Some(rules), Resources::default());
         }
         cluster
     }
@@ -101,7 +103,9 @@ impl Cluster {
         let open = (0_u32..).zip(&self.machines).filter(|(at, _)| !self.closed.contains(at));
         let mut open = open.map(|(_, machine)| machine);
         let fits = open.any(|machine| machine.is_large_enough(&job) && machine.suits(&job));
-        if !fits || job.run == Span(0) {
+        let rules = self.rules.get(&job.namespace);
+        let may_start = rules.is_none_or(|rules| rules.limit.fits(&job.request, &Resources::default()));
+        if !fits || !may_start || job.run == Span(0) {
             self.totals.dropped += 1;
             return Ok(());
         }
@@ -213,7 +217,7 @@ impl Cluster {
         let Some(live) = self.jobs.remove(&place) else { return };
         self.places.remove(&live.job.id);
         self.book.ended(key(place), Some(live.run()));
-        self.crowds.leave(&live.job, attempt.machine);
+        self.crowds.leave(&live.job, attempt);
         self.totals.finished += 1;
         sink(&live.record(attempt, now));
         for dependent in live.dependents {
@@ -251,7 +255,7 @@ impl Cluster {
     fn interrupt(&mut self, place: u64, now: Timestamp) -> Result<(), LabError> {
         let Some(live) = self.jobs.get_mut(&place) else { return Ok(()) };
         let Some(attempt) = live.attempt.take() else { return Ok(()) };
-        self.crowds.leave(&live.job, attempt.machine);
+        self.crowds.leave(&live.job, &attempt);
         live.interrupted += 1;
         live.lost.0 += now.since(attempt.started).0;
         if live.interrupted >= INTERRUPTIONS_MAX {
@@ -280,14 +284,10 @@ impl Cluster {
         self.book.started(key(place), epoch, started, facts);
         self.attempts += 1;
         let machine = self.epochs.get(&epoch).copied().unwrap_or_default();
-        self.crowds.join(&live.job, machine);
-        live.attempt = Some(Attempt {
-            number: self.attempts,
-            epoch,
-            machine,
-            started,
-            expected_end: facts.expected.map(|span| started.plus(span)),
-        });
+        let expected_end = facts.expected.map(|span| started.plus(span));
+        let attempt = Attempt { number: self.attempts, epoch, machine, started, expected_end };
+        self.crowds.join(&live.job, &attempt);
+        live.attempt = Some(attempt);
         self.ends.push(Reverse((started.plus(live.run()), self.attempts, place)));
     }
 }

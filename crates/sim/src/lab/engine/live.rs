@@ -65,6 +65,7 @@ impl Live {
         facts.lineage = Some(Lineage { owner: job.owner.clone(), name: job.name.as_str().into() });
         facts.expected = self.known_run(estimates);
         facts.constraints = job.constraints.clone();
+        facts.company = job.company.clone();
         facts.kin = Some(queued_as(job.kin));
         facts
     }

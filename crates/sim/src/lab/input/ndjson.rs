@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use quorate_placement::book::Constraints;
+use quorate_state::company::Company;
 use quorate_types::job::{JobRequest, JobSpec, TaskSpec};
 use quorate_types::{Name, Need, Span, Timestamp};
 use serde_json::{Map, Value, json};
@@ -109,7 +110,8 @@ impl Line {
             let (task, runs) = (&self.spec.tasks[at], &self.runs[at]);
             let apart = apart.get(&(at as u32)).into_iter().flatten().copied().collect();
             let kin = Kin { job: last_id + 1, task: at as u32 };
-            let place = Place { kin, constraints: Constraints::of(task, apart) };
+            let company = Company::of(&self.spec, task).map(Arc::new);
+            let place = Place { kin, constraints: Constraints::of(task, apart), company };
             // Recorded work ended as it did: whatever the outcome that a need asks for, its end is waited for.
             let of_task = |need: &Need| need.task().and_then(|needed| ids.get(needed.as_str())).cloned();
             let all = task.needs.iter().filter(|need| !matches!(need, Need::Each { .. })).filter_map(of_task);
@@ -146,6 +148,7 @@ impl Line {
             owner: owner.unwrap_or_else(|| spec.namespace.clone()),
             name: spec.name.clone(),
             constraints: place.constraints.clone(),
+            company: place.company.clone(),
             kin: place.kin,
             ..Job::new(id, self.submitted, run, task.resources.clone())
         }
@@ -157,6 +160,7 @@ impl Line {
 struct Place {
     kin: Kin,
     constraints: Option<Arc<Constraints>>,
+    company: Option<Arc<Company>>,
 }
 
 /// What a task says of its run times.
