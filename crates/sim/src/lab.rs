@@ -28,7 +28,7 @@ mod tables;
 pub use engine::{Estimates, EventRule, Failures, Options, replay, replay_from};
 pub use error::LabError;
 pub use gantt::Window;
-pub use job::{Job, Kin, Machine, Record, Totals};
+pub use job::{Gang, Job, Kin, Machine, Record, Totals};
 pub use metrics::{Metrics, Summary};
 pub use policy::Variant;
 pub use runs::{Experiment, Rules, Run, RunError, Wanted};

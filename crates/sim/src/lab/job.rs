@@ -36,6 +36,16 @@ pub struct Job {
     /// Of which task it is an element: how many of them are together, and what must be apart from them, is told by
     /// that.
     pub kin: Kin,
+    /// With whom it runs all at once, or not at all.
+    pub gang: Option<Gang>,
+}
+
+/// What the jobs of a gang have in common. They are submitted at one instant, and need the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gang {
+    /// Tells it from others: the number of one of its jobs.
+    pub id: u64,
+    pub size: u32,
 }
 
 /// A task of a job: the job by a number of its own, the task by its position.
@@ -62,6 +72,7 @@ impl Job {
             constraints: None,
             company: None,
             kin: Kin { job: id, task: 0 },
+            gang: None,
         }
     }
 }

@@ -124,6 +124,9 @@ fn task_line(spec: &JobSpec, name: &Name, runs: &[Span], has_run: &dyn Fn(&Name)
     ] {
         line.insert(field.into(), value);
     }
+    if let Some(gang) = &task.gang {
+        line.insert("gang".into(), json!(gang));
+    }
     if let Some(timeout) = task.timeout {
         line.insert("timeout".into(), json!(timeout));
     }

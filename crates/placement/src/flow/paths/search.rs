@@ -38,8 +38,10 @@ struct Rest {
 #[derive(Debug)]
 pub(super) struct Search {
     shortlists: Vec<Shortlist>,
-    /// Groups that cost the same everywhere but for a constant.
+    /// Groups that cost the same everywhere but for a constant, and the cost of each one's first offer, if it has any: a
+    /// row is far away in memory.
     classes: Vec<u32>,
+    firsts: Vec<Option<u32>>,
     /// With which least addition the row of a class was read in this search, and which classes were.
     read: Vec<i64>,
     touched: Vec<u32>,
@@ -66,6 +68,7 @@ impl Search {
         Self {
             shortlists: vec![Shortlist::default(); problem.groups().len()],
             classes,
+            firsts: (0..problem.groups().len()).map(|group| Some(problem.offers(group).first()?.cost)).collect(),
             read: vec![i64::MAX; count],
             touched: Vec::new(),
             idle_read: i64::MAX,
@@ -174,8 +177,8 @@ impl Search {
         let (queue, step) = (seats.queue(), Step { bidder: group, from });
         let unplaced = seats.problem.groups()[group].unplaced as i64;
         self.reach(seats, queue, more + unplaced + seats.prices[queue as usize], step);
-        let Some(first) = seats.problem.offers(group).first() else { return };
-        let (class, least) = (self.classes[group] as usize, more + i64::from(first.cost));
+        let Some(first) = self.firsts[group] else { return };
+        let (class, least) = (self.classes[group] as usize, more + i64::from(first));
         if self.read[class] <= least {
             return;
         }

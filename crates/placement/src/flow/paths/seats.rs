@@ -29,8 +29,19 @@ pub(super) struct Tenant {
 struct Seated {
     /// Tasks without a seat.
     free: u32,
-    /// Tasks at each place, by place.
-    held: Vec<(Place, u32)>,
+    /// By place.
+    held: Vec<Held>,
+}
+
+/// Tasks of a group at one place.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    place: Place,
+    tasks: u32,
+    /// How many there may be.
+    fits: u32,
+    /// Of the offer.
+    cost: i64,
 }
 
 #[derive(Debug)]
@@ -87,21 +98,14 @@ impl<'a> Seats<'a> {
 
     /// Places where a group has all that it can have there.
     pub(super) fn closed_to(&self, group: usize) -> impl Iterator<Item = Place> {
-        let held = self.groups[group].held.iter();
-        held.filter(move |(place, tasks)| self.fits(group, *place) <= *tasks).map(|(place, _)| *place)
+        self.groups[group].held.iter().filter(|held| held.fits <= held.tasks).map(|held| held.place)
     }
 
-    fn fits(&self, group: usize, place: Place) -> u32 {
-        if place == self.queue() {
-            return u32::MAX;
-        }
-        self.problem.offer(group, place as usize).map_or(0, |offer| offer.fits.into())
-    }
-
-    fn cost(&self, group: usize, place: Place) -> i64 {
+    /// How many tasks of a group may have a seat at a place, and what that costs each.
+    fn terms(&self, group: usize, place: Place) -> (u32, i64) {
         match self.problem.offer(group, place as usize) {
-            Some(offer) => offer.cost.into(),
-            None => self.problem.groups()[group].unplaced as i64,
+            Some(offer) => (offer.fits.into(), offer.cost.into()),
+            None => (u32::MAX, self.problem.groups()[group].unplaced as i64),
         }
     }
 
@@ -133,7 +137,7 @@ impl<'a> Seats<'a> {
         let Placement { group, worker, tasks } = placement;
         let (Some(seated), place) = (self.groups.get(group), worker as Place) else { return };
         let offer = self.problem.offer(group, worker);
-        let at = seated.held.iter().find(|(at, _)| *at == place).map_or(0, |(_, tasks)| *tasks);
+        let at = self.at(group, place);
         let room = match offer {
             Some(offer) => self.idle_held[worker].min(u32::from(offer.fits) - at),
             None if place == self.queue() => u32::MAX,
@@ -153,12 +157,11 @@ impl<'a> Seats<'a> {
     /// Takes away the seats whose holders could have better ones.
     pub(super) fn settle(&mut self) {
         for group in 0..self.groups.len() {
-            let held = self.groups[group].held.clone();
-            let value = |(place, _): &(Place, u32)| self.cost(group, *place) + self.prices[*place as usize];
-            let Some(worst) = held.iter().map(value).max() else { continue };
+            let held = self.groups[group].held.iter();
+            let Some(worst) = held.clone().map(|held| self.value(held)).max() else { continue };
             let best = self.best_below(group, worst);
-            let dear: Vec<_> = held.iter().filter(|at| value(at) > best).copied().collect();
-            dear.into_iter().for_each(|(place, tasks)| self.leave(group, place, tasks));
+            let dear: Vec<Held> = held.filter(|held| self.value(held) > best).copied().collect();
+            dear.into_iter().for_each(|held| self.leave(group, held.place, held.tasks));
         }
         let places = 0..=self.queue();
         let Some(best) = places.clone().filter_map(|place| self.idle_wants(place)).min() else { return };
@@ -167,6 +170,11 @@ impl<'a> Seats<'a> {
                 self.leave(self.idle(), place, self.lot(place, self.idle_held[place as usize]));
             }
         }
+    }
+
+    /// What a seat costs its holder.
+    fn value(&self, held: &Held) -> i64 {
+        held.cost + self.prices[held.place as usize]
     }
 
     /// The least that a seat that the group does not have would cost, if that is less.
@@ -211,12 +219,12 @@ impl<'a> Seats<'a> {
             return here.min(self.lot(to, there));
         }
         let here = from.map_or(u32::MAX, |from| self.at(bidder, from));
-        here.min(self.fits(bidder, to) - self.at(bidder, to))
+        here.min(self.terms(bidder, to).0 - self.at(bidder, to))
     }
 
     fn at(&self, group: usize, place: Place) -> u32 {
         let held = &self.groups[group].held;
-        held.binary_search_by_key(&place, |(at, _)| *at).map_or(0, |found| held[found].1)
+        held.binary_search_by_key(&place, |held| held.place).map_or(0, |found| held[found].tasks)
     }
 
     fn shift(&mut self, step: Move, seats: u32) {
@@ -234,12 +242,12 @@ impl<'a> Seats<'a> {
             self.idle_held[at] += seats;
             return;
         }
-        let cost = self.cost(bidder, place);
+        let (fits, cost) = self.terms(bidder, place);
         let group = &mut self.groups[bidder];
         group.free -= seats;
-        match group.held.binary_search_by_key(&place, |(at, _)| *at) {
-            Ok(found) => group.held[found].1 += seats,
-            Err(missing) => group.held.insert(missing, (place, seats)),
+        match group.held.binary_search_by_key(&place, |held| held.place) {
+            Ok(found) => group.held[found].tasks += seats,
+            Err(missing) => group.held.insert(missing, Held { place, tasks: seats, fits, cost }),
         }
         let tenants = &mut self.tenants[at];
         match tenants.binary_search_by_key(&(bidder as u32), |tenant| tenant.group) {
@@ -258,9 +266,9 @@ impl<'a> Seats<'a> {
         }
         let group = &mut self.groups[bidder];
         group.free += seats;
-        let found = group.held.binary_search_by_key(&place, |(at, _)| *at).expect("it leaves what it has");
-        group.held[found].1 -= seats;
-        if group.held[found].1 == 0 {
+        let found = group.held.binary_search_by_key(&place, |held| held.place).expect("it leaves what it has");
+        group.held[found].tasks -= seats;
+        if group.held[found].tasks == 0 {
             group.held.remove(found);
         }
         let tenants = &mut self.tenants[at];
@@ -274,7 +282,8 @@ impl<'a> Seats<'a> {
     /// Of all tasks that have a seat.
     pub(super) fn placements(&self) -> Vec<Placement> {
         let placements = self.groups.iter().enumerate().flat_map(|(group, seated)| {
-            seated.held.iter().map(move |(place, tasks)| Placement { group, worker: *place as usize, tasks: *tasks })
+            let placement = move |held: &Held| Placement { group, worker: held.place as usize, tasks: held.tasks };
+            seated.held.iter().map(placement)
         });
         placements.collect()
     }

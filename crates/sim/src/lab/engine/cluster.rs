@@ -1,5 +1,7 @@
 //! The simulated cluster: a book, and the jobs that it is about.
 
+mod gangs;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
@@ -38,6 +40,9 @@ pub(super) struct Cluster {
     jobs: BTreeMap<u64, Live>,
     /// Their places in that order by their own numbers.
     places: BTreeMap<u64, u64>,
+    /// The places of the jobs of each gang, by what tells it from others; and which of them are new.
+    gangs: BTreeMap<u64, Vec<u64>>,
+    new_gangs: BTreeSet<u64>,
     submitted: u64,
     /// When attempts end, with their numbers and jobs; also of some that were interrupted.
     ends: BinaryHeap<Reverse<(Timestamp, u64, u64)>>,
@@ -60,6 +65,8 @@ impl Cluster {
             crowds: Crowds::default(),
             jobs: BTreeMap::new(),
             places: BTreeMap::new(),
+            gangs: BTreeMap::new(),
+            new_gangs: BTreeSet::new(),
             submitted: 0,
             ends: BinaryHeap::new(),
             attempts: 0,
@@ -67,9 +74,7 @@ impl Cluster {
             totals: Totals::default(),
         };
         (0..machines.len() as u32).for_each(|machine| cluster.repair(machine));
-        for (namespace, rules) in &scene.rules {
-            cluster.book.entitle(namespace, Some(rules), Resources::default());
-        }
+        entitle(&mut cluster.book, &cluster.rules);
         cluster
     }
 
@@ -116,6 +121,10 @@ impl Cluster {
             let Some(needed) = needed else { continue };
             needed.dependents.push(place);
             open_needs += 1;
+        }
+        if let Some(gang) = job.gang {
+            self.gangs.entry(gang.id).or_default().push(place);
+            self.new_gangs.insert(gang.id);
         }
         self.jobs.insert(place, Live::new(job, open_needs));
         if open_needs == 0 {
@@ -214,12 +223,28 @@ impl Cluster {
     }
 
     fn finish(&mut self, place: u64, attempt: &Attempt, now: Timestamp, sink: &mut dyn FnMut(&Record)) {
-        let Some(live) = self.jobs.remove(&place) else { return };
-        self.places.remove(&live.job.id);
+        let Some(live) = self.jobs.get_mut(&place) else { return };
         self.book.ended(key(place), Some(live.run()));
         self.crowds.leave(&live.job, attempt);
-        self.totals.finished += 1;
-        sink(&live.record(attempt, now));
+        (live.attempt, live.ended) = (None, Some((*attempt, now)));
+        match live.job.gang {
+            Some(gang) => self.finish_gang(gang, sink),
+            None => self.complete(place, sink),
+        }
+    }
+
+    /// What has ended is done, and those that wait for it may go on.
+    fn complete(&mut self, place: u64, sink: &mut dyn FnMut(&Record)) {
+        let Some(live) = self.jobs.remove(&place) else { return };
+        if let Some((attempt, at)) = live.ended {
+            self.totals.finished += 1;
+            sink(&live.record(&attempt, at));
+        }
+        self.release(live);
+    }
+
+    fn release(&mut self, live: Live) {
+        self.places.remove(&live.job.id);
         for dependent in live.dependents {
             let Some(waiting) = self.jobs.get_mut(&dependent) else { continue };
             waiting.open_needs -= 1;
@@ -239,25 +264,36 @@ impl Cluster {
         self.book.left(epoch);
         let on_it = |live: &Live| live.attempt.is_some_and(|attempt| attempt.epoch == epoch);
         let hit: Vec<u64> = self.jobs.iter().filter(|(_, live)| on_it(live)).map(|(place, _)| *place).collect();
+        let hit = self.with_their_gangs(hit);
         hit.into_iter().try_for_each(|place| self.interrupt(place, now))
     }
 
     /// The machine is there, again or for the first time.
     pub(super) fn repair(&mut self, machine: u32) {
-        let Machine { name, capacity, labels, taints } = self.machines[machine as usize].clone();
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         self.epochs.insert(epoch, machine);
-        let ready = !self.closed.contains(&machine);
-        self.book.worker(Worker { epoch, name, labels, taints, capacity, ready });
+        self.book.worker(self.worker(machine, epoch));
+    }
+
+    fn worker(&self, machine: u32, epoch: Epoch) -> Worker {
+        let Machine { name, capacity, labels, taints } = self.machines[machine as usize].clone();
+        Worker { epoch, name, labels, taints, capacity, ready: !self.closed.contains(&machine) }
     }
 
     fn interrupt(&mut self, place: u64, now: Timestamp) -> Result<(), LabError> {
         let Some(live) = self.jobs.get_mut(&place) else { return Ok(()) };
-        let Some(attempt) = live.attempt.take() else { return Ok(()) };
-        self.crowds.leave(&live.job, &attempt);
+        if let Some(attempt) = live.attempt.take() {
+            // Where its machine is gone it is known to have ended already.
+            self.book.ended(key(place), None);
+            self.crowds.leave(&live.job, &attempt);
+            live.lost.0 += now.since(attempt.started).0;
+        } else if let Some((attempt, at)) = live.ended.take() {
+            live.lost.0 += at.since(attempt.started).0;
+        } else {
+            return Ok(());
+        }
         live.interrupted += 1;
-        live.lost.0 += now.since(attempt.started).0;
         if live.interrupted >= INTERRUPTIONS_MAX {
             return Err(LabError::Hopeless { id: live.job.id, interrupted: live.interrupted });
         }
@@ -266,14 +302,23 @@ impl Cluster {
     }
 
     fn enqueue(&mut self, place: u64) {
-        if let Some(live) = self.jobs.get(&place) {
-            self.book.enqueue(queued(place), live.facts(self.estimates));
+        let Some(live) = self.jobs.get(&place) else { return };
+        match live.job.gang {
+            Some(gang) => self.enqueue_gang(gang),
+            None => self.book.enqueue(queued(place), live.facts(self.estimates)),
         }
     }
 
     fn start(&mut self, start: Start, now: Timestamp) {
         let place = start.queued.job.0;
-        if let Some(facts) = self.book.dequeue(start.queued) {
+        let dequeued = self.book.dequeue(start.queued);
+        // Of a gang only the first stands in the queue.
+        let of_gang = || self.jobs.get(&place).filter(|live| live.job.gang.is_some());
+        let facts = match of_gang() {
+            Some(live) => Some(live.facts(self.estimates)),
+            None => dequeued,
+        };
+        if let Some(facts) = facts {
             self.run(place, start.epoch, now, &facts);
         }
     }
@@ -290,6 +335,10 @@ impl Cluster {
         live.attempt = Some(attempt);
         self.ends.push(Reverse((started.plus(live.run()), self.attempts, place)));
     }
+}
+
+fn entitle(book: &mut Book, rules: &BTreeMap<Name, Arc<NamespaceRules>>) {
+    rules.iter().for_each(|(name, rules)| book.entitle(name, Some(rules), Resources::default()));
 }
 
 fn queued(place: u64) -> Queued {
