@@ -81,6 +81,13 @@ impl Problem {
         }
     }
 
+    /// Makes room for so many groups and offers at once: growing step by step would copy all of it several times.
+    pub fn reserve(&mut self, groups: usize, offers: usize) {
+        self.groups.reserve(groups);
+        self.ends.reserve(groups);
+        self.offers.reserve(offers);
+    }
+
     /// Adds a group with its offers, in ascending order of workers, and answers its position. Workers that are
     /// left out don't take tasks of it. On an error the problem is as it was.
     pub fn add(&mut self, group: Group, offers: impl IntoIterator<Item = Offer>) -> Result<usize, ProblemError> {
@@ -164,6 +171,7 @@ impl Problem {
             step: worker.step.saturating_mul(one_in),
         };
         let mut sample = Self { workers: self.workers.iter().map(worker).collect(), ..Self::default() };
+        sample.reserve(self.groups.len() / one_in as usize, self.offers.len() / one_in as usize);
         let mut tasks_seen = one_in / 2;
         for (at, group) in self.groups.iter().enumerate() {
             let tasks = some(&mut tasks_seen, group.tasks);

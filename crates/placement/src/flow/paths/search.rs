@@ -250,6 +250,7 @@ impl Search {
         }
     }
 
+    #[inline]
     fn reach(&mut self, seats: &Seats<'_>, place: Place, cost: i64, step: Step) {
         let at = place as usize;
         if cost >= self.costs[at] {
