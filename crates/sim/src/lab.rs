@@ -28,7 +28,7 @@ mod tables;
 pub use engine::{Estimates, EventRule, Failures, Options, replay, replay_from};
 pub use error::LabError;
 pub use gantt::Window;
-pub use job::{Job, Kin, Machine, Record, Totals};
+pub use job::{Gang, Job, Kin, Machine, Record, Totals};
 pub use metrics::{Metrics, Summary};
 pub use policy::Variant;
 pub use runs::{Experiment, Rules, Run, RunError, Wanted};
@@ -36,4 +36,5 @@ pub use scene::{Fate, Scene, Underway};
 pub use tables::{JOBS_HEADING, STARTS_HEADING};
 // Those who call the lab name policies and constraints, and have nothing else to do with placement.
 pub use quorate_placement::book::Constraints;
+pub use quorate_state::company::Company;
 pub use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};

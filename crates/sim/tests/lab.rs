@@ -127,8 +127,10 @@ fn what_is_recommended_beats_easy_without_starving_anyone() {
 }
 
 mod scenes {
-    use quorate_sim::lab::{Failures, Fate, Job, LabError, Scene, Underway, replay_from};
-    use quorate_types::{Resources, Span, Timestamp};
+    use quorate_sim::lab::{Failures, Fate, Job, LabError, Machine, Scene, Totals, Underway, replay_from};
+    use std::sync::Arc;
+
+    use quorate_types::{NamespaceRules, Resources, Span, Timestamp};
 
     use super::*;
 
@@ -177,7 +179,8 @@ mod scenes {
     fn weights_of_namespaces_count_in_a_replay() {
         let names = ["heavy", "light"].map(|name| name.parse::<quorate_types::Name>().unwrap());
         let of = |id: u64| Job { namespace: names[id as usize % 2].clone(), submitted: Timestamp(0), ..job(id) };
-        let scene = Scene { weights: [(names[0].clone(), 2)].into(), ..Scene::default() };
+        let twice = NamespaceRules { weight: 2, ..NamespaceRules::default() };
+        let scene = Scene { rules: [(names[0].clone(), Arc::new(twice))].into(), ..Scene::default() };
         let fair = options(QueueOrder::FairShare, Backfill::None, EventRule::Natural);
         let mut heavy_first = 0;
         replay_from(&scene, (0..12).map(of), &[pool(1), pool(1), pool(1)].concat(), &fair, &mut |record: &Record| {
@@ -185,6 +188,101 @@ mod scenes {
         })
         .unwrap();
         assert_eq!(heavy_first, 6, "of the first nine");
+    }
+
+    /// What a namespace is guaranteed comes before what others borrow, and nobody gets more than its limit.
+    #[test]
+    fn quotas_and_limits_of_namespaces_hold_in_a_replay() {
+        let names = ["first", "owner"].map(|name| name.parse::<quorate_types::Name>().unwrap());
+        // Six of each, all at once; those of the owner come last.
+        let of = |id: u64| Job { namespace: names[usize::from(id >= 6)].clone(), submitted: Timestamp(0), ..job(id) };
+        let started = |rules: &[(usize, &str, &str)]| {
+            let of_one = |(at, quota, limit): &(usize, &str, &str)| {
+                let (quota, limit) = (quota.parse().unwrap(), limit.parse().unwrap());
+                (names[*at].clone(), Arc::new(NamespaceRules { quota, limit, ..NamespaceRules::default() }))
+            };
+            let scene = Scene { rules: rules.iter().map(of_one).collect(), ..Scene::default() };
+            let machines = [pool(1), pool(1), pool(1)].concat();
+            let fifo = options(QueueOrder::Fifo, Backfill::None, EventRule::Natural);
+            let mut at_once = [0, 0];
+            let mut finished = 0;
+            replay_from(&scene, (0..12).map(of), &machines, &fifo, &mut |record: &Record| {
+                finished += 1;
+                at_once[usize::from(record.namespace == names[1])] += u64::from(record.started.0 == 0);
+            })
+            .unwrap();
+            (at_once, finished)
+        };
+        assert_eq!(started(&[]), ([3, 0], 12));
+        assert_eq!(started(&[(1, "cpu=2", "")]), ([1, 2], 12), "two are guaranteed, and the third is lent");
+        assert_eq!(started(&[(0, "", "cpu=1")]), ([1, 2], 12), "only one may run");
+        assert_eq!(started(&[(0, "", "cpu=0.5")]), ([0, 3], 6), "none ever may, and all are left out");
+    }
+
+    /// Jobs as they are written, and for how long after the first submission.
+    fn replayed(lines: &[&str], machines: &[Machine], options: &Options) -> (Vec<Record>, Totals, Timestamp) {
+        let file = tempfile::Builder::new().suffix(".ndjson").tempfile().unwrap();
+        std::fs::write(file.path(), lines.iter().map(|line| line.replace('\n', " ")).collect::<Vec<_>>().join("\n"))
+            .unwrap();
+        let work = Workload::open(file.path(), Format::Ndjson, machines, None).unwrap();
+        let mut records = Vec::new();
+        let jobs = work.jobs().unwrap().map(|job| job.unwrap());
+        let totals = replay(jobs, machines, options, &mut |record: &Record| records.push(record.clone())).unwrap();
+        records.sort_by_key(|record| record.id);
+        (records, totals, work.survey().first_submission)
+    }
+
+    fn starts(lines: &[&str], machines: &[Machine]) -> Vec<u64> {
+        let fifo = options(QueueOrder::Fifo, Backfill::None, EventRule::Natural);
+        let (records, _, first) = replayed(lines, machines, &fifo);
+        records.iter().map(|record| record.started.since(first).0 / 1000).collect()
+    }
+
+    /// A job that shuns a label of others waits until none of them is on the machine, and they stay away from it.
+    #[test]
+    fn jobs_keep_apart_from_those_with_labels_that_they_shun() {
+        let lines = [
+            r#"{"submitted_at":"2026-01-01T00:00:00Z","name":"noisy","run":"10s","labels":{"app":"noisy"}}"#,
+            r#"{"submitted_at":"2026-01-01T00:00:01Z","name":"shy","tasks":[{"name":"a","run":"20s",
+                "anti_affinity":[{"label":"app=noisy"}]}]}"#,
+            r#"{"submitted_at":"2026-01-01T00:00:11Z","name":"late","run":"10s","labels":{"app":"noisy"}}"#,
+        ];
+        assert_eq!(starts(&lines, &pool(4)), [0, 10, 30], "one after the other, though there is room for all");
+    }
+
+    /// What a gang is made of starts together, and is done together.
+    #[test]
+    fn a_gang_starts_at_once_or_not_at_all() {
+        let holds = r#"{"submitted_at":"2026-01-01T00:00:00Z","name":"holds","run":"10s"}"#;
+        let gang = r#"{"submitted_at":"2026-01-01T00:00:01Z","name":"ranks","tasks":[
+            {"name":"rank","count":2,"gang":true,"runs":["5s","7s"]},{"name":"after","needs":["rank"],"run":"1s"}]}"#;
+        let late = r#"{"submitted_at":"2026-01-01T00:00:02Z","name":"late","run":"9s"}"#;
+        // One of two cores is free from the beginning, and kept for the gang; what needs it waits for the longer one.
+        assert_eq!(starts(&[holds, gang, late], &pool(2)), [0, 10, 10, 17, 15]);
+        let alone = gang.replace(r#""gang":true,"#, "");
+        assert_eq!(starts(&[holds, &alone, late], &pool(2)), [0, 1, 6, 13, 10]);
+        // Where it never fits it is left out, and nobody waits for it.
+        let fifo = options(QueueOrder::Fifo, Backfill::None, EventRule::Natural);
+        let large = gang.replace(r#""count":2"#, r#""count":3"#).replace(r#""5s","#, r#""5s","5s","#);
+        let (records, totals, _) = replayed(&[holds, &large, late], &pool(2), &fifo);
+        assert_eq!((records.len(), totals.finished, totals.dropped), (3, 3, 3));
+    }
+
+    #[test]
+    fn a_gang_that_loses_one_begins_anew_as_a_whole() {
+        let gang = r#"{"submitted_at":"2026-01-01T00:00:00Z","name":"ranks","tasks":[
+            {"name":"rank","count":3,"gang":true,"runs":["10s","20s","30s"]}]}"#;
+        let mut interrupted = 0;
+        for seed in 1..=20 {
+            let failures = Some(Failures { mtbf: Span(60_000), mttr: Span(5_000), seed });
+            let fifo = options(QueueOrder::Fifo, Backfill::None, EventRule::Natural);
+            let machines = [pool(1), pool(1), pool(1)].concat();
+            let (records, ..) = replayed(&[gang], &machines, &Options { failures, ..fifo });
+            assert!(records.iter().all(|record| record.started == records[0].started), "{seed}: {records:?}");
+            assert!(records.iter().all(|record| record.interrupted == records[0].interrupted), "{seed}: {records:?}");
+            interrupted += records[0].interrupted;
+        }
+        assert!(interrupted > 3, "{interrupted}");
     }
 
     #[test]

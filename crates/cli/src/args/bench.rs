@@ -160,8 +160,12 @@ impl Death {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
     Queue(QueueOrder),
+    /// With long tasks that come before short ones.
+    LongFirst(QueueOrder),
     Backfill(Backfill),
     Placement(PlacementOrder),
+    /// With tasks that prefer the same zone.
+    Preferring(PlacementOrder),
     Rebalance(Rebalance),
 }
 
@@ -173,6 +177,8 @@ impl FromStr for Rule {
             Some(("queue", name)) => return name.parse().map(Self::Queue),
             Some(("backfill", name)) => return name.parse().map(Self::Backfill),
             Some(("placement", name)) => return name.parse().map(Self::Placement),
+            Some(("long-first", name)) => return name.parse().map(Self::LongFirst),
+            Some(("preferring", name)) => return name.parse().map(Self::Preferring),
             Some(("rebalance", name)) => return name.parse().map(Self::Rebalance),
             Some(_) | None => {}
         }

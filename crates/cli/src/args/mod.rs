@@ -202,7 +202,7 @@ mod tests {
             "quorate sim --seeds 0 --shrink -o json",
             "quorate simulate --trace a.swf.gz --procs 100 --queue fifo --backfill easy -o json",
             "quorate simulate --trace a.ndjson --workers 16cpu,64GiB*4 --workers 4cpu --mtbf 30d --mttr 1h --seed 3",
-            "quorate simulate --trace a.ndjson --queue fair-share --weights web=2,lab=3",
+            "quorate simulate --trace a.ndjson --queue fair-share --weights web=2,lab=3 --namespaces records.json",
             "quorate simulate --from-cluster --last 24h --lose label=zone=a --add 16cpu,64GiB*4 --drain w1",
             "quorate simulate --trace a.swf --first 9 --event-rule pyss --estimates user,exact,learned --starts s --csv c",
             "quorate cron next @daily --time-zone Europe/Berlin --from 2026-03-29T00:00:00Z --count 3 --dst both -o json",

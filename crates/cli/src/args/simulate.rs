@@ -142,6 +142,10 @@ pub(crate) struct RuleArgs {
     /// Mean time until it is repaired; needs --mtbf.
     #[arg(long, value_name = "DURATION", requires = "mtbf", value_parser = positive)]
     pub(crate) mttr: Option<Span>,
+    /// What namespaces are entitled to: a file of JSON with their records by name, such as
+    /// {"web":{"quota":{"cpu":8}}}. With --from-cluster those of the cluster, unless this names others.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) namespaces: Option<PathBuf>,
     /// Weights of namespaces, such as web=2,lab=1, for fair-share and multifactor; 1 unless it is named.
     #[arg(long, value_name = "NAMESPACE=WEIGHT,…", value_delimiter = ',', value_parser = weight)]
     pub(crate) weights: Vec<(Name, u32)>,

@@ -112,7 +112,7 @@ impl Bench {
     /// A fresh cluster with one worker of so many slots.
     async fn cluster_with_worker(&self, name: &str, slots: u32) -> anyhow::Result<ProcessCluster> {
         let mut cluster = self.cluster(name).await?;
-        cluster.start_workers(1, &WorkerSize { cpu_millis: Some(u64::from(slots) * 1000) }).await?;
+        cluster.start_workers(1, &WorkerSize { cpu_millis: Some(u64::from(slots) * 1000), zones: &[] }).await?;
         Ok(cluster)
     }
 }

@@ -50,7 +50,7 @@ fn placements(only: &[Rule]) -> Vec<PlacementOrder> {
         Rule::Placement(placement) => Some(*placement),
         // A placement may have the name of an order, which comes first where both are meant.
         Rule::Queue(queue) => queue.as_str().parse().ok(),
-        Rule::Backfill(_) | Rule::Rebalance(_) => None,
+        Rule::Backfill(_) | Rule::LongFirst(_) | Rule::Preferring(_) | Rule::Rebalance(_) => None,
     });
     if only.is_empty() { PlacementOrder::ALL.to_vec() } else { named.collect() }
 }

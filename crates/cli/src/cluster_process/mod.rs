@@ -52,6 +52,8 @@ impl Layout {
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerSize {
     pub(crate) cpu_millis: Option<u64>,
+    /// The values of its label `zone`: each worker has one, in turn. None if it has no such label.
+    pub(crate) zones: &'static [&'static str],
 }
 
 /// A replica, running or not.
@@ -237,6 +239,10 @@ impl ProcessCluster {
         args.extend(["--servers".into(), servers.into(), "--name".into(), name.into()]);
         if let Some(millis) = size.cpu_millis {
             args.extend(["--cpu".into(), format!("{}.{:03}", millis / 1000, millis % 1000).into()]);
+        }
+        if !size.zones.is_empty() {
+            let zone = size.zones[self.workers.len() % size.zones.len()];
+            args.extend(["--label".into(), format!("zone={zone}").into()]);
         }
         args
     }

@@ -43,7 +43,7 @@ pub(super) async fn run(args: DevArgs, client: ClientArgs) -> Result<(), Failure
 
 async fn start(layout: Layout, args: &DevArgs) -> Result<ProcessCluster, Failure> {
     let mut cluster = ProcessCluster::start(layout).await?;
-    cluster.start_workers(args.workers, &WorkerSize { cpu_millis: args.cpu }).await?;
+    cluster.start_workers(args.workers, &WorkerSize { cpu_millis: args.cpu, zones: &[] }).await?;
     Ok(cluster)
 }
 

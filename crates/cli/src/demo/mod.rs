@@ -54,7 +54,7 @@ async fn stages(folder: &Path, say: &impl Fn(&str)) -> anyhow::Result<Summary> {
         folder.display()
     ));
     let mut cluster = ProcessCluster::start(Layout::loopback(folder, REPLICAS)?).await?;
-    cluster.start_workers(WORKERS, &WorkerSize { cpu_millis: Some(WORKER_CPU_MILLIS) }).await?;
+    cluster.start_workers(WORKERS, &WorkerSize { cpu_millis: Some(WORKER_CPU_MILLIS), zones: &[] }).await?;
     say(&format!("replicas at {}", cluster.urls().join(", ")));
 
     let journal = folder.join("executions.txt");

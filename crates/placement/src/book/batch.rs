@@ -25,7 +25,7 @@ use crate::book::vector::{LANES, Room, Vector};
 use crate::flow::{self, COST_MAX, Group, Offer, Problem, ProblemError, Start, UNPLACED_MAX, WORKERS_MAX};
 
 /// A full worker, in steps of load: fine enough to tell workers apart by a part in a hundred, and coarse enough that
-/// many cost the same. With steps eight times as fine the solver takes five times as many bids.
+/// many cost the same, which leaves the solver less to find out.
 const FULL: u64 = 1 << 7;
 /// What a point of preference weighs: more than any load, the task's own and that of those beside it.
 const POINT: u32 = 2 * FULL as u32 + 1;
@@ -222,6 +222,7 @@ impl Workers {
 
     fn problem(&self, book: &Book, batch: &Batch, crowding: &Crowding<'_>) -> Result<Problem, ProblemError> {
         let mut problem = Problem::new(self.sides.clone())?;
+        problem.reserve(batch.alike.len(), batch.alike.len() * self.slots.len());
         let last = batch.alike.len() as u64;
         for (nth, alike) in (0..).zip(&batch.alike) {
             let wish = Wish::new(alike.queued, &alike.entry, crowding);
@@ -252,6 +253,7 @@ impl Offerer {
 
     /// What it offers to tasks that ask for the same, if it has room for one, as far as the index knows. Whose offer it
     /// is is left open.
+    #[inline]
     fn offer(&self, wish: &Wish<'_>, elements: u64) -> Option<Offer> {
         if !may_go(&self.room, wish) {
             return None;
@@ -291,9 +293,12 @@ impl Scale {
     }
 
     /// The largest share of any kind, at most [`FULL`].
+    #[inline]
     fn load(&self, amount: &Vector) -> u64 {
-        let lanes = amount.lanes().iter().zip(&self.0);
-        let shares = lanes.map(|(amount, (shift, unit))| (amount >> shift).saturating_mul(*unit) >> UNIT_BITS);
-        shares.max().unwrap_or(0).min(FULL)
+        let mut load = 0;
+        for (amount, (shift, unit)) in amount.lanes().iter().zip(&self.0) {
+            load = load.max((amount >> shift).saturating_mul(*unit) >> UNIT_BITS);
+        }
+        load.min(FULL)
     }
 }

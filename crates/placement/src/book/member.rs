@@ -95,6 +95,7 @@ impl Member {
 }
 
 /// Whether a task may go to one of several workers, as far as their summary tells.
+#[inline]
 pub(crate) fn may_go(room: &Room, wish: &Wish<'_>) -> bool {
     (room.attempts as usize) < ATTEMPTS_PER_WORKER_MAX
         && wish.required.is_within(room.traits)

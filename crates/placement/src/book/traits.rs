@@ -27,6 +27,7 @@ impl Bits {
         self
     }
 
+    #[inline]
     pub(crate) fn is_within(self, other: Self) -> bool {
         self.0.iter().zip(other.0).all(|(mine, other)| mine & !other == 0)
     }
@@ -46,6 +47,7 @@ pub(crate) struct Needs {
 
 impl Needs {
     /// What all conditions weigh that it prefers and a worker with these traits does not meet.
+    #[inline]
     pub(crate) fn unmet(&self, traits: Bits) -> u32 {
         self.weights.iter().filter(|(bit, _)| !bit.is_within(traits)).map(|(_, weight)| weight).sum()
     }

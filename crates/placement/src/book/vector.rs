@@ -20,10 +20,13 @@ impl Vector {
     /// More of each kind than anybody asks for.
     pub(crate) const UNBOUNDED: Self = Self([u64::MAX; LANES]);
 
+    // Small and asked millions of times in a round: each is to be part of its caller, whatever else is optimised.
+    #[inline]
     pub(crate) fn fits(&self, free: &Self) -> bool {
         self.0.iter().zip(&free.0).all(|(wanted, free)| wanted <= free)
     }
 
+    #[inline]
     pub(crate) fn plus(mut self, more: &Self) -> Self {
         self.0.iter_mut().zip(&more.0).for_each(|(a, b)| *a = a.saturating_add(*b));
         self
@@ -54,6 +57,7 @@ impl Vector {
         self
     }
 
+    #[inline]
     pub(crate) fn lanes(&self) -> &[u64; LANES] {
         &self.0
     }

@@ -2,8 +2,9 @@
 //! Firmament (Gog et al., OSDI 2016): all tasks are placed at once, so that the sum of what the placements cost
 //! is the least there is, where one after the other would take each other's best places.
 //!
-//! Layout: `problem` (groups, workers, offers), `solution` (who goes where), `auction/` (the solver, and how it goes
-//! on from an earlier solution). The tests have a second solver by successive shortest paths, and brute force.
+//! Layout: `problem` (groups, workers, offers), `solution` (who goes where), `paths/` (the solver, and how it goes on
+//! from an earlier solution). The tests have a second solver without prices, brute force, and a check of the proof that
+//! the prices are.
 //!
 //! Exactness: a solution is optimal for the *problem*, which counts slots. A worker's room for tasks that ask for
 //! different amounts of several resources is not a number of slots: packing them is another, harder problem. So the
@@ -13,13 +14,13 @@
 //! everything fits and some room stays empty.
 //!
 //! Invariants: no placement exceeds an offer or a worker's slots; the same problem and the same start give the same
-//! solution; where values are equal, the lower position is preferred.
+//! solution.
 
-mod auction;
+mod paths;
 mod problem;
 mod solution;
 
-pub use auction::{Solved, Start, resolve, solve};
+pub use paths::{Solved, Start, resolve, solve};
 pub use problem::{COST_MAX, Group, Offer, Problem, ProblemError, TASKS_MAX, UNPLACED_MAX, WORKERS_MAX, Worker};
 pub use solution::{Placement, Solution};
 

@@ -81,6 +81,13 @@ impl Problem {
         }
     }
 
+    /// Makes room for so many groups and offers at once: growing step by step would copy all of it several times.
+    pub fn reserve(&mut self, groups: usize, offers: usize) {
+        self.groups.reserve(groups);
+        self.ends.reserve(groups);
+        self.offers.reserve(offers);
+    }
+
     /// Adds a group with its offers, in ascending order of workers, and answers its position. Workers that are
     /// left out don't take tasks of it. On an error the problem is as it was.
     pub fn add(&mut self, group: Group, offers: impl IntoIterator<Item = Offer>) -> Result<usize, ProblemError> {
@@ -145,14 +152,37 @@ impl Problem {
         Some(&offers[at])
     }
 
-    /// Slots of each worker and, last, room for all tasks in the queue.
-    pub(super) fn seats(&self) -> impl Iterator<Item = u32> {
-        self.workers.iter().map(|worker| u32::from(worker.slots)).chain([self.tasks])
-    }
-
     /// Tasks of all groups.
     pub fn tasks(&self) -> u32 {
         self.tasks
+    }
+
+    /// A smaller problem of the same kind: of every `one_in` tasks one, and of as many slots, but for one that a worker
+    /// keeps; the steps are as much higher.
+    pub(super) fn sample(&self, one_in: u32) -> Self {
+        let some = |seen: &mut u32, of: u32| {
+            let before = *seen / one_in;
+            *seen += of;
+            *seen / one_in - before
+        };
+        let mut slots_seen = 0;
+        let worker = |worker: &Worker| Worker {
+            slots: (some(&mut slots_seen, worker.slots.into()) as u16).max(worker.slots.min(1)),
+            step: worker.step.saturating_mul(one_in),
+        };
+        let mut sample = Self { workers: self.workers.iter().map(worker).collect(), ..Self::default() };
+        sample.reserve(self.groups.len() / one_in as usize, self.offers.len() / one_in as usize);
+        let mut tasks_seen = one_in / 2;
+        for (at, group) in self.groups.iter().enumerate() {
+            let tasks = some(&mut tasks_seen, group.tasks);
+            if tasks > 0 {
+                sample.tasks += tasks;
+                sample.groups.push(Group { tasks, ..*group });
+                sample.offers.extend_from_slice(self.offers(at));
+                sample.ends.push(sample.offers.len());
+            }
+        }
+        sample
     }
 
     fn row(&self, group: usize) -> Range<usize> {

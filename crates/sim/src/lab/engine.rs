@@ -168,6 +168,7 @@ impl<I: Iterator<Item = Job>> Engine<'_, I> {
         while let Some(job) = self.arrivals.take(now)? {
             self.cluster.submit(job)?;
         }
+        self.cluster.muster();
         self.cluster.pass(now, Bounds::default());
         Ok(())
     }
@@ -179,6 +180,7 @@ impl<I: Iterator<Item = Job>> Engine<'_, I> {
             self.cluster.submit(job)?;
             self.cluster.pass(now, Bounds::default());
         }
+        self.cluster.muster();
         while self.cluster.finish_next(now, self.sink) {
             self.cluster.pass(now, Bounds::default());
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_placement::book::Constraints;
+use quorate_state::company::Company;
 use quorate_types::validate::default_namespace;
 use quorate_types::{JobName, Labels, Name, Resources, Span, Taint, Timestamp};
 
@@ -30,9 +31,21 @@ pub struct Job {
     pub needs: Vec<u64>,
     /// Where it may run, if not everywhere.
     pub constraints: Option<Arc<Constraints>>,
+    /// What other jobs may mind about it, and what it minds about them.
+    pub company: Option<Arc<Company>>,
     /// Of which task it is an element: how many of them are together, and what must be apart from them, is told by
     /// that.
     pub kin: Kin,
+    /// With whom it runs all at once, or not at all.
+    pub gang: Option<Gang>,
+}
+
+/// What the jobs of a gang have in common. They are submitted at one instant, and need the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gang {
+    /// Tells it from others: the number of one of its jobs.
+    pub id: u64,
+    pub size: u32,
 }
 
 /// A task of a job: the job by a number of its own, the task by its position.
@@ -57,7 +70,9 @@ impl Job {
             name: JobName::new("job").expect("a name"),
             needs: Vec::new(),
             constraints: None,
+            company: None,
             kin: Kin { job: id, task: 0 },
+            gang: None,
         }
     }
 }

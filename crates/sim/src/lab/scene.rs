@@ -1,8 +1,9 @@
 //! A cluster at one instant, which a replay goes on from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use quorate_types::{Name, Timestamp};
+use quorate_types::{Name, NamespaceRules, Timestamp};
 
 use super::job::{Job, Record};
 
@@ -15,8 +16,8 @@ pub struct Scene {
     pub closed: BTreeSet<u32>,
     /// What runs already, not after `now`.
     pub running: Vec<Underway>,
-    /// Of namespaces; those of the others are 1.
-    pub weights: BTreeMap<Name, u32>,
+    /// What namespaces are entitled to; the others have the defaults.
+    pub rules: BTreeMap<Name, Arc<NamespaceRules>>,
 }
 
 /// A job that runs already.

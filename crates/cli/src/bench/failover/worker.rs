@@ -30,7 +30,7 @@ pub(super) async fn run(
     let mut relays = Vec::new();
     for _ in 0..WORKERS {
         let relay = Relay::start(targets.clone()).await?;
-        cluster.start_worker_through(&relay.url(), &WorkerSize { cpu_millis: Some(1000) }).await?;
+        cluster.start_worker_through(&relay.url(), &WorkerSize { cpu_millis: Some(1000), zones: &[] }).await?;
         relays.push(relay);
     }
     let mut gaps = Vec::new();

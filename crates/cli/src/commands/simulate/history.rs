@@ -114,16 +114,18 @@ fn task_line(spec: &JobSpec, name: &Name, runs: &[Span], has_run: &dyn Fn(&Name)
         json!(task.needs.iter().filter(|need| need.task().is_some_and(has_run)).collect::<Vec<_>>()),
     );
     line.insert("resources".into(), json!(task.resources));
-    // Other jobs are not told apart by their labels in a replay.
-    let apart: Vec<&Name> = task.anti_affinity.iter().filter_map(Apart::task).filter(|name| has_run(name)).collect();
+    let apart = task.anti_affinity.iter().filter(|apart| apart.task().is_none_or(has_run));
     for (field, value) in [
         ("requires", json!(task.requires)),
         ("prefers", json!(task.prefers)),
         ("tolerations", json!(task.tolerations)),
         ("spread", json!(task.spread)),
-        ("anti_affinity", json!(apart)),
+        ("anti_affinity", json!(apart.collect::<Vec<&Apart>>())),
     ] {
         line.insert(field.into(), value);
+    }
+    if let Some(gang) = &task.gang {
+        line.insert("gang".into(), json!(gang));
     }
     if let Some(timeout) = task.timeout {
         line.insert("timeout".into(), json!(timeout));

@@ -2,16 +2,20 @@
 
 mod history;
 mod machines;
+mod namespaces;
 mod now;
 mod progress;
 mod results;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use quorate_sim::lab::input::{Format as TraceFormat, InputError, Workload};
 use quorate_sim::lab::{
     Backfill, Estimates, Experiment, Failures, Machine, QueueOrder, Rules, Run, RunError, Scene, Variant, Wanted,
     Window,
 };
-use quorate_types::{Name, Policy, Span, Timestamp};
+use quorate_types::{Name, NamespaceRules, Policy, Span, Timestamp};
 use tempfile::NamedTempFile;
 
 use self::progress::Progress;
@@ -33,11 +37,11 @@ pub(super) fn run(args: &SimulateArgs, client: &ClientArgs) -> Result<(), Failur
     let plain = Policy { queue: QueueOrder::Fifo, backfill: Backfill::None, ..Policy::default() };
     let variants = variants(&args.policy, &plain)?;
     check_starts(args, &variants)?;
-    let Loaded { work, machines, _file } = load(args, client)?;
+    let Loaded { work, machines, rules: entitled, _file } = load(args, client)?;
     tell(&work);
     let experiment = Experiment {
         workload: &work,
-        scene: &Scene { weights: args.rules.weights.iter().cloned().collect(), ..Scene::default() },
+        scene: &Scene { rules: entitled, ..Scene::default() },
         machines: &machines,
         variants: &variants,
         rules: rules(&args.rules, args.policy.spread_label.clone()),
@@ -57,6 +61,7 @@ pub(super) fn run(args: &SimulateArgs, client: &ClientArgs) -> Result<(), Failur
 struct Loaded {
     work: Workload,
     machines: Vec<Machine>,
+    rules: BTreeMap<Name, Arc<NamespaceRules>>,
     /// Held until everything is read.
     _file: Option<NamedTempFile>,
 }
@@ -70,12 +75,14 @@ fn load(args: &SimulateArgs, client: &ClientArgs) -> Result<Loaded, Failure> {
         let machines = machines::changed(machines::given(&args.machines).unwrap_or(workers), &args.machines)?;
         let (file, kept) = history::keep(&history, args.save.as_deref())?;
         let work = Workload::open(&kept, TraceFormat::Ndjson, &machines, first).map_err(unreadable)?;
-        return Ok(Loaded { work, machines, _file: file });
+        let rules = namespaces::given(&args.rules, &context)?;
+        return Ok(Loaded { work, machines, rules, _file: file });
     };
     let format = TraceFormat::of(path).map_err(unreadable)?;
     let machines = machines::changed(machines::for_trace(path, format, &args.machines)?, &args.machines)?;
     let work = Workload::open(path, format, &machines, first).map_err(unreadable)?;
-    Ok(Loaded { work, machines, _file: None })
+    let rules = namespaces::written(&args.rules)?;
+    Ok(Loaded { work, machines, rules, _file: None })
 }
 
 fn check_starts(args: &SimulateArgs, variants: &[Variant]) -> Result<(), Failure> {

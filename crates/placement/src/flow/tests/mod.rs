@@ -1,7 +1,8 @@
-//! The auction against successive shortest paths and brute force.
+//! The solver against another one and brute force.
 
 mod brute;
-mod paths;
+mod moves;
+mod proof;
 
 use proptest::prelude::*;
 
@@ -39,14 +40,28 @@ proptest! {
         let problem = problem(&shape);
         let least = brute::least_cost(&problem);
         prop_assert_eq!(solve(&problem).solution.cost, least);
-        prop_assert_eq!(paths::solve(&problem).cost, least);
+        prop_assert_eq!(moves::solve(&problem).cost, least);
     }
 
     #[test]
     fn both_solvers_agree(shape in shape(12, 12, 8, 50)) {
         let problem = problem(&shape);
-        let (solved, other) = (solve(&problem).solution, paths::solve(&problem));
+        let (solved, other) = (solve(&problem).solution, moves::solve(&problem));
         prop_assert_eq!(solved.cost, other.cost);
+    }
+
+    /// What one has looked at, those that are like it don't look at again.
+    #[test]
+    fn both_solvers_agree_where_groups_cost_the_same_but_for_a_constant(shape in shape(6, 10, 6, 20)) {
+        let mut shape = shape;
+        let costs: Vec<u32> = shape.1.first().into_iter().flat_map(|group| &group.2).map(|(cost, _)| *cost).collect();
+        for (nth, group) in shape.1.iter_mut().enumerate() {
+            for ((cost, fits), like) in group.2.iter_mut().zip(&costs) {
+                (*cost, *fits) = (like + nth as u32 % 3, 1 + *fits);
+            }
+        }
+        let problem = problem(&shape);
+        prop_assert_eq!(solve(&problem).solution.cost, moves::solve(&problem).cost);
     }
 
     #[test]
@@ -57,7 +72,7 @@ proptest! {
         // The same without any other cost: what is least is the number left over.
         shape.0.iter_mut().for_each(|worker| worker.1 = 0);
         shape.1.iter_mut().for_each(|group| { group.1 = 1; group.2.iter_mut().for_each(|offer| offer.0 = 0); });
-        prop_assert_eq!(u64::from(solve(&most).solution.unplaced), paths::solve(&problem(&shape)).cost);
+        prop_assert_eq!(u64::from(solve(&most).solution.unplaced), moves::solve(&problem(&shape)).cost);
     }
 
     #[test]
@@ -70,16 +85,58 @@ proptest! {
     }
 }
 
-#[test]
-fn the_same_problem_again_takes_few_bids() {
-    let mut problem = Problem::new(vec![Worker { slots: 3, step: 0 }; 20]).unwrap();
-    for group in 0..50_u32 {
-        let offers = (0..20_u16).map(|worker| Offer { worker, fits: 1, cost: group * u32::from(worker) % 17 });
-        problem.add(Group { tasks: 1, unplaced: 1_000 }, offers).unwrap();
+/// Numbers that look random and are the same in every run (splitmix64).
+fn scrambled(number: u64) -> u64 {
+    let mut x = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// Groups for half of which there is room, of what all of them like more or less: as many as are sampled. Of every
+/// ten groups one depends on `version`.
+fn crowded(groups: u64, workers: u16, version: u64) -> Problem {
+    let random = |kind: u64, of: u64, below: u64| scrambled(kind << 32 | of) % below;
+    let side = |worker: u16| Worker {
+        slots: 8 + random(1, worker.into(), 9) as u16,
+        step: random(2, worker.into(), 3) as u32,
+    };
+    let mut problem = Problem::new((0..workers).map(side).collect()).unwrap();
+    for group in 0..groups {
+        let seed = if group % 10 == 0 { group + version * groups } else { group };
+        let offers = (0..workers).filter(|worker| random(seed, u64::from(*worker) + 50_000, 8) > 0).map(|worker| {
+            let liked = random(3, worker.into(), 60) + random(seed + 4, worker.into(), 5);
+            Offer { worker, fits: 1 + random(seed + 5, worker.into(), 2) as u16, cost: liked as u32 }
+        });
+        let unplaced = if random(6, seed, 4) == 0 { 70 } else { 1_000_000 - seed };
+        problem.add(Group { tasks: 1 + random(7, seed, 3) as u32, unplaced }, offers).unwrap();
     }
+    problem
+}
+
+#[test]
+fn prices_prove_that_large_solutions_are_the_best() {
+    for (groups, workers) in [(400, 30), (400, 120), (2_000, 90)] {
+        let problem = crowded(groups, workers, 0);
+        let solved = solve(&problem);
+        proof::check(&problem, &solved);
+        let after = crowded(groups, workers, 1);
+        let start = solved.start.moved(workers.into(), |group| (group % 10 != 0).then_some(group), Some);
+        let again = resolve(&after, &start);
+        proof::check(&after, &again);
+        assert_eq!(again.solution.cost, solve(&after).solution.cost, "{groups} on {workers}");
+    }
+}
+
+/// What an earlier solution is good for: what has not changed is not looked for again.
+#[test]
+fn going_on_reads_little() {
+    let (problem, after) = (crowded(2_000, 90, 0), crowded(2_000, 90, 1));
     let solved = solve(&problem);
     assert_eq!(solve(&problem).solution, solved.solution);
     let again = resolve(&problem, &solved.start);
-    assert_eq!(again.solution.cost, solved.solution.cost);
-    assert!(again.bids < solved.bids / 4, "{} of {}", again.bids, solved.bids);
+    assert_eq!((again.solution.cost, again.rows), (solved.solution.cost, 0));
+    let start = solved.start.moved(90, |group| (group % 10 != 0).then_some(group), Some);
+    let (on, anew) = (resolve(&after, &start).rows, solve(&after).rows);
+    assert!(on < anew / 3, "{on} rows instead of {anew}");
 }

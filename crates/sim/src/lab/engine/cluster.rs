@@ -1,5 +1,7 @@
 //! The simulated cluster: a book, and the jobs that it is about.
 
+mod gangs;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use quorate_placement::book::{Book, Bounds, Facts, Start, Tracking, Worker};
 use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
 use quorate_types::policy::QueueOrder;
-use quorate_types::{Epoch, JobId, NamespaceRules, Policy, Resources, Span, TaskIndex, Timestamp};
+use quorate_types::{Epoch, JobId, Name, NamespaceRules, Policy, Resources, Span, TaskIndex, Timestamp};
 
 use super::super::error::LabError;
 use super::super::job::{Job, Machine, Record, Totals};
@@ -30,12 +32,17 @@ pub(super) struct Cluster {
     closed: BTreeSet<u32>,
     epochs: BTreeMap<Epoch, u32>,
     last_epoch: u64,
-    /// How many elements of a task run on each machine, where its constraints depend on that.
+    /// What namespaces are entitled to.
+    rules: BTreeMap<Name, Arc<NamespaceRules>>,
+    /// Who runs on each machine, as far as constraints of others depend on that.
     crowds: Crowds,
     /// Jobs that are not finished, in the order of submission.
     jobs: BTreeMap<u64, Live>,
     /// Their places in that order by their own numbers.
     places: BTreeMap<u64, u64>,
+    /// The places of the jobs of each gang, by what tells it from others; and which of them are new.
+    gangs: BTreeMap<u64, Vec<u64>>,
+    new_gangs: BTreeSet<u64>,
     submitted: u64,
     /// When attempts end, with their numbers and jobs; also of some that were interrupted.
     ends: BinaryHeap<Reverse<(Timestamp, u64, u64)>>,
@@ -54,9 +61,12 @@ impl Cluster {
             closed: scene.closed.clone(),
             epochs: BTreeMap::new(),
             last_epoch: 0,
+            rules: scene.rules.clone(),
             crowds: Crowds::default(),
             jobs: BTreeMap::new(),
             places: BTreeMap::new(),
+            gangs: BTreeMap::new(),
+            new_gangs: BTreeSet::new(),
             submitted: 0,
             ends: BinaryHeap::new(),
             attempts: 0,
@@ -64,10 +74,7 @@ impl Cluster {
             totals: Totals::default(),
         };
         (0..machines.len() as u32).for_each(|machine| cluster.repair(machine));
-        for (namespace, weight) in &scene.weights {
-            let rules = Arc::new(NamespaceRules { weight: *weight, ..NamespaceRules::default() });
-            cluster.book.entitle(namespace, Some(&rules), Resources::default());
-        }
+        entitle(&mut cluster.book, &cluster.rules);
         cluster
     }
 
@@ -101,7 +108,9 @@ impl Cluster {
         let open = (0_u32..).zip(&self.machines).filter(|(at, _)| !self.closed.contains(at));
         let mut open = open.map(|(_, machine)| machine);
         let fits = open.any(|machine| machine.is_large_enough(&job) && machine.suits(&job));
-        if !fits || job.run == Span(0) {
+        let rules = self.rules.get(&job.namespace);
+        let may_start = rules.is_none_or(|rules| rules.limit.fits(&job.request, &Resources::default()));
+        if !fits || !may_start || job.run == Span(0) {
             self.totals.dropped += 1;
             return Ok(());
         }
@@ -112,6 +121,10 @@ impl Cluster {
             let Some(needed) = needed else { continue };
             needed.dependents.push(place);
             open_needs += 1;
+        }
+        if let Some(gang) = job.gang {
+            self.gangs.entry(gang.id).or_default().push(place);
+            self.new_gangs.insert(gang.id);
         }
         self.jobs.insert(place, Live::new(job, open_needs));
         if open_needs == 0 {
@@ -210,12 +223,28 @@ impl Cluster {
     }
 
     fn finish(&mut self, place: u64, attempt: &Attempt, now: Timestamp, sink: &mut dyn FnMut(&Record)) {
-        let Some(live) = self.jobs.remove(&place) else { return };
-        self.places.remove(&live.job.id);
+        let Some(live) = self.jobs.get_mut(&place) else { return };
         self.book.ended(key(place), Some(live.run()));
-        self.crowds.leave(&live.job, attempt.machine);
-        self.totals.finished += 1;
-        sink(&live.record(attempt, now));
+        self.crowds.leave(&live.job, attempt);
+        (live.attempt, live.ended) = (None, Some((*attempt, now)));
+        match live.job.gang {
+            Some(gang) => self.finish_gang(gang, sink),
+            None => self.complete(place, sink),
+        }
+    }
+
+    /// What has ended is done, and those that wait for it may go on.
+    fn complete(&mut self, place: u64, sink: &mut dyn FnMut(&Record)) {
+        let Some(live) = self.jobs.remove(&place) else { return };
+        if let Some((attempt, at)) = live.ended {
+            self.totals.finished += 1;
+            sink(&live.record(&attempt, at));
+        }
+        self.release(live);
+    }
+
+    fn release(&mut self, live: Live) {
+        self.places.remove(&live.job.id);
         for dependent in live.dependents {
             let Some(waiting) = self.jobs.get_mut(&dependent) else { continue };
             waiting.open_needs -= 1;
@@ -235,25 +264,36 @@ impl Cluster {
         self.book.left(epoch);
         let on_it = |live: &Live| live.attempt.is_some_and(|attempt| attempt.epoch == epoch);
         let hit: Vec<u64> = self.jobs.iter().filter(|(_, live)| on_it(live)).map(|(place, _)| *place).collect();
+        let hit = self.with_their_gangs(hit);
         hit.into_iter().try_for_each(|place| self.interrupt(place, now))
     }
 
     /// The machine is there, again or for the first time.
     pub(super) fn repair(&mut self, machine: u32) {
-        let Machine { name, capacity, labels, taints } = self.machines[machine as usize].clone();
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         self.epochs.insert(epoch, machine);
-        let ready = !self.closed.contains(&machine);
-        self.book.worker(Worker { epoch, name, labels, taints, capacity, ready });
+        self.book.worker(self.worker(machine, epoch));
+    }
+
+    fn worker(&self, machine: u32, epoch: Epoch) -> Worker {
+        let Machine { name, capacity, labels, taints } = self.machines[machine as usize].clone();
+        Worker { epoch, name, labels, taints, capacity, ready: !self.closed.contains(&machine) }
     }
 
     fn interrupt(&mut self, place: u64, now: Timestamp) -> Result<(), LabError> {
         let Some(live) = self.jobs.get_mut(&place) else { return Ok(()) };
-        let Some(attempt) = live.attempt.take() else { return Ok(()) };
-        self.crowds.leave(&live.job, attempt.machine);
+        if let Some(attempt) = live.attempt.take() {
+            // Where its machine is gone it is known to have ended already.
+            self.book.ended(key(place), None);
+            self.crowds.leave(&live.job, &attempt);
+            live.lost.0 += now.since(attempt.started).0;
+        } else if let Some((attempt, at)) = live.ended.take() {
+            live.lost.0 += at.since(attempt.started).0;
+        } else {
+            return Ok(());
+        }
         live.interrupted += 1;
-        live.lost.0 += now.since(attempt.started).0;
         if live.interrupted >= INTERRUPTIONS_MAX {
             return Err(LabError::Hopeless { id: live.job.id, interrupted: live.interrupted });
         }
@@ -262,14 +302,23 @@ impl Cluster {
     }
 
     fn enqueue(&mut self, place: u64) {
-        if let Some(live) = self.jobs.get(&place) {
-            self.book.enqueue(queued(place), live.facts(self.estimates));
+        let Some(live) = self.jobs.get(&place) else { return };
+        match live.job.gang {
+            Some(gang) => self.enqueue_gang(gang),
+            None => self.book.enqueue(queued(place), live.facts(self.estimates)),
         }
     }
 
     fn start(&mut self, start: Start, now: Timestamp) {
         let place = start.queued.job.0;
-        if let Some(facts) = self.book.dequeue(start.queued) {
+        let dequeued = self.book.dequeue(start.queued);
+        // Of a gang only the first stands in the queue.
+        let of_gang = || self.jobs.get(&place).filter(|live| live.job.gang.is_some());
+        let facts = match of_gang() {
+            Some(live) => Some(live.facts(self.estimates)),
+            None => dequeued,
+        };
+        if let Some(facts) = facts {
             self.run(place, start.epoch, now, &facts);
         }
     }
@@ -280,16 +329,16 @@ impl Cluster {
         self.book.started(key(place), epoch, started, facts);
         self.attempts += 1;
         let machine = self.epochs.get(&epoch).copied().unwrap_or_default();
-        self.crowds.join(&live.job, machine);
-        live.attempt = Some(Attempt {
-            number: self.attempts,
-            epoch,
-            machine,
-            started,
-            expected_end: facts.expected.map(|span| started.plus(span)),
-        });
+        let expected_end = facts.expected.map(|span| started.plus(span));
+        let attempt = Attempt { number: self.attempts, epoch, machine, started, expected_end };
+        self.crowds.join(&live.job, &attempt);
+        live.attempt = Some(attempt);
         self.ends.push(Reverse((started.plus(live.run()), self.attempts, place)));
     }
+}
+
+fn entitle(book: &mut Book, rules: &BTreeMap<Name, Arc<NamespaceRules>>) {
+    rules.iter().for_each(|(name, rules)| book.entitle(name, Some(rules), Resources::default()));
 }
 
 fn queued(place: u64) -> Queued {

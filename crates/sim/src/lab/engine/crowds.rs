@@ -1,34 +1,46 @@
-//! How many elements of a task run where, for constraints that depend on it.
+//! Who runs where, for constraints that depend on it.
 
 use std::collections::BTreeMap;
 
 use quorate_placement::book::Surroundings;
+use quorate_state::company::Companies;
 use quorate_state::queue::Queued;
-use quorate_types::{Epoch, Labels, Name};
+use quorate_types::{Epoch, JobId, Labels, Name};
 
 use super::super::job::{Job, Machine};
-use super::live::queued_as;
+use super::live::{Attempt, queued_as};
 
-/// By task, and there by machine. Only of tasks that have constraints: whoever must be apart from them has as well.
 #[derive(Debug, Default)]
-pub(super) struct Crowds(BTreeMap<Queued, BTreeMap<u32, u32>>);
+pub(super) struct Crowds {
+    /// How many elements of a task, by task, and there by machine. Only of tasks that have constraints: whoever must be
+    /// apart from them has as well.
+    tasks: BTreeMap<Queued, BTreeMap<u32, u32>>,
+    /// Of which labels there are jobs, and which are shunned.
+    companies: Companies,
+}
 
 impl Crowds {
-    pub(super) fn join(&mut self, job: &Job, machine: u32) {
+    pub(super) fn join(&mut self, job: &Job, attempt: &Attempt) {
+        if let Some(company) = &job.company {
+            self.companies.join(company, JobId(job.kin.job), attempt.epoch);
+        }
         if job.constraints.is_some() {
-            *self.0.entry(queued_as(job.kin)).or_default().entry(machine).or_default() += 1;
+            *self.tasks.entry(queued_as(job.kin)).or_default().entry(attempt.machine).or_default() += 1;
         }
     }
 
-    pub(super) fn leave(&mut self, job: &Job, machine: u32) {
+    pub(super) fn leave(&mut self, job: &Job, attempt: &Attempt) {
+        if let Some(company) = &job.company {
+            self.companies.leave(company, JobId(job.kin.job), attempt.epoch);
+        }
         let kin = queued_as(job.kin);
-        let Some(machines) = self.0.get_mut(&kin) else { return };
-        if let Some(count) = machines.get_mut(&machine) {
+        let Some(machines) = self.tasks.get_mut(&kin) else { return };
+        if let Some(count) = machines.get_mut(&attempt.machine) {
             *count -= 1;
         }
         machines.retain(|_, count| *count > 0);
         if machines.is_empty() {
-            self.0.remove(&kin);
+            self.tasks.remove(&kin);
         }
     }
 }
@@ -50,12 +62,16 @@ impl Surroundings for Together<'_> {
             let machine = &self.machines[at as usize];
             Labels { worker: &machine.name, labels: &machine.labels }.get(label) == Some(value)
         };
-        let machines = self.crowds.0.get(&queued).into_iter().flatten();
+        let machines = self.crowds.tasks.get(&queued).into_iter().flatten();
         machines.filter(|(at, _)| has_it(**at)).map(|(_, count)| count).sum()
     }
 
     fn runs(&self, queued: Queued, epoch: Epoch) -> bool {
         let machine = self.epochs.get(&epoch);
-        machine.zip(self.crowds.0.get(&queued)).is_some_and(|(machine, machines)| machines.contains_key(machine))
+        machine.zip(self.crowds.tasks.get(&queued)).is_some_and(|(machine, machines)| machines.contains_key(machine))
+    }
+
+    fn companies(&self) -> Option<&Companies> {
+        Some(&self.crowds.companies)
     }
 }

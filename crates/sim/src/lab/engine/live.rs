@@ -17,6 +17,8 @@ pub(super) struct Live {
     /// How long the longest chain of jobs behind it will run, as far as they are submitted and policies know.
     pub(super) behind: Span,
     pub(super) attempt: Option<Attempt>,
+    /// Of a gang: it has ended, and waits for the others.
+    pub(super) ended: Option<(Attempt, Timestamp)>,
     pub(super) interrupted: u32,
     pub(super) lost: Span,
 }
@@ -44,6 +46,7 @@ impl Live {
             dependents: Vec::new(),
             behind: Span::default(),
             attempt: None,
+            ended: None,
             interrupted: 0,
             lost: Span::default(),
         }
@@ -65,6 +68,7 @@ impl Live {
         facts.lineage = Some(Lineage { owner: job.owner.clone(), name: job.name.as_str().into() });
         facts.expected = self.known_run(estimates);
         facts.constraints = job.constraints.clone();
+        facts.company = job.company.clone();
         facts.kin = Some(queued_as(job.kin));
         facts
     }

@@ -3,10 +3,11 @@
 //! A line is a job as the API takes it, with two more fields: `"submitted_at"`, and `"run"`, how long it ran. A task
 //! may have a `"run"` of its own, and an array task `"runs"`, one for each element. `"command"` may be left out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use quorate_placement::book::Constraints;
+use quorate_state::company::Company;
 use quorate_types::job::{JobRequest, JobSpec, TaskSpec};
 use quorate_types::{Name, Need, Span, Timestamp};
 use serde_json::{Map, Value, json};
@@ -15,7 +16,7 @@ use super::Entry;
 use super::error::{InputError, LineError};
 use super::in_order_of_needs;
 use super::lines::Lines;
-use crate::lab::job::{Job, Kin};
+use crate::lab::job::{Gang, Job, Kin};
 
 /// The label that tells jobs of one owner from those of another; without it the namespace does.
 const OWNER_LABEL: &str = "owner";
@@ -104,12 +105,15 @@ impl Line {
             ids.insert(&task.name, next..end);
             next = end;
         }
+        let gangs = self.gangs(&ids);
         let (mut jobs, apart) = (Vec::new(), self.spec.apart());
         for at in order {
             let (task, runs) = (&self.spec.tasks[at], &self.runs[at]);
             let apart = apart.get(&(at as u32)).into_iter().flatten().copied().collect();
             let kin = Kin { job: last_id + 1, task: at as u32 };
-            let place = Place { kin, constraints: Constraints::of(task, apart) };
+            let company = Company::of(&self.spec, task).map(Arc::new);
+            let gang = task.gang.as_ref().and_then(|gang| gangs.get(gang)).copied();
+            let place = Place { kin, constraints: Constraints::of(task, apart), company, gang };
             // Recorded work ended as it did: whatever the outcome that a need asks for, its end is waited for.
             let of_task = |need: &Need| need.task().and_then(|needed| ids.get(needed.as_str())).cloned();
             let all = task.needs.iter().filter(|need| !matches!(need, Need::Each { .. })).filter_map(of_task);
@@ -129,6 +133,17 @@ impl Line {
         Ok(jobs)
     }
 
+    /// The gangs of the job, by name.
+    fn gangs(&self, ids: &HashMap<&str, std::ops::Range<u64>>) -> BTreeMap<Name, Gang> {
+        let mut gangs: BTreeMap<Name, Gang> = BTreeMap::new();
+        for task in &self.spec.tasks {
+            let (Some(name), Some(range)) = (&task.gang, ids.get(task.name.as_str())) else { continue };
+            let gang = gangs.entry(name.clone()).or_insert(Gang { id: range.start, size: 0 });
+            gang.size += task.count;
+        }
+        gangs
+    }
+
     fn element(&self, task: &TaskSpec, id: u64, run: Span, place: &Place) -> Job {
         let spec = &self.spec;
         let owner = spec.labels.get(OWNER_LABEL).and_then(|owner| Name::new(owner).ok());
@@ -146,6 +161,8 @@ impl Line {
             owner: owner.unwrap_or_else(|| spec.namespace.clone()),
             name: spec.name.clone(),
             constraints: place.constraints.clone(),
+            company: place.company.clone(),
+            gang: place.gang,
             kin: place.kin,
             ..Job::new(id, self.submitted, run, task.resources.clone())
         }
@@ -157,6 +174,8 @@ impl Line {
 struct Place {
     kin: Kin,
     constraints: Option<Arc<Constraints>>,
+    company: Option<Arc<Company>>,
+    gang: Option<Gang>,
 }
 
 /// What a task says of its run times.

@@ -14,7 +14,7 @@ use quorate_types::{Span, Timestamp};
 
 use self::outlook::Outlook;
 use super::progress::Progress;
-use super::{results, rules};
+use super::{namespaces, results, rules};
 use crate::args::{ClientArgs, Format, SimulateArgs};
 use crate::commands::Context;
 use crate::exit::Failure;
@@ -26,11 +26,11 @@ const GANTT_LENGTH: Span = Span::from_secs(6 * 3600);
 
 pub(super) fn run(args: &SimulateArgs, client: &ClientArgs) -> Result<(), Failure> {
     let context = Context::new(client)?;
-    let live = block_on(read::fetch(&context))?;
+    let mut live = block_on(read::fetch(&context))?;
+    live.rules = namespaces::given(&args.rules, &context)?;
     let variants = super::variants(&args.policy, &live.policy)?;
     super::check_starts(args, &variants)?;
-    let mut plan = scene::Plan::of(&live, &args.machines, args.assume)?;
-    plan.scene.weights = args.rules.weights.iter().cloned().collect();
+    let plan = scene::Plan::of(&live, &args.machines, args.assume)?;
     plan.notes().into_iter().for_each(output::note);
     let work = Workload::of_jobs(plan.waiting.clone(), &plan.machines, None).map_err(super::unreadable)?;
     let mut wanted = super::wanted(&args.results, plan.scene.now, plan.scene.now);

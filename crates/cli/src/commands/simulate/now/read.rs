@@ -1,11 +1,12 @@
 //! What the cluster says of itself, page by page.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use quorate_client::JobFilter;
 use quorate_types::api::{JobView, TaskView, WorkerView};
 use quorate_types::status::{JobState, TaskState};
-use quorate_types::{JobName, Name, Policy, Span, Timestamp};
+use quorate_types::{JobName, Name, NamespaceRules, Policy, Span, Timestamp};
 
 use crate::commands::Context;
 use crate::commands::simulate::history::{PAGE, now};
@@ -23,6 +24,7 @@ const LEARNED_JOBS: u32 = 2;
 pub(super) struct Live {
     pub(super) now: Timestamp,
     pub(super) policy: Policy,
+    pub(super) rules: BTreeMap<Name, Arc<NamespaceRules>>,
     pub(super) workers: Vec<WorkerView>,
     /// By their numbers.
     pub(super) jobs: Vec<LiveJob>,

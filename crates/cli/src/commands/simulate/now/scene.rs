@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use quorate_sim::lab::input::in_order_of_needs;
-use quorate_sim::lab::{Constraints, Job, Kin, Machine, Scene, Underway};
+use quorate_sim::lab::{Company, Constraints, Job, Kin, Machine, Scene, Underway};
 use quorate_types::api::{JobView, TaskView};
 use quorate_types::job::{JobSpec, TaskSpec};
 use quorate_types::status::{TaskState, WorkerState};
-use quorate_types::{JobId, Labels, Name, Need, Span, Timestamp};
+use quorate_types::{JobId, Labels, Name, Need, Resources, Span, Timestamp};
 
 use super::read::{Live, LiveJob, owner};
 use crate::args::MachineArgs;
@@ -48,7 +48,7 @@ impl Plan {
     pub(super) fn of(live: &Live, args: &MachineArgs, assume: Option<Span>) -> Result<Self, Failure> {
         let (machines, closed) = stage(live, args)?;
         let plan = Self {
-            scene: Scene { now: live.now, closed, ..Scene::default() },
+            scene: Scene { now: live.now, closed, rules: live.rules.clone(), ..Scene::default() },
             machines,
             waiting: Vec::new(),
             labels: Vec::new(),
@@ -126,6 +126,7 @@ struct Builder<'a> {
 struct Place {
     kin: Kin,
     constraints: Option<Arc<Constraints>>,
+    company: Option<Arc<Company>>,
 }
 
 /// An element that is about to become a job of the replay.
@@ -135,7 +136,8 @@ struct Element<'a> {
     spec: &'a JobSpec,
     task: &'a TaskSpec,
     index: usize,
-    /// Whether a worker that takes new tasks is large enough, and what the task requires.
+    /// Whether a worker that takes new tasks is large enough, and what the task requires, and so is the limit of its
+    /// namespace.
     fits: bool,
     place: &'a Place,
     view: Option<&'a TaskView>,
@@ -153,8 +155,11 @@ impl Builder<'_> {
             let task = &spec.tasks[at];
             let apart = apart.get(&(at as u32)).into_iter().flatten().copied().collect();
             let kin = Kin { job: job.view.id.0, task: at as u32 };
-            let place = &Place { kin, constraints: Constraints::of(task, apart) };
-            let fits = self.fits_somewhere(task);
+            let company = Company::of(&spec, task).map(Arc::new);
+            let place = &Place { kin, constraints: Constraints::of(task, apart), company };
+            let rules = self.live.rules.get(&job.view.namespace);
+            let may_start = rules.is_none_or(|rules| rules.limit.fits(&task.resources, &Resources::default()));
+            let fits = may_start && self.fits_somewhere(task);
             let mut ids = Vec::new();
             for index in 0..task.count {
                 let view = known.get(&(&task.name, index)).copied();
@@ -283,6 +288,7 @@ fn replayed(id: u64, element: Element<'_>, run: Span) -> Job {
         owner: owner(job),
         name: job.name.clone(),
         constraints: place.constraints.clone(),
+        company: place.company.clone(),
         kin: place.kin,
         ..Job::new(id, job.submitted_at, run, task.resources.clone())
     }

@@ -1,6 +1,6 @@
 //! Successive shortest paths (Ahuja, Magnanti and Orlin, "Network Flows", section 9.7): one task after the other
-//! takes the cheapest path of moves that ends in an empty slot or in the queue. Slow and simple; it shares nothing
-//! with the auction.
+//! takes the cheapest path of moves that ends in an empty slot or in the queue. Slow and simple: it knows
+//! no prices, and looks at all moves each time.
 
 use crate::flow::{Placement, Problem, Solution};
 
