@@ -10,7 +10,6 @@
 mod table;
 mod work;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -21,7 +20,7 @@ use quorate_types::policy::{
 };
 use quorate_types::scheduling::{SchedulingView, Window, WindowView};
 use quorate_types::status::JobState;
-use quorate_types::{JobId, Name, Span};
+use quorate_types::{JobId, Name, Span, Timestamp};
 use serde_json::{Value, json};
 
 use super::Bench;
@@ -48,10 +47,17 @@ const END_WITHIN: Duration = Duration::from_secs(120);
 /// Of the report: one entry for each policy.
 pub(crate) const POLICIES: &str = "policies";
 
+/// When a task ran, and in which of [`ZONES`].
+struct Ran {
+    zone: usize,
+    from: Timestamp,
+    to: Timestamp,
+}
+
 /// What came of it.
 struct Played {
     view: SchedulingView,
-    /// Of all tasks the part that ran in the zone where most ran.
+    /// See [`in_one_zone`].
     in_one_zone: f64,
     /// Of the weights of all preferences those that were met; none where nothing was preferred.
     preferred: Option<f64>,
@@ -166,34 +172,48 @@ async fn play(
         let view = client.wait_job(*id, Some(END_WITHIN)).await?;
         ensure!(view.state == JobState::Succeeded, "job {id} is {} after {END_WITHIN:?}", view.state);
     }
-    let zones = where_they_ran(&client, &submitted).await?;
+    let ran = where_they_ran(&client, &submitted).await?;
     let view = client.scheduling(None::<&Name>, Some(Window::Hour)).await?;
     let counted = view.windows.first().map_or(0, |window| window.finished.succeeded);
     ensure!(counted == work.len() as u64, "{counted} tasks of {} were measured", work.len());
     cluster.stop().await;
     let preferring: u64 = work.iter().map(|work| work.weight).sum();
-    let met = work.iter().zip(&zones).filter(|(_, zone)| **zone == PREFERRED).map(|(work, _)| work.weight).sum::<u64>();
-    Ok(Played { view, preferred: (preferring > 0).then(|| met as f64 / preferring as f64), in_one_zone: most(&zones) })
+    let met = work.iter().zip(&ran).filter(|(_, ran)| ZONES[ran.zone] == PREFERRED).map(|(work, _)| work.weight);
+    let preferred = (preferring > 0).then(|| met.sum::<u64>() as f64 / preferring as f64);
+    Ok(Played { view, preferred, in_one_zone: in_one_zone(&ran) })
 }
 
-/// The zone in which each job of one task ran at last.
-async fn where_they_ran(client: &Client, jobs: &[JobId]) -> anyhow::Result<Vec<&'static str>> {
-    let mut zones = Vec::new();
+/// Where and when each job of one task ran at last.
+async fn where_they_ran(client: &Client, jobs: &[JobId]) -> anyhow::Result<Vec<Ran>> {
+    let mut all = Vec::new();
     for id in jobs {
         let tasks = client.all_tasks(*id).await?;
-        let worker = tasks.first().and_then(|task| task.worker.as_ref()).context("a job that ran nowhere")?;
+        let task = tasks.first().context("a job without a task")?;
+        let worker = task.worker.as_ref().context("a job that ran nowhere")?;
         let number = worker.as_str().rsplit('-').next().and_then(|number| number.parse::<usize>().ok());
         let number = number.with_context(|| format!("the number of {worker}"))?;
-        zones.push(ZONES[(number - 1) % ZONES.len()]);
+        let (from, to) = task.started_at.zip(task.finished_at).context("a job that did not end")?;
+        all.push(Ran { zone: (number - 1) % ZONES.len(), from, to });
     }
-    Ok(zones)
+    Ok(all)
 }
 
-/// The part that is of one kind, of the kind that is there most.
-fn most(zones: &[&str]) -> f64 {
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    zones.iter().for_each(|zone| *counts.entry(zone).or_default() += 1);
-    counts.values().max().map_or(0.0, |most| *most as f64 / zones.len() as f64)
+/// The part of what runs that is in the zone where most is, over time, weighed by how much runs.
+fn in_one_zone(all: &[Ran]) -> f64 {
+    let starts = all.iter().map(|ran| (ran.from, 1, ran.zone));
+    let mut changes: Vec<(Timestamp, i64, usize)> =
+        starts.chain(all.iter().map(|ran| (ran.to, -1, ran.zone))).collect();
+    changes.sort_unstable();
+    let (mut running, mut since) = (vec![0_i64; ZONES.len()], Timestamp(0));
+    let (mut most, mut sum) = (0.0, 0.0);
+    for (at, change, zone) in changes {
+        let span = at.since(since).0 as f64;
+        most += running.iter().max().map_or(0.0, |most| *most as f64) * span;
+        sum += running.iter().sum::<i64>() as f64 * span;
+        running[zone] += change;
+        since = at;
+    }
+    most / sum
 }
 
 async fn start(cluster: &mut ProcessCluster, workers: &[(u16, u64)]) -> anyhow::Result<()> {
@@ -265,6 +285,14 @@ mod tests {
         // Ten bursts of several, in which all want the same and not as much as each other.
         assert!(bursts.chunk_by(|a, b| a.at == b.at).count() <= 10);
         assert!(bursts.iter().all(|work| (1..=100).contains(&work.weight)));
+    }
+
+    #[test]
+    fn how_much_is_in_one_zone_is_a_mean_over_time() {
+        let ran = |zone, from, to| Ran { zone, from: Timestamp(from), to: Timestamp(to) };
+        assert_eq!(in_one_zone(&[ran(0, 0, 10), ran(1, 0, 10), ran(2, 0, 10)]), 1.0 / 3.0);
+        // Two in one zone for ten, then one in each of two for ten more.
+        assert_eq!(in_one_zone(&[ran(0, 0, 20), ran(0, 0, 10), ran(1, 10, 20)]), 0.75);
     }
 
     #[test]

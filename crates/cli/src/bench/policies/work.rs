@@ -32,7 +32,8 @@ pub(super) const PREFERRED: &str = "b";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrivals {
     Steady,
-    /// Once a second, several at once, so that there is something to choose, and each with a preference of its own.
+    /// Once a second, several at once, so that there is something to choose: of one core each, and each with a preference
+    /// of its own.
     Bursts,
 }
 
@@ -64,7 +65,10 @@ fn one(random: &mut StdRng, nth: usize, arrivals: Arrivals) -> Work {
     // Evenly in the logarithm: as many from 0.2 to 0.4 s as from 2 to 4 s.
     let run_ms = RUN_MS.0 * (RUN_MS.1 / RUN_MS.0).powf(random.random_range(0.0..1.0));
     let run_ms = run_ms as u64;
-    let cores = pick(random, &REQUESTS);
+    let cores = match arrivals {
+        Arrivals::Steady => pick(random, &REQUESTS),
+        Arrivals::Bursts => 1,
+    };
     let namespace = pick(random, &NAMESPACES);
     let priority: u32 = random.random_range(0..=100);
     // An order, and long enough for all to keep it: who misses it fails.
