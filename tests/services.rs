@@ -147,7 +147,7 @@ async fn a_rollout_keeps_to_its_bound_and_a_bad_version_takes_nothing_down() {
         cluster.start_worker(worker).await;
     }
     let service = |version: &str, command: &str| {
-        json!({"kind": "service", "max_unavailable": 2, "health": {"command": ["test", "-e", "up"], "interval": "500ms", "failures": 2},
+        json!({"kind": "service", "max_unavailable": 2, "health": {"command": ["test", "-e", "up"], "interval": "500ms", "failures": 6},
             "tasks": [{"count": 5, "env": {"VERSION": version}, "grace": "1s", "command": ["sh", "-c", command]}]})
     };
     const GOOD: &str = "echo $VERSION; sleep 0.2; touch up; exec sleep 1000";
@@ -181,7 +181,7 @@ async fn a_rollout_keeps_to_its_bound_and_a_bad_version_takes_nothing_down() {
             stands(&api, id, &json!({"version": 3 + 2 * nth, "available": 3, "updated": 2, "rollout": "stalled"}))
                 .await;
         let why = view["stalled_by"].as_str().unwrap();
-        assert!(why.contains(["its health command failed 2 times in a row", "exited with code 3"][nth]), "{why}");
+        assert!(why.contains(["its health command failed 6 times in a row", "exited with code 3"][nth]), "{why}");
         let said = quorate(&cluster.urls(), &["job", "explain", &id.to_string()], "").await.exits(0).stdout;
         assert!(said.contains("The rollout stands still"), "{said}");
         let before = running(&api, id).await;

@@ -12,7 +12,7 @@ use quorate_types::status::TaskState;
 use quorate_types::{JobId, Name, TaskIndex};
 use serde::{Deserialize, Serialize};
 
-use crate::element::Attempt;
+use crate::element::{Attempt, Element};
 use crate::job::Job;
 use crate::state::{Cluster, State};
 use crate::worker::Worker;
@@ -167,7 +167,9 @@ impl Job {
     fn stalled(&self) -> Option<String> {
         let (service, spec) = (self.service.as_ref()?, self.spec.service.as_deref()?);
         let task = self.task(spec.newest)?;
-        let failed = |at: &u32| Some((*at, task.element(TaskIndex(*at)).filter(|element| element.failures > 0)?));
+        // Of one whose attempt in another version is still ending, the record here is an old one.
+        let tells = |element: &&Element| element.failures > 0 && !element.state.is_finished();
+        let failed = |at: &u32| Some((*at, task.element(TaskIndex(*at)).filter(tells)?));
         let (at, element) = service.coming.iter().find_map(failed)?;
         let why = element.attempts.iter().rev().find_map(|attempt| attempt.ending.as_ref());
         let why = why.map_or_else(|| "did not stay up".to_owned(), ToString::to_string);

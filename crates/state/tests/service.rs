@@ -212,6 +212,9 @@ fn a_version_that_does_not_stay_well_stops_the_rollout_and_going_back_leaves_the
     assert_eq!(fleet.view(job).version, 3);
     let live = fleet.live(job);
     assert!(before[1] == live[&1].0 && live[&0].0.task == 0 && live[&0].0.attempt.0 == 4, "{live:?}");
+    // Nothing is known of it yet when it comes again, in the place of the other one.
+    fleet.change(job, r#"{"kind":"service","command":["v3"],"count":3}"#);
+    assert_eq!(fleet.stands(job), (3, 2, 1, Rollout::Rolling));
 }
 
 #[test]

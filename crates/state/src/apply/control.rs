@@ -85,7 +85,6 @@ impl State {
                     }
                     change.emit_job(EventType::JobResumed);
                     change.roll();
-                    change.settle();
                     Ok(Outcome::Done)
                 }
                 JobState::Pending | JobState::Running if !header.cancelling => Ok(Outcome::Done),

@@ -38,10 +38,7 @@ impl Change<'_> {
             Happening::Started => self.on_started(report),
             Happening::Progress { millis, message } => self.on_progress(report, *millis, message),
             Happening::Finished(finished) => self.finish_attempt(key, finished),
-            Happening::Healthy => {
-                self.on_healthy(&ElementKey::from(key));
-                self.settle();
-            }
+            Happening::Healthy => self.on_healthy(&ElementKey::from(key)),
         }
     }
 
@@ -57,7 +54,6 @@ impl Change<'_> {
         self.move_element(task, index, TaskState::Running);
         self.emit(EventType::TaskRunning, task, index, None);
         self.on_service_started(&ElementKey::from(&report.key));
-        self.settle();
         if is_planted(Bug::NeedsOnlyStarted) {
             let plan = self.job.plan.clone();
             plan.dependents(task).for_each(|edge| self.meet(edge.task));

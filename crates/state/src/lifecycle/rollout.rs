@@ -225,6 +225,7 @@ impl Change<'_> {
             }
         }
         self.tell_finished();
+        self.settle();
     }
 
     fn materialise(&mut self, at: &ElementKey) {

@@ -160,7 +160,7 @@ mod tests {
         let cases = [
             (r#"{"kind":"service","tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"]}]}"#, "/tasks"),
             (r#"{"kind":"system","command":["x"],"count":2}"#, "/count"),
-            (r#"{"kind":"system","tasks":[{"command":["x"],"spread":[{"max":1}]}]}"#, "/tasks/0/spread"),
+            (r#"{"kind":"system","tasks":[{"command":["x"],"spread":[{"label":"zone","max":1}]}]}"#, "/tasks/0/spread"),
             (r#"{"command":["x"],"health":{"command":["x"]}}"#, "/health"),
             (r#"{"command":["x"],"max_unavailable":1}"#, "/max_unavailable"),
             (r#"{"tasks":[{"command":["x"]}],"count":2}"#, "/count"),
