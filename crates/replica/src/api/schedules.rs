@@ -83,7 +83,7 @@ pub(crate) async fn change(State(app): State<App>, Path(id): Path<String>, conte
     check(&spec)?;
     if spec.schedule.is_none() && spec.service.is_none() {
         let detail = "only a schedule can be changed, into another one, and a service or system job";
-        return Err(invalid(vec![FieldError::new("/kind", detail)]));
+        return Err(invalid(vec![FieldError::new("/schedule", detail)]));
     }
     let spec = Arc::new(spec);
     app.write(match spec.service {
