@@ -7,16 +7,17 @@
 //! nobody waits longer than that for another's line. If one runs on after all, its worker gives back what waits for it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use quorate_state::State;
 use quorate_state::command::Assignment;
 use quorate_state::limits::ATTEMPTS_PER_WORKER_MAX;
 use quorate_state::queue::Queued;
 use quorate_types::policy::QueueOrder;
-use quorate_types::{AttemptNumber, Epoch, Span};
+use quorate_types::{AttemptNumber, Epoch};
 
 /// How much work a line is.
-const LINE_WORK_MAX: Span = Span(10);
+const LINE_WORK_MAX: Duration = Duration::from_millis(10);
 /// Elements of a line, however short.
 const LINE_MAX: usize = 100;
 /// Attempts of one worker among which nobody is put in line any more: the rest is for who starts at once.
@@ -68,7 +69,7 @@ fn followers(state: &State, queued: Queued) -> Option<usize> {
     let (head, spec) = (job.task(queued.task)?.head, job.task_spec(queued.task)?);
     // What is counted as it starts, or goes with others, is counted where that is decided.
     let is_plain = !job.is_service() && spec.rate.is_none() && head.live_max == 0 && job.gang(queued.task).is_none();
-    let pace = u64::from(head.pace.filter(|_| is_plain)?);
-    let line = (LINE_WORK_MAX.0 * 1_000).checked_div(pace).map_or(LINE_MAX, |line| LINE_MAX.min(line as usize));
+    let pace = u128::from(head.pace.filter(|_| is_plain)?);
+    let line = LINE_WORK_MAX.as_micros().checked_div(pace).map_or(LINE_MAX, |line| LINE_MAX.min(line as usize));
     line.checked_sub(1).filter(|behind| *behind > 0)
 }

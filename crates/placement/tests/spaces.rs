@@ -77,7 +77,7 @@ impl Led {
             let ending = if namespace.is_none() { Ending::Stopped } else { Ending::Exited(0) };
             let finished = Finished {
                 ending,
-                ran: Span(1),
+                ran: Span(1_000),
                 result: None,
                 extension: None,
                 stdout_tail: vec![],
