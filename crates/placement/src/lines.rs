@@ -13,6 +13,7 @@ use quorate_state::State;
 use quorate_state::command::Assignment;
 use quorate_state::limits::ATTEMPTS_PER_WORKER_MAX;
 use quorate_state::queue::Queued;
+use quorate_types::job::Driver;
 use quorate_types::policy::QueueOrder;
 use quorate_types::{AttemptNumber, Epoch};
 
@@ -20,7 +21,7 @@ use quorate_types::{AttemptNumber, Epoch};
 const LINE_WORK_MAX: Duration = Duration::from_millis(10);
 /// Elements of a line, however short.
 const LINE_MAX: usize = 100;
-/// Attempts of one worker among which nobody is put in line any more: the rest is for who starts at once.
+/// Attempts of one worker that wait in lines, with which nobody else is put there.
 const CROWD: usize = ATTEMPTS_PER_WORKER_MAX / 2;
 /// An element that was tried before may be what ended its worker: it goes alone.
 const FIRST: AttemptNumber = AttemptNumber(1);
@@ -44,10 +45,11 @@ pub(crate) fn line_up(state: &State, assignments: &mut Vec<Assignment>, most: us
         };
         let left = usize::try_from(task.pending_len()).unwrap_or(usize::MAX).saturating_sub(heads.len());
         let room = most.saturating_sub(assignments.len());
-        let each = behind.min(left / heads.len()).min(room / heads.len());
+        // Others that are live will ask for their share soon.
+        let each = behind.min(left / (heads.len() + task.head.live as usize)).min(room / heads.len());
         let mut waiting = task.pending().skip(heads.len()).filter(|(_, attempt)| *attempt == FIRST);
         for head in heads.into_iter().filter(|head| head.attempt == FIRST) {
-            let here = state.worker_of(head.epoch).map_or(CROWD, |worker| worker.attempts.len());
+            let here = state.worker_of(head.epoch).map_or(CROWD, |worker| worker.waiting);
             let crowd = crowds.entry(head.epoch).or_insert(here);
             let line = waiting.by_ref().take(each.min(CROWD.saturating_sub(*crowd)));
             let line = line.filter(|(index, _)| *index > head.index);
@@ -70,6 +72,8 @@ fn followers(state: &State, queued: Queued) -> Option<usize> {
     // What is counted as it starts, or goes with others, is counted where that is decided.
     let is_plain = !job.is_service() && spec.rate.is_none() && head.live_max == 0 && job.gang(queued.task).is_none();
     let pace = u128::from(head.pace.filter(|_| is_plain)?);
+    // Run times are whole milliseconds, and to make a process takes one too.
+    let pace = if spec.driver == Driver::Process { pace.max(1_000) } else { pace };
     let line = LINE_WORK_MAX.as_micros().checked_div(pace).map_or(LINE_MAX, |line| LINE_MAX.min(line as usize));
     line.checked_sub(1).filter(|behind| *behind > 0)
 }

@@ -180,7 +180,7 @@ impl Planner {
         }
         for epoch in self.book.promised() {
             if let Some(worker) = state.worker_of(epoch) {
-                self.book.load(epoch, worker.free(), worker.attempts.len() as u32);
+                self.book.load(epoch, worker.free(), worker.holding() as u32);
             }
         }
     }
@@ -234,7 +234,7 @@ impl Planner {
             });
         }
         match (tracking(state), old) {
-            (Tracking::Loads, _) => self.book.load(new.epoch, new.free(), new.attempts.len() as u32),
+            (Tracking::Loads, _) => self.book.load(new.epoch, new.free(), new.holding() as u32),
             (Tracking::Attempts, Some(old)) => {
                 let starts = new.changed_attempts(old).filter_map(|change| Some((change.key, change.is?)));
                 starts.for_each(|(key, number)| self.start(state, new, key, number));

@@ -286,7 +286,7 @@ fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: &Worker, pr
     let mut room = free.clone();
     // What is of one gang ends together, wherever it runs.
     let mut victims: BTreeMap<ElementKey, Victim> = BTreeMap::new();
-    for (key, live) in &worker.attempts {
+    for (key, live) in worker.holders() {
         let Some(job) = state.job(key.job) else { continue };
         let Some(spec) = job.task_spec(key.task) else { continue };
         if live.stopping {

@@ -60,9 +60,12 @@ impl State {
     fn check_placement(&self, job: &Job) -> Result<usize, String> {
         let (id, mut live) = (job.id(), 0);
         for (at, task, _) in job.tasks() {
+            let mut in_line = 0;
             for (index, element) in task.elements().filter(|(_, element)| element.state.is_live()) {
                 live += 1;
                 let key = ElementKey { job: id, task: at, index };
+                let held = element.current().and_then(|attempt| self.worker_of(attempt.epoch)?.attempts.get(&key));
+                in_line += u32::from(held.is_some_and(|live| !live.holds));
                 ensure(self.is_held(key, element), || format!("{key:?} is not held by the worker of its attempt"))?;
                 let worker = element.current().and_then(|attempt| self.worker_of(attempt.epoch));
                 let stranger = worker.and_then(|worker| self.stranger_on(job, at, worker));
@@ -70,6 +73,8 @@ impl State {
                     format!("{key:?} shares its worker with what it must not: {stranger:?}")
                 })?;
             }
+            let noted = task.head.in_line;
+            ensure(in_line == noted, || format!("{in_line} of task {at} of job {id} are in line, noted {noted}"))?;
             let queued = self.queue().contains(Queued { job: id, task: at });
             let wanted = job.is_placeable() && job.has_pending(at);
             ensure(queued == wanted, || format!("task {at} of job {id} queued: {queued}, should be {wanted}"))?;
@@ -98,6 +103,8 @@ impl State {
             waiting.extend(before.map(|before| (before, at.index)));
         }
         let known = worker.attempts.iter().filter_map(|(at, live)| Some((*at, live.next?))).collect();
+        let counted = worker.attempts.values().filter(|live| !live.holds).count();
+        ensure(counted == worker.waiting, || format!("{counted} wait, noted {}", worker.waiting))?;
         ensure(waiting == known, || format!("{waiting:?} wait, {known:?} are known"))
     }
 

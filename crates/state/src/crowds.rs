@@ -39,10 +39,10 @@ impl Cluster {
         }
     }
 
-    /// The attempt is live no more. What it held is free, or another's who waited for it.
-    pub(crate) fn vacate(&mut self, worker: &Name, at: &ElementKey, job: &JobSpec) {
-        let Some(found) = self.workers.get_mut(worker) else { return };
-        let Some(live) = found.attempts.get(at).copied() else { return };
+    /// The attempt is live no more. What it held is free, or another's who waited for it. Gives whether one wait is over.
+    pub(crate) fn vacate(&mut self, worker: &Name, at: &ElementKey, job: &JobSpec) -> bool {
+        let Some(found) = self.workers.get_mut(worker) else { return false };
+        let Some(live) = found.attempts.get(at).copied() else { return false };
         let heir = Arc::make_mut(found).release(at);
         if live.holds {
             self.free(worker, at, live.stopping, job);
@@ -52,6 +52,7 @@ impl Cluster {
                 self.workers.get(worker).and_then(|found| found.attempts.get(&heir)).map(|live| live.stopping);
             self.hold(worker, heir, stopping.unwrap_or_default(), job);
         }
+        heir.is_some() || !live.holds
     }
 
     fn hold(&mut self, worker: &Name, at: ElementKey, stopping: bool, job: &JobSpec) {

@@ -94,6 +94,8 @@ impl Element {
     /// attempts are remembered.
     pub fn longest_lost(&self) -> Span {
         let stopped = self.attempts.iter().filter(|attempt| attempt.state == AttemptState::Cancelled);
+        // What waited for another had done nothing.
+        let stopped = stopped.filter(|attempt| attempt.behind.is_none() || attempt.started_at.is_some());
         let there = stopped.filter_map(|attempt| Some(attempt.finished_at?.since(attempt.assigned_at)));
         there.max().unwrap_or_default()
     }
@@ -116,6 +118,11 @@ impl Attempt {
     /// Its key, as that of an element.
     pub(crate) fn key(&self, at: ElementKey) -> AttemptKey {
         AttemptKey { job: at.job, task: at.task, index: at.index, attempt: self.number, fence: self.fence }
+    }
+
+    /// Whether it may still wait for the one behind which it was assigned, as far as its worker has said.
+    pub fn may_wait(&self) -> bool {
+        self.behind.is_some() && self.state == AttemptState::Assigned
     }
 
     pub(crate) fn is(&self, key: &AttemptKey, epoch: Epoch) -> bool {

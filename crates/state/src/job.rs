@@ -81,7 +81,7 @@ pub struct TaskHead {
     pub succeeded: u32,
     pub failed: u32,
     pub cancelled: u32,
-    /// Elements with an attempt that holds resources.
+    /// Elements with a live attempt.
     pub live: u32,
     /// How many may be live at a time; 0: as many as there are.
     pub live_max: u32,
@@ -91,6 +91,8 @@ pub struct TaskHead {
     pub handler: bool,
     /// Cancelled elements whose condition did not come about: no sign of anything wrong.
     pub skipped: u32,
+    /// Live elements that hold nothing yet: they wait for others on their worker.
+    pub in_line: u32,
     /// How long its elements run, in microseconds: the mean of those that succeeded, the newest with a weight of an
     /// eighth.
     pub pace: Option<u32>,
@@ -239,6 +241,12 @@ impl TaskHead {
     pub(crate) fn note_run(&mut self, ran: Span) {
         let micros = u32::try_from(ran.0.saturating_mul(1_000)).unwrap_or(u32::MAX);
         self.pace = Some(self.pace.map_or(micros, |pace| pace - pace / 8 + micros / 8));
+    }
+
+    /// One took longer than its line could wait for: some will have to be quicker before there is another.
+    pub(crate) fn note_slow(&mut self) {
+        const SLOW: u32 = 20_000;
+        self.pace = Some(self.pace.map_or(SLOW, |pace| pace.max(SLOW)));
     }
 
     /// How many more elements may be live.

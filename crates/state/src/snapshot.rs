@@ -131,7 +131,7 @@ impl State {
             }
             Inner::Worker(mut worker) => {
                 let underived = Arc::make_mut(&mut worker);
-                (underived.used, underived.attempts) = (Resources::default(), OrdMap::new());
+                (underived.used, underived.attempts, underived.waiting) = (Resources::default(), OrdMap::new(), 0);
                 self.cluster.workers.insert(worker.name.clone(), worker);
             }
             Inner::Key(key, used) => {

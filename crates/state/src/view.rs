@@ -144,7 +144,7 @@ pub fn worker(worker: &Worker) -> WorkerView {
         host: worker.host.clone(),
         capacity: worker.capacity.clone(),
         used: worker.used.clone(),
-        running: worker.attempts.len() as u64,
+        running: worker.holding() as u64,
         replica: worker.replica,
     }
 }

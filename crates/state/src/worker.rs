@@ -42,6 +42,9 @@ pub struct Worker {
     /// Derived: the live attempts.
     #[serde(skip)]
     pub attempts: OrdMap<ElementKey, LiveAttempt>,
+    /// Derived: those of them that hold nothing.
+    #[serde(skip)]
+    pub waiting: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +123,11 @@ impl Worker {
         changes.filter(|(_, was, is)| was != is).map(|(key, was, is)| AttemptChange { key: *key, was, is })
     }
 
+    /// How many attempts hold something.
+    pub fn holding(&self) -> usize {
+        self.attempts.len() - self.waiting
+    }
+
     /// The attempts that hold something.
     pub fn holders(&self) -> impl Iterator<Item = (&ElementKey, &LiveAttempt)> {
         self.attempts.iter().filter(|(_, live)| live.holds)
@@ -141,6 +149,7 @@ impl Worker {
         if let Some(last) = before.and_then(|before| self.attempts.get_mut(&before)) {
             last.next = Some(key.index);
         }
+        self.waiting += usize::from(!attempt.holds);
         self.attempts.insert(key, attempt);
         attempt.holds
     }
@@ -152,8 +161,10 @@ impl Worker {
         if ended.holds {
             let heir = next.and_then(|next| self.attempts.get_mut(&next))?;
             heir.holds = true;
+            self.waiting -= 1;
             return next;
         }
+        self.waiting -= 1;
         let before = ended.behind.and_then(|first| self.before(key, first, ended.fence))?;
         self.attempts.get_mut(&before)?.next = ended.next;
         None

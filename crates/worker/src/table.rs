@@ -22,7 +22,7 @@ use crate::sys::Status;
 pub(crate) use self::action::Action;
 use self::attempt::{Attempt, Phase};
 use self::health::Checkups;
-use self::line::Lined;
+use self::line::{Lined, Lines};
 
 mod action;
 mod attempt;
@@ -74,8 +74,9 @@ pub(crate) struct Table {
     checkups: Checkups,
     /// Attempts that stand still, or will once they run.
     frozen: BTreeSet<AttemptKey>,
-    /// Those whose end may be another's turn.
-    ended: Vec<line::Ended>,
+    lines: Lines,
+    /// Attempts that are no longer ours and whose processes are being killed, with those that they were behind.
+    dying: BTreeMap<AttemptKey, Option<TaskIndex>>,
     /// The index of the newest push.
     pushed: LogIndex,
     /// The newest index in any message.
@@ -93,7 +94,8 @@ impl Table {
             timers: BTreeSet::new(),
             checkups: Checkups::default(),
             frozen: BTreeSet::new(),
-            ended: Vec::new(),
+            lines: Lines::default(),
+            dying: BTreeMap::new(),
             pushed: LogIndex(0),
             seen: LogIndex(0),
             closing: false,
@@ -125,7 +127,8 @@ impl Table {
         self.settled.clear();
         self.timers.clear();
         self.frozen.clear();
-        self.ended.clear();
+        self.lines = Lines::default();
+        self.dying.clear();
         self.checkups = Checkups::default();
         self.outbox.clear();
         (self.pushed, self.seen) = (LogIndex(0), LogIndex(0));
@@ -268,11 +271,16 @@ impl Table {
         self.checkups.end(key);
         let attempt = self.attempts.remove(key)?;
         self.disarm(*key, attempt.timer);
-        self.note_end(*key, attempt.behind);
         match attempt.phase {
-            Phase::Spawning | Phase::Running => Some(Action::Kill { key: *key }),
+            Phase::Spawning | Phase::Running => {
+                self.dying.insert(*key, attempt.behind);
+                Some(Action::Kill { key: *key })
+            }
             // What it left is discarded when its preparation or collection comes back.
-            Phase::InLine { .. } | Phase::Preparing | Phase::Collecting { .. } | Phase::Reported => None,
+            Phase::InLine { .. } | Phase::Preparing | Phase::Collecting { .. } | Phase::Reported => {
+                self.note_end(*key, attempt.behind);
+                None
+            }
         }
     }
 
@@ -310,11 +318,20 @@ impl Table {
             let ending = attempt.cause.clone().unwrap_or(why);
             self.report_end(key, ending, Span(0), Leftover::default());
         }
+        self.bury(key);
         Action::Discard { key }
+    }
+
+    /// Nothing is left of an attempt that was being killed.
+    fn bury(&mut self, key: AttemptKey) {
+        if let Some(behind) = self.dying.remove(&key) {
+            self.note_end(key, behind);
+        }
     }
 
     /// It has ended with all of its processes. `ordered`: it had been signalled by us before.
     pub(crate) fn on_exited(&mut self, key: AttemptKey, status: Status, ordered: bool, ran: Span) -> Action {
+        self.bury(key);
         let Some(attempt) = self.attempts.get_mut(&key) else { return Action::Discard { key } };
         let ending = match (&attempt.cause, status) {
             (Some(cause), _) if ordered => cause.clone(),

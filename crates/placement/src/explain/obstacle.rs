@@ -28,7 +28,7 @@ pub(super) fn between(task: &TaskSpec, worker: &Worker) -> Vec<Obstacle> {
         // What it had counts for nothing.
         return not_ready.into_iter().collect();
     }
-    let full = worker.attempts.len() >= ATTEMPTS_PER_WORKER_MAX;
+    let full = worker.holding() >= ATTEMPTS_PER_WORKER_MAX;
     let full = full.then_some(Obstacle::AttemptsFull { limit: ATTEMPTS_PER_WORKER_MAX as u64 });
     let short = shortages(&task.resources, &worker.free(), &worker.capacity).into_iter().map(Obstacle::Short);
     let unmet = task.requires.iter().filter(|condition| !condition.is_met_by(worker.labels()));

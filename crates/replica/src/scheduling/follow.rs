@@ -50,13 +50,21 @@ fn level_of(kinds: &Kinds, job: &Job) -> Level {
 
 fn level_of_task(kinds: &Kinds, job: &Job, task: &Task, spec: &TaskSpec) -> Level {
     let queued = if job.is_placeable() { task.pending_len() } else { 0 };
-    let running = u64::from(task.head.live);
+    let running = u64::from(task.head.live - task.head.in_line);
     if queued + running == 0 {
         return Level::default();
     }
     let units = kinds.units(&spec.resources);
     let times = |count: u64| units.map(|unit| unit.saturating_mul(count));
     Level { queued, wanted: times(queued), running, held: times(running) }
+}
+
+/// When an attempt began to hold what its task asks for; of one that was assigned behind another, as far as is known.
+fn began_to_hold(attempt: &Attempt) -> Option<Timestamp> {
+    match attempt.behind {
+        None => Some(attempt.assigned_at),
+        Some(_) => attempt.started_at.or(attempt.finished_at),
+    }
 }
 
 impl Look<'_> {
@@ -111,13 +119,18 @@ impl Look<'_> {
             let seen = old.and_then(Element::current);
             let newest = seen.map_or(Fence(0), |attempt| attempt.fence);
             for attempt in new.attempts.iter().rev().take_while(|attempt| attempt.fence > newest) {
-                held.add(changes, attempt.epoch, self.since(attempt.assigned_at) - self.after_end(attempt));
+                if let Some(begin) = began_to_hold(attempt) {
+                    held.add(changes, attempt.epoch, self.since(begin) - self.after_end(attempt));
+                }
             }
             // One that lived has ended, unless it is too old to be remembered.
             let lived = seen.filter(|attempt| attempt.state.is_live());
             if let Some(attempt) = lived.and_then(|lived| new.attempts.iter().rev().find(|it| it.fence == lived.fence))
             {
-                held.add(changes, attempt.epoch, -self.after_end(attempt));
+                // What waited in line until then was not counted.
+                let waited = seen.is_some_and(Attempt::may_wait);
+                let before = began_to_hold(attempt).filter(|_| waited).map_or(0.0, |begin| self.since(begin));
+                held.add(changes, attempt.epoch, before - self.after_end(attempt));
             }
             if let Some(ended) = self.ended(job, old, new) {
                 changes.of(job).besides.end(&ended);

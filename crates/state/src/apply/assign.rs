@@ -69,7 +69,10 @@ impl Change<'_> {
         let attempt = LiveAttempt::new(item.attempt, fence, item.behind);
         let worker = self.occupy_worker(item, at, attempt)?;
         let assigned_at = self.now();
-        self.job.task_mut(item.task)?.materialise(item.index);
+        let task = self.job.task_mut(item.task)?;
+        task.materialise(item.index);
+        // It waits for another: nothing else may be assigned behind one.
+        task.head.in_line += u32::from(item.behind.is_some());
         let element = self.element_mut(item.task, item.index)?;
         element.wait_until = None;
         self.drop_copies(&at);
@@ -115,7 +118,8 @@ impl Change<'_> {
         let name = self.cluster.epochs.get(&item.epoch)?.clone();
         let found = self.cluster.workers.get(&name)?;
         let spec = &self.job.spec.tasks[item.task as usize];
-        let full = found.attempts.len() >= ATTEMPTS_PER_WORKER_MAX;
+        let there = if item.behind.is_none() { found.holding() } else { found.waiting };
+        let full = there >= ATTEMPTS_PER_WORKER_MAX;
         let fits = spec.resources.fits(&found.free()) || is_planted(Bug::CapacityIgnored);
         if found.draining || full || !spec.suits(found.labels(), found.taints()) {
             return None;

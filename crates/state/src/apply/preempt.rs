@@ -77,7 +77,7 @@ impl Change<'_> {
         let at = ElementKey { job: item.job, task: item.task, index: item.index };
         let live = self.cluster.epochs.get(&item.epoch).and_then(|name| self.cluster.workers.get(name));
         let live = live.and_then(|worker| worker.attempts.get(&at));
-        if live.is_none_or(|live| live.number != item.attempt || live.stopping) {
+        if live.is_none_or(|live| live.number != item.attempt || live.stopping || !live.holds) {
             return false;
         }
         let by = item.by;

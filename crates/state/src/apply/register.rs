@@ -64,6 +64,7 @@ impl State {
             drain_until: None,
             used: Resources::default(),
             attempts: imbl::OrdMap::new(),
+            waiting: 0,
         };
         let kind = if worker.draining { EventType::WorkerDraining } else { EventType::WorkerReady };
         out.events.push(worker_event(kind, &new.name, epoch));

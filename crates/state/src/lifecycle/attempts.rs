@@ -12,7 +12,7 @@ use quorate_types::{Span, Timestamp};
 use super::Change;
 use super::rollout::Gone;
 use crate::archive;
-use crate::element::AfterStop;
+use crate::element::{AfterStop, Attempt};
 use crate::job::ElementKey;
 use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_BYTES_PER_JOB_MAX, RESULT_BYTES_MAX, UNABLE_MAX};
 use crate::outcome::ArchiveKey;
@@ -57,6 +57,7 @@ impl Change<'_> {
             (false, None) if matches!(ending, Ending::Unable(_)) => (AttemptState::Failed, Verdict::Unable),
             (false, None) => (AttemptState::Failed, Verdict::Failed),
         };
+        let gave_back = stopped.is_none() && element.current().is_some_and(Attempt::may_wait);
         let unable = self.note_unable(&at, &verdict);
         self.end_attempt(&at, state, Some(ending.clone()), Some(finished.ran));
         self.keep_output(key, finished);
@@ -79,14 +80,26 @@ impl Change<'_> {
                 self.keep_result(&at, finished.result.as_deref());
                 self.succeed(&at);
             }
-            Verdict::Failed => self.fail(&at, ending),
+            Verdict::Failed => {
+                if let Some(task) = self.job.task_mut(at.task) {
+                    // What fails at once says nothing of those that will not.
+                    task.head.pace = None;
+                }
+                self.fail(&at, ending);
+            }
             Verdict::Unable if unable >= UNABLE_MAX || self.is_doomed(at.task) => {
                 self.give_up(&at, &ending.to_string());
             }
             // Another worker may be able, or this one soon. Uses up no retry.
             Verdict::Unable => self.back_off(&at, unable, ending),
             Verdict::Cancelled => self.cancel_stopped(&at),
-            Verdict::Stopped => self.requeue(&at, "stopped"),
+            Verdict::Stopped => {
+                // It was given back by its worker, where those before it took longer than they used to.
+                if let Some(task) = self.job.task_mut(at.task).filter(|_| gave_back) {
+                    task.head.note_slow();
+                }
+                self.requeue(&at, "stopped");
+            }
             Verdict::Overdue => self.give_up(&at, OVERDUE),
         }
         self.resolve_gang(at.task);
@@ -114,8 +127,10 @@ impl Change<'_> {
     pub(crate) fn lose_attempt(&mut self, at: &ElementKey) {
         let Some(element) = self.element_mut(at.task, at.index) else { return };
         let stopped = (element.state == TaskState::Stopping).then_some(element.after_stop);
+        // Who had not started has nothing to do with it.
+        let counts = stopped.is_none() && !element.current().is_some_and(Attempt::may_wait);
         let Some(tally) = self.tally(at) else { return };
-        if stopped.is_none() {
+        if counts {
             tally.losses += 1;
         }
         let (losses, most) = (tally.losses, self.job.spec.tasks[at.task as usize].losses);
@@ -128,7 +143,7 @@ impl Change<'_> {
             Some(AfterStop::Cancel) => self.cancel_stopped(at),
             Some(AfterStop::Fail) => self.give_up(at, OVERDUE),
             Some(AfterStop::Requeue) => self.requeue(at, "worker lost"),
-            None if losses >= most => self.give_up(at, &format!("poisonous: lost {losses} workers in a row")),
+            None if counts && losses >= most => self.give_up(at, &format!("poisonous: lost {losses} workers in a row")),
             None => self.requeue(at, "worker lost"),
         }
         self.resolve_gang(at.task);
@@ -142,7 +157,10 @@ impl Change<'_> {
         let Some(attempt) = element.current_mut() else { return };
         attempt.end(state, ending, ran, now);
         let worker = attempt.worker.clone();
-        self.cluster.vacate(&worker, at, &self.job.spec);
+        let left_line = self.cluster.vacate(&worker, at, &self.job.spec);
+        if let Some(task) = self.job.task_mut(at.task).filter(|_| left_line) {
+            task.head.in_line -= 1;
+        }
         self.cluster.release_locks(at, self.out);
         if self.cluster.workers.get(&worker).is_some_and(|worker| worker.draining) {
             self.out.vacated.push(worker);

@@ -96,8 +96,20 @@ impl Change<'_> {
     /// Asks the workers to end all live attempts.
     pub(crate) fn stop_live(&mut self, after: AfterStop) {
         for at in self.live() {
-            self.stop(&at, after);
+            // What waits in line and will be cancelled has not started: it does not fail either.
+            if after != AfterStop::Fail || !self.is_leaving_line(&at) {
+                self.stop(&at, after);
+            }
         }
+    }
+
+    fn is_leaving_line(&self, at: &ElementKey) -> bool {
+        let Some(element) = self.element(at.task, at.index) else { return false };
+        let waits = || {
+            let worker = self.cluster.workers.get(&element.current()?.worker)?;
+            worker.attempts.get(at).map(|live| !live.holds)
+        };
+        element.state == TaskState::Stopping && element.after_stop == AfterStop::Cancel && waits() == Some(true)
     }
 
     /// Asks the workers to stop all live attempts where they are, or to let them go on. What is ending goes on ending.

@@ -315,7 +315,10 @@ impl Job {
 
     pub fn stop_live(&mut self, after: AfterStop) {
         for (task, at) in self.places() {
-            if self.tasks[task][at].state.is_live() {
+            let element = &self.tasks[task][at];
+            let cancelled = element.state == TaskState::Stopping && element.after_stop == AfterStop::Cancel;
+            let in_line = cancelled && after == AfterStop::Fail && self.waits_for(task, at).is_some();
+            if element.state.is_live() && !in_line {
                 self.stop(task, at, after);
             }
         }

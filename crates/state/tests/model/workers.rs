@@ -273,13 +273,15 @@ impl Model {
         let job = self.jobs.get_mut(&id).unwrap();
         let (most, doomed) = (job.spec.tasks[task].losses, job.is_doomed(task));
         let element = &mut job.tasks[task][at];
-        element.attempts.last_mut().unwrap().state = AttemptState::Lost;
+        let attempt = element.attempts.last_mut().unwrap();
+        let waited = attempt.behind.is_some() && attempt.state == AttemptState::Assigned;
+        attempt.state = AttemptState::Lost;
         let after = (element.state == TaskState::Stopping).then_some(element.after_stop);
-        element.losses += u32::from(after.is_none());
+        element.losses += u32::from(after.is_none() && !waited);
         match after {
             Some(AfterStop::Cancel) => element.cancel(false),
             Some(AfterStop::Fail) => self.give_up(id, task, at),
-            None if element.losses >= most => self.give_up(id, task, at),
+            None if !waited && element.losses >= most => self.give_up(id, task, at),
             Some(AfterStop::Requeue) | None if doomed => element.cancel(false),
             Some(AfterStop::Requeue) | None => element.state = TaskState::Pending,
         }

@@ -1,33 +1,61 @@
 //! Attempts that wait for others: they were assigned together and take turns on what one of them asks for.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_types::inputs::Inputs;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::Ending;
-use quorate_types::{AttemptNumber, Bug, Fence, Span, TaskIndex, is_planted};
+use quorate_types::{AttemptNumber, Bug, Fence, JobId, Span, TaskIndex, is_planted};
 
 use super::{Action, Leftover, Phase, Table};
 use crate::clock::Boottime;
 
-/// How long the turn of one may take before the others are given back, to be placed elsewhere: the cluster puts only
-/// tasks in line that are over in milliseconds.
-const TURN_MAX: Duration = Duration::from_millis(100);
+/// How long an attempt waits in line at most; then it is given back, to be placed elsewhere. The cluster makes lines of
+/// ten milliseconds of work.
+const LINE_WAIT: Duration = Duration::from_millis(100);
 
-/// An attempt whose turn is over.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ended {
-    key: AttemptKey,
-    /// The first of its line.
+/// What was assigned behind one element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    job: JobId,
+    task: u32,
+    fence: Fence,
     first: TaskIndex,
 }
 
-impl Table {
-    pub(super) fn note_end(&mut self, key: AttemptKey, behind: Option<TaskIndex>) {
-        self.ended.push(Ended { key, first: behind.unwrap_or(key.index) });
-    }
+#[derive(Debug)]
+struct Line {
+    /// Whose turn it is.
+    turn: AttemptKey,
+    waiting: VecDeque<AttemptKey>,
+    /// When those that still wait are given back.
+    until: Boottime,
+}
 
+/// The lines of which somebody has not ended.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    by_name: BTreeMap<Name, Line>,
+    /// Those whose turn was over and has been followed by no other's yet.
+    ended: Vec<(Name, AttemptKey)>,
+}
+
+/// What became of an attempt that may have to wait.
+pub(super) enum Lined {
+    Waits,
+    /// It has nobody before it.
+    First(Vec<Arc<Inputs>>),
+}
+
+impl Name {
+    fn of(key: &AttemptKey, behind: Option<TaskIndex>) -> Self {
+        Self { job: key.job, task: key.task, fence: key.fence, first: behind.unwrap_or(key.index) }
+    }
+}
+
+impl Table {
     /// Puts the attempt in line if there is one that it has to wait for.
     pub(super) fn line_up(
         &mut self,
@@ -36,41 +64,79 @@ impl Table {
         inputs: Vec<Arc<Inputs>>,
         now: Boottime,
     ) -> Lined {
-        let before = behind.and_then(|first| self.before(&key, first));
-        let Some(before) = before.filter(|_| !is_planted(Bug::LineIgnored)) else { return Lined::First(inputs) };
-        let is_next = !matches!(self.attempts[&before].phase, Phase::InLine { .. });
+        if behind.is_none() || is_planted(Bug::LineIgnored) {
+            return Lined::First(inputs);
+        }
+        let name = Name::of(&key, behind);
+        if !self.lines.by_name.contains_key(&name) {
+            let turn = self.first_of(&name).unwrap_or(key);
+            let line = Line { turn, waiting: VecDeque::new(), until: now.plus(LINE_WAIT) };
+            self.lines.by_name.insert(name, line);
+            if turn == key {
+                return Lined::First(inputs);
+            }
+        }
         if let Some(attempt) = self.attempts.get_mut(&key) {
             attempt.phase = Phase::InLine { inputs };
         }
+        let Some(line) = self.lines.by_name.get_mut(&name) else { return Lined::Waits };
+        line.waiting.push_back(key);
+        let (until, is_next) = (line.until, line.waiting.len() == 1);
         if is_next {
-            self.arm(key, now.plus(TURN_MAX));
+            self.arm(key, until);
         }
         Lined::Waits
     }
 
+    /// The attempt behind which the others were assigned, if it has not ended.
+    fn first_of(&self, name: &Name) -> Option<AttemptKey> {
+        let Name { job, task, fence, first: index } = *name;
+        let from = AttemptKey { job, task, index, attempt: AttemptNumber(0), fence: Fence(0) };
+        let to = AttemptKey { attempt: AttemptNumber(u32::MAX), fence: Fence(u64::MAX), ..from };
+        let mut live = self.attempts.range(from..=to).filter(|(_, attempt)| attempt.phase != Phase::Reported);
+        live.find(|(key, _)| key.fence == fence).map(|(key, _)| *key)
+    }
+
+    /// The attempt has ended, and no process of it is left; or it has left its line.
+    pub(super) fn note_end(&mut self, key: AttemptKey, behind: Option<TaskIndex>) {
+        let name = Name::of(&key, behind);
+        let Some(line) = self.lines.by_name.get_mut(&name) else { return };
+        if line.turn == key {
+            self.lines.ended.push((name, key));
+            return;
+        }
+        let was_next = line.waiting.front() == Some(&key);
+        line.waiting.retain(|waiting| *waiting != key);
+        let (next, until) = (line.waiting.front().copied(), line.until);
+        if let Some(next) = next.filter(|_| was_next) {
+            self.arm(next, until);
+        }
+    }
+
     /// Starts those whose turn has come.
-    pub(super) fn take_turns(&mut self, now: Boottime) -> Vec<Action> {
+    pub(super) fn take_turns(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
-        while let Some(Ended { key, first }) = self.ended.pop() {
-            let next = self.waiting_after(&key, first).next();
-            let Some(next) = next else { continue };
-            if self.before(&next, first).is_some() {
+        while let Some((name, ended)) = self.lines.ended.pop() {
+            let Some(line) = self.lines.by_name.get_mut(&name).filter(|line| line.turn == ended) else { continue };
+            let Some(next) = line.waiting.pop_front() else {
+                self.lines.by_name.remove(&name);
                 continue;
-            }
-            let following = self.waiting_after(&next, first).next();
+            };
+            line.turn = next;
+            let (following, until) = (line.waiting.front().copied(), line.until);
             if let Some(following) = following {
-                self.arm(following, now.plus(TURN_MAX));
+                self.arm(following, until);
             }
             actions.extend(self.begin(next));
         }
         actions
     }
 
-    /// The turn before it took too long: gives back the attempt and those behind it, none of which has started.
+    /// Its line took too long: gives back the attempt and those behind it, none of which has started.
     pub(super) fn give_back(&mut self, key: AttemptKey) {
-        let Some(first) = self.attempts.get(&key).and_then(|attempt| attempt.behind) else { return };
-        let line: Vec<_> = std::iter::once(key).chain(self.waiting_after(&key, first)).collect();
-        for key in line {
+        let behind = self.attempts.get(&key).and_then(|attempt| attempt.behind);
+        let line = self.lines.by_name.get_mut(&Name::of(&key, behind));
+        for key in line.map(|line| std::mem::take(&mut line.waiting)).unwrap_or_default() {
             self.report_end(key, Ending::Stopped, Span(0), Leftover::default());
         }
     }
@@ -83,31 +149,4 @@ impl Table {
         self.disarm(key, timer);
         self.run(key, definition, inputs)
     }
-
-    /// The last before it in its line that has not ended.
-    fn before(&self, key: &AttemptKey, first: TaskIndex) -> Option<AttemptKey> {
-        let from = AttemptKey { index: first, attempt: AttemptNumber(0), fence: Fence(0), ..*key };
-        let all = self.attempts.range(from..*key).rev();
-        let in_line =
-            |other: &AttemptKey, behind| other.fence == key.fence && (other.index == first || behind == Some(first));
-        let mut live = all.filter(|(other, it)| in_line(other, it.behind) && it.phase != Phase::Reported);
-        live.next().map(|(other, _)| *other)
-    }
-
-    fn waiting_after(&self, key: &AttemptKey, first: TaskIndex) -> impl Iterator<Item = AttemptKey> + '_ {
-        let (of, fence) = ((key.job, key.task), key.fence);
-        let after = (std::ops::Bound::Excluded(*key), std::ops::Bound::Unbounded);
-        let of_task = self.attempts.range(after).take_while(move |(other, _)| (other.job, other.task) == of);
-        let waiting = of_task.filter(move |(other, it)| {
-            other.fence == fence && it.behind == Some(first) && matches!(it.phase, Phase::InLine { .. })
-        });
-        waiting.map(|(other, _)| *other)
-    }
-}
-
-/// What became of an attempt that may have to wait.
-pub(super) enum Lined {
-    Waits,
-    /// It has nobody before it.
-    First(Vec<Arc<Inputs>>),
 }

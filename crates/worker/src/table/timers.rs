@@ -9,7 +9,7 @@ use crate::clock::Boottime;
 impl Table {
     /// Starts the attempts whose turn has come, and ends those whose time is up.
     pub(crate) fn on_time(&mut self, now: Boottime) -> Vec<Action> {
-        let mut actions = self.take_turns(now);
+        let mut actions = self.take_turns();
         while let Some((at, key)) = self.timers.first().copied()
             && at <= now
         {

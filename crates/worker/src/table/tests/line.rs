@@ -73,8 +73,8 @@ fn what_waits_too_long_is_given_back() {
     assert_eq!(indexes(&table.on_time(at(90))), [1]);
     table.on_prepared(element(1), Ok(()));
     table.on_spawned(element(1), at(90));
-    assert_eq!((table.on_time(at(150)), ends(&mut table).len()), (vec![], 1), "each turn has its time");
-    assert_eq!(table.on_time(at(190)), []);
+    assert_eq!((table.on_time(at(99)), ends(&mut table).len()), (vec![], 1));
+    assert_eq!(table.on_time(at(100)), [], "the line has its time, however many turns have passed");
     assert_eq!(ends(&mut table), [2, 3].map(|n| (n, Ending::Stopped)));
     // The one whose turn it is goes on, for as long as it may.
     assert_eq!(table.running().collect::<Vec<_>>(), [element(1)]);
@@ -125,6 +125,20 @@ fn the_rest_of_a_line_begins_with_its_first() {
     assert_eq!(indexes(&table.on_assigned(LogIndex(10), &[element(3), element(5)], work, at(0))), [3]);
     run(&mut table, 3);
     assert_eq!(indexes(&table.on_time(at(0))), [5]);
+}
+
+/// One that the cluster holds no more is killed, and the next one waits until it is dead.
+#[test]
+fn nobody_starts_beside_a_process_that_is_being_killed() {
+    let (mut table, _) = line(Driver::Process, 2);
+    table.on_prepared(element(0), Ok(()));
+    table.on_spawned(element(0), at(0));
+    let start = vec![order(1, Some(0))];
+    let work = Work { start, ..work_of(definition(Driver::Process, None), &[], &[]) };
+    assert_eq!(names(&table.on_assigned(LogIndex(11), &[element(1)], work, at(0))), ["kill 1"]);
+    assert_eq!(table.on_time(at(0)), []);
+    table.on_exited(element(0), Status::Signalled(9), true, Span(1));
+    assert_eq!(indexes(&table.on_time(at(0))), [1]);
 }
 
 #[test]
