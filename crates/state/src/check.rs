@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_types::api::TaskCounts;
 use quorate_types::status::TaskState;
-use quorate_types::{Name, On, Resources, TaskSpec};
+use quorate_types::{Name, On, Resources, TaskIndex, TaskSpec};
 
 use crate::element::Element;
 use crate::flow::Slot;
@@ -69,12 +69,22 @@ impl State {
                 ensure(stranger.is_none(), || {
                     format!("{key:?} shares its worker with what it must not: {stranger:?}")
                 })?;
+                let kin = worker.filter(|_| job.is_service()).and_then(|worker| Self::too_close(job, key, worker));
+                ensure(kin.is_none(), || format!("{key:?} shares its worker with {kin:?}"))?;
             }
             let queued = self.queue().contains(Queued { job: id, task: at });
             let wanted = job.is_placeable() && job.has_pending(at);
             ensure(queued == wanted, || format!("task {at} of job {id} queued: {queued}, should be {wanted}"))?;
         }
         Ok(live)
+    }
+
+    /// Another element of the job on the worker that must be apart from one.
+    fn too_close(job: &Job, key: ElementKey, worker: &Worker) -> Option<ElementKey> {
+        let first = ElementKey { task: 0, index: TaskIndex(0), ..key };
+        let last = ElementKey { task: u32::MAX, index: TaskIndex(u32::MAX), ..key };
+        let mut others = worker.attempts.range(first..=last).map(|(other, _)| *other).filter(|other| *other != key);
+        others.find(|other| job.apart(key.task).any(|task| task == other.task))
     }
 
     fn is_held(&self, key: ElementKey, element: &Element) -> bool {

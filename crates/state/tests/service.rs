@@ -265,6 +265,44 @@ fn elements_that_are_down_go_first_and_a_share_may_be_unavailable() {
 }
 
 #[test]
+fn elements_keep_apart_and_spread_in_whatever_version_they_are() {
+    for constraint in [r#""anti_affinity":["main"]"#, r#""spread":[{"label":"worker","max":1}]"#] {
+        let mut fleet = Fleet::of(&["a", "b"]);
+        let of = |version: &str| {
+            let task = format!(r#"{{"name":"main","command":["{version}"],"count":2,{constraint}}}"#);
+            format!(r#"{{"kind":"service","tasks":[{task}]}}"#)
+        };
+        let job = fleet.cluster.submit(&of("v1"));
+        assert_eq!(fleet.place().len(), 2);
+        for (version, leaves, comes) in [("v2", "a", "c"), ("v1", "c", "d")] {
+            assert_eq!(fleet.change(job, &of(version)), Outcome::Done);
+            assert_eq!(fleet.confirm(job), 1);
+            fleet.leave(leaves);
+            assert_eq!(fleet.place(), [], "the worker that is left has one of the other version");
+            fleet.join(comes);
+            while !fleet.place().is_empty() || fleet.confirm(job) > 0 {}
+            assert_eq!(fleet.stands(job), (2, 2, 2, Rollout::Done));
+            let live = fleet.live(job);
+            let mut on: Vec<_> = live.values().map(|(key, _)| fleet.worker_of(key).unwrap().0).collect();
+            on.sort_unstable();
+            assert_eq!(on, ["b", comes]);
+        }
+        assert_eq!(fleet.cluster.state.digest(), fleet.cluster.replay().digest());
+    }
+}
+
+#[test]
+fn what_is_apart_no_more_may_come_together() {
+    let mut fleet = Fleet::of(&["a", "b"]);
+    let apart = r#"{"kind":"service","tasks":[{"command":["x"],"count":3,"anti_affinity":["main"]}]}"#;
+    let job = fleet.cluster.submit(apart);
+    assert_eq!(fleet.place().len(), 2, "there is no third worker");
+    fleet.change(job, r#"{"kind":"service","tasks":[{"command":["x"],"count":3}],"max_unavailable":3}"#);
+    while !fleet.place().is_empty() || fleet.confirm(job) > 0 {}
+    assert_eq!(fleet.stands(job), (3, 3, 3, Rollout::Done));
+}
+
+#[test]
 fn it_is_paused_frozen_and_cancelled_as_others_are() {
     let mut fleet = Fleet::of(&["a"]);
     let job = fleet.cluster.submit(V1);
