@@ -252,6 +252,23 @@ fn more_and_fewer_elements() {
 }
 
 #[test]
+fn a_change_that_needs_nothing_more_is_taken_also_over_the_limit() {
+    let mut fleet = Fleet::of(&["a"]);
+    let of = |version: &str, count: u32| {
+        format!(r#"{{"kind":"service","namespace":"web","command":["{version}"],"count":{count}}}"#)
+    };
+    let job = fleet.cluster.submit(&of("v1", 3));
+    let rules = Box::new(serde_json::from_str(r#"{"max_unfinished":2}"#).unwrap());
+    fleet.cluster.apply(Command::SetNamespace { namespace: name("web"), rules });
+    assert_eq!(fleet.change(job, &of("v1", 3)), Outcome::Done);
+    assert_eq!(fleet.change(job, &of("v2", 3)), Outcome::Done);
+    let full = Outcome::Rejected(Rejection::NamespaceFull(name("web"), 3));
+    assert_eq!(fleet.change(job, &of("v2", 4)), full);
+    assert_eq!(fleet.change(job, &of("v2", 1)), Outcome::Done);
+    assert_eq!(fleet.change(job, &of("v2", 2)), Outcome::Done);
+}
+
+#[test]
 fn elements_that_are_down_go_first_and_a_share_may_be_unavailable() {
     let mut fleet = Fleet::of(&["a", "b", "c"]);
     let job = fleet.cluster.submit(r#"{"kind":"service","command":["v1"],"count":8}"#);
