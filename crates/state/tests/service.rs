@@ -269,6 +269,20 @@ fn a_change_that_needs_nothing_more_is_taken_also_over_the_limit() {
 }
 
 #[test]
+fn of_its_outputs_the_last_are_kept() {
+    let mut fleet = Fleet::of(&["a"]);
+    let job = fleet.cluster.submit(r#"{"kind":"service","command":["x"],"count":1}"#);
+    for kept in [2, 4, 2] {
+        let [key] = fleet.place()[..] else { panic!("nothing was placed") };
+        let tail = vec![b'x'; 1 << 20];
+        let end = Finished { stdout_tail: tail.clone(), stderr_tail: tail, ..finished(Ending::Exited(1)) };
+        fleet.report(&key, Happening::Finished(Box::new(end)));
+        assert_eq!(fleet.cluster.state.job(job).unwrap().header.output_bytes, kept << 20);
+        fleet.cluster.pass(Span::from_secs(600));
+    }
+}
+
+#[test]
 fn elements_that_are_down_go_first_and_a_share_may_be_unavailable() {
     let mut fleet = Fleet::of(&["a", "b", "c"]);
     let job = fleet.cluster.submit(r#"{"kind":"service","command":["v1"],"count":8}"#);
