@@ -267,6 +267,11 @@ async fn bad_schedules_and_changes_are_refused() {
         (refused.code().as_str(), &refused.json()["errors"][0]["pointer"]),
         ("invalid_job", &json!("/schedule"))
     );
+    let service = id_of(&api.post("/v1/jobs", &json!({"kind": "service", "command": ["x"]})).await.ok());
+    let service = format!("/v1/jobs/{service}");
+    api.read(&service).await;
+    let refused = change(&service, &json!({"command": ["x"]})).await;
+    assert_eq!((refused.status, &refused.json()["errors"][0]["pointer"]), (422, &json!("/kind")), "it stays a service");
     change(&path, &other).await.ok();
     let shown = api.read(&path).await;
     assert_eq!((&shown["spec"]["schedule"]["every"], &shown["state"]), (&json!("1h"), &json!("pending")));

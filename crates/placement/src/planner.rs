@@ -9,20 +9,19 @@ use std::sync::Arc;
 
 use quorate_state::State;
 use quorate_state::command::{self, Assignment, Preemption};
-use quorate_state::company::{Companies, Company};
+use quorate_state::company::Company;
 use quorate_state::element::{Attempt, Element};
 use quorate_state::job::{ElementKey, Job};
 use quorate_state::queue::{QueueChange, Queued};
 use quorate_state::worker::Worker;
 use quorate_types::policy::Rebalance;
 use quorate_types::status::{AttemptState, WorkerState};
-use quorate_types::{AttemptNumber, Epoch, LogIndex, Name, Span, Timestamp};
+use quorate_types::{AttemptNumber, LogIndex, Name, Span, Timestamp};
 
-use crate::book::{
-    self, Book, Bounds, Constraints, Decision, Facts, Gate, GateRoom, Lineage, Member, Surroundings, Tracking,
-};
+use crate::book::{self, Book, Bounds, Constraints, Decision, Facts, Gate, Lineage, Member, Tracking};
 use crate::preempt::{self, Preemptor};
 use crate::rebalance::{self, Rebalancer};
+use crate::sight::Sight;
 use crate::turn::turn_of;
 use crate::{ahead, lines};
 
@@ -256,40 +255,6 @@ impl Planner {
         if lost > Span(0) {
             self.book.lost_before(key, lost);
         }
-    }
-}
-
-/// What the state says of tasks and workers beside the book.
-pub(crate) struct Sight<'a>(pub(crate) &'a State);
-
-impl Surroundings for Sight<'_> {
-    fn pending(&self, queued: Queued) -> u64 {
-        self.0.job(queued.job).map_or(0, |job| job.pending_len(queued.task))
-    }
-
-    fn room(&self, gate: &Gate, now: Timestamp) -> GateRoom {
-        match gate {
-            Gate::Resource { name, .. } => {
-                let (total, left) = self.0.resource_room(name).unwrap_or_default();
-                GateRoom { total, left, next: None }
-            }
-            Gate::Rate { namespace, rate } => {
-                let room = self.0.rate_room(namespace, rate, now);
-                GateRoom { total: u64::from(rate.limit), left: room.left, next: room.next }
-            }
-        }
-    }
-
-    fn crowd(&self, queued: Queued, label: &Name, value: &str) -> u32 {
-        self.0.crowd(queued.job, queued.task, label, value)
-    }
-
-    fn runs(&self, queued: Queued, epoch: Epoch) -> bool {
-        self.0.worker_of(epoch).is_some_and(|worker| worker.runs(queued.job, queued.task))
-    }
-
-    fn companies(&self) -> Option<&Companies> {
-        Some(self.0.companies())
     }
 }
 

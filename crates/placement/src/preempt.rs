@@ -19,7 +19,7 @@ use quorate_types::{Epoch, Name, Resources, Timestamp};
 
 use crate::book::spaces::Tier;
 use crate::book::{Book, Crowding, Decision, Facts, Surroundings};
-use crate::planner::Sight;
+use crate::sight::Sight;
 
 mod claims;
 mod holdings;

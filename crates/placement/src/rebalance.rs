@@ -19,7 +19,8 @@ use quorate_types::{Epoch, Span, Timestamp};
 
 use crate::book::share::WHOLE;
 use crate::book::{Book, Crowding, Decision, Mover, Standing};
-use crate::planner::{Sight, element_of, facts_of};
+use crate::planner::{element_of, facts_of};
+use crate::sight::Sight;
 
 /// How much more than the least loaded worker the one has from which something is moved: a fifth of a worker.
 const LOPSIDED: u64 = WHOLE / 5;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_types::api::TaskCounts;
 use quorate_types::status::TaskState;
-use quorate_types::{Name, On, Resources, TaskSpec};
+use quorate_types::{Name, On, Resources, TaskIndex, TaskSpec};
 
 use crate::element::Element;
 use crate::flow::Slot;
@@ -72,6 +72,8 @@ impl State {
                 ensure(stranger.is_none(), || {
                     format!("{key:?} shares its worker with what it must not: {stranger:?}")
                 })?;
+                let kin = worker.filter(|_| job.is_service()).and_then(|worker| Self::too_close(job, key, worker));
+                ensure(kin.is_none(), || format!("{key:?} shares its worker with {kin:?}"))?;
             }
             let noted = task.head.in_line;
             ensure(in_line == noted, || format!("{in_line} of task {at} of job {id} are in line, noted {noted}"))?;
@@ -80,6 +82,14 @@ impl State {
             ensure(queued == wanted, || format!("task {at} of job {id} queued: {queued}, should be {wanted}"))?;
         }
         Ok(live)
+    }
+
+    /// Another element of the job on the worker that must be apart from one.
+    fn too_close(job: &Job, key: ElementKey, worker: &Worker) -> Option<ElementKey> {
+        let first = ElementKey { task: 0, index: TaskIndex(0), ..key };
+        let last = ElementKey { task: u32::MAX, index: TaskIndex(u32::MAX), ..key };
+        let mut others = worker.attempts.range(first..=last).map(|(other, _)| *other).filter(|other| *other != key);
+        others.find(|other| job.apart(key.task).any(|task| task == other.task))
     }
 
     fn is_held(&self, key: ElementKey, element: &Element) -> bool {

@@ -12,7 +12,8 @@ use crate::spaces::Hold;
 use crate::state::{Cluster, State};
 use crate::worker::{LiveAttempt, Worker};
 
-/// Live elements of a task on workers with one value of a label.
+/// Live elements of a task on workers with one value of a label. Those of a service count together, whatever version
+/// they have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     job: JobId,
@@ -58,7 +59,7 @@ impl Cluster {
     fn hold(&mut self, worker: &Name, at: ElementKey, stopping: bool, job: &JobSpec) {
         let (Some(found), Some(spec)) = (self.workers.get_mut(worker), job.tasks.get(at.task as usize)) else { return };
         Arc::make_mut(found).used.add(&spec.resources);
-        for place in places(at, spec, found) {
+        for place in places(at, job, spec, found) {
             *self.crowds.places.entry(place).or_insert(0) += 1;
         }
         if let Some(company) = Company::of(job, spec) {
@@ -75,7 +76,7 @@ impl Cluster {
         let (Some(found), Some(spec)) = (self.workers.get_mut(worker), job.tasks.get(at.task as usize)) else { return };
         Arc::make_mut(found).used.subtract(&spec.resources);
         let epoch = found.epoch;
-        for place in places(*at, spec, found) {
+        for place in places(*at, job, spec, found) {
             let left = self.crowds.places.get(&place).map_or(0, |count| count - 1);
             if left == 0 {
                 self.crowds.places.remove(&place);
@@ -97,7 +98,7 @@ impl Cluster {
             worker
                 .labels()
                 .get(&spread.label)
-                .is_none_or(|value| self.crowd(job.id(), task, &spread.label, value) >= spread.max)
+                .is_none_or(|value| self.crowd(job.id(), job.spec.family(task), &spread.label, value) >= spread.max)
         });
         let in_the_way = || {
             // Most clusters have nobody who shuns anything.
@@ -114,17 +115,20 @@ impl Cluster {
     }
 }
 
-fn places(at: ElementKey, spec: &TaskSpec, worker: &Worker) -> Vec<Place> {
+fn places(at: ElementKey, job: &JobSpec, spec: &TaskSpec, worker: &Worker) -> Vec<Place> {
+    let task = job.family(at.task);
     let place = |label: &Name| {
         let value = worker.labels().get(label)?.into();
-        Some(Place { job: at.job, task: at.task, label: label.clone(), value })
+        Some(Place { job: at.job, task, label: label.clone(), value })
     };
     spec.spread.iter().filter_map(|spread| place(&spread.label)).collect()
 }
 
 impl State {
-    /// How many elements of a task are live on workers with this value of a label that the task is spread over.
+    /// How many elements of a task, of whatever version, are live on workers with this value of a label that the task
+    /// is spread over.
     pub fn crowd(&self, job: JobId, task: u32, label: &Name, value: &str) -> u32 {
+        let task = self.job(job).map_or(task, |job| job.spec.family(task));
         self.cluster.crowd(job, task, label, value)
     }
 

@@ -63,6 +63,9 @@ pub const ELEMENTS_PER_RECORD: usize = 1_024;
 pub const BYTES_PER_RECORD: usize = 256 << 10;
 /// Bytes of output tails that the archive keeps for one job; what would go beyond is not kept.
 pub const OUTPUT_BYTES_PER_JOB_MAX: u64 = 64 << 20;
+/// Bytes of output tails that the archive keeps for one service, which has no end at which they would be forgotten:
+/// when they are full it begins anew. More than one attempt leaves, and a thousand services fit in.
+pub const OUTPUT_BYTES_PER_SERVICE_MAX: u64 = 4 << 20;
 /// Bytes of results of jobs in memory; what would go beyond is not kept.
 pub const RESULT_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of output tails that the archive keeps for all jobs together.

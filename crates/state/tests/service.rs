@@ -252,6 +252,37 @@ fn more_and_fewer_elements() {
 }
 
 #[test]
+fn a_change_that_needs_nothing_more_is_taken_also_over_the_limit() {
+    let mut fleet = Fleet::of(&["a"]);
+    let of = |version: &str, count: u32| {
+        format!(r#"{{"kind":"service","namespace":"web","command":["{version}"],"count":{count}}}"#)
+    };
+    let job = fleet.cluster.submit(&of("v1", 3));
+    let rules = Box::new(serde_json::from_str(r#"{"max_unfinished":2}"#).unwrap());
+    fleet.cluster.apply(Command::SetNamespace { namespace: name("web"), rules });
+    assert_eq!(fleet.change(job, &of("v1", 3)), Outcome::Done);
+    assert_eq!(fleet.change(job, &of("v2", 3)), Outcome::Done);
+    let full = Outcome::Rejected(Rejection::NamespaceFull(name("web"), 3));
+    assert_eq!(fleet.change(job, &of("v2", 4)), full);
+    assert_eq!(fleet.change(job, &of("v2", 1)), Outcome::Done);
+    assert_eq!(fleet.change(job, &of("v2", 2)), Outcome::Done);
+}
+
+#[test]
+fn of_its_outputs_the_last_are_kept() {
+    let mut fleet = Fleet::of(&["a"]);
+    let job = fleet.cluster.submit(r#"{"kind":"service","command":["x"],"count":1}"#);
+    for kept in [2, 4, 2] {
+        let [key] = fleet.place()[..] else { panic!("nothing was placed") };
+        let tail = vec![b'x'; 1 << 20];
+        let end = Finished { stdout_tail: tail.clone(), stderr_tail: tail, ..finished(Ending::Exited(1)) };
+        fleet.report(&key, Happening::Finished(Box::new(end)));
+        assert_eq!(fleet.cluster.state.job(job).unwrap().header.output_bytes, kept << 20);
+        fleet.cluster.pass(Span::from_secs(600));
+    }
+}
+
+#[test]
 fn elements_that_are_down_go_first_and_a_share_may_be_unavailable() {
     let mut fleet = Fleet::of(&["a", "b", "c"]);
     let job = fleet.cluster.submit(r#"{"kind":"service","command":["v1"],"count":8}"#);
@@ -262,6 +293,44 @@ fn elements_that_are_down_go_first_and_a_share_may_be_unavailable() {
         fleet.live(job).into_iter().filter(|(_, (_, s))| *s == TaskState::Stopping).map(|(at, _)| at).collect();
     assert_eq!(stopping, [0, 1], "of three one was down anyway");
     assert_eq!(fleet.stands(job), (8, 5, 3, Rollout::Rolling));
+}
+
+#[test]
+fn elements_keep_apart_and_spread_in_whatever_version_they_are() {
+    for constraint in [r#""anti_affinity":["main"]"#, r#""spread":[{"label":"worker","max":1}]"#] {
+        let mut fleet = Fleet::of(&["a", "b"]);
+        let of = |version: &str| {
+            let task = format!(r#"{{"name":"main","command":["{version}"],"count":2,{constraint}}}"#);
+            format!(r#"{{"kind":"service","tasks":[{task}]}}"#)
+        };
+        let job = fleet.cluster.submit(&of("v1"));
+        assert_eq!(fleet.place().len(), 2);
+        for (version, leaves, comes) in [("v2", "a", "c"), ("v1", "c", "d")] {
+            assert_eq!(fleet.change(job, &of(version)), Outcome::Done);
+            assert_eq!(fleet.confirm(job), 1);
+            fleet.leave(leaves);
+            assert_eq!(fleet.place(), [], "the worker that is left has one of the other version");
+            fleet.join(comes);
+            while !fleet.place().is_empty() || fleet.confirm(job) > 0 {}
+            assert_eq!(fleet.stands(job), (2, 2, 2, Rollout::Done));
+            let live = fleet.live(job);
+            let mut on: Vec<_> = live.values().map(|(key, _)| fleet.worker_of(key).unwrap().0).collect();
+            on.sort_unstable();
+            assert_eq!(on, ["b", comes]);
+        }
+        assert_eq!(fleet.cluster.state.digest(), fleet.cluster.replay().digest());
+    }
+}
+
+#[test]
+fn what_is_apart_no_more_may_come_together() {
+    let mut fleet = Fleet::of(&["a", "b"]);
+    let apart = r#"{"kind":"service","tasks":[{"command":["x"],"count":3,"anti_affinity":["main"]}]}"#;
+    let job = fleet.cluster.submit(apart);
+    assert_eq!(fleet.place().len(), 2, "there is no third worker");
+    fleet.change(job, r#"{"kind":"service","tasks":[{"command":["x"],"count":3}],"max_unavailable":3}"#);
+    while !fleet.place().is_empty() || fleet.confirm(job) > 0 {}
+    assert_eq!(fleet.stands(job), (3, 3, 3, Rollout::Done));
 }
 
 #[test]

@@ -144,8 +144,11 @@ impl JobSpec {
             return apart;
         }
         let positions: BTreeMap<&Name, u32> = self.tasks.iter().map(|task| &task.name).zip(0..).collect();
+        let versions = (self.kind() == Kind::Service).then_some(0..self.tasks.len() as u32);
         for (at, task) in (0u32..).zip(&self.tasks) {
-            for other in task.anti_affinity.iter().filter_map(|one| positions.get(one.task()?).copied()) {
+            let named = task.anti_affinity.iter().filter_map(|one| positions.get(one.task()?).copied());
+            // All versions of a service have the name of its one task.
+            for other in named.flat_map(|other| versions.clone().unwrap_or(other..other + 1)) {
                 apart.entry(at).or_default().insert(other);
                 apart.entry(other).or_default().insert(at);
             }

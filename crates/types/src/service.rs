@@ -123,6 +123,11 @@ impl JobSpec {
         }
     }
 
+    /// The task that stands for all of which a task is a version; itself if it is no version.
+    pub fn family(&self, task: u32) -> u32 {
+        if self.service.is_some() { 0 } else { task }
+    }
+
     /// The health command of a task.
     pub fn health_of(&self, task: u32) -> Option<&Health> {
         self.service.as_ref()?.versions.get(task as usize)?.health.as_ref()

@@ -29,6 +29,11 @@ pub trait Surroundings {
         0
     }
 
+    /// The task that stands for all whose elements count together with those of one: the versions of a service.
+    fn family(&self, queued: Queued) -> Queued {
+        queued
+    }
+
     /// Whether an element of the task is live on the worker.
     fn runs(&self, _queued: Queued, _epoch: Epoch) -> bool {
         false
@@ -99,7 +104,8 @@ impl<'a> Crowding<'a> {
         let spread = social.map_or(&[][..], |constraints| &constraints.spread);
         let too_far = spread.iter().any(|spread| {
             worker.labels().get(&spread.label).is_none_or(|value| {
-                let placed = self.by_value.get(&(queued, spread.label.clone(), value.to_owned())).copied();
+                let family = self.around.family(queued);
+                let placed = self.by_value.get(&(family, spread.label.clone(), value.to_owned())).copied();
                 self.around.crowd(queued, &spread.label, value) + placed.unwrap_or(0) >= spread.max
             })
         });
@@ -129,7 +135,8 @@ impl<'a> Crowding<'a> {
         };
         for spread in &constraints.spread {
             if let Some(value) = worker.labels().get(&spread.label) {
-                *self.by_value.entry((queued, spread.label.clone(), value.to_owned())).or_default() += 1;
+                let family = self.around.family(queued);
+                *self.by_value.entry((family, spread.label.clone(), value.to_owned())).or_default() += 1;
             }
         }
         if !constraints.apart.is_empty() {

@@ -8,7 +8,7 @@ use quorate_types::{TaskIndex, Timestamp};
 use super::HOLDERS_LISTED_MAX;
 use super::line::Line;
 use crate::book::{Gate, Surroundings};
-use crate::planner::Sight;
+use crate::sight::Sight;
 
 /// The gates that the element finds closed: by what is held, by the elements of its task that come before it, or, if
 /// its place in line is known, by what starts ahead of it.

@@ -16,7 +16,8 @@ use super::FRONT_MAX;
 use crate::book::queue::{goes_by_time, goes_by_use};
 use crate::book::spaces::Tier;
 use crate::book::{Book, Bounds, Facts, Gate, Gauge, Kept};
-use crate::planner::{Planner, Sight, facts_of, plain_facts_of, waiting_facts_of};
+use crate::planner::{Planner, facts_of, plain_facts_of, waiting_facts_of};
+use crate::sight::Sight;
 
 /// Fractional bits of a share.
 const SHARE_BITS: i32 = 30;

@@ -82,6 +82,12 @@ pub(crate) async fn change(State(app): State<App>, Path(id): Path<String>, conte
     let spec = request.validate().map_err(invalid)?;
     check(&spec)?;
     if spec.schedule.is_none() && spec.service.is_none() {
+        let version = app.handle.version();
+        // Most likely its kind was forgotten.
+        if version.state.job(id).is_some_and(|job| job.is_service()) {
+            let detail = "can't be changed: this is a service or system job, and stays one";
+            return Err(invalid(vec![FieldError::new("/kind", detail)]));
+        }
         let detail = "only a schedule can be changed, into another one, and a service or system job";
         return Err(invalid(vec![FieldError::new("/schedule", detail)]));
     }

@@ -21,22 +21,25 @@ impl State {
         let missing = || if self.is_archived(id) { Rejection::Archived(id) } else { Rejection::NoSuchJob(id) };
         let job = self.jobs.get(&id).cloned().ok_or_else(missing)?;
         let spec = job.changed(wanted)?;
+        if *job.spec == spec {
+            return Ok(Outcome::Done);
+        }
         let asked = JobSpec { tasks: vec![wanted.tasks[0].clone()].into(), ..spec.clone() };
         self.check_resources(&asked)?;
         let spec_bytes = super::submit::weight(&spec);
         let (before, totals) = (job.header.spec_bytes, self.cluster.totals);
-        if totals.spec_bytes - before + spec_bytes > SPEC_BYTES_MAX {
+        if spec_bytes > before && totals.spec_bytes - before + spec_bytes > SPEC_BYTES_MAX {
             return Err(Rejection::MemoryFull(totals.spec_bytes));
         }
         let members = job.service.as_ref().map_or(0, |service| service.len());
         let count = if spec.kind() == Kind::Service { asked.tasks[0].count } else { members };
         let more = u64::from(count.saturating_sub(members));
-        if totals.unfinished_elements + more > UNFINISHED_ELEMENTS_MAX {
-            return Err(Rejection::QueueFull(totals.unfinished_elements));
-        }
-        self.check_namespace(&spec.namespace, more)?;
-        if *job.spec == spec {
-            return Ok(Outcome::Done);
+        // Who is over a limit may still change what is there.
+        if more > 0 {
+            if totals.unfinished_elements + more > UNFINISHED_ELEMENTS_MAX {
+                return Err(Rejection::QueueFull(totals.unfinished_elements));
+            }
+            self.check_namespace(&spec.namespace, more)?;
         }
         self.edit(id, out, |change| {
             change.define(spec, spec_bytes);

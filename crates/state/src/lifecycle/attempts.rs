@@ -14,7 +14,9 @@ use super::rollout::Gone;
 use crate::archive;
 use crate::element::{AfterStop, Attempt};
 use crate::job::ElementKey;
-use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_BYTES_PER_JOB_MAX, RESULT_BYTES_MAX, UNABLE_MAX};
+use crate::limits::{
+    OUTPUT_BYTES_MAX, OUTPUT_BYTES_PER_JOB_MAX, OUTPUT_BYTES_PER_SERVICE_MAX, RESULT_BYTES_MAX, UNABLE_MAX,
+};
 use crate::outcome::ArchiveKey;
 use crate::timers::Timer;
 
@@ -181,10 +183,11 @@ impl Change<'_> {
     }
 
     fn keep_output(&mut self, key: &AttemptKey, finished: &Finished) {
+        let most = if self.job.is_service() { OUTPUT_BYTES_PER_SERVICE_MAX } else { OUTPUT_BYTES_PER_JOB_MAX };
+        self.make_room_for_output((finished.stdout_tail.len() + finished.stderr_tail.len()) as u64);
         for (stream, tail) in [(Stream::Stdout, &finished.stdout_tail), (Stream::Stderr, &finished.stderr_tail)] {
             let bytes = tail.len() as u64;
-            self.make_room_for_output(bytes);
-            let fits = self.job.header.output_bytes + bytes <= OUTPUT_BYTES_PER_JOB_MAX
+            let fits = self.job.header.output_bytes + bytes <= most
                 && self.cluster.totals.output_bytes + bytes <= OUTPUT_BYTES_MAX;
             if tail.is_empty() || !fits {
                 continue;
@@ -197,10 +200,11 @@ impl Change<'_> {
         }
     }
 
-    /// A service that has run for long begins anew with what is kept of its outputs.
+    /// A service that has run for long begins anew with what is kept of its outputs. What one attempt leaves stays
+    /// together.
     fn make_room_for_output(&mut self, bytes: u64) {
         let kept = self.job.header.output_bytes;
-        if self.job.is_service() && kept + bytes > OUTPUT_BYTES_PER_JOB_MAX {
+        if self.job.is_service() && kept + bytes > OUTPUT_BYTES_PER_SERVICE_MAX {
             archive::drop_job(self.job.id(), self.cluster, self.out);
             self.cluster.totals.output_bytes -= kept;
             self.job.header.output_bytes = 0;

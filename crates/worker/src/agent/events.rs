@@ -129,7 +129,11 @@ impl Agent {
     }
 
     fn probe(&mut self, key: AttemptKey, definition: &Definition) {
-        let Some((spawn, timeout)) = self.spool.probe(key, definition) else { return };
+        let Some((spawn, timeout)) = self.spool.probe(key, definition) else {
+            // What can't be asked is not well. Without an answer it would never be asked again.
+            let action = self.table.on_probed(key, false, Boottime::now());
+            return self.carry_out(action);
+        };
         self.keeper.order(Order::Probe { spawn: Box::new(spawn), timeout_ms: timeout.0 });
     }
 
