@@ -19,7 +19,7 @@ fn hunt(bug: Bug) -> (Vec<Fault>, u64) {
         Bug::PurgeWithoutSnapshot => (vec![Fault::Kill, Fault::PowerCut], 4),
         Bug::ReadWithoutBarrier => (vec![Fault::Isolate, Fault::OneWay, Fault::SlowLink, Fault::Pause], 4),
         Bug::DeposedLeaderAcknowledges | Bug::NoGraceAfterTakeover | Bug::NoLeaseMargin => (worker_and_leader, 20),
-        Bug::StopNotAwaited => (vec![Fault::SlowLink], 10),
+        Bug::StopNotAwaited => (vec![Fault::SlowLink], 30),
         Bug::StaleAssignment => (vec![Fault::SlowDisk, Fault::SlowLink, Fault::Transfer], 60),
         Bug::EventsLostAtInstall => (vec![Fault::Isolate, Fault::Pause], 20),
         Bug::ReportsLostAtReconnect => (vec![Fault::Kill, Fault::SlowLink, Fault::Isolate], 10),
