@@ -229,7 +229,7 @@ impl Job {
             let state = |version: u32| self.task(version).and_then(|task| task.state_of(TaskIndex(*at)));
             let there: Vec<TaskState> = (0..versions as u32).filter_map(state).filter(|it| !it.is_finished()).collect();
             let own = state(member.version);
-            let moves = there.iter().any(|state| *state == TaskState::Stopping);
+            let moves = there.contains(&TaskState::Stopping);
             let sound = there.len() == 1
                 && (own.is_some_and(|state| !state.is_finished()) || moves)
                 && (!member.available || own == Some(TaskState::Running));

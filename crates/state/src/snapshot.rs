@@ -179,16 +179,19 @@ impl State {
             Inner::Lock(key, lock) => {
                 self.cluster.locks.by_key.insert(key, lock);
             }
-            Inner::LockWaiter(key, ticket, waiter) => {
-                let no_lock = || RestoreError::Contradiction(format!("a line for {key:?}, which nobody holds"));
-                let lock = self.cluster.locks.by_key.get_mut(&key).ok_or_else(no_lock)?;
-                lock.line.insert(ticket, waiter);
-            }
+            Inner::LockWaiter(key, ticket, waiter) => self.take_up_waiter(&key, ticket, waiter)?,
             Inner::Origin(..) if is_planted(Bug::DedupNotInSnapshot) => {}
             Inner::Origin(id, answers) => {
                 self.dedup.origins.insert(id, answers);
             }
         }
+        Ok(())
+    }
+
+    fn take_up_waiter(&mut self, key: &LockKey, ticket: u64, waiter: Waiter) -> Result<(), RestoreError> {
+        let no_lock = || RestoreError::Contradiction(format!("a line for {key:?}, which nobody holds"));
+        let lock = self.cluster.locks.by_key.get_mut(key).ok_or_else(no_lock)?;
+        lock.line.insert(ticket, waiter);
         Ok(())
     }
 

@@ -52,11 +52,8 @@ impl JobRequest {
             }
             (None, None) => return Err(vec![FieldError::new("/tasks", "a job needs tasks or a command")]),
         };
-        for (field, _) in [("/movable", self.movable.is_some()), ("/count", self.count.is_some())]
-            .into_iter()
-            .filter(|(_, given)| *given && !short)
-        {
-            complaints.add(field.into(), "belongs to a task, or to a job with a command of its own");
+        if !short {
+            complaints.check_strays([("/movable", self.movable.is_some()), ("/count", self.count.is_some())]);
         }
         complaints.check_task_count(&requests);
         if complaints.is_full() {
@@ -103,6 +100,15 @@ impl JobRequest {
             preempt: self.preempt.unwrap_or_else(|| service::default_preempt(service.as_deref())),
             service,
         })
+    }
+}
+
+impl Complaints {
+    /// What stands beside tasks, and is meant for the short form.
+    fn check_strays(&mut self, fields: [(&str, bool); 2]) {
+        for (field, _) in fields.into_iter().filter(|(_, given)| *given) {
+            self.add(field.into(), "belongs to a task, or to a job with a command of its own");
+        }
     }
 }
 

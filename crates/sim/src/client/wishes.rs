@@ -102,14 +102,7 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
                 {"name": "fan", "command": fan.to_argv(), "retries": retries, "resources": resources},
                 {"name": GATHER, "command": gather.to_argv(), "needs": ["fan"]}]})
         }
-        6 => {
-            let code = i32::from(chance.permille(60));
-            let short =
-                Program { millis: chance.below(4) as u64, code, task: SHORT.into(), holds: 1, ..Program::default() };
-            json!({"name": name, "on_failure": "continue", "tasks": [
-                {"name": SHORT, "command": short.to_argv(), "count": 20 + chance.below(100), "retries": retries,
-                 "cluster_resources": {RESOURCE: 1}, "resources": {"cpu": 0.5}}]})
-        }
+        6 => short(chance, name, retries),
         _ => json!({"name": name, "tasks": [
             {"name": "slow", "command": command(chance, "slow", &[]), "timeout": "2s", "grace": "100ms",
              "retries": retries},
@@ -120,6 +113,15 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
         job["namespace"] = json!(chance.pick(NAMESPACES));
     }
     job.to_string()
+}
+
+/// Elements that are assigned a line at a time.
+fn short(chance: &mut Chance, name: &str, retries: usize) -> Value {
+    let code = i32::from(chance.permille(60));
+    let short = Program { millis: chance.below(4) as u64, code, task: SHORT.into(), holds: 1, ..Program::default() };
+    json!({"name": name, "on_failure": "continue", "tasks": [
+        {"name": SHORT, "command": short.to_argv(), "count": 20 + chance.below(100), "retries": retries,
+         "cluster_resources": {RESOURCE: 1}, "resources": {"cpu": 0.5}}]})
 }
 
 /// Constraints that leave every element a place in the end, whoever is lost.

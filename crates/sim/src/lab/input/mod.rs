@@ -64,6 +64,7 @@ impl Format {
 
 /// A record as a format yields it: a job, or why it is none.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one at a time, and nearly all of them are jobs")]
 enum Entry {
     Job(Job),
     Dropped(Reason),
