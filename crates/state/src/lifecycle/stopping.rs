@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use quorate_types::TaskIndex;
 use quorate_types::event::EventType;
 use quorate_types::session::Motion;
 use quorate_types::status::{AttemptState, TaskState};
-use quorate_types::{Name, TaskIndex};
 
 use super::{Change, Ended};
-use crate::element::{AfterStop, Element};
+use crate::element::{AfterStop, Attempt, Element};
 use crate::job::ElementKey;
 use crate::outcome::{Notice, NoticeKind};
 use crate::spaces::Hold;
 use crate::timers::Timer;
+use crate::worker::LiveAttempt;
 
 impl Change<'_> {
     /// An element that runs no attempt will never run one.
@@ -64,18 +65,16 @@ impl Change<'_> {
 
     /// The elements of a task that a worker has, but won't start before others have ended.
     fn waiting_in_line(&self, task: u32) -> Vec<ElementKey> {
-        let job = self.job.id();
-        let assigned = self.job.task(task).into_iter().flat_map(|found| found.elements());
-        let behind = assigned.filter_map(|(index, element)| {
-            let at = ElementKey { job, task, index };
-            let attempt = element.current().filter(|it| it.state == AttemptState::Assigned && it.behind.is_some())?;
-            Some((at, &attempt.worker))
-        });
-        let waits = |at: &ElementKey, worker: &Name| {
-            let live = self.cluster.workers.get(worker).and_then(|worker| worker.attempts.get(at));
-            live.is_some_and(|live| !live.holds)
-        };
-        behind.filter(|(at, worker)| waits(at, worker)).map(|(at, _)| at).collect()
+        let Some(found) = self.job.task(task).filter(|found| found.head.in_line > 0) else { return Vec::new() };
+        let assigned = found.elements().filter(|(_, element)| element.current().is_some_and(Attempt::may_wait));
+        let keys = assigned.map(|(index, _)| ElementKey { job: self.job.id(), task, index });
+        keys.filter(|at| self.live_attempt(at).is_some_and(|live| !live.holds)).collect()
+    }
+
+    /// What the worker's record says of an element's live attempt.
+    fn live_attempt(&self, at: &ElementKey) -> Option<&LiveAttempt> {
+        let worker = &self.element(at.task, at.index)?.current()?.worker;
+        self.cluster.workers.get(worker)?.attempts.get(at)
     }
 
     /// Cancels the elements without a record.
@@ -105,11 +104,8 @@ impl Change<'_> {
 
     fn is_leaving_line(&self, at: &ElementKey) -> bool {
         let Some(element) = self.element(at.task, at.index) else { return false };
-        let waits = || {
-            let worker = self.cluster.workers.get(&element.current()?.worker)?;
-            worker.attempts.get(at).map(|live| !live.holds)
-        };
-        element.state == TaskState::Stopping && element.after_stop == AfterStop::Cancel && waits() == Some(true)
+        let cancelled = element.state == TaskState::Stopping && element.after_stop == AfterStop::Cancel;
+        cancelled && self.live_attempt(at).is_some_and(|live| !live.holds)
     }
 
     /// Asks the workers to stop all live attempts where they are, or to let them go on. What is ending goes on ending.
@@ -157,8 +153,7 @@ impl Change<'_> {
 
     /// Who takes over from this attempt.
     fn next_in_line(&self, at: &ElementKey) -> Option<ElementKey> {
-        let worker = &self.element(at.task, at.index)?.current()?.worker;
-        let index = self.cluster.workers.get(worker)?.attempts.get(at)?.next?;
+        let index = self.live_attempt(at)?.next?;
         Some(ElementKey { index, ..*at })
     }
 
