@@ -276,7 +276,7 @@ fn requests(live: u64) -> Vec<Bad> {
         send("POST /v1/workers/nobody/ended", "", 400, "invalid_json"),
         get("/v1/session", 400, "invalid_json"),
         bad("another protocol", "GET /v1/session", &["Upgrade: websocket"], b"", 400, "invalid_json"),
-        bad("no word of an upgrade", "GET /v1/session", &["Upgrade: quorate-worker/5"], b"", 400, "invalid_json"),
+        bad("no word of an upgrade", "GET /v1/session", &["Upgrade: quorate-worker/6"], b"", 400, "invalid_json"),
         get("/v1/cluster?verbose=1", 400, "invalid_json"),
         get("/v1/cluster/digest?index=1", 400, "invalid_json"),
         send("POST /v1/cluster/replicas", "", 400, "invalid_json"),

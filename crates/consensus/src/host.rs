@@ -64,6 +64,13 @@ pub async fn hand_off() {
     }
 }
 
+/// Drops what takes long to drop where it holds nobody up.
+pub(crate) fn discard<T: Send + 'static>(what: T) {
+    if work_takes().is_none() {
+        tokio::task::spawn_blocking(move || drop(what));
+    }
+}
+
 /// Does work that blocks, where it holds nobody up.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

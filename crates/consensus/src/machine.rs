@@ -95,9 +95,12 @@ impl Machine {
             }
         };
         self.archive.apply(std::mem::take(&mut applied.archive)).await?;
-        let outcomes = applied.outcomes.clone();
+        let (outcomes, released) = (applied.outcomes.clone(), std::mem::take(&mut applied.released));
         let version = self.publish(index);
         self.observer.applied(&version, applied);
+        if !released.is_empty() {
+            host::discard(released);
+        }
         Ok(outcomes)
     }
 

@@ -22,6 +22,7 @@ use crate::book::{Book, Crowding, Decision, Facts, Surroundings};
 use crate::sight::Sight;
 
 mod claims;
+mod gang;
 mod holdings;
 
 use claims::{claimants, uncovered};
@@ -143,6 +144,7 @@ impl Preemptor {
         }
         let (over, holdings) = (book.with_turns_over(now, LOOKS_MAX), Holdings::of(state, book, decision));
         let mut round = Round { state, decision, held, over, holdings, ended: BTreeMap::new(), resume, looks: 0 };
+        items.extend(gang::victims(book, &mut round, now));
         for (queued, grounds) in claimants {
             let wants_more = |facts: &Facts| wants_more(state, book, decision, queued, facts, now);
             let Some(facts) = book.facts(queued).filter(wants_more) else { continue };

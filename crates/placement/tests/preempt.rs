@@ -173,6 +173,84 @@ fn room_that_is_given_away_and_workers_that_are_held_are_left_alone() {
     assert_eq!(led.round(), "", "the worker is held for job 2");
 }
 
+/// Four cores of low priority on two workers, one of them next to something more important, and a third worker.
+fn full(queue: QueueOrder, backfill: Backfill) -> Led {
+    let mut led = Led::new(queue, &[("a", 2), ("b", 2), ("c", 2)]);
+    led.change(&format!(r#"{{"backfill":"{backfill}"}}"#));
+    led.job(r#""priority":90"#, r#""expected":"1h""#);
+    assert_eq!(led.round(), "1[0]>a");
+    led.job(r#""priority":20"#, r#""count":5,"expected":"10m""#);
+    assert_eq!(led.round(), "2[0]>a 2[1]>b 2[2]>b 2[3]>c 2[4]>c");
+    led
+}
+
+#[test]
+fn a_gang_has_all_of_its_room_made_at_once_or_none_of_it() {
+    for backfill in [Backfill::None, Backfill::Easy, Backfill::EasySjbf] {
+        for queue in [QueueOrder::Priority, QueueOrder::Fifo] {
+            let mut led = full(queue, backfill);
+            led.job(r#""priority":80,"preempt":"lower""#, r#""gang":true,"count":6,"expected":"1m""#);
+            assert_eq!(led.round(), "", "one of six cores is not to be had");
+            let mut led = full(queue, backfill);
+            led.job(r#""priority":20,"preempt":"lower""#, r#""gang":true,"count":2,"expected":"1m""#);
+            assert_eq!(led.round(), "", "priority 20 is not below 20");
+            led.job(r#""priority":80,"preempt":"lower""#, r#""gang":true,"count":4,"expected":"1m""#);
+            if queue == QueueOrder::Fifo {
+                assert_eq!(led.round(), "", "job 3 waits first, and ends nobody");
+                continue;
+            }
+            let ended = led.round();
+            assert_eq!(ended, "2[0]!4 2[1]!4 2[2]!4 2[3]!4", "{queue} {backfill}");
+            assert_eq!(led.round(), "", "once is enough");
+            assert_eq!(led.confirm_some(3), 3);
+            assert_eq!(led.round(), "", "nobody gets a part of the room");
+            assert_eq!(led.confirm(), 1);
+            assert_eq!(led.round(), "4[0]>a 4[1]>b 4[2]>b 4[3]>c", "{queue} {backfill}");
+        }
+    }
+}
+
+/// Two workers of two cores and one of four, on which something important runs: where the gang would fit best if all
+/// were empty it finds no room.
+#[test]
+fn a_gang_goes_where_only_what_is_less_important_is_in_the_way() {
+    let mut led = Led::new(QueueOrder::Priority, &[("a", 2), ("b", 2), ("c", 4)]);
+    led.job(r#""priority":90"#, r#""resources":{"cpu":3}"#);
+    led.job(r#""priority":10"#, r#""count":1"#);
+    assert_eq!(led.round(), "1[0]>c 2[0]>c");
+    led.job(r#""priority":20"#, r#""count":4"#);
+    assert_eq!(led.round(), "3[0]>a 3[1]>a 3[2]>b 3[3]>b");
+    led.job(r#""priority":80,"preempt":"lower""#, r#""gang":true,"count":2,"resources":{"cpu":2}"#);
+    assert_eq!(led.round(), "3[0]!4 3[1]!4 3[2]!4 3[3]!4");
+    led.confirm();
+    assert_eq!(led.round(), "4[0]>a 4[1]>b");
+    let mut led = Led::new(QueueOrder::Priority, &[("a", 1), ("b", 1), ("c", 1)]);
+    for priority in [50, 10, 30] {
+        led.job(&format!(r#""priority":{priority}"#), r#""count":1"#);
+    }
+    assert_eq!(led.round(), "1[0]>a 3[0]>b 2[0]>c");
+    led.job(r#""priority":80,"preempt":"lower""#, r#""gang":true,"count":2,"resources":{"cpu":1}"#);
+    assert_eq!(led.round(), "3[0]!4 2[0]!4", "the least important are ended");
+}
+
+/// Under `fifo` those that were ended stand before the gang, and still don't take the room back; nor does what comes
+/// from elsewhere.
+#[test]
+fn the_room_of_a_gang_is_kept_whatever_the_order() {
+    for queue in QueueOrder::ALL.iter().copied().filter(|queue| *queue != QueueOrder::RoundRobin) {
+        for backfill in [Backfill::None, Backfill::Easy, Backfill::EasySjbf] {
+            let mut led = full(queue, backfill);
+            led.job(r#""priority":80,"preempt":"lower""#, r#""gang":true,"count":4"#);
+            assert_eq!(led.round().matches('!').count(), 4, "{queue} {backfill}");
+            led.job(r#""priority":20"#, r#""expected":"1s""#);
+            led.confirm_some(2);
+            assert!(!led.round().contains('!'), "{queue} {backfill}");
+            led.confirm();
+            assert_eq!(led.round(), "3[0]>a 3[1]>b 3[2]>b 3[3]>c", "{queue} {backfill}");
+        }
+    }
+}
+
 /// Two elements that must be apart need two workers, and one round does not ask for both on one.
 #[test]
 fn siblings_that_must_be_apart_get_workers_of_their_own() {

@@ -12,6 +12,7 @@
 //! a short shell around it; no queue, body or wait is without a bound.
 
 mod api;
+mod archived;
 mod calendar;
 mod calls;
 pub mod config;

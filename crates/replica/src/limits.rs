@@ -84,6 +84,9 @@ pub(crate) const REPORT_FRAMES_MAX: usize = 16;
 pub(crate) const REPORT_BYTES_PER_COMMAND: usize = 2 << 20;
 /// How long a worker may take to take what it is sent.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Values of the archive that are read for what one task needs: the session answers no heartbeat meanwhile. An array
+/// that fits takes 64.
+pub(crate) const ARCHIVE_READS_MAX: usize = 256;
 /// Reads of output under way at one worker.
 pub(crate) const OUTPUT_READS_MAX: usize = 256;
 /// How long a worker may take to say hello, and to answer a read of output beyond the asked-for wait.

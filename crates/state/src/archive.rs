@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::element::Element;
 use crate::job::{Header, Job, TaskHead};
-use crate::limits::ELEMENTS_PER_BLOCK;
+use crate::limits::{BYTES_PER_STEP, ELEMENTS_PER_BLOCK, ELEMENTS_PER_STEP};
 use crate::outcome::{Applied, ArchiveKey, ArchiveOp};
 use crate::state::{Cluster, IdempotencyKey};
 
@@ -28,6 +28,8 @@ pub struct Archived {
     pub finished_at: Timestamp,
     pub state: JobState,
     pub output_bytes: u64,
+    /// How many there are in all of its tasks.
+    pub elements: u64,
     pub(crate) key: Option<IdempotencyKey>,
 }
 
@@ -74,30 +76,50 @@ pub const fn block_of(index: u32) -> u32 {
     index / ELEMENTS_PER_BLOCK
 }
 
-/// Writes the job's records and takes up its stub.
-pub(crate) fn put_job(job: &Job, cluster: &mut Cluster, out: &mut Applied) {
-    let id = job.id();
-    let tasks = job.tasks.values().map(|task| task.head).collect();
-    let record = JobRecord { header: job.header.clone(), spec: job.spec.clone(), tasks };
-    put(ArchiveKey::Job(id), encode(&record), cluster, out);
-    for (at, task) in job.tasks.iter() {
-        let mut block: Vec<(u32, &Element)> = Vec::new();
-        for (index, element) in &task.elements {
-            if block.first().is_some_and(|(first, _)| block_of(*first) != block_of(*index)) {
-                put_block(id, at, &block, cluster, out);
-                block.clear();
-            }
-            block.push((*index, element));
-        }
-        put_block(id, at, &block, cluster, out);
-    }
+/// How far a job has come on its way to the archive, which it takes in steps if it is large. Until it is there it is in
+/// memory as a whole, and nothing of it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Leaving {
+    /// When the next step is.
+    pub(crate) due: Timestamp,
+    /// The first block that has not been written.
+    pub(crate) next: Block,
 }
 
-fn put_block(job: JobId, task: u32, block: &[(u32, &Element)], cluster: &mut Cluster, out: &mut Applied) {
-    if let Some((first, _)) = block.first() {
-        let key = ArchiveKey::Elements { job, task, block: block_of(*first) };
-        put(key, encode(&block), cluster, out);
+/// A row of elements of one task that are one value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Block {
+    pub(crate) task: u32,
+    pub(crate) number: u32,
+}
+
+/// Writes elements from a block on, as many as one step may. Gives how many there were, and with which block it goes on.
+pub(crate) fn put_elements(job: &Job, from: Block, cluster: &mut Cluster, out: &mut Applied) -> (u64, Option<Block>) {
+    let (mut written, mut bytes) = (0, 0);
+    for (task, found) in job.tasks.iter().skip(from.task as usize) {
+        let first = if task == from.task { from.number } else { 0 };
+        let blocks = found.head.fresh.div_ceil(ELEMENTS_PER_BLOCK);
+        for number in first..blocks {
+            if written >= u64::from(ELEMENTS_PER_STEP) || bytes >= BYTES_PER_STEP {
+                return (written, Some(Block { task, number }));
+            }
+            let range = number * ELEMENTS_PER_BLOCK..(number + 1).saturating_mul(ELEMENTS_PER_BLOCK);
+            let block: Vec<(u32, &Element)> =
+                found.elements.range(range).map(|(index, element)| (*index, &**element)).collect();
+            written += block.len() as u64;
+            let value = encode(&block);
+            bytes += value.len();
+            put(ArchiveKey::Elements { job: job.id(), task, block: number }, value, cluster, out);
+        }
     }
+    (written, None)
+}
+
+/// Writes the job itself: with that all of it is there.
+pub(crate) fn put_job(job: &Job, cluster: &mut Cluster, out: &mut Applied) {
+    let tasks = job.tasks.values().map(|task| task.head).collect();
+    let record = JobRecord { header: job.header.clone(), spec: job.spec.clone(), tasks };
+    put(ArchiveKey::Job(job.id()), encode(&record), cluster, out);
 }
 
 pub(crate) fn put(key: ArchiveKey, value: Arc<[u8]>, cluster: &mut Cluster, out: &mut Applied) {

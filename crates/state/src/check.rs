@@ -43,7 +43,7 @@ impl State {
             totals.spec_bytes += job.header.spec_bytes;
             totals.output_bytes += job.header.output_bytes;
             totals.result_bytes += job.header.result_bytes;
-            if job.header.finished_at.is_some() {
+            if job.header.finished_at.is_some() && !self.cluster.leaving.contains_key(&job.id()) {
                 totals.finished_elements += counts.total;
             }
         }

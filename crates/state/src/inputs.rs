@@ -33,7 +33,12 @@ impl State {
 
     fn job_input(&self, id: JobId, room: &mut Room) -> Result<JobInput, Why> {
         let Some(job) = self.job(id) else {
-            return Err(if self.is_archived(id) { Why::Archived } else { Why::Forgotten });
+            return Err(match self.cluster.archive.get(&id) {
+                // What can't fit is not looked for: it may have a million elements.
+                Some(stub) if stub.elements > (INPUTS_BYTES_MAX / INPUT_BYTES) as u64 => Why::TooLarge,
+                Some(_) => Why::Archived,
+                None => Why::Forgotten,
+            });
         };
         if !job.header.state.is_finished() {
             return Err(Why::Retried);

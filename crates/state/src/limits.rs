@@ -42,8 +42,16 @@ pub const ATTEMPTS_PER_WORKER_MAX: usize = 4_096;
 pub const FINISHED_IN_MEMORY: Span = Span::from_secs(10 * 60);
 /// Finished jobs in memory; beyond it the oldest go to the archive early.
 pub const FINISHED_IN_MEMORY_MAX: u64 = 10_000;
-/// Elements of finished jobs in memory; beyond it the oldest jobs go to the archive early.
+/// Elements of finished jobs in memory, without those of jobs that are on their way to the archive; beyond it the
+/// largest jobs go there early.
 pub const FINISHED_ELEMENTS_MAX: u64 = 1_000_000;
+/// Elements of a job that go to the archive in one step, some milliseconds of encoding, and about how many bytes of
+/// them: what is larger leaves in several.
+pub const ELEMENTS_PER_STEP: u32 = 1_024;
+pub const BYTES_PER_STEP: usize = 1 << 20;
+/// From one step of a job to its next, so that others have most of the time between: a million elements take ten
+/// seconds.
+pub const ARCHIVE_STEP_EVERY: Span = Span::from_millis(10);
 /// How long a finished job stays in the archive.
 pub const ARCHIVE_RETENTION: Span = Span::from_secs(7 * 24 * 3600);
 /// Jobs in the archive; beyond it the oldest are dropped early.
@@ -51,8 +59,10 @@ pub const ARCHIVED_JOBS_MAX: u64 = 100_000;
 /// How long a worker that is lost or left is still listed.
 pub const DEAD_WORKER_RETENTION: Span = Span::from_secs(3600);
 /// Work of timers and retention with one entry, so that no entry takes long; the rest follows with the next.
-/// A timer costs one, a job that goes to the archive as many as its elements have records.
+/// A timer costs one, a job that is started or ended by it as many more as its elements have records, and one that goes
+/// to the archive five times as many as it writes: they are encoded and hashed.
 pub const TIMER_COST_PER_ENTRY_MAX: u64 = 20_000;
+pub(crate) const ARCHIVED_ELEMENT_COST: u64 = 5;
 /// Proposing replicas that are remembered for deduplication: three replicas started twenty times.
 pub const ORIGINS_MAX: usize = 64;
 /// Elements of a task that the archive stores in one value.

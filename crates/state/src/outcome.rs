@@ -8,6 +8,9 @@ use quorate_types::status::JobState;
 use quorate_types::{AttemptNumber, Epoch, Fence, JobId, LogIndex, Name, Policy, ReplicaId, TaskIndex, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::job::Job;
+use crate::limits::ELEMENTS_PER_STEP;
+
 /// The answer to one command. Kept for a while, so that a repeated proposal gets the same one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -143,6 +146,8 @@ pub struct Applied {
     pub notices: Vec<Notice>,
     /// What the archive on disk has to take up, in this order.
     pub archive: Vec<ArchiveOp>,
+    /// Jobs that left memory and were large: giving their memory back takes a while, which is not the log's to wait for.
+    pub released: Vec<Arc<Job>>,
     /// Draining workers on which an attempt has ended; empty again when what follows from that is done.
     pub(crate) vacated: Vec<Name>,
     /// Jobs that have just finished; empty again when what follows from that is done.
@@ -153,6 +158,13 @@ impl Applied {
     /// Of an entry that did nothing yet.
     pub fn new(index: LogIndex, time: Timestamp) -> Self {
         Self { index, time, ..Self::default() }
+    }
+
+    /// The job is not in memory any more.
+    pub(crate) fn release(&mut self, job: Arc<Job>) {
+        if job.header.counts.total > u64::from(ELEMENTS_PER_STEP) {
+            self.released.push(job);
+        }
     }
 }
 

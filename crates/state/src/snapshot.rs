@@ -10,7 +10,7 @@ use quorate_types::status::TaskState;
 use quorate_types::{Bug, JobId, JobSpec, Name, NamespaceRules, ReplicaId, Resources, Timestamp, is_planted};
 use serde::{Deserialize, Serialize};
 
-use crate::archive::Archived;
+use crate::archive::{Archived, Leaving};
 use crate::dedup::Answers;
 use crate::element::Element;
 use crate::growth::Extended;
@@ -55,6 +55,8 @@ enum Inner {
     Extended(JobId, Arc<Extended>),
     /// Elements of a service, after their job; and whether a rollout goes on.
     Members(JobId, Vec<(u32, Member)>, bool),
+    /// Follows all jobs.
+    Leaving(JobId, Leaving),
 }
 
 /// Records that make no state. The snapshot is damaged or of another version.
@@ -86,6 +88,7 @@ impl State {
             .chain(cluster.keys.iter().map(|(key, used)| Inner::Key(key.clone(), *used)))
             .chain(cluster.archive.iter().map(|(id, archived)| Inner::Archived(*id, archived.clone())))
             .chain(self.jobs.values().flat_map(|job| job_records(job)))
+            .chain(cluster.leaving.iter().map(|(id, leaving)| Inner::Leaving(*id, *leaving)))
             .chain(cluster.pools.totals.iter().map(|(name, total)| Inner::Resource(name.clone(), *total)))
             .chain(cluster.rates.iter().map(|(key, tokens)| Inner::Rate(key.clone(), tokens.runs())))
             .chain(cluster.locks.by_key.iter().flat_map(|(key, lock)| lock_records(key, lock)))
@@ -162,6 +165,7 @@ impl State {
                     members.into_iter().for_each(|(at, member)| service.set(at, member, newest));
                 }
             }
+            Inner::Leaving(id, leaving) => self.take_up_leaving(id, leaving)?,
             Inner::Task(job, at, head) => self.task_mut(job, at)?.head = head,
             Inner::Elements(job, at, elements) => {
                 let task = self.task_mut(job, at)?;
@@ -185,6 +189,13 @@ impl State {
                 self.dedup.origins.insert(id, answers);
             }
         }
+        Ok(())
+    }
+
+    fn take_up_leaving(&mut self, id: JobId, leaving: Leaving) -> Result<(), RestoreError> {
+        let has_finished = |job: &&Arc<Job>| job.header.finished_at.is_some();
+        self.jobs.get(&id).filter(has_finished).ok_or(RestoreError::NoJob(id))?;
+        self.cluster.note_leaving(id, leaving);
         Ok(())
     }
 
@@ -224,6 +235,7 @@ impl State {
         let cluster = &mut self.cluster;
         cluster.note_submitted(job);
         match job.header.finished_at {
+            Some(_) if cluster.leaving.contains_key(&job.id()) => {}
             Some(finished_at) => cluster.note_finished(job, finished_at),
             None => cluster.enlist(job),
         }

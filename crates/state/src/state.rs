@@ -8,7 +8,7 @@ use quorate_types::status::JobState;
 use quorate_types::{Epoch, JobId, LogIndex, Name, NamespaceRules, Policy, ReplicaId, Resources, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::archive::Archived;
+use crate::archive::{Archived, Leaving};
 use crate::crowds::Crowds;
 use crate::dedup::Dedup;
 use crate::job::Job;
@@ -41,6 +41,8 @@ pub(crate) struct Cluster {
     pub(crate) epochs: OrdMap<Epoch, Name>,
     pub(crate) keys: OrdMap<IdempotencyKey, KeyUse>,
     pub(crate) archive: OrdMap<JobId, Archived>,
+    /// Large finished jobs on their way there.
+    pub(crate) leaving: OrdMap<JobId, Leaving>,
     /// Derived.
     pub(crate) queue: Queue,
     /// Derived.
@@ -56,7 +58,7 @@ pub(crate) struct Cluster {
     pub(crate) locks: Locks,
     /// Derived: the schedules that have not ended, with their newest change.
     pub(crate) schedules: OrdMap<JobId, LogIndex>,
-    /// Derived: finished jobs in memory, oldest first.
+    /// Derived: finished jobs in memory that don't leave it yet, oldest first.
     pub(crate) finished: imbl::OrdSet<(Timestamp, JobId)>,
     /// Derived: the same by their number of elements, smallest first.
     pub(crate) finished_by_size: imbl::OrdSet<(u64, JobId)>,
@@ -225,6 +227,11 @@ impl State {
 
     pub fn is_archived(&self, id: JobId) -> bool {
         self.cluster.archive.contains_key(&id)
+    }
+
+    /// Whether it is in the archive, or on its way there while it is read from memory: it can't be run again.
+    pub(crate) fn has_left(&self, id: JobId) -> bool {
+        self.is_archived(id) || self.cluster.leaving.contains_key(&id)
     }
 
     /// Whether the job is in memory or in the archive.

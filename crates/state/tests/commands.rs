@@ -3,13 +3,13 @@
 
 mod support;
 
-use quorate_state::command::{Command, Entry, Origin, Proposal, RetryScope};
-use quorate_state::limits::{ARCHIVE_RETENTION, FINISHED_IN_MEMORY, UNABLE_MAX};
+use quorate_state::command::{Assignment, Command, Entry, Origin, Proposal, RetryScope};
+use quorate_state::limits::{ARCHIVE_RETENTION, ARCHIVE_STEP_EVERY, FINISHED_IN_MEMORY, UNABLE_MAX};
 use quorate_state::outcome::{ArchiveKey, ArchiveOp, NoticeKind, Outcome, Rejection};
 use quorate_types::limits::LOSSES_DEFAULT;
-use quorate_types::session::{AttemptKey, Finished, Happening, Motion};
+use quorate_types::session::{AttemptKey, Finished, Happening, Motion, Report};
 use quorate_types::status::{Ending, JobState, TaskState, WorkerState};
-use quorate_types::{Epoch, JobId, ReplicaId, Span, TaskIndex, Timestamp};
+use quorate_types::{AttemptNumber, Epoch, JobId, ReplicaId, Span, TaskIndex, Timestamp};
 use support::{Cluster, finished, name, spec};
 
 const DIAMOND: &str = r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"],"needs":["a"]},
@@ -350,6 +350,57 @@ fn finished_jobs_go_to_the_archive_and_out_of_it() {
     assert_eq!(cluster.last.archive, [ArchiveOp::Drop(job)]);
     assert!(!cluster.state.knows_job(job));
     assert_eq!(cluster.apply(Command::Cancel { job }), Outcome::Rejected(Rejection::NoSuchJob(job)));
+}
+
+/// A job of `count` elements that all have run.
+fn ended_array(cluster: &mut Cluster, count: u32) -> JobId {
+    let epoch = cluster.ready_worker("w", u64::from(count));
+    let job = cluster.submit(&format!(
+        r#"{{"tasks":[{{"name":"a","driver":"noop","resources":{{"cpu":0.001}},"count":{count}}}]}}"#
+    ));
+    let item = |at| Assignment { job, task: 0, index: TaskIndex(at), attempt: AttemptNumber(1), epoch, behind: None };
+    cluster.apply(Command::Assign { items: (0..count).map(item).collect() });
+    let started = std::mem::take(&mut cluster.last.notices);
+    let reports = started.into_iter().map(|notice| {
+        let NoticeKind::Start(key) = notice.what else { panic!("{notice:?}") };
+        Report { key, what: Happening::Finished(Box::new(finished(Ending::Exited(0)))) }
+    });
+    let reports = reports.collect();
+    cluster.apply(Command::Report { worker: name("w"), epoch, reports });
+    assert_eq!(cluster.state.job(job).unwrap().header.state, JobState::Succeeded);
+    job
+}
+
+#[test]
+fn a_large_job_goes_to_the_archive_in_steps() {
+    let mut cluster = Cluster::default();
+    let job = ended_array(&mut cluster, 3_000);
+    cluster.pass(FINISHED_IN_MEMORY);
+    let mut steps = vec![cluster.last.archive.len()];
+    let again = Command::Retry { job, scope: RetryScope::All };
+    assert_eq!(cluster.apply(again), Outcome::Rejected(Rejection::Archived(job)), "it must not change any more");
+    while !cluster.state.is_archived(job) {
+        assert!(cluster.state.job(job).is_some_and(|job| job.header.counts.succeeded == 3_000), "it is read as before");
+        assert!(cluster.last.released.is_empty());
+        cluster.pass(ARCHIVE_STEP_EVERY);
+        steps.push(cluster.last.archive.len());
+    }
+    assert_eq!(steps, [4, 4, 5], "twelve blocks, and the job in the end");
+    assert!(cluster.state.job(job).is_none());
+    assert_eq!(cluster.last.released.len(), 1);
+    assert!(matches!(cluster.last.archive[4], ArchiveOp::Put { key: ArchiveKey::Job(id), .. } if id == job));
+    assert_eq!(cluster.replay().digest(), cluster.state.digest());
+}
+
+#[test]
+fn a_large_job_can_be_forgotten_on_its_way_to_the_archive() {
+    let mut cluster = Cluster::default();
+    let job = ended_array(&mut cluster, 3_000);
+    cluster.pass(FINISHED_IN_MEMORY);
+    assert_eq!(cluster.apply(Command::Forget { job }), Outcome::Done);
+    assert_eq!(cluster.last.archive, [ArchiveOp::Drop(job)]);
+    cluster.pass(ARCHIVE_RETENTION);
+    assert!(cluster.last.archive.is_empty() && !cluster.state.knows_job(job));
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub enum EventType {
     /// All elements of a service run its newest version, and are well.
     #[serde(rename = "rollout.finished")]
     RolloutFinished,
-    /// Its health command succeeded for the first time.
+    /// It has been well for as long as its service wants.
     #[serde(rename = "task.healthy")]
     TaskHealthy,
 }

@@ -50,7 +50,7 @@ words!(
     Why {
         /// Together they would take more than [`INPUTS_BYTES_MAX`](crate::limits::INPUTS_BYTES_MAX).
         TooLarge = "too_large",
-        /// The job is in the archive, where HTTP finds its results.
+        /// The job is in the archive, and could not be read there.
         Archived = "archived",
         /// The job is not known any more.
         Forgotten = "forgotten",

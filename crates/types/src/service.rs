@@ -74,8 +74,9 @@ impl Share {
 /// How a running attempt shows that it is well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// Run beside the attempt, in its folder and with its environment; it is well if that exits with 0.
-    pub command: Vec<String>,
+    /// Run beside the attempt, in its folder and with its environment; it is well if that exits with 0. Without one it
+    /// is well as long as it runs.
+    pub command: Option<Vec<String>>,
     pub interval: Span,
     /// How long one run may take.
     pub timeout: Span,
@@ -83,12 +84,14 @@ pub struct Health {
     pub failures: u32,
     /// Failures before the first success don't count for so long.
     pub start_period: Span,
+    /// How long it must have been well before it counts.
+    pub min_healthy: Span,
 }
 
 impl Health {
     /// About how many bytes it takes when encoded.
     pub fn weight(&self) -> usize {
-        self.command.iter().map(String::len).sum::<usize>() + 64
+        self.command.iter().flatten().map(String::len).sum::<usize>() + 64
     }
 }
 
@@ -102,6 +105,7 @@ pub struct HealthRequest {
     pub timeout: Option<Span>,
     pub failures: Option<u32>,
     pub start_period: Option<Span>,
+    pub min_healthy: Option<Span>,
 }
 
 impl ServiceSpec {

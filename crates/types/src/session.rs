@@ -1,7 +1,7 @@
 //! The worker protocol: what travels over the one connection between a worker and a replica.
 //!
 //! The worker asks any replica for `GET /v1/session` with `Connection: Upgrade` and `Upgrade:
-//! quorate-worker/5`. After `101` both sides send frames: a 4-byte big-endian length, then one
+//! quorate-worker/6`. After `101` both sides send frames: a 4-byte big-endian length, then one
 //! [`FromWorker`] or [`ToWorker`] in bincode's standard configuration (serde mode).
 //!
 //! What a replica pushes is declarative. [`ToWorker::Assigned`] is the whole truth at a log index,
@@ -27,7 +27,7 @@ use crate::status::Ending;
 use crate::time::Span;
 
 /// The value of the `Upgrade` header; a change of the messages changes its number.
-pub const PROTOCOL: &str = "quorate-worker/5";
+pub const PROTOCOL: &str = "quorate-worker/6";
 /// The path of the connection.
 pub const PATH: &str = "/v1/session";
 
@@ -164,7 +164,7 @@ pub enum Happening {
     },
     /// It has ended, with all of its processes.
     Finished(Box<Finished>),
-    /// Its health command succeeded for the first time.
+    /// It has been well for as long as its service wants.
     Healthy,
 }
 

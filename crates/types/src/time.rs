@@ -44,6 +44,10 @@ impl Timestamp {
 }
 
 impl Span {
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs * 1000)
     }

@@ -21,6 +21,7 @@ mod earmarks;
 mod estimate;
 mod facts;
 mod fleet;
+mod forming;
 mod gate;
 mod member;
 mod moves;
@@ -53,13 +54,14 @@ use quorate_types::{Epoch, JobId, Name, Policy, Resources, Span, TaskIndex, Time
 pub(crate) use crowd::Crowding;
 pub use crowd::Surroundings;
 pub use facts::{Constraints, Facts, Lineage, Member};
+pub(crate) use forming::Forming;
 pub(crate) use gate::Gauge;
 pub use gate::{Gate, GateRoom};
 pub use member::Worker;
 pub(crate) use moves::{Mover, Standing};
 pub(crate) use outlook::Kept;
-pub(crate) use pass::{Formation, Pass, Placing};
-pub(crate) use waiting::{Entry, Waiting};
+pub(crate) use pass::{Formation, Pass, Placing, Station};
+pub(crate) use waiting::{Entry, Mate, Waiting};
 pub(crate) use wish::Wish;
 
 use backfill::conservative::Reservations;

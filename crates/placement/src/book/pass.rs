@@ -121,6 +121,7 @@ impl Book {
             forms: true,
             looked_ahead: false,
         };
+        pass.start_claimed();
         earmarks::run(&mut pass);
         pass.run();
         pass.decision.cut = pass.misses >= pass.bounds.misses_max || pass.strays >= STRAYS_MAX;

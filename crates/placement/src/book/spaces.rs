@@ -214,7 +214,7 @@ impl Book {
         firsts.filter(|queued| self.is_covered(*queued, &Resources::default()) && !self.is_gang(*queued)).collect()
     }
 
-    /// A gang ends nothing for its own sake: one worker would not be enough.
+    /// Whether it stands for a gang, for which one worker is not enough.
     pub(crate) fn is_gang(&self, queued: Queued) -> bool {
         self.waiting.entry(queued).is_some_and(|entry| entry.gang.is_some())
     }
@@ -228,7 +228,7 @@ impl Book {
 
     /// Whether anybody may end others to have room.
     pub(crate) fn has_claimants(&self) -> bool {
-        self.waiting.preempting().next().is_some() || !self.reclaiming().is_empty()
+        self.waiting.preempting().next().is_some() || !self.reclaiming().is_empty() || self.preempting_gang().is_some()
     }
 
     /// Whether one more element of the task would be within the quota, beside what is kept for its namespace.

@@ -190,7 +190,7 @@ impl Waiting {
         let shape = self.shapes.of(&facts);
         let place = (queue::rank(self.order, &facts, size), queued);
         let time_ms = facts.expected.map_or(u64::MAX, |span| span.0);
-        // A gang ends nothing for its own sake: one worker would not be enough.
+        // One worker is not enough for a gang: it is looked at by itself.
         if gang.is_none() && (facts.preempts == Preempt::Lower || queue::ends_others(self.order)) {
             self.preempting.insert(place);
         }

@@ -1,10 +1,10 @@
 //! How a service stands, and its elements in it.
 
 use quorate_state::job::Job;
-use quorate_types::TaskIndex;
 use quorate_types::api::{Rollout, ServiceView};
 use quorate_types::service::Kind;
 use quorate_types::status::TaskState;
+use quorate_types::{Span, TaskIndex};
 
 use super::Voice;
 
@@ -57,7 +57,11 @@ pub(super) fn of_element(job: &Job, task: u32, index: TaskIndex) -> Vec<String> 
     }
     let runs = job.task(task).and_then(|found| found.state_of(index)) == Some(TaskState::Running);
     if runs && job.is_available(index) == Some(false) {
-        said.push("It is not available: its health command has not succeeded yet.".to_owned());
+        let least = job.spec.health_of(task).map(|health| health.min_healthy).filter(|least| *least > Span(0));
+        said.push(match least {
+            Some(least) => format!("It is not available: it has not been well for {least} yet."),
+            None => "It is not available: its health command has not succeeded yet.".to_owned(),
+        });
     }
     said
 }

@@ -7,6 +7,8 @@ use quorate_consensus::{ArchiveError, CallError, MembershipError, ProposeError, 
 use quorate_state::outcome::Rejection;
 use quorate_types::problem::{Code, FieldError, Problem};
 
+use crate::archived::RecordError;
+
 /// What a handler gives instead of an answer.
 #[derive(Debug)]
 pub(crate) struct ApiError(pub(crate) Problem);
@@ -152,6 +154,12 @@ impl From<MembershipError> for ApiError {
 impl From<ArchiveError> for ApiError {
     fn from(error: ArchiveError) -> Self {
         Self::internal("read the archive", &error)
+    }
+}
+
+impl From<RecordError> for ApiError {
+    fn from(error: RecordError) -> Self {
+        Self::internal("read an archived record", &error)
     }
 }
 

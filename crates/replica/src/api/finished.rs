@@ -1,19 +1,18 @@
 //! Finished jobs that left memory, read from the archive.
 
-use quorate_state::archive::{ElementBlock, JobRecord, block_of, decode};
+use quorate_state::archive::{ElementBlock, JobRecord, block_of};
 use quorate_state::element::Element;
-use quorate_state::outcome::{ArchiveKey, Rejection};
+use quorate_state::outcome::Rejection;
 use quorate_types::{JobId, Name, TaskIndex};
 
 use super::App;
-use super::error::{ApiError, ApiResult};
+use super::error::ApiResult;
 use super::read::View;
+use crate::archived;
 
 impl App {
     pub(crate) async fn archived_job(&self, id: JobId) -> ApiResult<Option<JobRecord>> {
-        let bytes = self.handle.archived(ArchiveKey::Job(id)).await?;
-        let record = bytes.map(|bytes| decode(&bytes)).transpose();
-        record.map_err(|error| ApiError::internal("decode an archived job", &error))
+        Ok(archived::job(&self.handle, id).await?)
     }
 
     /// The job's record, if this version knows it.
@@ -24,9 +23,7 @@ impl App {
 
     /// The elements of one block of an archived task.
     pub(crate) async fn archived_block(&self, job: JobId, task: u32, block: u32) -> ApiResult<ElementBlock> {
-        let bytes = self.handle.archived(ArchiveKey::Elements { job, task, block }).await?;
-        let elements = bytes.map(|bytes| decode(&bytes)).transpose();
-        Ok(elements.map_err(|error| ApiError::internal("decode archived tasks", &error))?.unwrap_or_default())
+        Ok(archived::block(&self.handle, job, task, block).await?.unwrap_or_default())
     }
 
     pub(crate) async fn archived_element(&self, job: JobId, task: u32, index: TaskIndex) -> ApiResult<Option<Element>> {

@@ -14,6 +14,7 @@ use quorate_types::limits::INPUTS_BYTES_MAX;
 use quorate_types::session::{AttemptKey, Definition, Motion, Order, ToWorker, Work};
 use quorate_types::{Epoch, JobId, LogIndex};
 
+use super::inputs;
 use super::registry::Inbox;
 
 /// Orders in one message, and bytes of definitions and inputs after which a message is closed. One definition with
@@ -100,7 +101,7 @@ impl Iterator for Pieces {
         let mut writer = WorkWriter::new(&self.version);
         while let Some(step) = self.steps.as_slice().first() {
             match step {
-                Step::Start(_) if writer.is_full() => break,
+                Step::Start(key) if writer.is_full_for(key) => break,
                 Step::Start(key) => writer.start(key),
                 Step::Stop(key) => writer.work.stop.push(*key),
                 Step::Move(key, motion) => writer.work.motion.push((*key, *motion)),
@@ -123,6 +124,8 @@ struct WorkWriter<'a> {
     bytes: usize,
     /// By task, and whether inputs come with it.
     definitions: HashMap<(JobId, u32, bool), Shared>,
+    /// A definition gets what archived jobs left besides, and no other one comes after it.
+    last: Option<(JobId, u32)>,
 }
 
 /// What siblings share.
@@ -135,11 +138,13 @@ struct Shared {
 
 impl<'a> WorkWriter<'a> {
     fn new(version: &'a Version) -> Self {
-        Self { version, work: Work::default(), bytes: 0, definitions: HashMap::new() }
+        Self { version, work: Work::default(), bytes: 0, definitions: HashMap::new(), last: None }
     }
 
-    fn is_full(&self) -> bool {
-        self.work.start.len() >= ORDERS_PER_FRAME || self.bytes >= DEFINITION_BYTES_PER_FRAME
+    fn is_full_for(&self, key: &AttemptKey) -> bool {
+        self.work.start.len() >= ORDERS_PER_FRAME
+            || self.bytes >= DEFINITION_BYTES_PER_FRAME
+            || self.last.is_some_and(|last| last != (key.job, key.task))
     }
 
     fn start(&mut self, key: &AttemptKey) {
@@ -161,6 +166,9 @@ impl<'a> WorkWriter<'a> {
     fn define(&mut self, job: &Job, task: u32, spec: &TaskSpec, reads: bool) -> Shared {
         let inputs = reads.then(|| self.version.state.inputs_of(job, task)).flatten();
         let (own, all) = inputs.as_ref().map_or((0, 0), |inputs| (inputs.own_weight(), inputs.weight()));
+        if inputs.as_ref().is_some_and(inputs::waits) {
+            self.last = Some((job.id(), task));
+        }
         let gang = self.version.state.muster(job, task).map(Box::new);
         self.bytes += spec.weight() + all + gang.as_ref().map_or(0, |gang| gang.weight());
         let shared =

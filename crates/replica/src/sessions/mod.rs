@@ -6,6 +6,7 @@
 //! reads a worker's spool.
 
 mod desk;
+mod inputs;
 mod output;
 mod registry;
 mod relay;

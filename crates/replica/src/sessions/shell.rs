@@ -15,12 +15,13 @@ use quorate_types::session::{FromWorker, Hello, Report, ToWorker};
 use quorate_types::validate::{check_host, check_labels, check_taints};
 use quorate_types::{Epoch, LogIndex, Name, Span};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::desk::{Desk, Fenced};
+use super::inputs::add_archived;
 use super::output::ReadRequest;
 use super::registry::{Registry, Seat};
 use super::relay::Relay;
@@ -39,6 +40,8 @@ pub(crate) struct Host {
     pub(crate) handle: Handle,
     pub(crate) registry: Arc<Registry>,
     pub(crate) relay: Relay,
+    /// To read what archived jobs left.
+    pub(crate) reading: Arc<Semaphore>,
     pub(crate) lease_ttl: Span,
     pub(crate) output_tail_bytes: u32,
     pub(crate) shutdown: CancellationToken,
@@ -121,17 +124,31 @@ async fn session(
         let mut open = Open::new(host, &seat, lease_ttl);
         info!(replica = %host.handle.id(), %worker, %epoch, index = %version.index, "worker connected");
         send(sink, [open.welcome()]).await?;
-        send(sink, open.desk.whole(&version).map_err(|Fenced| End::Fenced)?).await?;
+        tell(host, sink, open.desk.whole(&version).map_err(|Fenced| End::Fenced)?).await?;
         open.attach(&version);
         loop {
             let messages = open.next(stream, &mut asked).await?;
             hand_off().await;
-            send(sink, messages).await?;
+            tell(host, sink, messages).await?;
         }
     }
     .await;
     host.registry.leave(&seat);
     result
+}
+
+/// Sends what the desk decided, with what archived jobs left.
+async fn tell(
+    host: &Host,
+    sink: &mut (impl Sink<Bytes, Error = std::io::Error> + Unpin),
+    messages: impl IntoIterator<Item = ToWorker>,
+) -> Result<(), End> {
+    for mut message in messages {
+        let added = add_archived(&host.handle, &host.reading, &mut message).await;
+        added.map_err(|error| End::Refused(format!("the archive can't be read: {error}")))?;
+        timeout(SEND_TIMEOUT, wire::feed(sink, &message)).await.map_err(|_| End::Silent)??;
+    }
+    send(sink, []).await
 }
 
 /// A worker that takes nothing would hold the session's task for ever.

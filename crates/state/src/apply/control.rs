@@ -123,12 +123,15 @@ impl State {
             return Err(Rejection::JobState { job: id, state: job.header.state });
         };
         self.jobs.remove(&id);
-        self.cluster.unnote_finished(&job, finished_at);
+        if self.cluster.stop_leaving(id).is_none() {
+            self.cluster.unnote_finished(&job, finished_at);
+        }
         self.cluster.unnote_submitted(&job);
         if let Some(key) = super::submit::idempotency_key(&job.spec) {
             self.cluster.keys.remove(&key);
         }
         crate::archive::drop_job(id, &mut self.cluster, out);
+        out.release(job);
         Ok(Outcome::Done)
     }
 

@@ -4,10 +4,11 @@ use quorate_types::event::EventType;
 use quorate_types::status::TaskState;
 use quorate_types::{Epoch, JobId, Name};
 
-use crate::archive::{self, Archived};
+use crate::archive::{self, Archived, Block, Leaving};
 use crate::job::ElementKey;
 use crate::limits::{
-    ARCHIVE_RETENTION, ARCHIVED_JOBS_MAX, FINISHED_ELEMENTS_MAX, FINISHED_IN_MEMORY_MAX, TIMER_COST_PER_ENTRY_MAX,
+    ARCHIVE_RETENTION, ARCHIVE_STEP_EVERY, ARCHIVED_ELEMENT_COST, ARCHIVED_JOBS_MAX, FINISHED_ELEMENTS_MAX,
+    FINISHED_IN_MEMORY_MAX, TIMER_COST_PER_ENTRY_MAX,
 };
 use crate::outcome::Applied;
 use crate::state::{Cluster, State};
@@ -23,7 +24,7 @@ impl State {
             cost += 1;
             match timer {
                 Timer::Backoff(at) => self.end_backoff(&at, out),
-                Timer::Archive(job) => cost += self.archive_job(job, out),
+                Timer::Archive(job) => cost += ARCHIVED_ELEMENT_COST * self.archive_job(job, out),
                 Timer::Drop(job) => self.drop_archived(job, out),
                 Timer::ForgetWorker { name, epoch } => self.forget_worker(&name, epoch),
                 Timer::Start(job) => {
@@ -47,7 +48,7 @@ impl State {
         while cost < TIMER_COST_PER_ENTRY_MAX
             && let Some(job) = self.cluster.crowded_out()
         {
-            cost += 1 + self.archive_job(job, out);
+            cost += 1 + ARCHIVED_ELEMENT_COST * self.archive_job(job, out);
         }
         while cost < TIMER_COST_PER_ENTRY_MAX
             && self.cluster.archived.len() as u64 > ARCHIVED_JOBS_MAX
@@ -71,21 +72,35 @@ impl State {
         });
     }
 
-    /// Gives how many elements it wrote.
+    /// Takes the job to the archive, or a step of the way if it is large. Gives how many elements it wrote.
     fn archive_job(&mut self, id: JobId, out: &mut Applied) -> u64 {
-        let Some(job) = self.jobs.remove(&id) else { return 0 };
+        let Some(job) = self.jobs.get(&id).cloned() else { return 0 };
         let Some(finished_at) = job.header.finished_at else { return 0 };
+        let from = match self.cluster.stop_leaving(id) {
+            Some(leaving) => leaving.next,
+            None => {
+                self.cluster.unnote_finished(&job, finished_at);
+                Block::default()
+            }
+        };
+        let (written, rest) = archive::put_elements(&job, from, &mut self.cluster, out);
+        if let Some(next) = rest {
+            self.cluster.note_leaving(id, Leaving { due: out.time.plus(ARCHIVE_STEP_EVERY), next });
+            return written;
+        }
         archive::put_job(&job, &mut self.cluster, out);
-        self.cluster.unnote_finished(&job, finished_at);
+        self.jobs.remove(&id);
         self.cluster.unnote_submitted(&job);
         let stub = Archived {
             finished_at,
             state: job.header.state,
             output_bytes: job.header.output_bytes,
+            elements: job.header.counts.total,
             key: super::submit::idempotency_key(&job.spec),
         };
         self.note_archived(id, stub);
-        job.tasks.values().map(|task| task.elements.len() as u64).sum()
+        out.release(job);
+        written
     }
 
     pub(crate) fn note_archived(&mut self, id: JobId, stub: Archived) {
@@ -114,6 +129,19 @@ impl State {
 }
 
 impl Cluster {
+    /// The job is on its way to the archive.
+    pub(crate) fn note_leaving(&mut self, id: JobId, leaving: Leaving) {
+        self.timers.set(leaving.due, Timer::Archive(id));
+        self.leaving.insert(id, leaving);
+    }
+
+    /// It is there, or takes the next step, or is forgotten on the way.
+    pub(crate) fn stop_leaving(&mut self, id: JobId) -> Option<Leaving> {
+        let leaving = self.leaving.remove(&id)?;
+        self.timers.cancel(leaving.due, Timer::Archive(id));
+        Some(leaving)
+    }
+
     /// The finished job that must leave memory early: the oldest if there are too many, and the largest if
     /// their elements are, so that one huge job does not drive out all others.
     fn crowded_out(&self) -> Option<JobId> {

@@ -151,8 +151,8 @@ impl State {
         out: &mut Applied,
         scope: impl FnOnce(&Job) -> std::result::Result<Scope, Rejection>,
     ) -> Result {
-        let missing = || if self.is_archived(id) { Rejection::Archived(id) } else { Rejection::NoSuchJob(id) };
-        let job = self.jobs.get(&id).cloned().ok_or_else(missing)?;
+        let missing = || if self.has_left(id) { Rejection::Archived(id) } else { Rejection::NoSuchJob(id) };
+        let job = self.jobs.get(&id).filter(|_| !self.has_left(id)).cloned().ok_or_else(missing)?;
         let state = job.header.state;
         let finished_at = job.header.finished_at.ok_or(Rejection::JobState { job: id, state })?;
         if job.is_schedule() {

@@ -52,21 +52,26 @@ impl Complaints {
     }
 
     fn health(&mut self, request: &HealthRequest) -> Health {
-        let command = request.command.clone().unwrap_or_default();
-        if let Err(detail) = check_command(&command) {
+        let min_healthy = request.min_healthy.unwrap_or_default();
+        // With nothing to be asked it is a matter of time alone.
+        let is_needed = request.command.is_some() || min_healthy == Span(0);
+        if let Some(detail) = check_command(request.command.as_deref().unwrap_or_default()).err().filter(|_| is_needed)
+        {
             self.add("/health/command".into(), detail);
         }
         let health = Health {
-            command,
+            command: request.command.clone(),
             interval: request.interval.unwrap_or(Span(HEALTH_INTERVAL_MS_DEFAULT)),
             timeout: request.timeout.unwrap_or(Span(HEALTH_TIMEOUT_MS_DEFAULT)),
             failures: request.failures.unwrap_or(HEALTH_FAILURES_DEFAULT),
             start_period: request.start_period.unwrap_or_default(),
+            min_healthy,
         };
         let spans = [
             ("/health/interval", health.interval, HEALTH_INTERVAL_MS_MIN),
             ("/health/timeout", health.timeout, 1),
             ("/health/start_period", health.start_period, 0),
+            ("/health/min_healthy", health.min_healthy, 0),
         ];
         for (field, span, least) in spans {
             if !(least..=SPAN_MS_MAX).contains(&span.0) {
@@ -131,6 +136,8 @@ mod tests {
             (r#""max_unavailable":"0%""#, "/max_unavailable"),
             (r#""max_unavailable":"101%""#, "/max_unavailable"),
             (r#""health":{}"#, "/health/command"),
+            (r#""health":{"command":[],"min_healthy":"1s"}"#, "/health/command"),
+            (r#""health":{"min_healthy":"5000000h"}"#, "/health/min_healthy"),
             (r#""health":{"command":["x"],"interval":"499ms"}"#, "/health/interval"),
             (r#""health":{"command":["x"],"timeout":"0s"}"#, "/health/timeout"),
             (r#""health":{"command":["x"],"failures":0}"#, "/health/failures"),
@@ -176,7 +183,8 @@ mod tests {
     fn what_a_service_prints_can_be_submitted_again() {
         let json = r#"{"kind":"service","max_unavailable":"25%","health":{"command":["curl"],"start_period":"1m"},
             "tasks":[{"name":"web","command":["x"],"count":3}]}"#;
-        for json in [json, r#"{"kind":"system","command":["x"]}"#, r#"{"command":["x"],"count":3}"#] {
+        let timed = r#"{"kind":"service","health":{"min_healthy":"10s"},"command":["x"]}"#;
+        for json in [json, timed, r#"{"kind":"system","command":["x"]}"#, r#"{"command":["x"],"count":3}"#] {
             let job = validate(json).unwrap();
             let text = serde_json::to_string(&job).unwrap();
             assert_eq!(validate(&text), Ok(job.clone()), "{text}");

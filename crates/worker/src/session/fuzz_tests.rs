@@ -40,11 +40,12 @@ fn work() -> Work {
             inputs: Some(inputs.into()),
             gang: None,
             health: Some(Box::new(Health {
-                command: vec!["curl".into()],
+                command: Some(vec!["curl".into()]),
                 interval: Span(500),
                 timeout: Span(100),
                 failures: 3,
                 start_period: Span(0),
+                min_healthy: Span(0),
             })),
         }],
         start: vec![Order { key: key(1), definition: 0, behind: None, inputs: Some(own.into()) }],

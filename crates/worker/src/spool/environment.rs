@@ -17,7 +17,7 @@ impl Spool {
         let nowhere = || "/dev/null".to_owned();
         let spawn = Spawn {
             key,
-            argv: health.command.clone(),
+            argv: health.command.clone()?,
             env: self.environment(key, definition, &path),
             working_dir: working_dir(&definition.spec, &path).ok()?,
             stdin: None,

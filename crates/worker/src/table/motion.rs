@@ -20,10 +20,12 @@ impl Table {
                 let timer = attempt.timer.take();
                 attempt.left = timer.map(|at| at.since(now));
                 self.disarm(key, timer);
+                self.checkups.freeze(key, now);
             }
             Motion::Going => {
                 attempt.timer = attempt.left.take().map(|left| now.plus(left));
                 self.timers.extend(attempt.timer.map(|at| (at, key)));
+                self.checkups.thaw(key, now);
             }
         }
         Some(Action::Move { key, motion })

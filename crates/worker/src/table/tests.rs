@@ -456,9 +456,16 @@ fn the_whole_truth_says_all_that_stands_still() {
 
 /// An attempt that runs since 0, and is looked at every second from then on.
 fn with_health(failures: u32, start_ms: u64) -> Table {
-    let command = vec!["ok".to_owned()];
+    let command = Some(vec!["ok".to_owned()]);
+    watched(Health { command, failures, start_period: Span(start_ms), ..health() })
+}
+
+fn health() -> Health {
     let (interval, timeout) = (Span(1_000), Span(300));
-    let health = Health { command, interval, timeout, failures, start_period: Span(start_ms) };
+    Health { command: None, interval, timeout, failures: 2, start_period: Span(0), min_healthy: Span(0) }
+}
+
+fn watched(health: Health) -> Table {
     let definition = Definition { health: Some(Box::new(health)), ..definition(Driver::Process, None) };
     let mut table = Table::new(Bounds { attempts: 9, grace: Duration::from_secs(9) });
     table.on_changed(LogIndex(1), work_of(definition, &[1], &[]), at(0));
@@ -494,13 +501,52 @@ fn the_first_success_is_reported_and_failures_in_a_row_end_the_attempt() {
 
 #[test]
 fn what_starts_or_stands_still_may_fail() {
-    let mut table = with_health(1, 2_000);
+    let mut table = with_health(1, 2_500);
     assert_eq!(look(&mut table, 0, false).len(), 0);
     assert_eq!(look(&mut table, 1_100, false).len(), 0);
     let motion = |motion| Work { motion: vec![(key(1), motion)], ..Work::default() };
     table.on_changed(LogIndex(2), motion(Motion::Frozen), at(1_500));
     assert_eq!(table.on_time(at(9_000)), []);
     table.on_changed(LogIndex(3), motion(Motion::Going), at(9_500));
-    assert_eq!(look(&mut table, 10_000, true).len(), 0);
-    assert_eq!(look(&mut table, 11_100, false), ["terminate 1 700"]);
+    assert_eq!(table.next_time(), Some(at(10_200)), "as much later as it stood still");
+    assert_eq!(look(&mut table, 10_200, false).len(), 0, "some of the time for its start is left");
+    assert_eq!(look(&mut table, 11_300, false), ["terminate 1 700"]);
+}
+
+/// What the replica was told since.
+fn told(table: &mut Table) -> Vec<Happening> {
+    sent(table).into_iter().map(|report| report.what).collect()
+}
+
+#[test]
+fn it_counts_as_well_when_it_has_been_so_for_long_enough() {
+    let command = Some(vec!["ok".to_owned()]);
+    let mut table = watched(Health { command, min_healthy: Span(2_500), ..health() });
+    assert_eq!(look(&mut table, 0, true).len(), 0);
+    assert_eq!(look(&mut table, 1_100, false).len(), 0);
+    assert_eq!(look(&mut table, 2_200, true).len(), 0);
+    assert_eq!(look(&mut table, 3_300, true).len(), 0);
+    assert_eq!(look(&mut table, 4_400, true).len(), 0);
+    assert_eq!(told(&mut table), [Happening::Started], "well since 2,300, after a failure");
+    assert_eq!(table.next_time(), Some(at(4_800)), "it is asked when that is long enough");
+    assert_eq!(look(&mut table, 4_800, true).len(), 0);
+    assert_eq!(told(&mut table), [Happening::Healthy]);
+    assert_eq!(table.next_time(), Some(at(5_900)));
+}
+
+#[test]
+fn without_a_command_time_alone_tells() {
+    let mut table = watched(Health { min_healthy: Span(2_500), ..health() });
+    assert_eq!((table.on_time(at(100)), told(&mut table)), (vec![], vec![Happening::Started]));
+    let motion = |motion| Work { motion: vec![(key(1), motion)], ..Work::default() };
+    table.on_changed(LogIndex(2), motion(Motion::Frozen), at(100));
+    assert_eq!((table.on_time(at(8_000)), told(&mut table)), (vec![], vec![]), "it stands still");
+    table.on_changed(LogIndex(3), motion(Motion::Going), at(9_000));
+    assert_eq!((table.on_time(at(11_399)), told(&mut table)), (vec![], vec![]), "a millisecond is left");
+    assert_eq!((table.on_time(at(11_400)), told(&mut table)), (vec![], vec![Happening::Healthy]));
+    assert_eq!(table.next_time(), None);
+    let mut short = watched(Health { min_healthy: Span(2_500), ..health() });
+    exit(&mut short, 1, Status::Exited(1), false);
+    assert_eq!(short.on_time(at(9_000)), []);
+    assert!(!told(&mut short).contains(&Happening::Healthy));
 }

@@ -184,16 +184,30 @@ impl Family {
             return Vec::new();
         }
         let orphans = !childless && self.kill_orphans();
-        let mut gone = Vec::new();
-        self.leaving.retain_mut(|leaving| {
+        for leaving in &mut self.leaving {
             leaving.group_gone = leaving.group_gone || !sys::signal_group(leaving.group, libc::SIGKILL);
-            if orphans || !leaving.group_gone {
-                return true;
-            }
-            gone.push(leaving.event());
-            false
-        });
+        }
+        if orphans {
+            return Vec::new();
+        }
+        // What ran beside an attempt goes before it: nothing of an attempt is there once its end is told.
+        let mut gone: Vec<Event> = self.take_gone(|who| matches!(who, Who::Probe(_)));
+        let probed: Vec<AttemptKey> = self.probes().collect();
+        gone.extend(self.take_gone(|who| matches!(who, Who::Attempt(key) if !probed.contains(&key))));
         gone
+    }
+
+    fn take_gone(&mut self, wanted: impl Fn(Who) -> bool) -> Vec<Event> {
+        let gone = self.leaving.extract_if(.., |leaving| leaving.group_gone && wanted(leaving.who));
+        gone.map(|leaving| leaving.event()).collect()
+    }
+
+    fn probes(&self) -> impl Iterator<Item = AttemptKey> {
+        let all = self.live.keys().copied().chain(self.leaving.iter().map(|leaving| leaving.who));
+        all.filter_map(|who| match who {
+            Who::Probe(key) => Some(key),
+            Who::Attempt(_) => None,
+        })
     }
 
     fn on_ended(&mut self, pid: pid_t, now: Boottime) {

@@ -88,10 +88,10 @@ async fn serve(
     assert!(head.starts_with("GET /v1/session HTTP/1.1\r\n"), "{head}");
     let lower = head.to_lowercase();
     assert!(
-        lower.contains("upgrade: quorate-worker/5\r\n") && lower.contains("authorization: bearer secret\r\n"),
+        lower.contains("upgrade: quorate-worker/6\r\n") && lower.contains("authorization: bearer secret\r\n"),
         "{head}"
     );
-    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: quorate-worker/5\r\n\r\n";
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: quorate-worker/6\r\n\r\n";
     stream.write_all(switch).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let codec = LengthDelimitedCodec::builder().max_frame_length(16 << 20).new_codec();

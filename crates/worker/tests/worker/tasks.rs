@@ -327,11 +327,12 @@ fn a_health_command_runs_beside_the_attempt() {
         let mut work = shell(1, "echo 7 > up; sleep 1000");
         let script = "test $QUORATE_JOB_ID = 1 && test -e up || exit 1; test -e slow && sleep 1000; exit 0";
         work.definitions[0].health = Some(Box::new(Health {
-            command: ["sh", "-c", script].map(str::to_owned).into(),
+            command: Some(["sh", "-c", script].map(str::to_owned).into()),
             interval: Span(500),
             timeout: Span(300),
             failures: 2,
             start_period: Span(60_000),
+            min_healthy: Span(0),
         }));
         session.change(2, work);
         session.started(1).await;

@@ -35,6 +35,8 @@ pub(crate) struct Formation {
     pub(crate) places: Vec<Station>,
     /// When all have room, if that is known.
     pub(crate) start: Option<Timestamp>,
+    /// Others were asked to end there for it: another one would not have that room.
+    pub(crate) claimed: bool,
 }
 
 /// Where one element goes.
@@ -120,6 +122,24 @@ impl Pass<'_> {
         }
     }
 
+    /// Starts the gang for which others were ended where it has room by now, and keeps that room out of what follows if
+    /// it has not: whatever comes first in the queue, those that were ended do not take it back.
+    pub(super) fn start_claimed(&mut self) {
+        let Some(formation) = self.book.formation.clone().filter(|formation| formation.claimed) else { return };
+        let queued = formation.queued;
+        let entry = self.book.waiting.entry(queued).cloned();
+        let waits = entry.filter(|entry| !self.elements(queued, entry).is_empty());
+        let gang = waits.and_then(|entry| entry.gang.clone()).filter(|gang| self.is_possible(gang, &formation));
+        let Some(gang) = gang else {
+            self.book.formation = None;
+            return;
+        };
+        if self.start_at(queued, &gang, &formation.places) == Placing::Short {
+            self.gang_waits = Some(queued);
+            self.hold_formation(&gang, &formation);
+        }
+    }
+
     /// The formation of the gang, if it is the one that has one.
     pub(crate) fn formation_of(&self, queued: Queued) -> Option<Formation> {
         self.gang_waits.filter(|first| *first == queued).and(self.book.formation.clone())
@@ -129,6 +149,9 @@ impl Pass<'_> {
     pub(crate) fn hold_formation(&mut self, gang: &[Mate], formation: &Formation) -> BTreeMap<Slot, Load> {
         let loads = self.loads(gang, formation);
         loads.keys().for_each(|slot| self.hold(*slot));
+        if self.book.kept.iter().any(|kept| kept.queued == formation.queued) {
+            return loads;
+        }
         for slot in
             formation.places.iter().filter_map(|station| self.book.fleet.slot(station.epoch)).collect::<Vec<_>>()
         {
@@ -190,6 +213,9 @@ impl Pass<'_> {
     /// nothing else on them.
     fn form(&mut self, queued: Queued, gang: &[Mate]) -> Option<Formation> {
         let old = self.book.formation.take().filter(|old| old.queued == queued && self.is_possible(gang, old));
+        if let Some(old) = old.as_ref().filter(|old| old.claimed) {
+            return Some(Formation { start: self.opening_of(gang, old), ..old.clone() });
+        }
         let now = self.now;
         let ends_known = self.book.tracking == crate::book::Tracking::Attempts;
         let timed = ends_known.then(|| {
@@ -197,7 +223,7 @@ impl Pass<'_> {
                 Some((opens(book, slot, load, now)?, left_over(book, slot, load, |member| member.room)))
             })
         });
-        let timed = timed.flatten().map(|places| Formation { queued, places, start: None });
+        let timed = timed.flatten().map(|places| Formation { queued, places, start: None, claimed: false });
         let known = [old.clone(), timed].into_iter().flatten().filter_map(|formation| {
             let start = self.opening_of(gang, &formation)?;
             Some(Formation { start: Some(start), ..formation })
@@ -206,7 +232,7 @@ impl Pass<'_> {
         let soonest = known.min_by_key(|formation| formation.start);
         soonest.or(old.map(|old| Formation { start: None, ..old })).or_else(|| {
             let places = self.gather_empty(gang, &self.ready())?;
-            Some(Formation { queued, places, start: None })
+            Some(Formation { queued, places, start: None, claimed: false })
         })
     }
 

@@ -1,0 +1,138 @@
+//! What archived jobs left, for the tasks that need them.
+//!
+//! The desk decides from the state alone, which has no more of such a job than that it is archived. Here its results
+//! are read and put into the message. A message has at most one definition that waits for any, so that it grows by
+//! [`INPUTS_BYTES_MAX`] at the most.
+
+use std::collections::BTreeMap;
+
+use quorate_consensus::{ArchiveError, Handle};
+use quorate_state::archive::JobRecord;
+use quorate_state::job::TaskHead;
+use quorate_state::limits::ELEMENTS_PER_BLOCK;
+use quorate_types::inputs::{INPUT_BYTES, Input, Inputs, JobInput, Why};
+use quorate_types::limits::INPUTS_BYTES_MAX;
+use quorate_types::session::ToWorker;
+use quorate_types::{JobId, TaskIndex};
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use crate::archived::{self, RecordError};
+use crate::limits::ARCHIVE_READS_MAX;
+
+/// Adds to a message what is in the archive. An error means that this replica can't read it: another one can.
+pub(super) async fn add_archived(
+    handle: &Handle,
+    reading: &Semaphore,
+    message: &mut ToWorker,
+) -> Result<(), ArchiveError> {
+    let (ToWorker::Assigned { work, .. } | ToWorker::Changed { work, .. }) = message else { return Ok(()) };
+    let all = work.definitions.iter_mut().filter_map(|definition| definition.inputs.as_mut());
+    for inputs in all.filter(|inputs| waits(inputs)) {
+        // Records are decoded one after the other: a large one takes many times its bytes.
+        let _permit = reading.acquire().await;
+        let bytes = INPUTS_BYTES_MAX.saturating_sub(inputs.weight() - inputs.own_weight());
+        let mut reader = Reader { handle, bytes, reads: ARCHIVE_READS_MAX };
+        for mut left in std::mem::take(&mut inputs.left_out) {
+            match left.job.filter(|_| left.why == Why::Archived) {
+                Some(job) => match reader.job(job).await? {
+                    Ok(found) => drop(inputs.jobs.insert(job, found)),
+                    Err(why) => {
+                        left.why = why;
+                        inputs.left_out.push(left);
+                    }
+                },
+                None => inputs.left_out.push(left),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether [`add_archived`] has something to add.
+pub(super) fn waits(inputs: &Inputs) -> bool {
+    inputs.left_out.iter().any(|left| left.why == Why::Archived)
+}
+
+/// Reads what jobs left while there is room for it.
+struct Reader<'a> {
+    handle: &'a Handle,
+    bytes: usize,
+    /// Records that may still be read: the session answers no heartbeat meanwhile.
+    reads: usize,
+}
+
+impl Reader<'_> {
+    /// All that the job left, or why that is left out.
+    async fn job(&mut self, id: JobId) -> Result<Result<JobInput, Why>, ArchiveError> {
+        let before = self.bytes;
+        let found = match self.read(id).await {
+            Ok(input) => Ok(Ok(input)),
+            Err(Missing::Left(why)) => Ok(Err(why)),
+            Err(Missing::Failed(RecordError::Read(error))) => Err(error),
+            Err(Missing::Failed(error @ RecordError::Decode(_))) => {
+                warn!(job = %id, %error, "what an archived job left can't be read");
+                Ok(Err(Why::Archived))
+            }
+        };
+        if !matches!(found, Ok(Ok(_))) {
+            self.bytes = before;
+        }
+        found
+    }
+
+    async fn read(&mut self, id: JobId) -> Result<JobInput, Missing> {
+        self.count_read()?;
+        let JobRecord { header, spec, tasks: heads } =
+            archived::job(self.handle, id).await?.ok_or(Missing::Left(Why::Forgotten))?;
+        let mut tasks = BTreeMap::new();
+        for ((at, task), head) in (0..).zip(&spec.tasks).zip(&heads) {
+            let count = head.count as usize;
+            // What can't fit is not read.
+            if count * INPUT_BYTES > self.bytes {
+                return Err(Missing::Left(Why::TooLarge));
+            }
+            tasks.insert(task.name.clone(), self.task(id, at, head).await?);
+        }
+        Ok(JobInput { state: header.state, tasks })
+    }
+
+    /// All elements of a task.
+    async fn task(&mut self, job: JobId, task: u32, head: &TaskHead) -> Result<Vec<Input>, Missing> {
+        let mut inputs = Vec::new();
+        for number in 0..head.fresh.div_ceil(ELEMENTS_PER_BLOCK) {
+            self.count_read()?;
+            // A block that is not there went with its job since that was read.
+            let block = archived::block(self.handle, job, task, number).await?;
+            for (at, element) in block.ok_or(Missing::Left(Why::Forgotten))? {
+                inputs.push(self.take(Input { index: TaskIndex(at), state: element.state, result: element.result })?);
+            }
+        }
+        for at in head.fresh..head.count {
+            inputs.push(self.take(Input { index: TaskIndex(at), state: head.fresh_state(), result: None })?);
+        }
+        Ok(inputs)
+    }
+
+    fn take(&mut self, input: Input) -> Result<Input, Missing> {
+        self.bytes = self.bytes.checked_sub(input.weight()).ok_or(Missing::Left(Why::TooLarge))?;
+        Ok(input)
+    }
+
+    fn count_read(&mut self) -> Result<(), Missing> {
+        self.reads = self.reads.checked_sub(1).ok_or(Missing::Left(Why::TooLarge))?;
+        Ok(())
+    }
+}
+
+/// Why there is nothing of a job.
+enum Missing {
+    Left(Why),
+    Failed(RecordError),
+}
+
+impl From<RecordError> for Missing {
+    fn from(error: RecordError) -> Self {
+        Self::Failed(error)
+    }
+}
