@@ -220,7 +220,8 @@ impl State {
             a.finished == b.finished && a.finished_by_size == b.finished_by_size && a.archived == b.archived,
             || "retention differs from a restored one".into(),
         )?;
-        ensure(a.workers == b.workers && a.epochs == b.epochs, || "workers differ from restored ones".into())?;
+        let same = a.workers == b.workers && a.epochs == b.epochs && a.draining == b.draining;
+        ensure(same, || "workers differ from restored ones".into())?;
         ensure(a.crowds == b.crowds, || "crowds differ from restored ones".into())?;
         ensure(a.pools == b.pools && a.rates == b.rates && a.locks == b.locks, || {
             "counted resources, rates or locks differ from restored ones".into()

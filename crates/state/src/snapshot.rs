@@ -215,6 +215,7 @@ impl State {
         for worker in self.cluster.workers.values() {
             if worker.is_alive() {
                 self.cluster.epochs.insert(worker.epoch, worker.name.clone());
+                self.cluster.draining.extend(worker.draining.then(|| worker.name.clone()));
                 if let Some(due) = worker.drain_until {
                     let timer = Timer::DrainDeadline { name: worker.name.clone(), epoch: worker.epoch };
                     self.cluster.timers.set(due, timer);

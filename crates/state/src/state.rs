@@ -39,6 +39,8 @@ pub(crate) struct Cluster {
     pub(crate) workers: OrdMap<Name, Arc<Worker>>,
     /// Derived: the live registrations.
     pub(crate) epochs: OrdMap<Epoch, Name>,
+    /// Derived: the living workers that drain.
+    pub(crate) draining: OrdSet<Name>,
     pub(crate) keys: OrdMap<IdempotencyKey, KeyUse>,
     pub(crate) archive: OrdMap<JobId, Archived>,
     /// Large finished jobs on their way there.

@@ -451,6 +451,34 @@ fn a_system_job_has_one_element_on_each_worker_also_on_those_that_come() {
 }
 
 #[test]
+fn elements_move_off_a_draining_worker_one_by_one() {
+    let mut fleet = Fleet::of(&["a", "b"]);
+    let job = fleet.cluster.submit(&CHECKED.replace("3", "4"));
+    let placed = fleet.place();
+    placed.iter().for_each(|key| fleet.report(key, Happening::Healthy));
+    let on = |fleet: &Fleet, worker| {
+        let live: Vec<_> = fleet.live(job).into_values().map(|(key, _)| fleet.worker_of(&key).unwrap().0).collect();
+        live.into_iter().filter(|at| *at == worker).count()
+    };
+    assert_eq!((on(&fleet, "a"), on(&fleet, "b")), (2, 2));
+    fleet.cluster.apply(Command::Drain { worker: name("a") });
+    for left in [1, 0] {
+        assert_eq!(fleet.view(job).available, 3, "one may be unavailable");
+        assert_eq!(fleet.confirm(job), 1);
+        let [key] = fleet.place()[..] else { panic!("it finds no place") };
+        assert_eq!((on(&fleet, "a"), fleet.confirm(job)), (left, 0), "it is not well yet");
+        fleet.report(&key, Happening::Healthy);
+    }
+    assert_eq!((fleet.view(job).available, fleet.confirm(job), on(&fleet, "b")), (4, 0, 4));
+    // Nobody else has room: one waits, the rest stays.
+    fleet.cluster.apply(Command::Drain { worker: name("b") });
+    assert_eq!((fleet.confirm(job), fleet.place().len(), fleet.confirm(job)), (1, 0, 0));
+    fleet.cluster.apply(Command::Undrain { worker: name("a") });
+    assert_eq!((fleet.place().len(), on(&fleet, "b")), (1, 3));
+    assert_eq!(fleet.cluster.state.digest(), fleet.cluster.replay().digest());
+}
+
+#[test]
 fn on_a_draining_worker_it_is_the_last_to_end() {
     let mut fleet = Fleet::of(&["a"]);
     let (job, other) = (fleet.cluster.submit(AGENT), fleet.cluster.submit(r#"{"command":["x"]}"#));

@@ -1,5 +1,6 @@
 //! Services change, and system jobs follow the workers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quorate_types::event::EventType;
@@ -69,9 +70,18 @@ impl State {
         self.edit(id, out, |change| (0..hosts as u32).for_each(|at| change.add_member(TaskIndex(at))));
     }
 
-    /// A worker has come, is to take nothing new, has other taints or is gone: system jobs follow.
+    /// A worker has come, is to take nothing new, has other taints or is gone: system jobs follow, and services move.
     pub(super) fn follow_worker(&mut self, name: &Name, out: &mut Applied) {
         let Some(worker) = self.cluster.workers.get(name).cloned() else { return };
+        if worker.draining && worker.is_alive() {
+            self.cluster.draining.insert(name.clone());
+            let there: BTreeSet<JobId> = worker.attempts.keys().map(|at| at.job).collect();
+            for id in there.into_iter().filter(|id| self.cluster.services.contains_key(id)).collect::<Vec<_>>() {
+                self.edit(id, out, |change| change.roll());
+            }
+        } else {
+            self.cluster.draining.remove(name);
+        }
         let jobs: Vec<JobId> = self.cluster.systems.keys().copied().collect();
         for id in jobs {
             let Some(wants) = self.jobs.get(&id).map(|job| job.wants(&worker)) else { continue };

@@ -224,8 +224,27 @@ impl Change<'_> {
                 Some(_) | None => {}
             }
         }
+        while let Some(at) = self.next_to_move() {
+            self.stop_because(&at, AfterStop::Requeue, Some("its worker drains"));
+        }
         self.tell_finished();
         self.settle();
+    }
+
+    /// An element of a service on a worker that drains, if one more may be unavailable. Nothing else would end it there.
+    fn next_to_move(&self) -> Option<ElementKey> {
+        let (service, spec) = (self.job.service.as_ref()?, self.job.spec.service.as_ref()?);
+        if spec.kind != Kind::Service || service.unavailable() >= spec.max_unavailable.of(service.len()) {
+            return None;
+        }
+        let draining = self.cluster.draining.iter().filter_map(|name| self.cluster.workers.get(name));
+        let draining = draining.filter(|worker| worker.is_alive());
+        let first = ElementKey { job: self.job.id(), task: 0, index: TaskIndex(0) };
+        let there = draining.flat_map(|worker| {
+            worker.attempts.range(first..).take_while(|(at, _)| at.job == self.job.id()).map(|(at, live)| (*at, live))
+        });
+        let mut there = there.filter(|(at, live)| !live.stopping && self.job.is_available(at.index) == Some(true));
+        there.next().map(|(at, _)| at)
     }
 
     fn materialise(&mut self, at: &ElementKey) {
