@@ -207,6 +207,7 @@ impl Preemptor {
             round.looks += 1;
             let earmark = book.earmarked_for(epoch);
             if earmark.is_some_and(|earmark| earmark.queued != claim.queued)
+                || book.is_claimed_from(epoch, claim.queued)
                 || !book.could_take(epoch, claim.queued, &crowding)
                 || round
                     .held

@@ -87,6 +87,8 @@ pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Values of the archive that are read for what one task needs: the session answers no heartbeat meanwhile. An array
 /// that fits takes 64.
 pub(crate) const ARCHIVE_READS_MAX: usize = 256;
+/// Bytes of what was read of archived jobs that a replica remembers, for the other workers of the same array.
+pub(crate) const ARCHIVE_CACHE_BYTES_MAX: usize = 8 << 20;
 /// Reads of output under way at one worker.
 pub(crate) const OUTPUT_READS_MAX: usize = 256;
 /// How long a worker may take to say hello, and to answer a read of output beyond the asked-for wait.

@@ -11,7 +11,6 @@ use quorate_state::command::{Command, Entry};
 use quorate_state::outcome::Outcome;
 use quorate_types::Span;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -65,7 +64,7 @@ impl Node {
             handle: handle.clone(),
             registry: feed.registry.clone(),
             relay: Relay::start(handle.clone(), leader.clone(), stop.clone()),
-            reading: Arc::new(Semaphore::new(1)),
+            reading: Arc::default(),
             lease_ttl: settings.lease_ttl,
             output_tail_bytes: settings.output_tail_bytes,
             shutdown: stop.clone(),

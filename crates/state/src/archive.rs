@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::element::Element;
 use crate::job::{Header, Job, TaskHead};
-use crate::limits::{BYTES_PER_STEP, ELEMENTS_PER_BLOCK, ELEMENTS_PER_STEP};
+use crate::limits::{
+    ARCHIVED_BYTES_PER_COST, ARCHIVED_ELEMENT_COST, BYTES_PER_STEP, ELEMENTS_PER_BLOCK, ELEMENTS_PER_STEP,
+};
 use crate::outcome::{Applied, ArchiveKey, ArchiveOp};
 use crate::state::{Cluster, IdempotencyKey};
 
@@ -93,7 +95,7 @@ pub(crate) struct Block {
     pub(crate) number: u32,
 }
 
-/// Writes elements from a block on, as many as one step may. Gives how many there were, and with which block it goes on.
+/// Writes elements from a block on, as many as one step may. Gives what that cost of an entry's time, and with which block it goes on.
 pub(crate) fn put_elements(job: &Job, from: Block, cluster: &mut Cluster, out: &mut Applied) -> (u64, Option<Block>) {
     let (mut written, mut bytes) = (0, 0);
     for (task, found) in job.tasks.iter().skip(from.task as usize) {
@@ -101,7 +103,7 @@ pub(crate) fn put_elements(job: &Job, from: Block, cluster: &mut Cluster, out: &
         let blocks = found.head.fresh.div_ceil(ELEMENTS_PER_BLOCK);
         for number in first..blocks {
             if written >= u64::from(ELEMENTS_PER_STEP) || bytes >= BYTES_PER_STEP {
-                return (written, Some(Block { task, number }));
+                return (cost(written, bytes), Some(Block { task, number }));
             }
             let range = number * ELEMENTS_PER_BLOCK..(number + 1).saturating_mul(ELEMENTS_PER_BLOCK);
             let block: Vec<(u32, &Element)> =
@@ -112,7 +114,11 @@ pub(crate) fn put_elements(job: &Job, from: Block, cluster: &mut Cluster, out: &
             put(ArchiveKey::Elements { job: job.id(), task, block: number }, value, cluster, out);
         }
     }
-    (written, None)
+    (cost(written, bytes), None)
+}
+
+fn cost(elements: u64, bytes: usize) -> u64 {
+    elements * ARCHIVED_ELEMENT_COST + bytes as u64 / ARCHIVED_BYTES_PER_COST
 }
 
 /// Writes the job itself: with that all of it is there.

@@ -63,6 +63,8 @@ pub const DEAD_WORKER_RETENTION: Span = Span::from_secs(3600);
 /// to the archive five times as many as it writes: they are encoded and hashed.
 pub const TIMER_COST_PER_ENTRY_MAX: u64 = 20_000;
 pub(crate) const ARCHIVED_ELEMENT_COST: u64 = 5;
+/// So many bytes of it cost one more.
+pub(crate) const ARCHIVED_BYTES_PER_COST: u64 = 1_024;
 /// Proposing replicas that are remembered for deduplication: three replicas started twenty times.
 pub const ORIGINS_MAX: usize = 64;
 /// Elements of a task that the archive stores in one value.

@@ -69,6 +69,13 @@ impl Input {
     }
 }
 
+impl JobInput {
+    /// What it counts against the limit.
+    pub fn weight(&self) -> usize {
+        self.tasks.values().flatten().map(Input::weight).sum()
+    }
+}
+
 impl Inputs {
     /// Adds a task of the same job, or that there was no room for it.
     pub fn add_task(&mut self, task: &Name, elements: Option<Vec<Input>>) {

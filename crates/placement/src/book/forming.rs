@@ -32,6 +32,18 @@ impl Book {
         self.changed = true;
     }
 
+    /// The gang gets another formation.
+    pub(crate) fn unclaim(&mut self) {
+        self.formation = None;
+        self.changed = true;
+    }
+
+    /// Whether others were asked to end on the worker for a gang that this task does not stand for.
+    pub(crate) fn is_claimed_from(&self, epoch: Epoch, queued: Queued) -> bool {
+        let claimed = self.formation.as_ref().filter(|formation| formation.claimed && formation.queued != queued);
+        claimed.is_some_and(|formation| formation.places.iter().any(|station| station.epoch == epoch))
+    }
+
     /// Whether the worker takes new tasks, and could take a member of a gang if it had room.
     pub(crate) fn could_station(&self, epoch: Epoch, mate: &Mate, crowding: &Crowding<'_>) -> bool {
         let slot = self.fleet.slot(epoch).filter(|slot| self.fleet.is_ready(*slot));

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_state::command::{Grounds, Preemption};
+use quorate_state::job::ElementKey;
 use quorate_types::{Epoch, Resources, Timestamp};
 
 use super::claims::uncovered;
@@ -24,16 +25,32 @@ type Loss = (Option<u64>, u64);
 pub(super) fn victims(book: &mut Book, round: &mut Round<'_>, now: Timestamp) -> Vec<Preemption> {
     let Some(forming) = book.preempting_gang() else { return Vec::new() };
     let Some(facts) = book.facts(forming.formation.queued) else { return Vec::new() };
+    // What this plan has started may have taken what the gang needs besides room.
+    let kept = book.kept_for(&facts.namespace);
+    if book.spaces.times(&facts.namespace, &facts.at_once(), Some(&kept)) == 0 {
+        return Vec::new();
+    }
+    let sight = Sight(round.state);
+    if facts.gates.as_ref().is_some_and(|gates| round.decision.gauge.elements(gates, &sight, now) == 0) {
+        return Vec::new();
+    }
     let mut search = Search { book, round, forming: &forming, facts: &facts, now, looks: 0 };
     let formed = search.as_formed();
     if formed.as_ref().is_some_and(|(_, victims)| victims.is_empty()) {
         // It has begun to, or is about to start.
         return Vec::new();
     }
-    let found = formed.into_iter().chain(search.elsewhere()).filter(|(_, victims)| search.may_end(victims));
+    let found = formed.into_iter().chain(search.elsewhere()).map(|found| (search.merged(&found.1), found));
+    let found = found.filter(|(merged, _)| search.may_end(merged));
     // The first of those that are equal: what has been kept is kept.
-    let Some((places, victims)) = found.min_by_key(|(_, victims)| loss_of(victims)) else { return Vec::new() };
-    if victims.is_empty() {
+    let Some((_, (places, victims))) = found.min_by_key(|(merged, _)| loss_of(merged)) else {
+        if forming.formation.claimed {
+            // Something that can't be ended has come in its way there.
+            book.unclaim();
+        }
+        return Vec::new();
+    };
+    if victims.is_empty() && places == forming.formation.places {
         return Vec::new();
     }
     book.claim(forming.formation.queued, places);
@@ -59,6 +76,23 @@ struct Search<'a, 'r> {
 type Found = (Vec<Station>, Vec<Victim>);
 
 impl Search<'_, '_> {
+    /// The same, with what is of one gang as one, and with all that ends with it.
+    fn merged(&self, victims: &[Victim]) -> Vec<Victim> {
+        let mut merged: BTreeMap<ElementKey, Victim> = BTreeMap::new();
+        for victim in victims {
+            let Preemption { job, task, index, .. } = victim.item;
+            let Some(of) = self.round.state.job(job) else { continue };
+            let all = merged.entry(of.tally_of(&ElementKey { job, task, index })).or_insert_with(|| victim.clone());
+            let Some(gang) = of.gang(task) else { continue };
+            all.gives = Resources::default();
+            let specs = gang.elements().filter_map(|(task, _)| of.task_spec(task));
+            specs.for_each(|spec| all.gives.add(&spec.resources));
+        }
+        let mut merged: Vec<Victim> = merged.into_values().collect();
+        merged.sort();
+        merged
+    }
+
     /// Whether no other namespace would be left with less than its quota by all of them together.
     fn may_end(&self, victims: &[Victim]) -> bool {
         let all = uncovered(self.round.state, victims.to_vec(), &self.facts.namespace, self.round.ended.clone());
@@ -124,7 +158,10 @@ impl Search<'_, '_> {
     /// What is ended on the worker to have so much room there; none if that is not enough, or not the gang's to have.
     fn make_room(&mut self, epoch: Epoch, load: &Resources) -> Option<(Loss, Vec<Victim>)> {
         let worker = self.round.state.worker_of(epoch)?;
-        self.looks += 1 + worker.attempts.len();
+        // What is lost with a gang is looked up member by member.
+        let gang_of = |at: &ElementKey| self.round.state.job(at.job).and_then(|job| job.gang(at.task));
+        let size = |at: &ElementKey| gang_of(at).map_or(1, |gang| gang.tasks.iter().map(|(_, count)| *count).sum());
+        self.looks += 1 + worker.attempts.keys().map(size).map(|size: u32| size as usize).sum::<usize>();
         if self.looks >= GANG_VICTIM_LOOKS_MAX || self.book.earmarked_for(epoch).is_some() {
             return None;
         }

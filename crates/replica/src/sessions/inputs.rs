@@ -4,7 +4,7 @@
 //! are read and put into the message. A message has at most one definition that waits for any, so that it grows by
 //! [`INPUTS_BYTES_MAX`] at the most.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use quorate_consensus::{ArchiveError, Handle};
 use quorate_state::archive::JobRecord;
@@ -14,25 +14,25 @@ use quorate_types::inputs::{INPUT_BYTES, Input, Inputs, JobInput, Why};
 use quorate_types::limits::INPUTS_BYTES_MAX;
 use quorate_types::session::ToWorker;
 use quorate_types::{JobId, TaskIndex};
-use tokio::sync::Semaphore;
+use tokio::sync::Mutex;
 use tracing::warn;
 
 use crate::archived::{self, RecordError};
-use crate::limits::ARCHIVE_READS_MAX;
+use crate::limits::{ARCHIVE_CACHE_BYTES_MAX, ARCHIVE_READS_MAX};
 
 /// Adds to a message what is in the archive. An error means that this replica can't read it: another one can.
 pub(super) async fn add_archived(
     handle: &Handle,
-    reading: &Semaphore,
+    reading: &Mutex<Cache>,
     message: &mut ToWorker,
 ) -> Result<(), ArchiveError> {
     let (ToWorker::Assigned { work, .. } | ToWorker::Changed { work, .. }) = message else { return Ok(()) };
     let all = work.definitions.iter_mut().filter_map(|definition| definition.inputs.as_mut());
     for inputs in all.filter(|inputs| waits(inputs)) {
         // Records are decoded one after the other: a large one takes many times its bytes.
-        let _permit = reading.acquire().await;
+        let mut cache = reading.lock().await;
         let bytes = INPUTS_BYTES_MAX.saturating_sub(inputs.weight() - inputs.own_weight());
-        let mut reader = Reader { handle, bytes, reads: ARCHIVE_READS_MAX };
+        let mut reader = Reader { handle, cache: &mut cache, bytes, reads: ARCHIVE_READS_MAX };
         for mut left in std::mem::take(&mut inputs.left_out) {
             match left.job.filter(|_| left.why == Why::Archived) {
                 Some(job) => match reader.job(job).await? {
@@ -54,9 +54,32 @@ pub(super) fn waits(inputs: &Inputs) -> bool {
     inputs.left_out.iter().any(|left| left.why == Why::Archived)
 }
 
+/// What was read last: the workers of an array all ask for the same. Archived jobs do not change.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    /// The newest last.
+    jobs: VecDeque<(JobId, JobInput)>,
+    bytes: usize,
+}
+
+impl Cache {
+    fn get(&self, id: JobId) -> Option<JobInput> {
+        self.jobs.iter().find(|(job, _)| *job == id).map(|(_, input)| input.clone())
+    }
+
+    fn put(&mut self, id: JobId, input: &JobInput) {
+        self.bytes += input.weight();
+        self.jobs.push_back((id, input.clone()));
+        while self.bytes > ARCHIVE_CACHE_BYTES_MAX || self.jobs.len() > ARCHIVE_READS_MAX {
+            self.bytes -= self.jobs.pop_front().map_or(0, |(_, oldest)| oldest.weight());
+        }
+    }
+}
+
 /// Reads what jobs left while there is room for it.
 struct Reader<'a> {
     handle: &'a Handle,
+    cache: &'a mut Cache,
     bytes: usize,
     /// Records that may still be read: the session answers no heartbeat meanwhile.
     reads: usize,
@@ -65,6 +88,11 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// All that the job left, or why that is left out.
     async fn job(&mut self, id: JobId) -> Result<Result<JobInput, Why>, ArchiveError> {
+        if let Some(input) = self.cache.get(id) {
+            let left = self.bytes.checked_sub(input.weight());
+            self.bytes = left.unwrap_or(self.bytes);
+            return Ok(left.map(|_| input).ok_or(Why::TooLarge));
+        }
         let before = self.bytes;
         let found = match self.read(id).await {
             Ok(input) => Ok(Ok(input)),
@@ -75,8 +103,9 @@ impl Reader<'_> {
                 Ok(Err(Why::Archived))
             }
         };
-        if !matches!(found, Ok(Ok(_))) {
-            self.bytes = before;
+        match &found {
+            Ok(Ok(input)) => self.cache.put(id, input),
+            Ok(Err(_)) | Err(_) => self.bytes = before,
         }
         found
     }

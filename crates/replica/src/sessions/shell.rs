@@ -15,13 +15,13 @@ use quorate_types::session::{FromWorker, Hello, Report, ToWorker};
 use quorate_types::validate::{check_host, check_labels, check_taints};
 use quorate_types::{Epoch, LogIndex, Name, Span};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::desk::{Desk, Fenced};
-use super::inputs::add_archived;
+use super::inputs::{Cache, add_archived};
 use super::output::ReadRequest;
 use super::registry::{Registry, Seat};
 use super::relay::Relay;
@@ -40,8 +40,8 @@ pub(crate) struct Host {
     pub(crate) handle: Handle,
     pub(crate) registry: Arc<Registry>,
     pub(crate) relay: Relay,
-    /// To read what archived jobs left.
-    pub(crate) reading: Arc<Semaphore>,
+    /// What archived jobs left; one session reads at a time.
+    pub(crate) reading: Arc<Mutex<Cache>>,
     pub(crate) lease_ttl: Span,
     pub(crate) output_tail_bytes: u32,
     pub(crate) shutdown: CancellationToken,

@@ -7,8 +7,8 @@ use quorate_types::{Epoch, JobId, Name};
 use crate::archive::{self, Archived, Block, Leaving};
 use crate::job::ElementKey;
 use crate::limits::{
-    ARCHIVE_RETENTION, ARCHIVE_STEP_EVERY, ARCHIVED_ELEMENT_COST, ARCHIVED_JOBS_MAX, FINISHED_ELEMENTS_MAX,
-    FINISHED_IN_MEMORY_MAX, TIMER_COST_PER_ENTRY_MAX,
+    ARCHIVE_RETENTION, ARCHIVE_STEP_EVERY, ARCHIVED_JOBS_MAX, FINISHED_ELEMENTS_MAX, FINISHED_IN_MEMORY_MAX,
+    TIMER_COST_PER_ENTRY_MAX,
 };
 use crate::outcome::Applied;
 use crate::state::{Cluster, State};
@@ -24,7 +24,7 @@ impl State {
             cost += 1;
             match timer {
                 Timer::Backoff(at) => self.end_backoff(&at, out),
-                Timer::Archive(job) => cost += ARCHIVED_ELEMENT_COST * self.archive_job(job, out),
+                Timer::Archive(job) => cost += self.archive_job(job, out),
                 Timer::Drop(job) => self.drop_archived(job, out),
                 Timer::ForgetWorker { name, epoch } => self.forget_worker(&name, epoch),
                 Timer::Start(job) => {
@@ -48,7 +48,7 @@ impl State {
         while cost < TIMER_COST_PER_ENTRY_MAX
             && let Some(job) = self.cluster.crowded_out()
         {
-            cost += 1 + ARCHIVED_ELEMENT_COST * self.archive_job(job, out);
+            cost += 1 + self.archive_job(job, out);
         }
         while cost < TIMER_COST_PER_ENTRY_MAX
             && self.cluster.archived.len() as u64 > ARCHIVED_JOBS_MAX
@@ -72,7 +72,7 @@ impl State {
         });
     }
 
-    /// Takes the job to the archive, or a step of the way if it is large. Gives how many elements it wrote.
+    /// Takes the job to the archive, or a step of the way if it is large. Gives what that cost.
     fn archive_job(&mut self, id: JobId, out: &mut Applied) -> u64 {
         let Some(job) = self.jobs.get(&id).cloned() else { return 0 };
         let Some(finished_at) = job.header.finished_at else { return 0 };
@@ -83,10 +83,10 @@ impl State {
                 Block::default()
             }
         };
-        let (written, rest) = archive::put_elements(&job, from, &mut self.cluster, out);
+        let (cost, rest) = archive::put_elements(&job, from, &mut self.cluster, out);
         if let Some(next) = rest {
             self.cluster.note_leaving(id, Leaving { due: out.time.plus(ARCHIVE_STEP_EVERY), next });
-            return written;
+            return cost;
         }
         archive::put_job(&job, &mut self.cluster, out);
         self.jobs.remove(&id);
@@ -100,7 +100,7 @@ impl State {
         };
         self.note_archived(id, stub);
         out.release(job);
-        written
+        cost
     }
 
     pub(crate) fn note_archived(&mut self, id: JobId, stub: Archived) {

@@ -137,6 +137,9 @@ impl Pass<'_> {
         if self.start_at(queued, &gang, &formation.places) == Placing::Short {
             self.gang_waits = Some(queued);
             self.hold_formation(&gang, &formation);
+            if let Some(entry) = self.book.waiting.entry(queued).cloned() {
+                self.keep_gates(&entry);
+            }
         }
     }
 
@@ -199,6 +202,9 @@ impl Pass<'_> {
         }
         // Ranks on one worker are neighbours.
         tried.sort_by_key(|tried| (tried.mate, tried.start.epoch));
+        if self.book.formation.as_ref().is_some_and(|formation| formation.queued == queued) {
+            self.book.formation = None;
+        }
         let size = tried.len() as u64;
         self.decision.starts.extend(tried.into_iter().map(|tried| tried.start));
         self.ahead.insert(queued, size);
@@ -213,9 +219,6 @@ impl Pass<'_> {
     /// nothing else on them.
     fn form(&mut self, queued: Queued, gang: &[Mate]) -> Option<Formation> {
         let old = self.book.formation.take().filter(|old| old.queued == queued && self.is_possible(gang, old));
-        if let Some(old) = old.as_ref().filter(|old| old.claimed) {
-            return Some(Formation { start: self.opening_of(gang, old), ..old.clone() });
-        }
         let now = self.now;
         let ends_known = self.book.tracking == crate::book::Tracking::Attempts;
         let timed = ends_known.then(|| {
