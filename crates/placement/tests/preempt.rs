@@ -5,9 +5,9 @@ mod view;
 
 use proptest::prelude::*;
 use quorate_state::command::Command;
-use quorate_types::JobId;
 use quorate_types::policy::{Backfill, PolicyChange, QueueOrder};
 use quorate_types::status::TaskState;
+use quorate_types::{JobId, Span};
 use view::led::Led;
 
 #[test]
@@ -255,6 +255,31 @@ fn a_gang_whose_room_will_not_come_goes_elsewhere() {
     assert_eq!(started, "", "it waits for what runs on the only other worker");
     led.worker("d", 1);
     assert_eq!(led.round(), "3[0]>c 3[1]>d");
+}
+
+/// While the victims end, something small of the gang's namespace has taken what that may hold: the room is kept, and
+/// nobody else of the namespace starts before the gang.
+#[test]
+fn a_gang_keeps_its_room_while_its_namespace_holds_too_much() {
+    let mut led = Led::new(QueueOrder::Priority, &[("a", 2), ("b", 2)]);
+    led.job(r#""priority":10"#, r#""count":4"#);
+    assert_eq!(led.round(), "1[0]>a 1[1]>a 1[2]>b 1[3]>b");
+    let rules = Box::new(serde_json::from_str(r#"{"limit":{"cpu":4}}"#).unwrap());
+    led.view.apply(Command::SetNamespace { namespace: "n".parse().unwrap(), rules });
+    led.job(r#""namespace":"n","priority":80,"preempt":"lower""#, r#""gang":true,"count":2,"resources":{"cpu":2}"#);
+    led.worker("c", 1);
+    led.job(r#""namespace":"n","priority":50"#, r#""count":1"#);
+    assert_eq!(led.round(), "3[0]>c", "what this takes of the limit the gang lacks");
+    assert_eq!(led.round(), "", "so that nobody is ended in vain");
+    let end = |led: &mut Led, job| led.finish(|of| if of == JobId(job) { Span(0) } else { Span(u64::MAX) });
+    assert_eq!(end(&mut led, 3), 1);
+    assert_eq!(led.round().matches('!').count(), 4);
+    led.job(r#""namespace":"n","priority":50"#, r#""count":2"#);
+    assert_eq!(led.round(), "4[0]>c");
+    led.confirm();
+    assert_eq!(led.round(), "", "neither job 1 nor what else is in the namespace");
+    assert_eq!(end(&mut led, 4), 1);
+    assert_eq!(led.round(), "2[0]>a 2[1]>b 1[0]>c");
 }
 
 /// Under `fifo` those that were ended stand before the gang, and still don't take the room back; nor does what comes

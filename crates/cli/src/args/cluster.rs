@@ -10,7 +10,7 @@ pub(crate) enum WorkerCommand {
     List,
     /// Shows one worker
     Show { name: Name },
-    /// Gives a worker no new tasks
+    /// Gives a worker no new tasks, and moves services away from it
     Drain {
         name: Name,
         /// What still runs after so long is ended and placed elsewhere.

@@ -7,7 +7,7 @@ use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
 use quorate_types::{Epoch, Span, Timestamp};
 
-use super::{Book, Crowding, Pass, Wish};
+use super::{Book, Crowding, Entry, Pass, Wish};
 
 /// A worker's room is for so many elements of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +33,13 @@ impl Book {
 
     /// Whether the worker takes new tasks, and could take an element of the task if it had room.
     pub(crate) fn could_take(&self, epoch: Epoch, queued: Queued, crowding: &Crowding<'_>) -> bool {
+        self.waiting.entry(queued).is_some_and(|entry| self.could_host(epoch, queued, entry, crowding))
+    }
+
+    /// The same of what may stand in the queue with others, as a gang.
+    pub(crate) fn could_host(&self, epoch: Epoch, queued: Queued, entry: &Entry, crowding: &Crowding<'_>) -> bool {
         let slot = self.fleet.slot(epoch).filter(|slot| self.fleet.is_ready(*slot));
-        let (Some(slot), Some(entry)) = (slot, self.waiting.entry(queued)) else { return false };
-        self.fleet.could_take(slot, &Wish::new(queued, entry, crowding))
+        slot.is_some_and(|slot| self.fleet.could_take(slot, &Wish::new(queued, entry, crowding)))
     }
 
     /// Whether a worker could take an element of the task if it had room.

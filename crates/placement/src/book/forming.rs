@@ -7,7 +7,7 @@ use quorate_types::Epoch;
 use quorate_types::job::Preempt;
 
 use super::waiting::Mate;
-use super::{Book, Crowding, Formation, Station, Wish};
+use super::{Book, Formation, Station};
 
 /// A gang, and where it is to go.
 #[derive(Debug)]
@@ -42,12 +42,6 @@ impl Book {
     pub(crate) fn is_claimed_from(&self, epoch: Epoch, queued: Queued) -> bool {
         let claimed = self.formation.as_ref().filter(|formation| formation.claimed && formation.queued != queued);
         claimed.is_some_and(|formation| formation.places.iter().any(|station| station.epoch == epoch))
-    }
-
-    /// Whether the worker takes new tasks, and could take a member of a gang if it had room.
-    pub(crate) fn could_station(&self, epoch: Epoch, mate: &Mate, crowding: &Crowding<'_>) -> bool {
-        let slot = self.fleet.slot(epoch).filter(|slot| self.fleet.is_ready(*slot));
-        slot.is_some_and(|slot| self.fleet.could_take(slot, &Wish::new(mate.queued, &mate.entry, crowding)))
     }
 
     /// The tasks of a gang with their positions, those with the largest elements first.

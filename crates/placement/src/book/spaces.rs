@@ -219,7 +219,8 @@ impl Book {
         self.waiting.entry(queued).is_some_and(|entry| entry.gang.is_some())
     }
 
-    fn waits_for_limit(&self, queued: Queued) -> bool {
+    /// Whether it waits for others of its namespace to end, since that holds as much as it may.
+    pub(crate) fn waits_for_limit(&self, queued: Queued) -> bool {
         self.waiting.entry(queued).is_some_and(|entry| {
             let (namespace, request) = (&entry.facts.namespace, entry.facts.at_once());
             self.spaces.times(namespace, &request, None) == 0 && self.spaces.could_hold(namespace, &request)

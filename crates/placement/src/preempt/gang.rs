@@ -126,7 +126,7 @@ impl Search<'_, '_> {
             for _ in 0..mate.count {
                 let epoch = loop {
                     let (_, epoch) = open.pop_first()?;
-                    if self.book.could_station(epoch, mate, &crowding) {
+                    if self.book.could_host(epoch, mate.queued, &mate.entry, &crowding) {
                         break epoch;
                     }
                 };

@@ -81,7 +81,7 @@ struct Reader<'a> {
     handle: &'a Handle,
     cache: &'a mut Cache,
     bytes: usize,
-    /// Records that may still be read: the session answers no heartbeat meanwhile.
+    /// Records that may still be read: the worker waits for its work meanwhile.
     reads: usize,
 }
 

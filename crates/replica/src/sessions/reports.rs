@@ -1,13 +1,58 @@
 //! Reports of workers, on their way into the log: bounded, checked, and cut into commands.
 
+use std::time::Duration;
+
+use quorate_consensus::{Committed as Proposed, Handle, ProposeError};
+use quorate_state::command::Command;
+use quorate_state::outcome::Outcome;
 use quorate_types::extension::{Addition, Extension};
 use quorate_types::limits::{
     EXTENSION_BYTES_MAX, OUTPUT_TAIL_BYTES_MAX, PROGRESS_MESSAGE_BYTES_MAX, REASON_BYTES_MAX, RESULT_BYTES_MAX,
 };
 use quorate_types::session::{Happening, Report};
 use quorate_types::status::Ending;
+use quorate_types::{Epoch, LogIndex, Name};
 
-use crate::limits::REPORT_BYTES_PER_COMMAND;
+use super::desk::Fenced;
+use crate::limits::{READ_WAIT, REPORT_BYTES_PER_COMMAND};
+
+/// Between tries of a proposal that must not be given up.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// The reports of one frame are committed, or were found stale.
+pub(super) struct Committed {
+    pub(super) seq: u64,
+    pub(super) outcome: Result<LogIndex, Fenced>,
+}
+
+/// Proposes reports until their outcome is known and applied here. A repetition is harmless: an attempt
+/// ends once.
+pub(super) async fn commit(handle: Handle, worker: Name, epoch: Epoch, seq: u64, reports: Vec<Report>) -> Committed {
+    let mut newest = LogIndex(0);
+    for reports in split(reports) {
+        let command = Command::Report { worker: worker.clone(), epoch, reports };
+        match commit_part(&handle, command).await {
+            Ok(index) => newest = newest.max(index),
+            Err(Fenced) => return Committed { seq, outcome: Err(Fenced) },
+        }
+    }
+    while handle.wait_applied(newest, READ_WAIT).await.is_err() {
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+    Committed { seq, outcome: Ok(newest) }
+}
+
+async fn commit_part(handle: &Handle, command: Command) -> Result<LogIndex, Fenced> {
+    loop {
+        match handle.propose(command.clone()).await {
+            Ok(Proposed { outcome: Outcome::Rejected(_), .. }) => return Err(Fenced),
+            Ok(committed) => return Ok(committed.index),
+            // The session ends soon, one way or the other; the worker reports again to the next replica.
+            Err(ProposeError::ShuttingDown | ProposeError::TooLarge) => std::future::pending().await,
+            Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
+        }
+    }
+}
 
 /// What a report may carry; a worker of this version keeps to it.
 pub(super) fn is_within_bounds(report: &Report) -> bool {

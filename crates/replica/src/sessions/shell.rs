@@ -1,19 +1,19 @@
 //! One worker's connection, from its hello to its end.
 
 use std::collections::HashMap;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use futures_util::{Sink, Stream, StreamExt};
 use quorate_consensus::host::hand_off;
-use quorate_consensus::{Committed as Proposed, Handle, ProposeError, Version};
+use quorate_consensus::{ArchiveError, Handle, Version};
 use quorate_state::command::{Command, Registration};
 use quorate_state::outcome::Outcome;
-use quorate_types::session::{FromWorker, Hello, Report, ToWorker};
+use quorate_types::session::{FromWorker, Hello, ToWorker};
 use quorate_types::validate::{check_host, check_labels, check_taints};
-use quorate_types::{Epoch, LogIndex, Name, Span};
+use quorate_types::{Epoch, LogIndex, Span};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -25,14 +25,11 @@ use super::inputs::{Cache, add_archived};
 use super::output::ReadRequest;
 use super::registry::{Registry, Seat};
 use super::relay::Relay;
-use super::reports::{check_extension, is_within_bounds, split};
+use super::reports::{Committed, check_extension, commit, is_within_bounds};
 use super::wire::{self, WireError};
 use crate::limits::{
     HEARTBEATS_PER_WORKER_MAX, HELLO_TIMEOUT, OUTPUT_READS_MAX, READ_WAIT, REPORT_FRAMES_MAX, SEND_TIMEOUT,
 };
-
-/// Between tries of a proposal that must not be given up.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What sessions need of their replica.
 #[derive(Clone, Debug)]
@@ -124,31 +121,18 @@ async fn session(
         let mut open = Open::new(host, &seat, lease_ttl);
         info!(replica = %host.handle.id(), %worker, %epoch, index = %version.index, "worker connected");
         send(sink, [open.welcome()]).await?;
-        tell(host, sink, open.desk.whole(&version).map_err(|Fenced| End::Fenced)?).await?;
+        let whole = open.desk.whole(&version).map_err(|Fenced| End::Fenced)?;
+        open.tell(sink, stream, whole).await?;
         open.attach(&version);
         loop {
             let messages = open.next(stream, &mut asked).await?;
             hand_off().await;
-            tell(host, sink, messages).await?;
+            open.tell(sink, stream, messages).await?;
         }
     }
     .await;
     host.registry.leave(&seat);
     result
-}
-
-/// Sends what the desk decided, with what archived jobs left.
-async fn tell(
-    host: &Host,
-    sink: &mut (impl Sink<Bytes, Error = std::io::Error> + Unpin),
-    messages: impl IntoIterator<Item = ToWorker>,
-) -> Result<(), End> {
-    for mut message in messages {
-        let added = add_archived(&host.handle, &host.reading, &mut message).await;
-        added.map_err(|error| End::Refused(format!("the archive can't be read: {error}")))?;
-        timeout(SEND_TIMEOUT, wire::feed(sink, &message)).await.map_err(|_| End::Silent)??;
-    }
-    send(sink, []).await
 }
 
 /// A worker that takes nothing would hold the session's task for ever.
@@ -192,13 +176,7 @@ async fn admit(host: &Host, hello: Hello) -> Result<(Epoch, LogIndex), End> {
     }
 }
 
-/// The reports of one frame are committed, or were found stale.
-struct Committed {
-    seq: u64,
-    outcome: Result<LogIndex, Fenced>,
-}
-
-type Pending<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send>>;
+type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An admitted session.
 struct Open<'a> {
@@ -253,6 +231,49 @@ impl<'a> Open<'a> {
         }
     }
 
+    /// Sends what the desk decided, with what archived jobs left. Reading that may take a while, during which the worker
+    /// is answered as ever.
+    async fn tell(
+        &mut self,
+        sink: &mut (impl Sink<Bytes, Error = std::io::Error> + Unpin),
+        stream: &mut (impl Stream<Item = std::io::Result<BytesMut>> + Unpin),
+        messages: impl IntoIterator<Item = ToWorker>,
+    ) -> Result<(), End> {
+        let host = self.host;
+        for mut message in messages {
+            {
+                let reading = pin!(add_archived(&host.handle, &host.reading, &mut message));
+                self.serve_until(reading, sink, stream).await?;
+            }
+            timeout(SEND_TIMEOUT, wire::feed(sink, &message)).await.map_err(|_| End::Silent)??;
+        }
+        send(sink, []).await
+    }
+
+    /// Takes what the worker says, and acknowledges its heartbeats.
+    async fn serve_until(
+        &mut self,
+        mut reading: Pin<&mut impl Future<Output = Result<(), ArchiveError>>>,
+        sink: &mut (impl Sink<Bytes, Error = std::io::Error> + Unpin),
+        stream: &mut (impl Stream<Item = std::io::Result<BytesMut>> + Unpin),
+    ) -> Result<(), End> {
+        loop {
+            let answers = tokio::select! {
+                biased;
+                read = &mut reading => {
+                    return read.map_err(|error| End::Refused(format!("the archive can't be read: {error}")));
+                }
+                Some((seq, noted)) = self.heartbeats.next() => self.on_heartbeat(seq, noted),
+                message = wire::receive(stream) => self.on_message(message?)?,
+            };
+            send(sink, answers).await?;
+        }
+    }
+
+    fn on_heartbeat(&self, seq: u64, noted: bool) -> Messages {
+        Box::new(noted.then_some(ToWorker::HeartbeatAck { seq }).into_iter())
+    }
+
     /// Waits for the next thing to happen; gives what the worker is told of it.
     async fn next(
         &mut self,
@@ -263,9 +284,7 @@ impl<'a> Open<'a> {
         tokio::select! {
             () = self.host.shutdown.cancelled() => Err(End::Shutdown),
             Some(committed) = self.reports.next() => self.on_committed(committed),
-            Some((seq, noted)) = self.heartbeats.next() => {
-                Ok(Box::new(noted.then_some(ToWorker::HeartbeatAck { seq }).into_iter()))
-            }
+            Some((seq, noted)) = self.heartbeats.next() => Ok(self.on_heartbeat(seq, noted)),
             () = self.seat.wake.notified() => self.on_wake(),
             Some(request) = asked.recv() => Ok(Box::new(self.on_read(request).into_iter())),
             message = wire::receive(stream) => self.on_message(message?),
@@ -344,34 +363,5 @@ impl<'a> Open<'a> {
         self.reading.insert(self.next_read, request.answer);
         let (key, stream, read) = (request.key, request.stream, request.read);
         Some(ToWorker::ReadOutput { request: self.next_read, key, stream, read })
-    }
-}
-
-/// Proposes reports until their outcome is known and applied here. A repetition is harmless: an attempt
-/// ends once.
-async fn commit(handle: Handle, worker: Name, epoch: Epoch, seq: u64, reports: Vec<Report>) -> Committed {
-    let mut newest = LogIndex(0);
-    for reports in split(reports) {
-        let command = Command::Report { worker: worker.clone(), epoch, reports };
-        match commit_part(&handle, command).await {
-            Ok(index) => newest = newest.max(index),
-            Err(Fenced) => return Committed { seq, outcome: Err(Fenced) },
-        }
-    }
-    while handle.wait_applied(newest, READ_WAIT).await.is_err() {
-        tokio::time::sleep(RETRY_PAUSE).await;
-    }
-    Committed { seq, outcome: Ok(newest) }
-}
-
-async fn commit_part(handle: &Handle, command: Command) -> Result<LogIndex, Fenced> {
-    loop {
-        match handle.propose(command.clone()).await {
-            Ok(Proposed { outcome: Outcome::Rejected(_), .. }) => return Err(Fenced),
-            Ok(committed) => return Ok(committed.index),
-            // The session ends soon, one way or the other; the worker reports again to the next replica.
-            Err(ProposeError::ShuttingDown | ProposeError::TooLarge) => std::future::pending().await,
-            Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
-        }
     }
 }

@@ -128,18 +128,18 @@ impl Pass<'_> {
         let Some(formation) = self.book.formation.clone().filter(|formation| formation.claimed) else { return };
         let queued = formation.queued;
         let entry = self.book.waiting.entry(queued).cloned();
-        let waits = entry.filter(|entry| !self.elements(queued, entry).is_empty());
-        let gang = waits.and_then(|entry| entry.gang.clone()).filter(|gang| self.is_possible(gang, &formation));
-        let Some(gang) = gang else {
+        let passes = entry.as_ref().is_some_and(|entry| !self.elements(queued, entry).is_empty());
+        // Who else is in its namespace waits behind it for the limit: what has been ended for it is not given back.
+        let keeps = passes || self.book.waits_for_limit(queued);
+        let gang = entry.as_ref().filter(|_| keeps).and_then(|entry| entry.gang.clone());
+        let (Some(entry), Some(gang)) = (entry, gang.filter(|gang| self.is_possible(gang, &formation))) else {
             self.book.formation = None;
             return;
         };
-        if self.start_at(queued, &gang, &formation.places) == Placing::Short {
+        if !passes || self.start_at(queued, &gang, &formation.places) == Placing::Short {
             self.gang_waits = Some(queued);
             self.hold_formation(&gang, &formation);
-            if let Some(entry) = self.book.waiting.entry(queued).cloned() {
-                self.keep_gates(&entry);
-            }
+            self.keep_gates(&entry);
         }
     }
 
@@ -297,16 +297,15 @@ impl Pass<'_> {
         cost: impl Fn(&Book, Slot, &Load) -> Option<Cost>,
     ) -> Option<Vec<Station>> {
         let before = self.crowding.clone();
-        let mut order: Vec<usize> = (0..gang.len()).collect();
-        order.sort_by_key(|at| (u64::MAX - self.book.fleet.size_of(&gang[*at].entry.wanted), *at));
+        let order = self.book.largest_first(gang);
         let (mut loads, mut places) = (BTreeMap::new(), Vec::new());
         let mut choice: Option<(usize, Choice)> = None;
-        let found = order.into_iter().all(|at| {
-            let same = choice.take().filter(|(like, _)| are_alike(&gang[*like].entry, &gang[at].entry));
+        let found = order.into_iter().all(|(at, mate)| {
+            let same = choice.take().filter(|(like, _)| are_alike(&gang[*like].entry, &mate.entry));
             let fresh = || Choice(slots.iter().enumerate().map(|(nth, slot)| ((0, 0), nth, *slot)).collect());
             let mut open = same.map_or_else(fresh, |(_, open)| open);
-            let all = (0..gang[at].count).all(|_| {
-                let slot = self.cheapest(&mut open, &gang[at], &mut loads, &cost);
+            let all = (0..mate.count).all(|_| {
+                let slot = self.cheapest(&mut open, mate, &mut loads, &cost);
                 places.extend(slot.map(|slot| Station { mate: at, epoch: self.book.fleet.member(slot).worker.epoch }));
                 slot.is_some()
             });
