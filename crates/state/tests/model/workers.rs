@@ -132,7 +132,9 @@ impl Model {
         let element = job.tasks.get(task)?.get(at)?;
         let attempt = element.attempts.last()?;
         let meant = (attempt.number, attempt.epoch) == (item.attempt.0, item.epoch);
-        if !meant || !element.state.is_live() || element.state == TaskState::Stopping {
+        // What waits in a line holds nothing that somebody else could have.
+        let waits = job.waits_for(task, at).is_some();
+        if !meant || !element.state.is_live() || element.state == TaskState::Stopping || waits {
             return None;
         }
         job.stop(task, at, AfterStop::Requeue);
