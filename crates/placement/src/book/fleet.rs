@@ -11,6 +11,7 @@ use crate::book::Wish;
 use crate::book::facts::Facts;
 use crate::book::member::{Member, Worker, may_go};
 use crate::book::place::{self, Preference};
+use crate::book::ring::Ring;
 use crate::book::share::{WHOLE, share};
 use crate::book::traits::{Bits, Needs, Traits};
 use crate::book::treap::Treap;
@@ -40,6 +41,8 @@ pub(crate) struct Fleet {
     sizes: BTreeMap<Vector, usize>,
     /// The same by the value of a label, where tasks are spread over one.
     zones: Option<Zones>,
+    /// All workers by name, where tasks go by their key.
+    ring: Option<Ring>,
     /// Of all workers, also those that are draining.
     attempts: u64,
     /// Of all workers together, also those that are draining.
@@ -63,6 +66,7 @@ impl Fleet {
             stale: Vec::new(),
             sizes: BTreeMap::new(),
             zones: (policy.placement == PlacementOrder::Spread).then(|| Zones::new(policy.spread_label.clone())),
+            ring: (policy.placement == PlacementOrder::ConsistentHash).then(Ring::default),
             attempts: 0,
             capacity: Vector::default(),
             pass: 0,
@@ -99,6 +103,10 @@ impl Fleet {
 
     pub(crate) fn attempts(&self) -> u64 {
         self.attempts
+    }
+
+    pub(crate) fn ring(&self) -> Option<&Ring> {
+        self.ring.as_ref()
     }
 
     /// How many workers take new tasks.
@@ -164,17 +172,14 @@ impl Fleet {
         member.traits = self.traits.of(&member.worker);
         member.seat = self.zones.as_mut().map(|zones| zones.join(&member.worker));
         let epoch = member.worker.epoch;
-        let slot = match self.unused.pop() {
-            Some(slot) => {
-                self.members[slot as usize] = member;
-                slot
-            }
-            None => {
-                self.members.push(member);
-                (self.members.len() - 1) as Slot
-            }
-        };
+        let slot = self.unused.pop().unwrap_or(self.members.len() as Slot);
+        if let Some(unused) = self.members.get_mut(slot as usize) {
+            *unused = member;
+        } else {
+            self.members.push(member);
+        }
         self.by_epoch.insert(epoch, slot);
+        self.ring.iter_mut().for_each(|ring| ring.join(&self.members[slot as usize], slot));
         self.capacity = self.capacity.plus(&size);
         let scale = self.scale.larger(&size);
         if scale == self.scale {
@@ -194,6 +199,7 @@ impl Fleet {
         self.members[slot as usize].worker.ready = false;
         self.rank(slot);
         self.sync(slot);
+        self.ring.iter_mut().for_each(|ring| ring.leave(&self.members[slot as usize], slot));
         if let (Some(zones), Some(seat)) = (&mut self.zones, self.members[slot as usize].seat.take()) {
             zones.leave(slot, seat);
         }
@@ -337,13 +343,13 @@ impl Fleet {
         let new = member.takes_tasks().then(|| place::preference(self.order, member, &self.scale));
         let size = member.size;
         match (std::mem::replace(&mut member.preference, new), new) {
-            (Some(old), Some(new)) if old == new => self.pool.update(&(new, slot), room),
+            (Some(old), Some(new)) if old == new => member.place.iter().for_each(|place| self.pool.update(*place, room)),
             (Some(old), Some(new)) => {
                 self.pool.remove(&(old, slot));
-                self.pool.insert((new, slot), room);
+                member.place = Some(self.pool.insert((new, slot), room));
             }
             (None, Some(new)) => {
-                self.pool.insert((new, slot), room);
+                member.place = Some(self.pool.insert((new, slot), room));
                 *self.sizes.entry(size).or_default() += 1;
             }
             (Some(old), None) => {

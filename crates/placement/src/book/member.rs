@@ -9,7 +9,7 @@ use quorate_types::{Bug, Epoch, Labels, Name, Resources, Taint, Timestamp, is_pl
 use crate::book::Wish;
 use crate::book::place::Preference;
 use crate::book::traits::Bits;
-use crate::book::treap::Treap;
+use crate::book::treap::{Place, Treap};
 use crate::book::vector::{Room, Sum, Vector};
 use crate::book::zones::Seat;
 
@@ -48,6 +48,7 @@ pub(crate) struct Member {
     pub(crate) pass: u64,
     /// Where it stands among those that take new tasks, if it does.
     pub(crate) preference: Option<Preference>,
+    pub(crate) place: Option<Place>,
     /// Where it stands by its free share, as of the last look.
     pub(crate) share: Option<u64>,
     /// Its free share may be another one by now.
@@ -69,6 +70,7 @@ impl Member {
             ends: Treap::default(),
             pass,
             preference: None,
+            place: None,
             share: None,
             is_stale: false,
             held: false,

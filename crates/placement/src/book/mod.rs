@@ -30,6 +30,7 @@ mod pass;
 mod place;
 mod promises;
 pub(crate) mod queue;
+mod ring;
 mod running;
 mod shapes;
 pub(crate) mod share;

@@ -19,9 +19,14 @@ struct Node<K, S> {
     /// Of the node and all below it.
     whole: S,
     priority: u32,
+    above: u32,
     left: u32,
     right: u32,
 }
+
+/// Where a key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(u32);
 
 /// Keys in order, each with its own summary.
 #[derive(Clone, Debug)]
@@ -48,8 +53,8 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
         self.node(self.root).map(|node| &node.whole)
     }
 
-    /// `key` is not in yet.
-    pub(crate) fn insert(&mut self, key: K, own: S) {
+    /// `key` is not in yet. Says where it stands until it is taken out, for [`update`](Self::update).
+    pub(crate) fn insert(&mut self, key: K, own: S) -> Place {
         self.inserted += 1;
         let priority = (scatter(self.inserted) >> 32) as u32;
         let (mut at, mut above) = (self.root, None);
@@ -59,7 +64,7 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
             at = if key < node.key { node.left } else { node.right };
         }
         let (left, right) = self.split(at, &key);
-        let node = Node { key, whole: own.clone(), own, priority, left, right };
+        let node = Node { key, whole: own.clone(), own, priority, above: NIL, left, right };
         let new = match self.unused.pop() {
             Some(at) => {
                 self.nodes[at as usize] = node;
@@ -71,23 +76,36 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
             }
         };
         self.sum_up(new);
-        match above {
-            None => self.root = new,
-            Some((above, Ordering::Less)) => self.nodes[above as usize].left = new,
-            Some((above, Ordering::Equal | Ordering::Greater)) => self.nodes[above as usize].right = new,
+        let Some((above, side)) = above else {
+            self.root = new;
+            return Place(new);
+        };
+        self.nodes[new as usize].above = above;
+        match side {
+            Ordering::Less => self.nodes[above as usize].left = new,
+            Ordering::Equal | Ordering::Greater => self.nodes[above as usize].right = new,
         }
+        Place(new)
     }
 
     /// Whether it was in.
     pub(crate) fn remove(&mut self, key: &K) -> bool {
         let before = self.unused.len();
         (self.root, _) = self.remove_below(self.root, key);
+        if let Some(root) = self.nodes.get_mut(self.root as usize) {
+            root.above = NIL;
+        }
         self.unused.len() > before
     }
 
-    /// Gives a key that is in another summary: half of what it costs to take it out and put it in again.
-    pub(crate) fn update(&mut self, key: &K, own: S) {
-        self.update_below(self.root, key, own);
+    /// Gives what stands there another summary. Most often little changes above it.
+    pub(crate) fn update(&mut self, place: Place, own: S) {
+        let Some(node) = self.nodes.get_mut(place.0 as usize) else { return };
+        node.own = own;
+        let mut at = place.0;
+        while at != NIL && self.sum_up(at) {
+            at = self.nodes[at as usize].above;
+        }
     }
 
     /// The first key behind `after` (of all, without one) of which `wanted` holds. Subtrees for whose summary
@@ -171,21 +189,6 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
         self.first_below(node.right, None, wanted)
     }
 
-    /// Whether the summary of the subtree is another one now.
-    fn update_below(&mut self, at: u32, key: &K, own: S) -> bool {
-        let Some(node) = self.nodes.get_mut(at as usize) else { return false };
-        let (left, right) = (node.left, node.right);
-        let changed = match key.cmp(&node.key) {
-            Ordering::Less => self.update_below(left, key, own),
-            Ordering::Greater => self.update_below(right, key, own),
-            Ordering::Equal => {
-                node.own = own;
-                true
-            }
-        };
-        changed && self.sum_up(at)
-    }
-
     /// Those before `key` and those behind it.
     fn split(&mut self, at: u32, key: &K) -> (u32, u32) {
         let Some(node) = self.node(at) else { return (NIL, NIL) };
@@ -244,12 +247,13 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
         }
     }
 
-    /// Whether that is news.
+    /// Looks at the node's children again. Whether they are news for what is above it.
     fn sum_up(&mut self, at: u32) -> bool {
         let node = &self.nodes[at as usize];
         let mut whole = node.own.clone();
         for child in [node.left, node.right] {
-            if let Some(child) = self.node(child) {
+            if let Some(child) = self.nodes.get_mut(child as usize) {
+                child.above = at;
                 whole.join(&child.whole);
             }
         }

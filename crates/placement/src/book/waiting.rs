@@ -39,7 +39,7 @@ impl Lines {
         match own {
             Some(namespace) => self.parts.entry(namespace.clone()).or_default().insert(place, least),
             None => self.whole.insert(place, least),
-        }
+        };
     }
 
     fn remove(&mut self, namespace: &Name, place: &Place) {

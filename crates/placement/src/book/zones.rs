@@ -8,7 +8,7 @@ use quorate_types::Name;
 use crate::book::fleet::Slot;
 use crate::book::member::Worker;
 use crate::book::place::Preference;
-use crate::book::treap::Treap;
+use crate::book::treap::{Place, Treap};
 use crate::book::vector::Room;
 
 type ZoneId = u32;
@@ -19,7 +19,7 @@ pub(crate) struct Seat {
     zone: ZoneId,
     attempts: u32,
     /// In the order of the zone, if it takes new tasks.
-    standing: Option<Preference>,
+    standing: Option<(Preference, Place)>,
 }
 
 #[derive(Debug)]
@@ -41,6 +41,8 @@ struct Zone {
     attempts: u64,
     /// Those that take new tasks, the preferred first.
     pool: Treap<(Preference, Slot), Room>,
+    /// In the order of zones, if it has some of them.
+    place: Option<Place>,
 }
 
 impl Zones {
@@ -73,20 +75,20 @@ impl Zones {
     /// What the worker runs, and where it stands if it takes new tasks.
     pub(crate) fn seat(&mut self, slot: Slot, old: Seat, attempts: u32, now: Option<(Preference, Room)>) -> Seat {
         let zone = &mut self.zones[old.zone as usize];
-        let before = (zone.attempts, zone.pool.len() > 0);
+        let before = zone.attempts;
         zone.attempts = zone.attempts + u64::from(attempts) - u64::from(old.attempts);
-        let standing = now.map(|(standing, _)| standing);
-        match (old.standing, now) {
-            (Some(before), Some((standing, room))) if before == standing => zone.pool.update(&(standing, slot), room),
+        let standing = match (old.standing, now) {
+            (Some((before, place)), Some((standing, room))) if before == standing => {
+                zone.pool.update(place, room);
+                old.standing
+            }
             (before, now) => {
-                if let Some(before) = before {
+                if let Some((before, _)) = before {
                     zone.pool.remove(&(before, slot));
                 }
-                if let Some((standing, room)) = now {
-                    zone.pool.insert((standing, slot), room);
-                }
+                now.map(|(standing, room)| (standing, zone.pool.insert((standing, slot), room)))
             }
-        }
+        };
         self.reorder(old.zone, before);
         Seat { zone: old.zone, attempts, standing }
     }
@@ -119,17 +121,15 @@ impl Zones {
     }
 
     /// The zone's attempts or its workers changed.
-    fn reorder(&mut self, id: ZoneId, (attempts, listed): (u64, bool)) {
-        let zone = &self.zones[id as usize];
-        match (listed, zone.pool.whole()) {
-            (true, Some(room)) if attempts == zone.attempts => self.order.update(&(attempts, id), *room),
-            (listed, room) => {
-                if listed {
+    fn reorder(&mut self, id: ZoneId, attempts: u64) {
+        let zone = &mut self.zones[id as usize];
+        match (zone.place, zone.pool.whole()) {
+            (Some(place), Some(room)) if attempts == zone.attempts => self.order.update(place, *room),
+            (place, room) => {
+                if place.is_some() {
                     self.order.remove(&(attempts, id));
                 }
-                if let Some(room) = room {
-                    self.order.insert((zone.attempts, id), *room);
-                }
+                zone.place = room.map(|room| self.order.insert((zone.attempts, id), *room));
             }
         }
     }

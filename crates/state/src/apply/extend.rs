@@ -157,7 +157,6 @@ impl Change<'_> {
         let Some(task) = self.job.task_mut(at) else { return };
         task.head.handler = handles;
         let (state, count) = (task.head.fresh_state(), task.head.count);
-        let (open, each) = (task.head.open_needs, task.head.each);
         let counts = &mut self.job.header.counts;
         counts.total += u64::from(count);
         *counts.of(state) += u64::from(count);
@@ -169,11 +168,16 @@ impl Change<'_> {
         }
         self.cluster.queue.update(self.job, at);
         for (other, on) in self.whole_needs(at).into_iter().filter(|(other, _)| *other < from) {
-            self.on_task_end(other, crate::plan::Edge { task: at, on, each: false });
+            let failed = self.job.task(other).is_some_and(|task| task.head.failed > 0);
+            if failed && on == On::Success {
+                // What is left of it may take long yet.
+                self.miss(at, false);
+            } else {
+                self.on_task_end(other, crate::plan::Edge { task: at, on, each: false });
+            }
         }
-        if open == 0 && each {
-            self.look_at_all_elements(at);
-        }
+        let plan = self.job.plan.clone();
+        plan.each(at).filter(|edge| edge.task < from).for_each(|edge| self.look_at_counterparts_of(at, edge.task));
     }
 
     fn whole_needs(&self, at: u32) -> Vec<(u32, On)> {

@@ -139,12 +139,18 @@ impl Change<'_> {
     }
 
     /// The task waits for single elements only: looks at those whose counterparts have ended.
-    pub(crate) fn look_at_all_elements(&mut self, task: u32) {
+    fn look_at_all_elements(&mut self, task: u32) {
         let plan = self.job.plan.clone();
-        let Some(edge) = plan.each(task).next() else { return };
-        let Some(first) = self.job.task(edge.task) else { return };
-        let untouched = if first.head.fresh_cancelled { first.head.fresh..first.head.count } else { 0..0 };
-        let touched = first.elements().filter(|(_, e)| e.state.is_finished()).map(|(index, _)| index);
+        if let Some(first) = plan.each(task).next() {
+            self.look_at_counterparts_of(task, first.task);
+        }
+    }
+
+    /// The other one's elements have ended in part: looks at their counterparts in the task.
+    pub(crate) fn look_at_counterparts_of(&mut self, task: u32, other: u32) {
+        let Some(other) = self.job.task(other) else { return };
+        let untouched = if other.head.fresh_cancelled { other.head.fresh..other.head.count } else { 0..0 };
+        let touched = other.elements().filter(|(_, e)| e.state.is_finished()).map(|(index, _)| index);
         let ended: Vec<TaskIndex> = touched.chain(untouched.map(TaskIndex)).collect();
         for index in ended {
             self.look_at_element(task, index);

@@ -125,10 +125,16 @@ fn attempt(found: &quorate_state::element::Attempt) -> Attempt {
 fn compare_queue(state: &State, model: &Model) -> Check {
     let mut found = Vec::new();
     for queued in state.queue().iter() {
-        let task = state.job(queued.job).and_then(|job| job.task(queued.task)).ok_or("a queued task is not there")?;
-        found.extend(task.pending().map(|(index, number)| (queued.job, queued.task, index, number)));
-        same(|| "pending".into(), &task.pending_len(), &(task.pending().count() as u64))?;
+        let job = state.job(queued.job).ok_or("a queued job is not there")?;
+        // A gang stands in the queue as its first task.
+        let tasks = job.gang(queued.task).map_or_else(|| vec![queued.task], |it| it.tasks.iter().map(|it| it.0).collect());
+        for at in tasks {
+            let task = job.task(at).ok_or("a queued task is not there")?;
+            found.extend(task.pending().map(|(index, number)| (queued.job, at, index, number)));
+            same(|| "pending".into(), &task.pending_len(), &(task.pending().count() as u64))?;
+        }
     }
+    found.sort_unstable();
     let expected = pending(model).into_iter().map(|item| (item.job, item.task, item.index, item.attempt)).collect();
     same(|| "queue".into(), &found, &expected)
 }

@@ -110,6 +110,7 @@ impl Model {
     pub fn retry(&mut self, id: JobId, scope: RetryScope) -> Result {
         let job = self.finished_job(id)?;
         let all: BTreeSet<usize> = (0..job.tasks.len()).collect();
+        let anew = scope == RetryScope::All;
         let scope = match scope {
             RetryScope::All => all,
             RetryScope::NotSucceeded if job.state() == JobState::Succeeded => {
@@ -126,6 +127,11 @@ impl Model {
         let others_keep = |state: TaskState| state == TaskState::Succeeded;
         let keeps_all = |state: TaskState| state.is_finished();
         let is_all = scope.len() == job.tasks.len();
+        if anew {
+            job.give_up_gains();
+        } else {
+            adds_nothing_twice(job, &scope)?;
+        }
         self.run_again(id, &scope, if is_all { keeps_all } else { others_keep });
         Ok(Outcome::Done)
     }
@@ -134,6 +140,7 @@ impl Model {
         let job = self.finished_job(id)?;
         let no_such = || Rejection::NoSuchTask { job: id, task: name.clone(), index: TaskIndex(0) };
         let scope = with_dependents(job, BTreeSet::from([job.position(name).ok_or_else(no_such)?]));
+        adds_nothing_twice(job, &scope)?;
         // In the order of the tasks that are needed.
         for kept in (0..job.tasks.len()).filter(|task| !scope.contains(task)) {
             let end = job.task_end(kept).unwrap();
@@ -164,6 +171,7 @@ impl Model {
         (job.paused, job.frozen, job.cancelling) = (false, false, false);
         (job.overdue, job.started) = (false, false);
         (job.finished, job.first_failed, job.slot) = (None, None, Slot::None);
+        job.handlers.clear();
         let ahead = |at: Option<Timestamp>| at.filter(|at| *at > now);
         job.start_at = ahead(job.spec.start_after.map(|when| when.resolve(job.submitted_at)));
         job.deadline = ahead(job.spec.deadline.map(|when| when.resolve(now)));
@@ -181,12 +189,19 @@ impl Model {
     }
 }
 
-/// These tasks and all that need them, directly or through others.
+/// None of these tasks has added others, which are there.
+fn adds_nothing_twice(job: &Job, scope: &BTreeSet<usize>) -> Result<()> {
+    let Some(by) = job.extended_by.iter().find(|by| scope.contains(by)) else { return Ok(()) };
+    Err(Rejection::Extended { job: job.id, task: job.spec.tasks[*by].name.clone() })
+}
+
+/// These tasks, the rest of their gangs, and all that need them, directly or through others.
 fn with_dependents(job: &Job, mut tasks: BTreeSet<usize>) -> BTreeSet<usize> {
     loop {
         let needs_one = |task: &usize| {
             let mut needed = job.spec.tasks[*task].needs.iter().filter_map(|need| job.position(need.task()?));
-            needed.any(|other| tasks.contains(&other))
+            let mates = job.gang(*task).unwrap_or_default();
+            needed.any(|other| tasks.contains(&other)) || mates.iter().any(|mate| tasks.contains(mate))
         };
         let more: BTreeSet<usize> = (0..job.tasks.len()).filter(needs_one).collect();
         let before = tasks.len();

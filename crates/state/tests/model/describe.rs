@@ -15,7 +15,8 @@ pub fn entry(index: LogIndex, entry: &Entry) -> String {
 fn describe_job(spec: &JobSpec) -> String {
     let tasks = spec.tasks.iter().map(|task| {
         let (retries, losses, most) = (task.retries, task.losses, task.max_parallel);
-        format!("{}[{}] retries {retries}, losses {losses}, at most {most:?}, {:?}", task.name, task.count, task.needs)
+        let (name, count, gang) = (&task.name, task.count, &task.gang);
+        format!("{name}[{count}] gang {gang:?}, retries {retries}, losses {losses}, at most {most:?}, {:?}", task.needs)
     });
     let tasks: Vec<String> = tasks.collect();
     let times = [spec.start_after, spec.deadline, spec.expires];

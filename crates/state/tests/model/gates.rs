@@ -59,7 +59,10 @@ impl Model {
         for (at, task) in spec.tasks.iter().enumerate() {
             for (name, amount) in &task.cluster_resources {
                 let pointer = format!("{within}/tasks/{at}/cluster_resources/{name}");
-                let (name, amount) = (name.clone(), *amount);
+                // A gang needs what all of its elements ask for at once.
+                let mates = spec.tasks.iter().filter(|other| other.gang.is_some() && other.gang == task.gang);
+                let together = mates.map(|mate| mate.count * mate.cluster_resources.get(name).copied().unwrap_or(0)).sum();
+                let (name, amount) = (name.clone(), (*amount).max(together));
                 match self.totals.get(&name) {
                     None => return Err(Rejection::AsksForUnknown { pointer, name }),
                     Some(total) if *total < amount => {

@@ -33,6 +33,10 @@ pub struct Job {
     pub run: Option<Run>,
     pub follows: Option<JobId>,
     pub ledger: Option<Ledger>,
+    /// The tasks whose successes added others, as they came.
+    pub extended_by: Vec<usize>,
+    /// Added after a failure, and there for it.
+    pub handlers: BTreeSet<usize>,
 }
 
 /// Of a schedule.
@@ -63,6 +67,8 @@ pub struct Element {
     pub wait: Option<Wait>,
     pub after_stop: AfterStop,
     pub result: Option<String>,
+    /// Its last attempt could not be started.
+    pub unable_last: bool,
 }
 
 /// A backoff. How long it is exactly is up to the state machine, within bounds.
@@ -111,6 +117,7 @@ impl Element {
             wait: None,
             after_stop: AfterStop::Requeue,
             result: None,
+            unable_last: false,
         }
     }
 
@@ -160,6 +167,10 @@ impl Job {
         if self.paused || self.cancelling || self.finished.is_some() {
             return Vec::new();
         }
+        let whole = |(task, at): (usize, usize)| self.tasks[task][at].state == TaskState::Pending;
+        if !self.members(task).into_iter().all(whole) {
+            return Vec::new();
+        }
         let elements = &self.tasks[task];
         let live = elements.iter().filter(|element| element.state.is_live()).count();
         let most = self.spec.tasks[task].max_parallel.map_or(usize::MAX, |most| most as usize).saturating_sub(live);
@@ -184,7 +195,7 @@ impl Job {
         })
     }
 
-    fn is_gated(&self) -> bool {
+    pub fn is_gated(&self) -> bool {
         self.start_at.is_some() || self.slot == Slot::Waiting
     }
 
@@ -196,12 +207,22 @@ impl Job {
 
     /// It is there for the first failure, or for any end, or comes after what is.
     fn is_spared(&self, task: usize) -> bool {
-        self.spec.tasks[task].needs.iter().any(|need| {
+        self.handlers.contains(&task) || self.spec.tasks[task].needs.iter().any(|need| {
             let Some(other) = need.task().and_then(|name| self.position(name)) else { return false };
             need.on() == On::Finish
                 || (need.on() == On::Failure && self.first_failed == Some(other))
                 || self.is_spared(other)
         })
+    }
+
+    /// The same, when something has failed.
+    pub fn is_handler(&self, task: usize) -> bool {
+        self.handlers.contains(&task) || (self.first_failed.is_some() && self.is_spared(task))
+    }
+
+    /// Whether a need of the task as a whole has come about.
+    pub fn is_met(&self, need: &Need, task: usize) -> bool {
+        self.met(need, task, 0) == Met::Yes
     }
 
     fn met(&self, need: &Need, task: usize, at: usize) -> Met {
@@ -244,7 +265,8 @@ impl Job {
 
     fn waits(&self, task: usize, at: usize) -> bool {
         let element = &self.tasks[task][at];
-        element.state == TaskState::Waiting && element.wait.is_none()
+        let rests = element.state == TaskState::Waiting && element.wait.is_none();
+        rests && !self.has_live_gang(task) && !self.gang_backs_off(task)
     }
 
     /// Cancels what waits for other jobs that ended otherwise.
@@ -283,7 +305,7 @@ impl Job {
     pub fn cancel_unstarted(&mut self, of: impl Fn(&Self, usize) -> bool) {
         for (task, at) in self.places() {
             let unstarted = matches!(self.tasks[task][at].state, TaskState::Waiting | TaskState::Pending);
-            if unstarted && of(self, task) {
+            if unstarted && !self.has_live_gang(task) && of(self, task) {
                 self.tasks[task][at].cancel(false);
             }
         }
@@ -324,7 +346,16 @@ impl Job {
         }
     }
 
+    /// Asks an attempt to end, and with it the rest of its gang.
     pub fn stop(&mut self, task: usize, at: usize, after: AfterStop) {
+        let was_asked = self.tasks[task][at].state == TaskState::Stopping;
+        self.stop_one(task, at, after);
+        if !was_asked {
+            self.stop_mates(task, at, after);
+        }
+    }
+
+    pub fn stop_one(&mut self, task: usize, at: usize, after: AfterStop) {
         let element = &mut self.tasks[task][at];
         if element.state != TaskState::Stopping || after != AfterStop::Requeue {
             element.after_stop = after;

@@ -1,7 +1,7 @@
 //! The reference: the same commands on plain lists. Nothing is remembered that can be found by looking through all
 //! jobs, so that there is little to get wrong; how long it takes does not matter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_state::command::{Command, Entry};
@@ -152,8 +152,10 @@ impl Model {
     fn fire(&mut self, due: Due) {
         match due {
             Due::Backoff(id, task, at) => {
-                let element = &mut self.jobs.get_mut(&id).unwrap().tasks[task][at];
-                (element.state, element.wait) = (TaskState::Pending, None);
+                let job = self.jobs.get_mut(&id).unwrap();
+                for (task, at) in std::iter::once((task, at)).chain(job.members(task)) {
+                    (job.tasks[task][at].state, job.tasks[task][at].wait) = (TaskState::Pending, None);
+                }
             }
             Due::Archive(id) => {
                 let job = self.jobs.remove(&id).unwrap();
@@ -329,6 +331,8 @@ impl Model {
             run: None,
             follows: None,
             ledger: (!runs).then(|| Ledger { decided: self.now, ..Ledger::default() }),
+            extended_by: Vec::new(),
+            handlers: BTreeSet::new(),
         };
         if runs {
             job.start_at = spec.start_after.map(|when| when.resolve(self.now)).filter(|at| *at > self.now);

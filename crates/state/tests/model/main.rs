@@ -1,5 +1,5 @@
 //! The state machine against a model of it: random commands go to both, and after each entry both must be in the same
-//! state. The model (`machine`, `job`, `workers`, `gates`, `control`, `schedule`, `spaces`) is written from
+//! state. The model (`machine`, `job`, `gang`, `growth`, `workers`, `gates`, `control`, `schedule`, `spaces`) is written from
 //! docs/flow.md and docs/api.md on plain lists, and finds out everything anew each time; it shares no code with the
 //! state machine but the types of commands and outcomes. `plan` makes jobs, `steps` commands; `compare` says what must
 //! agree, and `describe` what happened.
@@ -10,7 +10,9 @@
 mod compare;
 mod control;
 mod describe;
+mod gang;
 mod gates;
+mod growth;
 mod job;
 mod machine;
 mod plan;

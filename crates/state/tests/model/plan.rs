@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use quorate_types::JobSpec;
 use quorate_types::job::JobRequest;
+use quorate_types::{Extension, JobSpec};
 use serde_json::{Map, Value, json};
 
 #[derive(Clone, Debug)]
@@ -33,10 +33,18 @@ struct TaskPlan {
     licences: u32,
     cluster: u32,
     rate: Option<(u32, &'static str)>,
+    gang: Option<GangPlan>,
     /// Of tasks before it.
     needs: Vec<NeedPlan>,
     /// So many jobs back, and the condition.
     job_need: Option<(u64, &'static str)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum GangPlan {
+    Alone,
+    /// With all others of the job that say so.
+    Together,
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +66,23 @@ struct SchedulePlan {
     overlap: &'static str,
     history: u32,
     paused: bool,
+}
+
+/// Tasks that an attempt adds to its job.
+#[derive(Clone, Debug)]
+pub struct ExtensionPlan {
+    tasks: Vec<GainPlan>,
+    backwards: bool,
+}
+
+#[derive(Clone, Debug)]
+struct GainPlan {
+    name: usize,
+    count: u32,
+    cluster: u32,
+    retries: u32,
+    needs: Vec<NeedPlan>,
+    before: Vec<(usize, &'static str)>,
 }
 
 pub const NAMESPACES: [&str; 2] = ["default", "other"];
@@ -86,7 +111,8 @@ fn task() -> impl Strategy<Value = TaskPlan> {
         prop::option::weighted(0.2, (1..3u32, prop::sample::select(vec!["30s", "20m"]))),
     );
     let needs = (prop::collection::vec(need(), 0..3), prop::option::weighted(0.12, (0..5u64, on())));
-    (size, tries, resources, gates, needs).prop_map(|(size, tries, resources, gates, needs)| TaskPlan {
+    let gang = prop_oneof![8 => Just(None), 1 => Just(Some(GangPlan::Alone)), 2 => Just(Some(GangPlan::Together))];
+    (size, tries, resources, gates, needs, gang).prop_map(|(size, tries, resources, gates, needs, gang)| TaskPlan {
         count: size.0,
         max_parallel: size.1,
         retries: tries.0,
@@ -97,6 +123,7 @@ fn task() -> impl Strategy<Value = TaskPlan> {
         licences: resources.1,
         cluster: gates.0,
         rate: gates.1,
+        gang,
         needs: needs.0,
         job_need: needs.1,
     })
@@ -165,6 +192,52 @@ pub fn scheduled_job() -> impl Strategy<Value = JobPlan> {
     (job(), schedule()).prop_map(|(job, schedule)| JobPlan { schedule: Some(schedule), ..job })
 }
 
+pub fn extension() -> impl Strategy<Value = ExtensionPlan> {
+    let needs = prop::collection::vec((0..12usize, on(), any::<bool>()), 0..3);
+    let needs = needs.prop_map(|all| all.into_iter().map(|(task, on, each)| NeedPlan { task, on, each }).collect());
+    let before = prop_oneof![2 => Just(vec![]).boxed(), 1 => prop::collection::vec((0..12usize, on()), 1..3).boxed()];
+    // Now and then one that the job has.
+    let name = prop_oneof![9 => 4..GAINED.len(), 1 => Just(0)];
+    let cluster = prop_oneof![6 => Just(0u32), 1 => 1..3u32];
+    let task = (name, 1..4u32, cluster, 0..2u32, needs, before).prop_map(
+        |(name, count, cluster, retries, needs, before)| GainPlan { name, count, cluster, retries, needs, before },
+    );
+    (prop::collection::vec(task, 0..4), any::<bool>()).prop_map(|(tasks, backwards)| ExtensionPlan { tasks, backwards })
+}
+
+const GAINED: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
+impl ExtensionPlan {
+    /// As it is for a job with tasks of these names and numbers of elements; none if no replica would take it.
+    pub fn extension(&self, tasks: &[(String, u32)]) -> Option<Extension> {
+        let mut known = tasks.to_vec();
+        let mut all: Vec<Value> = Vec::new();
+        for plan in &self.tasks {
+            // One after the last is not there.
+            let named = |nth: usize| known.get(nth % (known.len() + 1)).map_or(("z".to_owned(), 1), Clone::clone);
+            let needs = plan.needs.iter().map(|need| {
+                let (name, count) = named(need.task);
+                json!({"task": name, "on": need.on, "each": need.each && (count == plan.count || plan.cluster > 0)})
+            });
+            let before = plan.before.iter().map(|(nth, on)| json!({"task": named(*nth).0, "on": on}));
+            let mut task = json!({
+                "name": GAINED[plan.name], "command": ["x"], "count": plan.count, "retries": plan.retries,
+                "needs": needs.collect::<Vec<_>>(), "before": before.collect::<Vec<_>>(),
+                "backoff": {"initial": "10s", "factor": 2, "max": "20m"},
+            });
+            if plan.cluster > 0 {
+                task.as_object_mut().unwrap().insert("cluster_resources".into(), json!({"m": plan.cluster}));
+            }
+            all.push(task);
+            known.push((GAINED[plan.name].to_owned(), plan.count));
+        }
+        if self.backwards {
+            all.reverse();
+        }
+        Extension::read(&json!(all).to_string()).ok()
+    }
+}
+
 impl JobPlan {
     /// The job as it is submitted after so many others.
     pub fn spec(&self, last_job: u64) -> Arc<JobSpec> {
@@ -213,13 +286,16 @@ impl JobPlan {
         json
     }
 
-    fn task(&self, at: usize, last_job: u64) -> Value {
+    /// What a task needs; those of one gang need the same.
+    fn needs(&self, at: usize, last_job: u64) -> Vec<Value> {
+        let together = |at: &usize| self.tasks[*at].gang == Some(GangPlan::Together);
+        let at = (0..at).find(|first| together(&at) && together(first)).unwrap_or(at);
         let plan = &self.tasks[at];
         let mut needs: Vec<Value> = Vec::new();
         let mut seen = [false; NAMES.len()];
         for NeedPlan { task, on, each } in plan.needs.iter().filter(|_| at > 0) {
             let other = task % at;
-            let each = *each && self.tasks[other].count == plan.count;
+            let each = *each && plan.gang.is_none() && self.tasks[other].count == plan.count;
             if !std::mem::replace(&mut seen[other], true) {
                 needs.push(json!({"task": NAMES[other], "on": on, "each": each}));
             }
@@ -227,18 +303,27 @@ impl JobPlan {
         // Most are known; the one after the last is not.
         let needed = plan.job_need.map(|(back, on)| (last_job + 1 - back.min(last_job), on));
         needs.extend(needed.map(|(job, on)| json!({"job": job, "on": on})));
+        needs
+    }
+
+    fn task(&self, at: usize, last_job: u64) -> Value {
+        let plan = &self.tasks[at];
+        let alone = plan.gang.is_none();
+        let needs = self.needs(at, last_job);
         let mut task = json!({
             "name": NAMES[at], "command": ["x"], "count": plan.count, "retries": plan.retries, "losses": plan.losses,
             "backoff": {"initial": plan.backoff, "factor": 2, "max": "20m"}, "needs": needs,
-            "resources": {"cpu": plan.cpu, "licence": plan.licences}, "movable": plan.retries > 0,
+            "resources": {"cpu": plan.cpu, "licence": plan.licences}, "movable": alone && plan.retries > 0,
         });
         let fields: &mut Map<String, Value> = task.as_object_mut().unwrap();
-        fields.extend(plan.max_parallel.map(|most| ("max_parallel".to_owned(), json!(most))));
+        fields.extend(plan.max_parallel.filter(|_| alone).map(|most| ("max_parallel".to_owned(), json!(most))));
         if plan.cluster > 0 {
             fields.insert("cluster_resources".into(), json!({"m": plan.cluster}));
         }
-        fields
-            .extend(plan.rate.map(|(limit, per)| ("rate".to_owned(), json!({"key": "r", "limit": limit, "per": per}))));
+        let rate = plan.rate.filter(|_| alone).map(|(limit, per)| json!({"key": "r", "limit": limit, "per": per}));
+        fields.extend(rate.map(|rate| ("rate".to_owned(), rate)));
+        let gang = plan.gang.map(|gang| if gang == GangPlan::Together { json!("g") } else { json!(true) });
+        fields.extend(gang.map(|gang| ("gang".to_owned(), gang)));
         fields.extend(plan.codes.as_object().unwrap().clone());
         task
     }

@@ -48,7 +48,10 @@ impl Model {
     /// quota only those that are beyond theirs.
     pub fn may_end(&self, item: &Preemption) -> Option<bool> {
         let (by, victim) = (self.jobs.get(&item.by)?, self.jobs.get(&item.job)?);
-        let waiting = (0..by.tasks.len()).filter(|task| !by.pending(*task).is_empty()).collect::<Vec<_>>();
+        // A gang waits as its first task.
+        let stands = |task: &usize| by.gang(*task).is_none_or(|gang| gang[0] == *task);
+        let all = (0..by.tasks.len()).filter(stands);
+        let waiting = all.filter(|task| !by.pending(*task).is_empty()).collect::<Vec<_>>();
         let own = by.spec.namespace == victim.spec.namespace;
         let ended = &victim.spec.tasks.get(item.task as usize)?.resources;
         let stays = self.held(&victim.spec.namespace, |element| element.state != TaskState::Stopping);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::command::{Assignment, Command, Grounds, Preemption, Registration, RetryScope};
+use quorate_types::extension::Addition;
 use quorate_types::gate::Claimant;
 use quorate_types::policy::{PolicyChange, QueueOrder, Rebalance};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
@@ -15,7 +16,7 @@ use quorate_types::{
 };
 
 use crate::machine::Model;
-use crate::plan::{self, JobPlan};
+use crate::plan::{self, ExtensionPlan, JobPlan};
 use crate::workers::Worker;
 
 #[derive(Clone, Debug)]
@@ -36,6 +37,11 @@ pub enum Step {
         nth: u8,
         what: u8,
         slip: Slip,
+    },
+    /// A success that adds tasks to its job.
+    Extend {
+        nth: u8,
+        plan: ExtensionPlan,
     },
     /// Everything that runs on a worker, in one command.
     ReportAll {
@@ -113,6 +119,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         20 => (nth(), 1..10u8).prop_map(|(from, most)| Step::Place { from, most }),
         2 => (nth(), slips).prop_map(|(nth, slip)| Step::Misplace { nth, slip }),
         20 => (nth(), nth(), slip()).prop_map(|(nth, what, slip)| Step::Report { nth, what, slip }),
+        5 => (nth(), plan::extension()).prop_map(|(nth, plan)| Step::Extend { nth, plan }),
         12 => (nth(), nth()).prop_map(|(worker, what)| Step::ReportAll { worker, what }),
         4 => (nth(), nth(), 0..4u8).prop_map(|(worker, how, cpu)| Step::Register { worker, how, cpu }),
         6 => (nth(), nth(), prop::bool::weighted(0.15)).prop_map(|(worker, what, stale)| Step::Worker { worker, what, stale }),
@@ -202,6 +209,7 @@ impl Memory {
             Step::Place { from, most } => place(model, *from, *most),
             Step::Misplace { nth, slip } => Some(misplace(model, *nth, *slip)),
             Step::Report { nth, what, slip } => self.report(model, *nth, *what, *slip),
+            Step::Extend { nth, plan } => self.extend(model, *nth, plan),
             Step::ReportAll { worker, what } => {
                 let worker = worker_of(model, *worker)?;
                 let live = self.attempts.iter().filter(|(_, epoch, key)| *epoch == worker.epoch && is_live(model, key));
@@ -215,7 +223,7 @@ impl Memory {
             Step::Control { job, what, task } => Some(control(model, *job, *what, *task)),
             Step::Reassign { nth, slip } => {
                 let (.., key) = pick(&self.known(model, *slip), *nth)?;
-                let task = name(["a", "b", "c", "d"][key.task as usize]);
+                let task = name_of(model, &key);
                 let index = TaskIndex(if *slip == Slip::Place { 99 } else { key.index.0 });
                 Some(Command::Reassign { job: key.job, task, index })
             }
@@ -252,7 +260,7 @@ impl Memory {
         if slip == Slip::Place {
             key.fence.0 -= 1;
         }
-        let task = name(["a", "b", "c", "d"][key.task as usize]);
+        let task = name_of(model, &key);
         let by = Claimant { job: key.job, task, index: key.index, fence: key.fence };
         let lock = name(["x", "y"][usize::from(what % 2)]);
         Some(match what / 2 % 4 {
@@ -277,6 +285,16 @@ impl Memory {
             Slip::Place => key.fence.0 -= 1,
         }
         Some(Command::Report { worker, epoch, reports: vec![Report { key, what: happening(what) }] })
+    }
+
+    fn extend(&self, model: &Model, nth: u8, plan: &ExtensionPlan) -> Option<Command> {
+        let (worker, epoch, key) = pick(&self.known(model, Slip::None), nth)?;
+        let tasks = model.jobs[&key.job].spec.tasks.iter().map(|task| (task.name.to_string(), task.count));
+        let extension = Some(Box::new(Addition::Checked(plan.extension(&tasks.collect::<Vec<_>>())?)));
+        let Happening::Finished(mut finished) = happening(96) else { return None };
+        finished.extension = extension;
+        let reports = vec![Report { key, what: Happening::Finished(finished) }];
+        Some(Command::Report { worker, epoch, reports })
     }
 
     fn register(&mut self, model: &Model, worker: u8, how: u8, cpu: u8) -> Command {
@@ -305,9 +323,14 @@ impl Memory {
     }
 }
 
+fn name_of(model: &Model, key: &AttemptKey) -> Name {
+    let known = model.jobs.get(&key.job).and_then(|job| job.spec.tasks.get(key.task as usize));
+    known.map_or_else(|| name("a"), |task| task.name.clone())
+}
+
 fn is_live(model: &Model, key: &AttemptKey) -> bool {
-    let element = model.jobs.get(&key.job).map(|job| &job.tasks[key.task as usize][key.index.0 as usize]);
-    let attempt = element.and_then(|element| element.attempts.last());
+    let task = model.jobs.get(&key.job).and_then(|job| job.tasks.get(key.task as usize));
+    let attempt = task.and_then(|task| task.get(key.index.0 as usize)).and_then(|element| element.attempts.last());
     attempt.is_some_and(|attempt| attempt.fence == key.fence && attempt.state.is_live())
 }
 
@@ -339,12 +362,29 @@ pub fn pending(model: &Model) -> Vec<Assignment> {
     items
 }
 
+/// The same, with all of a gang together.
+fn units(model: &Model) -> Vec<Vec<Assignment>> {
+    let mut units: Vec<Vec<Assignment>> = Vec::new();
+    let mut gangs: BTreeMap<(JobId, Name), usize> = BTreeMap::new();
+    for item in pending(model) {
+        let gang = &model.jobs[&item.job].spec.tasks[item.task as usize].gang;
+        let next = units.len();
+        let at = gang.as_ref().map_or(next, |name| *gangs.entry((item.job, name.clone())).or_insert(next));
+        if at == next {
+            units.push(Vec::new());
+        }
+        units[at].push(item);
+    }
+    units
+}
+
 fn place(model: &Model, from: u8, most: u8) -> Option<Command> {
     let workers: Vec<&Worker> = model.workers.values().filter(|worker| worker.is_alive()).collect();
-    let mut items = pending(model);
-    let first = usize::from(from) % items.len().max(1);
-    items.rotate_left(first);
-    items.truncate(usize::from(most));
+    let mut units = units(model);
+    let first = usize::from(from) % units.len().max(1);
+    units.rotate_left(first);
+    units.truncate(usize::from(most));
+    let mut items = units.concat();
     for (nth, item) in items.iter_mut().enumerate() {
         item.epoch = workers.get((nth + usize::from(from)) % workers.len().max(1))?.epoch;
     }
@@ -469,7 +509,7 @@ fn control(model: &Model, nth: u8, what: u8, task: u8) -> Command {
         6..=8 => Command::Resume { job },
         9..=10 => Command::Retry { job: ended, scope: RetryScope::All },
         11..=14 => Command::Retry { job: ended, scope: RetryScope::NotSucceeded },
-        15..=18 => Command::RetryFrom { job: ended, task: name(["a", "b", "c", "d"][usize::from(task % 4)]) },
+        15..=18 => Command::RetryFrom { job: ended, task: name(["a", "b", "c", "d", "e", "f"][usize::from(task % 6)]) },
         _ => Command::Forget { job: ended },
     }
 }

@@ -7,7 +7,8 @@ use quorate_state::worker::Life;
 use quorate_types::limits::ATTEMPTS_KEPT_MAX;
 use quorate_types::session::{Finished, Happening, Report};
 use quorate_types::status::{AttemptState, Ending, TaskState};
-use quorate_types::{Epoch, Fence, JobId, Name, ReplicaId, Resources, Timestamp};
+use quorate_types::extension::Addition;
+use quorate_types::{Epoch, Fence, JobId, Name, ReplicaId, Resources, Span, Timestamp};
 
 use crate::job::{Attempt, Job, Wait};
 use crate::machine::{Model, Result};
@@ -115,8 +116,33 @@ impl Model {
     }
 
     pub fn assign(&mut self, items: &[Assignment]) -> Outcome {
-        let accepted = items.iter().filter(|item| self.place(item).is_some()).count() as u32;
+        let (mut accepted, mut rest) = (0, items);
+        while let Some(first) = rest.first() {
+            let job = self.jobs.get(&first.job).filter(|job| (first.task as usize) < job.tasks.len());
+            let gang = job.and_then(|job| job.gang(first.task as usize));
+            let size = job.map_or(0, |job| job.members(first.task as usize).len());
+            let together = gang.map_or(1, |gang| {
+                let members = rest.iter().take_while(|it| it.job == first.job && gang.contains(&(it.task as usize)));
+                members.take(size).count()
+            });
+            let (items, others) = rest.split_at(together);
+            if self.place_all(items, size.max(1)) {
+                accepted += items.len() as u32;
+            }
+            rest = others;
+        }
         Outcome::Assigned { accepted, stale: items.len() as u32 - accepted }
+    }
+
+    /// All of them, or none.
+    fn place_all(&mut self, items: &[Assignment], size: usize) -> bool {
+        let job = items[0].job;
+        let before = self.jobs.get(&job).map(|job| job.tasks.clone());
+        let placed = items.len() == size && items.iter().all(|item| self.place(item).is_some());
+        if !placed && let Some(before) = before {
+            self.jobs.get_mut(&job).unwrap().tasks = before;
+        }
+        placed
     }
 
     pub fn preempt(&mut self, items: &[Preemption]) -> Outcome {
@@ -145,8 +171,11 @@ impl Model {
         let (task, at) = (item.task as usize, item.index.0 as usize);
         let job = self.jobs.get(&item.job)?;
         let element = job.tasks.get(task)?.get(at)?;
-        // Elements that could be placed are the first ones in line; which of them comes first does not matter.
-        let room = !job.pending(task).is_empty() && element.state == TaskState::Pending;
+        // Elements that could be placed are the first ones in line; which of them comes first does not matter. Those of
+        // a gang come one after the other.
+        let may_start = job.gang(task).is_some() || !job.pending(task).is_empty();
+        let going = !job.paused && !job.cancelling && job.finished.is_none();
+        let room = going && may_start && element.state == TaskState::Pending;
         let newer = element.attempts.last().is_none_or(|attempt| attempt.fence.0 < self.index);
         let worker = self.workers.values().find(|worker| worker.epoch == item.epoch && worker.is_alive())?;
         let request = &job.spec.tasks[task].resources;
@@ -189,7 +218,7 @@ impl Model {
             attempt.is_some_and(|it| it.state.is_live() && it.fence == fence && it.behind == Some(first))
         });
         let last = job.last_in_line(task, first, at, fence);
-        job.spec.tasks[task].rate.is_none() && !after && last.is_some_and(ends)
+        job.spec.tasks[task].rate.is_none() && job.gang(task).is_none() && !after && last.is_some_and(ends)
     }
 
     pub fn report(&mut self, name: &Name, epoch: Epoch, reports: &[Report]) -> Result {
@@ -228,75 +257,113 @@ impl Model {
 
     fn finish_attempt(&mut self, id: JobId, task: usize, at: usize, finished: &Finished) {
         self.leave_all((id, task, at));
-        let now = self.now;
+        let ending = match finished.extension.as_deref() {
+            Some(Addition::Checked(extension)) if finished.ending.is_success() && !self.extend(id, task, extension) => {
+                Ending::NotExtended(String::new())
+            }
+            _ => finished.ending.clone(),
+        };
         let job = self.jobs.get_mut(&id).unwrap();
-        let (spec, doomed) = (job.spec.tasks[task].clone(), job.is_doomed(task));
+        let (spec, doomed, in_gang) = (job.spec.tasks[task].clone(), job.is_doomed(task), job.gang(task).is_some());
         let element = &mut job.tasks[task][at];
         let stopping = (element.state == TaskState::Stopping).then_some(element.after_stop);
+        let is_unable = stopping.is_none() && matches!(ending, Ending::Unable(_));
+        element.unable_last = is_unable;
         let attempt = element.attempts.last_mut().unwrap();
-        element.losses = 0;
-        let unable = element.unable + 1;
-        element.unable = 0;
-        attempt.state = AttemptState::Cancelled;
-        match (&finished.ending, stopping) {
+        attempt.state = match (&ending, stopping) {
+            (Ending::Exited(0), _) => AttemptState::Succeeded,
+            (_, Some(_)) | (Ending::Stopped, None) => AttemptState::Cancelled,
+            (_, None) => AttemptState::Failed,
+        };
+        let (first, nth) = job.tally(task, at);
+        let tally = &mut job.tasks[first][nth];
+        if !in_gang {
+            tally.losses = 0;
+        }
+        tally.unable = if is_unable { tally.unable + 1 } else { tally.unable * u32::from(in_gang) };
+        let unable = tally.unable;
+        match (&ending, stopping) {
             (Ending::Exited(0), _) => {
-                (attempt.state, element.state) = (AttemptState::Succeeded, TaskState::Succeeded);
+                let element = &mut job.tasks[task][at];
+                element.state = if in_gang { TaskState::Waiting } else { TaskState::Succeeded };
                 element.result = finished.result.clone();
             }
-            (_, Some(AfterStop::Cancel)) => element.cancel(false),
-            (_, Some(AfterStop::Fail)) => self.give_up(id, task, at),
+            (_, Some(AfterStop::Cancel)) => job.end_for_good(task, at),
+            (_, Some(AfterStop::Fail)) => job.give_up(task, at),
             // The worker was told to stop it, or goes; it runs again.
-            (_, Some(AfterStop::Requeue)) | (Ending::Stopped, None) if doomed => element.cancel(false),
-            (_, Some(AfterStop::Requeue)) | (Ending::Stopped, None) => element.state = TaskState::Pending,
-            (Ending::Unable(_), None) => {
-                attempt.state = AttemptState::Failed;
-                element.unable = unable;
-                if unable >= UNABLE_MAX || doomed {
-                    return self.give_up(id, task, at);
-                }
-                element.state = TaskState::Waiting;
-                element.wait = Some(Wait { from: now, least: spec.backoff.wait(unable), until: None });
-            }
+            (_, Some(AfterStop::Requeue)) | (Ending::Stopped, None) => job.requeue(task, at),
+            (Ending::Unable(_), None) if unable >= UNABLE_MAX || doomed => job.give_up(task, at),
+            (Ending::Unable(_), None) => job.back_off(task, at, spec.backoff.wait(unable), self.now),
             (ending, None) => {
-                attempt.state = AttemptState::Failed;
-                element.failures += 1;
-                if element.failures > spec.retries || !spec.may_retry(ending.exit_code()) || doomed {
-                    return self.give_up(id, task, at);
+                job.tasks[first][nth].failures += 1;
+                let failures = job.tasks[first][nth].failures;
+                if failures > spec.retries || !spec.may_retry(ending.exit_code()) || doomed {
+                    job.give_up(task, at);
+                } else {
+                    job.back_off(task, at, spec.backoff.wait(failures), self.now);
                 }
-                element.state = TaskState::Waiting;
-                element.wait = Some(Wait { from: now, least: spec.backoff.wait(element.failures), until: None });
             }
         }
+        self.resolve_gang(id, task);
     }
 
     /// The attempt ended with its worker.
     fn lose(&mut self, id: JobId, task: usize, at: usize) {
         self.leave_all((id, task, at));
         let job = self.jobs.get_mut(&id).unwrap();
-        let (most, doomed) = (job.spec.tasks[task].losses, job.is_doomed(task));
+        let (most, tally) = (job.spec.tasks[task].losses, job.tally(task, at));
         let element = &mut job.tasks[task][at];
+        element.unable_last = false;
         let attempt = element.attempts.last_mut().unwrap();
         let waited = attempt.behind.is_some() && attempt.state == AttemptState::Assigned;
         attempt.state = AttemptState::Lost;
         let after = (element.state == TaskState::Stopping).then_some(element.after_stop);
-        element.losses += u32::from(after.is_none() && !waited);
+        let tally = &mut job.tasks[tally.0][tally.1];
+        tally.losses += u32::from(after.is_none() && !waited);
         match after {
-            Some(AfterStop::Cancel) => element.cancel(false),
-            Some(AfterStop::Fail) => self.give_up(id, task, at),
-            None if !waited && element.losses >= most => self.give_up(id, task, at),
-            Some(AfterStop::Requeue) | None if doomed => element.cancel(false),
-            Some(AfterStop::Requeue) | None => element.state = TaskState::Pending,
+            Some(AfterStop::Cancel) => job.end_for_good(task, at),
+            Some(AfterStop::Fail) => job.give_up(task, at),
+            None if !waited && tally.losses >= most => job.give_up(task, at),
+            Some(AfterStop::Requeue) | None => job.requeue(task, at),
         }
+        self.resolve_gang(id, task);
         self.settle(id);
+    }
+}
+
+impl Job {
+    /// It was to end, and never runs again.
+    fn end_for_good(&mut self, task: usize, at: usize) {
+        self.tasks[task][at].cancel(false);
+        self.abandon_mates(task, at);
+    }
+
+    fn requeue(&mut self, task: usize, at: usize) {
+        if self.is_doomed(task) {
+            self.end_for_good(task, at);
+        } else if self.gang(task).is_some() {
+            self.hold(task, at);
+        } else {
+            self.tasks[task][at].state = TaskState::Pending;
+        }
+    }
+
+    /// A gang begins to wait when all of it has ended.
+    fn back_off(&mut self, task: usize, at: usize, least: Span, now: Timestamp) {
+        if self.gang(task).is_some() {
+            return self.hold(task, at);
+        }
+        let element = &mut self.tasks[task][at];
+        (element.state, element.wait) = (TaskState::Waiting, Some(Wait { from: now, least, until: None }));
     }
 
     /// The element has failed for good. The first that does keeps what is not there for it from starting.
-    fn give_up(&mut self, id: JobId, task: usize, at: usize) {
-        let job = self.jobs.get_mut(&id).unwrap();
-        job.tasks[task][at].state = TaskState::Failed;
-        if job.first_failed.is_none() {
-            job.first_failed = Some(task);
-            job.cancel_unstarted(|job, task| job.is_doomed(task));
+    fn give_up(&mut self, task: usize, at: usize) {
+        self.tasks[task][at].state = TaskState::Failed;
+        self.abandon_mates(task, at);
+        if self.first_failed.is_none() {
+            self.first_failed = Some(task);
+            self.cancel_unstarted(|job, task| job.is_doomed(task));
         }
     }
 }

@@ -8,8 +8,11 @@ use quorate_types::Epoch;
 use crate::book::Wish;
 use crate::book::fleet::{Fleet, Slot};
 
+/// Workers that are looked at one by one, before the index is asked which of those behind have room.
+const LOOKS: usize = 8;
+
 /// Where a name stands on the ring. By its name a worker keeps its place when it registers again.
-pub(super) fn point(text: &str) -> u64 {
+pub(crate) fn point(text: &str) -> u64 {
     // FNV-1a (Fowler, Noll and Vo), then scattered: its own high bits are weak for short texts.
     let fnv = text
         .bytes()
@@ -23,9 +26,14 @@ pub(super) fn choose(fleet: &Fleet, wish: &Wish<'_>) -> Option<Slot> {
         (None, Some(lineage)) => point(&lineage.name),
         (None, None) => crate::book::treap::scatter(wish.queued.job.0),
     };
-    let from = ((key, Epoch(0)), 0);
     let mean_of = fleet.ready_len().max(1) as u64;
     let bound = ((fleet.attempts() + 1) * 5).div_ceil(mean_of * 4) as u32;
+    let may = |slot| fleet.is_ready(slot) && fleet.member(slot).attempts < bound && fleet.has_room(slot, wish);
+    let mut next = fleet.ring()?.from(key).take(LOOKS);
+    if let Some((_, slot)) = next.find(|(_, slot)| may(*slot)) {
+        return Some(*slot);
+    }
+    let from = ((key, Epoch(0)), 0);
     let clockwise = |bound| {
         let ahead = fleet.first_of(Some(&from), wish, bound);
         ahead.or_else(|| fleet.first_of(None, wish, bound))

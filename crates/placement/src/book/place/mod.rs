@@ -18,6 +18,7 @@ mod worst_fit;
 use quorate_types::Epoch;
 use quorate_types::policy::PlacementOrder;
 
+pub(crate) use consistent_hash::point;
 pub(crate) use least_load::free_share;
 pub(crate) use weighted_round_robin::stride;
 
@@ -39,7 +40,7 @@ pub(crate) fn preference(order: PlacementOrder, member: &Member, scale: &Vector)
         PlacementOrder::LeastJobs => least_jobs::rank(member),
         PlacementOrder::LowestUtilisation => lowest_utilisation::rank(member),
         PlacementOrder::WeightedRoundRobin => member.pass,
-        PlacementOrder::ConsistentHash => consistent_hash::point(&member.worker.name),
+        PlacementOrder::ConsistentHash => point(&member.worker.name),
         PlacementOrder::RoundRobin | PlacementOrder::Random | PlacementOrder::PowerOfTwo | PlacementOrder::Spread => 0,
     };
     (rank, member.worker.epoch)
