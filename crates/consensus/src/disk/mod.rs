@@ -9,6 +9,7 @@
 //! returned `Ok` survives power loss; of what came after it, some prefix does. After an error nothing is
 //! known, and nobody may write again.
 
+mod ahead;
 mod files;
 mod memory;
 mod sled;

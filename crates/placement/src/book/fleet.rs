@@ -343,7 +343,9 @@ impl Fleet {
         let new = member.takes_tasks().then(|| place::preference(self.order, member, &self.scale));
         let size = member.size;
         match (std::mem::replace(&mut member.preference, new), new) {
-            (Some(old), Some(new)) if old == new => member.place.iter().for_each(|place| self.pool.update(*place, room)),
+            (Some(old), Some(new)) if old == new => {
+                member.place.iter().for_each(|place| self.pool.update(*place, room))
+            }
             (Some(old), Some(new)) => {
                 self.pool.remove(&(old, slot));
                 member.place = Some(self.pool.insert((new, slot), room));

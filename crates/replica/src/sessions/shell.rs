@@ -212,7 +212,7 @@ impl<'a> Open<'a> {
         ToWorker::Welcome {
             epoch: self.seat.epoch,
             lease_ttl: self.lease_ttl,
-            heartbeat_every: Span((self.lease_ttl.0 / 8).clamp(100, 1_000)),
+            heartbeat_every: Span((self.lease_ttl.0 / 5).clamp(100, 2_000)),
             output_tail_bytes: self.host.output_tail_bytes,
             replica: self.host.handle.id(),
         }

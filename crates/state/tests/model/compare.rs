@@ -127,7 +127,8 @@ fn compare_queue(state: &State, model: &Model) -> Check {
     for queued in state.queue().iter() {
         let job = state.job(queued.job).ok_or("a queued job is not there")?;
         // A gang stands in the queue as its first task.
-        let tasks = job.gang(queued.task).map_or_else(|| vec![queued.task], |it| it.tasks.iter().map(|it| it.0).collect());
+        let tasks =
+            job.gang(queued.task).map_or_else(|| vec![queued.task], |it| it.tasks.iter().map(|it| it.0).collect());
         for at in tasks {
             let task = job.task(at).ok_or("a queued task is not there")?;
             found.extend(task.pending().map(|(index, number)| (queued.job, at, index, number)));

@@ -61,7 +61,8 @@ impl Model {
                 let pointer = format!("{within}/tasks/{at}/cluster_resources/{name}");
                 // A gang needs what all of its elements ask for at once.
                 let mates = spec.tasks.iter().filter(|other| other.gang.is_some() && other.gang == task.gang);
-                let together = mates.map(|mate| mate.count * mate.cluster_resources.get(name).copied().unwrap_or(0)).sum();
+                let together =
+                    mates.map(|mate| mate.count * mate.cluster_resources.get(name).copied().unwrap_or(0)).sum();
                 let (name, amount) = (name.clone(), (*amount).max(together));
                 match self.totals.get(&name) {
                     None => return Err(Rejection::AsksForUnknown { pointer, name }),

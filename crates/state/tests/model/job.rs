@@ -207,12 +207,13 @@ impl Job {
 
     /// It is there for the first failure, or for any end, or comes after what is.
     fn is_spared(&self, task: usize) -> bool {
-        self.handlers.contains(&task) || self.spec.tasks[task].needs.iter().any(|need| {
-            let Some(other) = need.task().and_then(|name| self.position(name)) else { return false };
-            need.on() == On::Finish
-                || (need.on() == On::Failure && self.first_failed == Some(other))
-                || self.is_spared(other)
-        })
+        self.handlers.contains(&task)
+            || self.spec.tasks[task].needs.iter().any(|need| {
+                let Some(other) = need.task().and_then(|name| self.position(name)) else { return false };
+                need.on() == On::Finish
+                    || (need.on() == On::Failure && self.first_failed == Some(other))
+                    || self.is_spared(other)
+            })
     }
 
     /// The same, when something has failed.

@@ -199,9 +199,10 @@ pub fn extension() -> impl Strategy<Value = ExtensionPlan> {
     // Now and then one that the job has.
     let name = prop_oneof![9 => 4..GAINED.len(), 1 => Just(0)];
     let cluster = prop_oneof![6 => Just(0u32), 1 => 1..3u32];
-    let task = (name, 1..4u32, cluster, 0..2u32, needs, before).prop_map(
-        |(name, count, cluster, retries, needs, before)| GainPlan { name, count, cluster, retries, needs, before },
-    );
+    let task =
+        (name, 1..4u32, cluster, 0..2u32, needs, before).prop_map(|(name, count, cluster, retries, needs, before)| {
+            GainPlan { name, count, cluster, retries, needs, before }
+        });
     (prop::collection::vec(task, 0..4), any::<bool>()).prop_map(|(tasks, backwards)| ExtensionPlan { tasks, backwards })
 }
 

@@ -4,10 +4,10 @@ use quorate_state::command::{Assignment, Preemption, Registration};
 use quorate_state::element::AfterStop;
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_state::worker::Life;
+use quorate_types::extension::Addition;
 use quorate_types::limits::ATTEMPTS_KEPT_MAX;
 use quorate_types::session::{Finished, Happening, Report};
 use quorate_types::status::{AttemptState, Ending, TaskState};
-use quorate_types::extension::Addition;
 use quorate_types::{Epoch, Fence, JobId, Name, ReplicaId, Resources, Span, Timestamp};
 
 use crate::job::{Attempt, Job, Wait};
