@@ -113,27 +113,34 @@ impl Zeros {
 }
 
 /// Whether no segment begins there, or one that nobody has used.
-fn is_unused(file: &File, at: u64) -> bool {
+fn is_unused(file: &File, at: u64) -> io::Result<bool> {
     let mut header = [0; HEADER_BYTES];
-    file.read_exact_at(&mut header, at).is_err() || header == [0; HEADER_BYTES]
+    match file.read_exact_at(&mut header, at) {
+        Ok(()) => Ok(header == [0; HEADER_BYTES]),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Up to the last one that is in use.
 fn used_segments(file: &File, segment: u64) -> io::Result<u64> {
     let mut segments = file.metadata()?.len().div_ceil(segment);
-    while segments > 0 && is_unused(file, (segments - 1) * segment) {
+    while segments > 0 && is_unused(file, (segments - 1) * segment)? {
         segments -= 1;
     }
     Ok(segments)
 }
 
-/// Takes back what is ahead, before sled opens the file: it would write all of it.
+/// Takes back what is ahead, before sled opens the file: it would write all of it. `WouldBlock` while an earlier
+/// opening has not ended: what it writes must not be cut off.
 pub(super) fn trim(path: &Path, segment: u64) -> io::Result<()> {
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
+    // The same lock as sled's.
+    file.try_lock()?;
     let used = used_segments(&file, segment)? * segment;
     if file.metadata()?.len() > used {
         file.set_len(used)?;

@@ -8,7 +8,7 @@
 //! another), `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit),
 //! `place/` (one file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what
 //! namespaces used), `spaces` (what they are entitled to), `outlook` (what explanations ask), over the indexes `fleet`
-//! (of `member`s), `zones`, `traits`, `shapes`, `treap` and `vector`, and `decay` (powers of one half).
+//! (of `member`s), `ring`, `zones`, `traits`, `shapes`, `treap` and `vector`, and `decay` (powers of one half).
 //!
 //! Invariants: the same history of a book gives the same plan; a plan never gives a worker more than it has free, and
 //! never names a task that could not be placed.

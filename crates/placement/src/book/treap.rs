@@ -100,8 +100,7 @@ impl<K: Ord + Copy, S: Summary> Treap<K, S> {
 
     /// Gives what stands there another summary. Most often little changes above it.
     pub(crate) fn update(&mut self, place: Place, own: S) {
-        let Some(node) = self.nodes.get_mut(place.0 as usize) else { return };
-        node.own = own;
+        self.nodes[place.0 as usize].own = own;
         let mut at = place.0;
         while at != NIL && self.sum_up(at) {
             at = self.nodes[at as usize].above;
@@ -270,4 +269,58 @@ pub(crate) fn scatter(number: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The largest of all.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Largest(u32);
+
+    impl Summary for Largest {
+        fn join(&mut self, other: &Self) {
+            self.0 = self.0.max(other.0);
+        }
+    }
+
+    fn check(treap: &Treap<u8, Largest>, at: u32, above: u32) -> Option<u32> {
+        let node = treap.node(at)?;
+        assert_eq!(node.above, above);
+        let below = [check(treap, node.left, at), check(treap, node.right, at)];
+        let largest = below.into_iter().flatten().fold(node.own.0, u32::max);
+        assert_eq!(node.whole, Largest(largest));
+        Some(largest)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn summaries_hold_whatever_is_put_in_changed_and_taken_out(steps in prop::collection::vec((0..40_u8, 0..4_u8, 0..100_u32), 1..200)) {
+            let (mut treap, mut known) = (Treap::default(), BTreeMap::new());
+            for (key, what, value) in steps {
+                match (known.get(&key).copied(), what) {
+                    (None, _) => drop(known.insert(key, (treap.insert(key, Largest(value)), value))),
+                    (Some(_), 0) => {
+                        prop_assert!(treap.remove(&key));
+                        known.remove(&key);
+                    }
+                    (Some((place, _)), _) => {
+                        treap.update(place, Largest(value));
+                        known.insert(key, (place, value));
+                    }
+                }
+                check(&treap, treap.root, NIL);
+                let found: Vec<(u8, u32)> = treap.iter().map(|(key, own)| (*key, own.0)).collect();
+                let expected: Vec<(u8, u32)> = known.iter().map(|(key, (_, value))| (*key, *value)).collect();
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What a successful attempt adds to its own job. Nothing of it exists before the success is accepted; what the job
 //! can't take makes the attempt a failed one instead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_types::event::EventType;
@@ -17,6 +17,7 @@ use crate::job::TaskHead;
 use crate::lifecycle::Change;
 use crate::limits::{GROWN_SPEC_BYTES_MAX, SPEC_BYTES_MAX, UNFINISHED_ELEMENTS_MAX};
 use crate::outcome::Event;
+use crate::plan::Edge;
 
 type Checked = Result<(), FieldError>;
 
@@ -51,6 +52,7 @@ impl Change<'_> {
         self.cluster.totals.spec_bytes += bytes;
         self.cluster.note_more_elements(&self.job.spec.namespace, extension.elements());
         self.emit_extended(by, extension.tasks.len());
+        self.mark_handlers(from);
         (from..self.job.tasks.len()).for_each(|at| self.begin_task(at, from));
         Ok(())
     }
@@ -153,9 +155,7 @@ impl Change<'_> {
     /// cancelled, ends at once, but for what is there for failures.
     /// What ends of the new ones, which are those from `from` on, is told to those that need it when all are there.
     fn begin_task(&mut self, at: u32, from: u32) {
-        let handles = self.handles_failure(at);
-        let Some(task) = self.job.task_mut(at) else { return };
-        task.head.handler = handles;
+        let Some(task) = self.job.task(at) else { return };
         let (state, count) = (task.head.fresh_state(), task.head.count);
         let counts = &mut self.job.header.counts;
         counts.total += u64::from(count);
@@ -173,29 +173,60 @@ impl Change<'_> {
                 // What is left of it may take long yet.
                 self.miss(at, false);
             } else {
-                self.on_task_end(other, crate::plan::Edge { task: at, on, each: false });
+                self.on_task_end(other, Edge { task: at, on, each: false });
             }
         }
+        self.look_at_ended_counterparts(at, from);
+    }
+
+    /// Looks at the elements whose counterparts in older tasks have ended, each once.
+    fn look_at_ended_counterparts(&mut self, at: u32, from: u32) {
         let plan = self.job.plan.clone();
-        plan.each(at).filter(|edge| edge.task < from).for_each(|edge| self.look_at_counterparts_of(at, edge.task));
+        let mut ended = BTreeSet::new();
+        let mut without_records = Vec::new();
+        for edge in plan.each(at).filter(|edge| edge.task < from) {
+            let Some(other) = self.job.task(edge.task) else { continue };
+            ended.extend(other.elements().filter(|(_, element)| element.state.is_finished()).map(|(index, _)| index));
+            if other.head.fresh_cancelled && other.head.fresh_len() > 0 {
+                without_records.push((Edge { task: at, ..edge }, other.head.fresh, other.head.is_skipped()));
+            }
+        }
+        ended.into_iter().for_each(|index| self.look_at_element(at, index));
+        for (edge, first, skipped) in without_records {
+            self.look_at_elements_from(edge, first, skipped);
+        }
     }
 
     fn whole_needs(&self, at: u32) -> Vec<(u32, On)> {
-        let needs = self.job.task_spec(at).map_or(&[][..], |spec| &spec.needs);
-        let whole = needs.iter().filter_map(|need| match need {
-            Need::Task { task, on } => Some((self.job.position_of(task)?, *on)),
-            Need::Each { .. } | Need::Job { .. } => None,
-        });
-        whole.collect()
+        self.needs_of(at, |need| matches!(need, Need::Task { .. }))
     }
 
-    /// Whether a new task of a job in which something failed is there for that.
+    fn needs_of(&self, at: u32, which: impl Fn(&Need) -> bool) -> Vec<(u32, On)> {
+        let needs = self.job.task_spec(at).map_or(&[][..], |spec| &spec.needs);
+        let named = needs.iter().filter(|need| which(need));
+        named.filter_map(|need| Some((self.job.position_of(need.task()?)?, need.on()))).collect()
+    }
+
+    /// In a job in which something failed: which of the new tasks are there for that, or come after those that are.
+    fn mark_handlers(&mut self, from: u32) {
+        if self.job.header.counts.failed == 0 {
+            return;
+        }
+        let plan = self.job.plan.clone();
+        let mut open: Vec<u32> = (from..self.job.tasks.len()).filter(|at| self.handles_failure(*at)).collect();
+        while let Some(at) = open.pop() {
+            let Some(task) = self.job.task_mut(at) else { continue };
+            if !std::mem::replace(&mut task.head.handler, true) {
+                open.extend(plan.dependents(at).map(|edge| edge.task).filter(|next| *next >= from));
+            }
+        }
+    }
+
     fn handles_failure(&self, at: u32) -> bool {
-        self.job.header.counts.failed > 0
-            && self.whole_needs(at).into_iter().any(|(other, on)| {
-                let Some(head) = self.job.task(other).map(|task| task.head) else { return false };
-                on == On::Finish || (on == On::Failure && head.failed > 0) || head.handler
-            })
+        self.needs_of(at, |_| true).into_iter().any(|(other, on)| {
+            let Some(head) = self.job.task(other).map(|task| task.head) else { return false };
+            on == On::Finish || (on == On::Failure && head.failed > 0) || head.handler
+        })
     }
 }
 

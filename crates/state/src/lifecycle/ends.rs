@@ -141,16 +141,10 @@ impl Change<'_> {
     /// The task waits for single elements only: looks at those whose counterparts have ended.
     fn look_at_all_elements(&mut self, task: u32) {
         let plan = self.job.plan.clone();
-        if let Some(first) = plan.each(task).next() {
-            self.look_at_counterparts_of(task, first.task);
-        }
-    }
-
-    /// The other one's elements have ended in part: looks at their counterparts in the task.
-    pub(crate) fn look_at_counterparts_of(&mut self, task: u32, other: u32) {
-        let Some(other) = self.job.task(other) else { return };
-        let untouched = if other.head.fresh_cancelled { other.head.fresh..other.head.count } else { 0..0 };
-        let touched = other.elements().filter(|(_, e)| e.state.is_finished()).map(|(index, _)| index);
+        let Some(edge) = plan.each(task).next() else { return };
+        let Some(first) = self.job.task(edge.task) else { return };
+        let untouched = if first.head.fresh_cancelled { first.head.fresh..first.head.count } else { 0..0 };
+        let touched = first.elements().filter(|(_, e)| e.state.is_finished()).map(|(index, _)| index);
         let ended: Vec<TaskIndex> = touched.chain(untouched.map(TaskIndex)).collect();
         for index in ended {
             self.look_at_element(task, index);
@@ -158,7 +152,7 @@ impl Change<'_> {
     }
 
     /// Lets one element go on, or cancels it, if all of its counterparts have ended.
-    fn look_at_element(&mut self, task: u32, index: TaskIndex) {
+    pub(crate) fn look_at_element(&mut self, task: u32, index: TaskIndex) {
         let Some(found) = self.job.task(task) else { return };
         let backs_off = found.element(index).is_some_and(|element| element.wait_until.is_some());
         if found.state_of(index) != Some(TaskState::Waiting) || backs_off {
@@ -206,7 +200,7 @@ impl Change<'_> {
     }
 
     /// The counterparts from `from` on were cancelled without a record.
-    fn look_at_elements_from(&mut self, edge: Edge, from: u32, skipped: bool) {
+    pub(crate) fn look_at_elements_from(&mut self, edge: Edge, from: u32, skipped: bool) {
         let Some(found) = self.job.task_mut(edge.task) else { return };
         let count = found.head.count;
         if edge.on == On::Finish {

@@ -75,8 +75,8 @@ impl Job {
 
     /// Whether a task that comes after a failure is there for it.
     fn is_for_failures(&self, task: usize) -> bool {
-        let whole = self.spec.tasks[task].needs.iter().filter(|need| !matches!(need, Need::Each { .. }));
-        whole.filter_map(|need| Some((self.position(need.task()?)?, need.on()))).any(|(other, on)| {
+        let needs = self.spec.tasks[task].needs.iter();
+        needs.filter_map(|need| Some((self.position(need.task()?)?, need.on()))).any(|(other, on)| {
             let failed = self.tasks[other].iter().any(|element| element.state == TaskState::Failed);
             on == On::Finish
                 || (on == On::Failure && failed)

@@ -1,7 +1,7 @@
 //! The state machine against a model of it: random commands go to both, and after each entry both must be in the same
 //! state. The model (`machine`, `job`, `gang`, `growth`, `workers`, `gates`, `control`, `schedule`, `spaces`) is written from
-//! docs/flow.md and docs/api.md on plain lists, and finds out everything anew each time; it shares no code with the
-//! state machine but the types of commands and outcomes. `plan` makes jobs, `steps` commands; `compare` says what must
+//! docs/flow.md and docs/api.md on plain lists, and finds out everything anew each time; it shares with the
+//! state machine no more than the types of commands, outcomes and specifications, and what those say of themselves. `plan` makes jobs, `steps` commands; `compare` says what must
 //! agree, and `describe` what happened.
 //!
 //! `PROPTEST_CASES` asks for more histories than the default.

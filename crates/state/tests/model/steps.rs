@@ -38,9 +38,11 @@ pub enum Step {
         what: u8,
         slip: Slip,
     },
-    /// A success that adds tasks to its job.
+    /// The end of an attempt that adds tasks to its job: most often a success.
     Extend {
         nth: u8,
+        what: u8,
+        slip: Slip,
         plan: ExtensionPlan,
     },
     /// Everything that runs on a worker, in one command.
@@ -119,7 +121,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         20 => (nth(), 1..10u8).prop_map(|(from, most)| Step::Place { from, most }),
         2 => (nth(), slips).prop_map(|(nth, slip)| Step::Misplace { nth, slip }),
         20 => (nth(), nth(), slip()).prop_map(|(nth, what, slip)| Step::Report { nth, what, slip }),
-        5 => (nth(), plan::extension()).prop_map(|(nth, plan)| Step::Extend { nth, plan }),
+        5 => (nth(), nth(), slip(), plan::extension()).prop_map(|(nth, what, slip, plan)| Step::Extend { nth, what, slip, plan }),
         12 => (nth(), nth()).prop_map(|(worker, what)| Step::ReportAll { worker, what }),
         4 => (nth(), nth(), 0..4u8).prop_map(|(worker, how, cpu)| Step::Register { worker, how, cpu }),
         6 => (nth(), nth(), prop::bool::weighted(0.15)).prop_map(|(worker, what, stale)| Step::Worker { worker, what, stale }),
@@ -209,7 +211,7 @@ impl Memory {
             Step::Place { from, most } => place(model, *from, *most),
             Step::Misplace { nth, slip } => Some(misplace(model, *nth, *slip)),
             Step::Report { nth, what, slip } => self.report(model, *nth, *what, *slip),
-            Step::Extend { nth, plan } => self.extend(model, *nth, plan),
+            Step::Extend { nth, what, slip, plan } => self.extend(model, *nth, *what, *slip, plan),
             Step::ReportAll { worker, what } => {
                 let worker = worker_of(model, *worker)?;
                 let live = self.attempts.iter().filter(|(_, epoch, key)| *epoch == worker.epoch && is_live(model, key));
@@ -287,14 +289,14 @@ impl Memory {
         Some(Command::Report { worker, epoch, reports: vec![Report { key, what: happening(what) }] })
     }
 
-    fn extend(&self, model: &Model, nth: u8, plan: &ExtensionPlan) -> Option<Command> {
-        let (worker, epoch, key) = pick(&self.known(model, Slip::None), nth)?;
-        let tasks = model.jobs[&key.job].spec.tasks.iter().map(|task| (task.name.to_string(), task.count));
-        let extension = Some(Box::new(Addition::Checked(plan.extension(&tasks.collect::<Vec<_>>())?)));
-        let Happening::Finished(mut finished) = happening(96) else { return None };
-        finished.extension = extension;
-        let reports = vec![Report { key, what: Happening::Finished(finished) }];
-        Some(Command::Report { worker, epoch, reports })
+    fn extend(&self, model: &Model, nth: u8, what: u8, slip: Slip, plan: &ExtensionPlan) -> Option<Command> {
+        let mut report = self.report(model, nth, if what < 190 { 96 } else { what }, slip)?;
+        let Command::Report { reports, .. } = &mut report else { return None };
+        let Report { key, what: Happening::Finished(finished) } = &mut reports[0] else { return None };
+        let tasks = &model.jobs.get(&key.job)?.spec.tasks;
+        let tasks: Vec<(String, u32)> = tasks.iter().map(|task| (task.name.to_string(), task.count)).collect();
+        finished.extension = Some(Box::new(Addition::Checked(plan.extension(&tasks)?)));
+        Some(report)
     }
 
     fn register(&mut self, model: &Model, worker: u8, how: u8, cpu: u8) -> Command {
@@ -509,7 +511,10 @@ fn control(model: &Model, nth: u8, what: u8, task: u8) -> Command {
         6..=8 => Command::Resume { job },
         9..=10 => Command::Retry { job: ended, scope: RetryScope::All },
         11..=14 => Command::Retry { job: ended, scope: RetryScope::NotSucceeded },
-        15..=18 => Command::RetryFrom { job: ended, task: name(["a", "b", "c", "d", "e", "f"][usize::from(task % 6)]) },
+        15..=18 => Command::RetryFrom {
+            job: ended,
+            task: name(["a", "b", "c", "d", "e", "f", "g", "h"][usize::from(task % 8)]),
+        },
         _ => Command::Forget { job: ended },
     }
 }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A replica that was not heard for two heartbeats is given up, though not before this.
-const SILENCE_MIN: Duration = Duration::from_millis(1500);
-/// Unless the lease is so short that this part of it is less: what is left is for reaching another.
-const SILENCE_LEASE_PERCENT: u32 = 40;
+/// A replica is given up when a heartbeat is not answered before the next one is due, and not within this. With five
+/// heartbeats in a lease, or more, that leaves half of it for reaching another.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// How often the watchdog is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// How long it may take to answer while nothing depends on it: the host may be very busy.
@@ -42,12 +41,12 @@ pub(super) enum Verdict {
 
 impl Health {
     pub(super) fn new(now: Instant) -> Self {
-        Self { heard: now, silence_max: SILENCE_MIN, looked: now, ping: 0, unanswered: None, pinged: now }
+        Self { heard: now, silence_max: 2 * ANSWER_MAX, looked: now, ping: 0, unanswered: None, pinged: now }
     }
 
-    pub(super) fn on_session(&mut self, now: Instant, heartbeat_every: Duration, ttl: Duration) {
+    pub(super) fn on_session(&mut self, now: Instant, heartbeat_every: Duration) {
         self.heard = now;
-        self.silence_max = SILENCE_MIN.min(ttl * SILENCE_LEASE_PERCENT / 100).max(2 * heartbeat_every);
+        self.silence_max = heartbeat_every + heartbeat_every.min(ANSWER_MAX);
     }
 
     pub(super) fn on_heard(&mut self, now: Instant) {
@@ -160,21 +159,16 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_may_be_silent_for_two_heartbeats_or_a_part_of_the_lease() {
+    fn a_replica_may_be_silent_for_a_heartbeat_and_as_long_as_an_answer_takes() {
         let start = Instant::now();
         let mut health = Health::new(start);
-        health.on_session(start, ms(1_000), ms(10_000));
+        health.on_session(start, ms(2_000));
         assert!(!health.is_session_silent(start + ms(2_000)));
-        assert!(health.is_session_silent(start + ms(2_001)));
+        assert!(health.is_session_silent(start + ms(3_001)));
         health.on_heard(start + ms(2_000));
-        assert!(!health.is_session_silent(start + ms(4_000)));
-        health.on_session(start, ms(600), ms(5_000));
-        assert!(!health.is_session_silent(start + ms(1_500)));
-        assert!(health.is_session_silent(start + ms(1_501)));
-        health.on_session(start, ms(100), ms(300));
-        assert!(!health.is_session_silent(start + ms(200)));
-        health.on_session(start, ms(250), ms(2_000));
-        assert!(!health.is_session_silent(start + ms(800)));
-        assert!(health.is_session_silent(start + ms(801)));
+        assert!(!health.is_session_silent(start + ms(5_000)));
+        health.on_session(start, ms(200));
+        assert!(!health.is_session_silent(start + ms(400)));
+        assert!(health.is_session_silent(start + ms(401)));
     }
 }

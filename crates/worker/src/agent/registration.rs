@@ -186,7 +186,7 @@ impl Agent {
         self.registration.epoch = Some(welcome.epoch);
         self.registration.session_began = Some(Instant::now());
         self.spool.set_tail_bytes(welcome.output_tail_bytes);
-        self.health.on_session(Instant::now(), welcome.heartbeat_every.as_duration(), welcome.lease_ttl.as_duration());
+        self.health.on_session(Instant::now(), welcome.heartbeat_every.as_duration());
         self.heartbeat = heartbeats(welcome.heartbeat_every.as_duration());
         self.table.outbox.on_new_session();
         self.link = Link::Up(session);
