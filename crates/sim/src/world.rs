@@ -220,7 +220,7 @@ impl World {
         self.operate();
         self.say_farewells();
         self.watch_events();
-        self.tend_services();
+        self.tend_services()?;
         self.collect_answers();
         self.deliver_answers()?;
         self.let_clients_act();

@@ -62,6 +62,8 @@ bugs! {
     ResourceOvercommitted,
     /// A worker starts at once what is to wait for another's end.
     LineIgnored,
+    /// A tick of a schedule that nobody could act on at once is left out.
+    LateTickLost,
 }
 
 #[cfg(feature = "planted")]

@@ -16,6 +16,9 @@ use std::thread::{self, JoinHandle};
 /// Each is synced for itself: a sync of the log has to wait for as much at most.
 const PIECE_BYTES: usize = 128 << 10;
 
+/// Where less of the disk is free the file grows as sled writes: what is left is for that, and for snapshots.
+const FREE_MIN: u64 = 256 << 20;
+
 /// sled's header of a segment, which it writes first.
 const HEADER_BYTES: usize = 20;
 
@@ -23,7 +26,7 @@ const HEADER_BYTES: usize = 20;
 #[derive(Debug)]
 pub(super) struct Ahead {
     file: File,
-    /// Where the segment begins whose use makes the next one wanted.
+    /// Where the segment begins whose use makes the next one wanted; the largest number if none is.
     reserve: Arc<AtomicU64>,
     /// Gone when the thread is to end.
     wanted: Option<SyncSender<()>>,
@@ -96,6 +99,10 @@ impl Zeros {
 
     /// Until there is one segment more than sled uses.
     fn extend(&self) -> io::Result<()> {
+        if free_bytes(&self.file)? < FREE_MIN {
+            self.reserve.store(u64::MAX, Ordering::Relaxed);
+            return Ok(());
+        }
         let used = used_segments(&self.file, self.segment)?;
         let wanted = (used + 1) * self.segment;
         loop {
@@ -110,6 +117,12 @@ impl Zeros {
         self.reserve.store(used * self.segment, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// Of the disk that the file is on.
+fn free_bytes(file: &File) -> io::Result<u64> {
+    let disk = nix::sys::statvfs::fstatvfs(file)?;
+    Ok(disk.blocks_available() * disk.fragment_size())
 }
 
 /// Whether no segment begins there, or one that nobody has used.

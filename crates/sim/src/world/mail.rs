@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
 use quorate_types::status::JobState;
 use quorate_types::{JobId, LogIndex, ReplicaId};
 use quorate_worker::host::Registration;
@@ -201,6 +201,10 @@ impl World {
                 }
                 Sender::Watcher { from } => self.check_events(from, &answer)?,
                 Sender::Operator(errand) => self.on_operator_answer(errand, key.1, &answer),
+                // What it asks for is sound, whatever has become of it.
+                Sender::Owner if answer.status == StatusCode::UNPROCESSABLE_ENTITY => {
+                    return Err(format!("the owner of services is refused: {}", String::from_utf8_lossy(&answer.body)));
+                }
                 Sender::Watchdog(_) | Sender::Resumer | Sender::Owner => {}
             }
         }

@@ -1,14 +1,15 @@
 //! Whoever has a service and a system job in the cluster, and changes them again and again: to versions that are well
-//! and to some that never are. In the end they are cancelled.
+//! and to some that never are; and a schedule, each of whose ticks has to run once. In the end they are cancelled.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
+use quorate_state::State;
 use quorate_state::job::Job;
 use quorate_types::service::Kind;
-use quorate_types::{JobId, ReplicaId};
+use quorate_types::{JobId, ReplicaId, Span, Timestamp};
 use serde_json::{Value, json};
 
 use super::mail::Sender;
@@ -16,6 +17,7 @@ use super::{CLIENTS_HOST, World};
 use crate::applied::{KEPT_COUNT, KEPT_MAX};
 use crate::chance::Chance;
 use crate::client::Send;
+use crate::history::Violation;
 use crate::physical::{KEPT, Program};
 
 /// Between two things that the owner does.
@@ -24,18 +26,59 @@ const PAUSE_MAX: Duration = Duration::from_secs(6);
 /// How many changes bring a version that is never well.
 const BAD_PERMILLE: u32 = 250;
 
+/// The schedule's ticks. Those that nobody could act on for longer than the window are left out.
+const TICK_EVERY: Span = Span::from_secs(3);
+const TICK_WINDOW: Span = Span::from_secs(60);
+
 pub(super) struct Owner {
     chance: Chance,
     next: Duration,
+    ticks: Ticks,
+}
+
+/// What was seen of the schedule's runs.
+#[derive(Default)]
+struct Ticks {
+    highest: JobId,
+    last: Option<Timestamp>,
+}
+
+impl Ticks {
+    /// Each tick runs once, in order, and none is left out but for its age.
+    fn look(&mut self, state: &State) -> Result<(), Violation> {
+        let new: Vec<&Arc<Job>> = state.jobs().rev().take_while(|job| job.id() > self.highest).collect();
+        for job in new.into_iter().rev() {
+            self.highest = job.id();
+            let Some(run) = job.header.flow().run else { continue };
+            if let Some(last) = self.last.replace(run.tick) {
+                let before = Timestamp(run.tick.0 - TICK_EVERY.0);
+                let age = job.header.submitted_at.0.saturating_sub(before.0);
+                if run.tick <= last {
+                    return Err(format!("job {} is a run of the tick {}, after that of {last}", job.id(), run.tick));
+                }
+                if before > last && age <= TICK_WINDOW.0 {
+                    return Err(format!("the tick {before} never ran: job {} is that of the next one", job.id()));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Owner {
     pub(super) fn new(chance: Chance) -> Self {
-        Self { chance, next: Duration::ZERO }
+        Self { chance, next: Duration::ZERO, ticks: Ticks::default() }
     }
 
-    /// A version of one of the two jobs.
+    /// A version of one of the jobs.
     fn job(&mut self, kind: Kind) -> Value {
+        if kind == Kind::Batch {
+            let program = Program { millis: 5, task: "tick".into(), ..Program::default() };
+            let task = json!({"name": "tick", "command": program.to_argv(), "resources": {"cpu": 0.1}});
+            return json!({"name": "ticks", "idempotency_key": "ticks", "tasks": [task], "schedule": {
+                "every": TICK_EVERY.to_string(), "overlap": "allow", "misfire": "all",
+                "misfire_window": TICK_WINDOW.to_string()}});
+        }
         let chance = &mut self.chance;
         let (millis, code) = (2_000 + chance.below(40_000) as u64, i32::from(chance.permille(500)));
         let program = Program { millis, code, task: KEPT.into(), ..Program::default() };
@@ -52,27 +95,33 @@ impl Owner {
 }
 
 impl World {
-    pub(super) fn tend_services(&mut self) {
+    pub(super) fn tend_services(&mut self) -> Result<(), Violation> {
         let (now, busy) = (self.now, self.busy);
-        let Some(owner) = self.owner.as_mut().filter(|owner| owner.next <= now) else { return };
-        owner.next = now + owner.chance.between(PAUSE_MIN, PAUSE_MAX);
-        let kind = if owner.chance.permille(500) { Kind::Service } else { Kind::System };
-        let body = owner.job(kind).to_string();
-        let Some((to, handle)) = self.leader().and_then(|id| Some((id, self.replicas.get(&id)?.handle()?))) else {
-            return;
+        let leader = self.leader().and_then(|id| Some((id, self.replicas.get(&id)?.handle()?)));
+        let (Some(owner), Some((to, handle))) = (self.owner.as_mut().filter(|owner| owner.next <= now), leader) else {
+            return Ok(());
         };
+        owner.next = now + owner.chance.between(PAUSE_MIN, PAUSE_MAX);
+        let kind = owner.chance.pick(&[Kind::Service, Kind::System, Kind::Batch]).copied().unwrap_or(Kind::Service);
+        let body = owner.job(kind).to_string();
         let version = handle.version();
-        let job = version.state.jobs().find(|job| job.spec.kind() == kind).map(|job| (job.id(), is_over(job)));
+        owner.ticks.look(&version.state)?;
+        let is_meant =
+            |job: &&Arc<Job>| job.spec.kind() == kind && (kind != Kind::Batch || job.spec.schedule.is_some());
+        let job = version.state.jobs().find(is_meant).map(|job| (job.id(), is_over(job)));
         if let (Kind::Service, Some((id, _))) = (kind, job) {
             self.applied.lock().unwrap_or_else(PoisonError::into_inner).service = Some(id);
         }
         let request = match (job, busy) {
             (None, true) => Request::post("/v1/jobs").header("content-type", "application/json").body(Body::from(body)),
-            (Some((id, false)), true) => Request::put(format!("/v1/jobs/{id}")).body(Body::from(body)),
+            (Some((id, false)), true) if kind != Kind::Batch => {
+                Request::put(format!("/v1/jobs/{id}")).body(Body::from(body))
+            }
             (Some((id, false)), false) => cancel(id),
-            (_, _) => return,
+            (_, _) => return Ok(()),
         };
         self.ask_as_owner(to, request);
+        Ok(())
     }
 
     fn ask_as_owner(&mut self, to: ReplicaId, request: Result<Request<Body>, axum::http::Error>) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quorate_types::event::EventType;
 use quorate_types::schedule::Overlap;
 use quorate_types::status::JobState;
-use quorate_types::{JobId, JobSpec, Timestamp};
+use quorate_types::{Bug, JobId, JobSpec, Span, Timestamp, is_planted};
 
 use super::Result;
 use crate::flow::{Flow, Ledger, Run};
@@ -26,7 +26,8 @@ impl State {
                 ledger.decided = ledger.decided.max(*tick);
                 new
             });
-            if new == Some(true) {
+            let late = is_planted(Bug::LateTickLost) && out.time > tick.plus(Span::from_secs(1));
+            if new == Some(true) && !late {
                 self.start_tick(id, *tick, out);
             }
         }
