@@ -25,6 +25,14 @@ fn capacity(worker: u64) -> Resources {
     Resources::new(64_000 << (worker % 4), (256 << 30) << (worker % 4))
 }
 
+/// What a worker has free of which a random part is taken, of each kind another one, up to seven tenths.
+fn left(worker: u64) -> Resources {
+    let all = capacity(worker);
+    let taken = |kind: u64| (worker * 2 + kind).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let part = |kind: u64, of: u64| of / 1_000 * (1_000 - taken(kind) % 700);
+    Resources::new(part(0, all.cpu_millis), part(1, all.memory_bytes))
+}
+
 fn book(policy: Policy, workers: u64, tasks: u64) -> Book {
     let tracking = if policy.looks_ahead() { Tracking::Attempts } else { Tracking::Loads };
     let mut book = Book::new(policy, tracking, 1);
@@ -55,7 +63,13 @@ fn facts(task: u64) -> Facts {
 }
 
 /// The time of so many plans, each from the same state; `before` each something may change.
-fn plans(book: &mut Book, rounds: u64, batch: usize, mut before: impl FnMut(&mut Book)) -> Duration {
+fn plans(
+    book: &mut Book,
+    rounds: u64,
+    batch: usize,
+    free: &impl Fn(u64) -> Resources,
+    mut before: impl FnMut(&mut Book),
+) -> Duration {
     // A thousand workers: all of a batch may differ.
     let pairs_max = Bounds::default().pairs_max.max(batch * 1_000);
     let bounds = Bounds { assignments_max: batch, pairs_max, ..Bounds::default() };
@@ -68,7 +82,7 @@ fn plans(book: &mut Book, rounds: u64, batch: usize, mut before: impl FnMut(&mut
         spent += start.elapsed();
         assert_eq!(decision.starts.len(), batch);
         for epoch in book.promised() {
-            book.load(epoch, capacity(epoch.0), 0);
+            book.load(epoch, free(epoch.0), 0);
         }
     }
     spent
@@ -83,7 +97,7 @@ fn placements(criterion: &mut Criterion) {
             let policy = Policy { queue: QueueOrder::Fifo, placement: *placement, ..Policy::default() };
             let mut book = book(policy, workers, 2 * BATCH as u64);
             group.bench_function(BenchmarkId::new(placement.as_str(), workers), |b| {
-                b.iter_custom(|rounds| plans(&mut book, rounds, BATCH, |_| ()));
+                b.iter_custom(|rounds| plans(&mut book, rounds, BATCH, &capacity, |_| ()));
             });
         }
     }
@@ -98,30 +112,36 @@ fn together(criterion: &mut Criterion) {
     group.sample_size(10).measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(1));
     group.throughput(Throughput::Elements(TASKS));
     let policy = Policy { placement: PlacementOrder::MinCostFlow, queue: QueueOrder::Fifo, ..Policy::default() };
-    for (shapes, distinct) in [("a thousand shapes", 1), ("ten thousand shapes", TASKS)] {
+    for (case, distinct, loaded) in [
+        ("a thousand shapes", 1, false),
+        ("none alike", TASKS, false),
+        ("none alike, workers that are loaded", TASKS, true),
+    ] {
         // Bytes more or less make a shape of its own.
         let of = |task: u64| {
             let mut facts = facts(task);
             facts.request.memory_bytes += task % distinct;
             facts
         };
+        let free = |worker: u64| if loaded { left(worker) } else { capacity(worker) };
         let fill = || {
             let mut book = book(policy.clone(), 1_000, 0);
+            (0..1_000).for_each(|worker| book.load(Epoch(worker), free(worker), 0));
             (0..TASKS).for_each(|task| book.enqueue(queued(task), of(task)));
             book
         };
-        group.bench_function(BenchmarkId::new("from scratch", shapes), |b| {
-            b.iter_custom(|rounds| (0..rounds).map(|_| plans(&mut fill(), 1, TASKS as usize, |_| ())).sum());
+        group.bench_function(BenchmarkId::new("from scratch", case), |b| {
+            b.iter_custom(|rounds| (0..rounds).map(|_| plans(&mut fill(), 1, TASKS as usize, &free, |_| ())).sum());
         });
         let (mut book, mut version) = (fill(), 0);
-        group.bench_function(BenchmarkId::new("after 1 % change", shapes), |b| {
+        group.bench_function(BenchmarkId::new("after 1 % change", case), |b| {
             let mut change = |book: &mut Book| {
                 version += 1;
                 for task in (0..TASKS).step_by(100) {
                     book.enqueue(queued(task), of(task + version));
                 }
             };
-            b.iter_custom(|rounds| plans(&mut book, rounds, TASKS as usize, &mut change));
+            b.iter_custom(|rounds| plans(&mut book, rounds, TASKS as usize, &free, &mut change));
         });
     }
     group.finish();
@@ -136,7 +156,7 @@ fn queues(criterion: &mut Criterion) {
         let mut book = book(policy, 1_000, 1_000_000);
         group.throughput(Throughput::Elements(BATCH as u64));
         group.bench_function(BenchmarkId::new("plan", queue.as_str()), |b| {
-            b.iter_custom(|rounds| plans(&mut book, rounds, BATCH, |_| ()));
+            b.iter_custom(|rounds| plans(&mut book, rounds, BATCH, &capacity, |_| ()));
         });
         group.throughput(Throughput::Elements(1));
         let mut task = 0;

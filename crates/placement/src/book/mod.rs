@@ -85,8 +85,8 @@ pub struct Bounds {
     pub assignments_max: usize,
     /// Queued tasks that fit nowhere before the plan gives up looking further.
     pub misses_max: usize,
-    /// Pairs of a shape of tasks and a worker that `min-cost-flow` looks at; what comes after them goes to the least
-    /// loaded worker.
+    /// Pairs of a shape of tasks and a worker, or a block of like ones, that `min-cost-flow` looks at; what comes after
+    /// them goes to the least loaded worker.
     pub pairs_max: usize,
 }
 

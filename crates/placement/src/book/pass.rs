@@ -354,7 +354,7 @@ impl Pass<'_> {
             self.walk.ahead(self.book, may, take);
         }
         let Some(mut batches) = self.batches.take() else { return };
-        batches.place(self.book, batch, &self.crowding);
+        batches.place(self.book, &batch, &self.crowding);
         self.batches = Some(batches);
     }
 

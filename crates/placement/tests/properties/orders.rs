@@ -188,14 +188,19 @@ proptest! {
         }
     }
 
-    /// Those that ask for the same get as much as their weights say, but for one task.
+    /// Those that ask for the same get as much as their weights say: nobody more than a task above it, and nobody below it
+    /// by more than its part of the one task that each of the others may be above.
     #[test]
     fn weights_give_shares_in_proportion(weights in prop::collection::vec(1..20u32, 2..5)) {
         let weighted: Vec<(u32, (u64, u64))> = weights.iter().map(|weight| (*weight, (1, 1))).collect();
-        let all: u32 = weights.iter().sum();
+        let all: u64 = weights.iter().copied().map(u64::from).sum();
+        let others = weights.len() as u64 - 1;
         for (weight, got) in weights.iter().zip(weighted_shares(&weighted)) {
-            let fair = u64::from(*weight) * ALL.0 / u64::from(all);
-            prop_assert!(got.abs_diff(fair) <= 1, "{weights:?}: {got} instead of {fair}");
+            // Everything times `all`, as shares are not whole tasks.
+            let (weight, got) = (u64::from(*weight), got * all);
+            let fair = weight * ALL.0;
+            prop_assert!(got <= fair + all, "{weights:?}: {got} instead of {fair}, in parts of {all}");
+            prop_assert!(fair <= got + others * weight, "{weights:?}: {got} instead of {fair}, in parts of {all}");
         }
     }
 

@@ -66,17 +66,32 @@ impl Start {
         Self { prices, placements: placements.collect() }
     }
 
-    #[cfg(test)]
-    pub(super) fn prices(&self) -> &[i64] {
+    /// Nobody has a place.
+    pub fn at(prices: Vec<i64>) -> Self {
+        Self { prices, placements: Vec::new() }
+    }
+
+    /// Of the workers, above that of the queue. With one of them empty its price may be below zero, and might as well be
+    /// zero: nobody has to pay it.
+    pub fn prices(&self) -> &[i64] {
         &self.prices
+    }
+
+    /// Who goes where, and who waits: those are behind the last worker.
+    pub fn placements(&self) -> &[Placement] {
+        &self.placements
     }
 }
 
-/// A solution, and where the next one may begin.
+/// A solution, what proves it, and where the next one may begin.
 #[derive(Clone, Debug)]
 pub struct Solved {
     pub solution: Solution,
     pub start: Start,
+    /// What the dearest place of each group's tasks costs, its price included; none if it has no tasks. An offer that the
+    /// problem left out would change nothing if it cost no less, with the worker's price, or with none if the worker was
+    /// left out too: Volgenant, "Linear and semi-assignment problems: a core oriented approach" (1996).
+    pub dearest: Vec<Option<i64>>,
     /// How many rows of offers were read to find paths.
     pub rows: u64,
 }
@@ -92,6 +107,21 @@ pub fn solve(problem: &Problem) -> Solved {
 /// Solves a problem that differs little from one that is solved. The cost is the same as from scratch; where
 /// several solutions cost the same, it may be another one.
 pub fn resolve(problem: &Problem, start: &Start) -> Solved {
+    let seats = seated(problem, start);
+    let tasks_free: u32 = (0..problem.groups().len()).map(|group| seats.free(group)).sum();
+    if tasks_free > problem.tasks() / KEPT_MIN {
+        return solve(problem);
+    }
+    finish(problem, seats, 0)
+}
+
+/// Solves a problem that is the solved one but for more offers and more workers: its prices are good, however many tasks
+/// have a better place now.
+pub fn widen(problem: &Problem, start: &Start) -> Solved {
+    finish(problem, seated(problem, start), 0)
+}
+
+fn seated<'a>(problem: &'a Problem, start: &Start) -> Seats<'a> {
     let mut prices = start.prices.clone();
     prices.resize(problem.workers().len(), 0);
     let mut seats = Seats::new(problem, prices);
@@ -99,11 +129,7 @@ pub fn resolve(problem: &Problem, start: &Start) -> Solved {
         seats.keep(*placement);
     }
     seats.settle();
-    let tasks_free: u32 = (0..problem.groups().len()).map(|group| seats.free(group)).sum();
-    if tasks_free > problem.tasks() / KEPT_MIN {
-        return solve(problem);
-    }
-    finish(problem, seats, 0)
+    seats
 }
 
 /// What seats cost in a smaller problem of the same kind, and how many rows were read for that.
@@ -130,5 +156,5 @@ fn finish(problem: &Problem, mut seats: Seats<'_>, rows: u64) -> Solved {
     let placed = placements.iter().filter(|placement| placement.worker < problem.workers().len()).copied();
     let solution = Solution::of(problem, placed.collect());
     let start = Start { prices: seats.worker_prices(), placements };
-    Solved { solution, start, rows: rows + search.rows() }
+    Solved { solution, start, dearest: seats.dearest(), rows: rows + search.rows() }
 }

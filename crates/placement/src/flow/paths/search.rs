@@ -51,7 +51,7 @@ pub(super) struct Search {
     costs: Vec<i64>,
     steps: Vec<Step>,
     least: i64,
-    /// The places in the order in which they are looked at, and behind them those that are not yet.
+    /// The places that are reached, in the order in which they are looked at, and behind them those that are not yet.
     places: Vec<Place>,
     /// Where idle would find an empty seat, and at which price.
     idle_to: Option<(i64, Place)>,
@@ -76,7 +76,7 @@ impl Search {
             costs: vec![i64::MAX; places],
             steps: vec![Step { bidder: 0, from: OUTSIDE }; places],
             least: i64::MAX,
-            places: (0..places as Place).collect(),
+            places: Vec::new(),
             idle_to: None,
             end: End { cost: i64::MAX, place: OUTSIDE },
             closed: Vec::new(),
@@ -105,7 +105,9 @@ impl Search {
     }
 
     fn begin(&mut self, seats: &Seats<'_>) {
-        self.costs.fill(i64::MAX);
+        for place in self.places.drain(..) {
+            self.costs[place as usize] = i64::MAX;
+        }
         for class in self.touched.drain(..) {
             self.read[class as usize] = i64::MAX;
         }
@@ -113,14 +115,14 @@ impl Search {
         self.least = i64::MAX;
         self.rests.clear();
         self.end = End { cost: i64::MAX, place: OUTSIDE };
-        let empty = (0..=seats.queue()).filter(|place| seats.empty(*place) > 0);
-        self.idle_to = empty.filter_map(|place| Some((seats.idle_wants(place)?, place))).min();
+        let empty = seats.with_empty().filter_map(|place| Some((seats.idle_wants(place)?, place)));
+        self.idle_to = empty.min();
     }
 
     /// Looks at places, the nearest first, until the end is near. Answers how many were looked at.
     fn look_around(&mut self, seats: &Seats<'_>) -> usize {
         let mut looked_at = 0;
-        while looked_at < self.places.len() {
+        while looked_at < self.places.len() || !self.rests.is_empty() {
             let (cost, next) = self.nearest(looked_at);
             let rest = self.rests.peek().map(|rest| rest.0).filter(|rest| rest.least <= cost);
             if cost.min(rest.map_or(cost, |rest| rest.least)) >= self.end.cost {
@@ -255,6 +257,9 @@ impl Search {
         let at = place as usize;
         if cost >= self.costs[at] {
             return;
+        }
+        if self.costs[at] == i64::MAX {
+            self.places.push(place);
         }
         (self.costs[at], self.steps[at]) = (cost, step);
         self.least = self.least.min(cost);

@@ -1,5 +1,7 @@
 //! Who sits where, and what a seat costs whom.
 
+use std::collections::BTreeSet;
+
 use crate::flow::problem::{Problem, Worker};
 use crate::flow::solution::Placement;
 
@@ -50,6 +52,7 @@ pub(super) struct Seats<'a> {
     /// Of each place, the queue last.
     pub(super) prices: Vec<i64>,
     empty: Vec<u32>,
+    with_empty: BTreeSet<Place>,
     /// At each place, by group.
     tenants: Vec<Vec<Tenant>>,
     groups: Vec<Seated>,
@@ -69,6 +72,7 @@ impl<'a> Seats<'a> {
             problem,
             prices,
             empty,
+            with_empty: (problem.tasks() > 0).then_some((places - 1) as Place).into_iter().collect(),
             tenants: vec![Vec::new(); places],
             groups: problem.groups().iter().map(group).collect(),
             idle_free: 0,
@@ -90,6 +94,11 @@ impl<'a> Seats<'a> {
 
     pub(super) fn empty(&self, place: Place) -> u32 {
         self.empty[place as usize]
+    }
+
+    /// The places with an empty seat.
+    pub(super) fn with_empty(&self) -> impl Iterator<Item = Place> {
+        self.with_empty.iter().copied()
     }
 
     pub(super) fn tenants(&self, place: Place) -> &[Tenant] {
@@ -237,6 +246,9 @@ impl<'a> Seats<'a> {
     fn take(&mut self, bidder: Bidder, place: Place, seats: u32) {
         let at = place as usize;
         self.empty[at] -= seats;
+        if self.empty[at] == 0 {
+            self.with_empty.remove(&place);
+        }
         if bidder == self.idle() {
             self.idle_free -= seats;
             self.idle_held[at] += seats;
@@ -258,6 +270,9 @@ impl<'a> Seats<'a> {
 
     fn leave(&mut self, bidder: Bidder, place: Place, seats: u32) {
         let at = place as usize;
+        if self.empty[at] == 0 && seats > 0 {
+            self.with_empty.insert(place);
+        }
         self.empty[at] += seats;
         if bidder == self.idle() {
             self.idle_free += seats;
@@ -286,6 +301,13 @@ impl<'a> Seats<'a> {
             seated.held.iter().map(placement)
         });
         placements.collect()
+    }
+
+    /// What the dearest seat of each group costs above the price of the queue.
+    pub(super) fn dearest(&self) -> Vec<Option<i64>> {
+        let queue = self.prices[self.queue() as usize];
+        let dearest = |group: &Seated| group.held.iter().map(|held| self.value(held) - queue).max();
+        self.groups.iter().map(dearest).collect()
     }
 
     pub(super) fn worker_prices(&self) -> Vec<i64> {

@@ -1,0 +1,109 @@
+//! What is read of a batch is enough.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use quorate_state::queue::Queued;
+use quorate_types::policy::{PlacementOrder, Policy};
+use quorate_types::{Epoch, JobId, Name, Preference, Resources, Timestamp};
+
+use super::rows::Rows;
+use super::{Batch, Carried};
+use crate::book::{Book, Constraints, Crowding, Facts, Tracking, Worker};
+use crate::flow;
+
+/// Workers: how large, how much of cpu and of memory is taken in tenths, and what zone. Tasks: how much they ask for, which
+/// zone they prefer, and how many there are.
+type Cluster = (Vec<(u64, u64, u64, u64)>, Vec<(u64, u64, Option<u64>, u64)>);
+
+fn cluster() -> impl Strategy<Value = Cluster> {
+    let workers = prop::collection::vec((1..=3_u64, 0..10_u64, 0..10_u64, 0..4_u64), 1..400);
+    let tasks = prop::collection::vec((1..4_000_u64, 1..4_000_u64, prop::option::of(0..4_u64), 1..=4_u64), 2..120);
+    (workers, tasks)
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn book((workers, tasks): &Cluster) -> Book {
+    let policy = Policy { placement: PlacementOrder::MinCostFlow, ..Policy::default() };
+    let mut book = Book::new(policy, Tracking::Loads, 1);
+    for (epoch, (size, cpu, memory, zone)) in (1..).map(Epoch).zip(workers) {
+        let capacity = Resources::new(size * 8_000, size * 8_000);
+        let labels = BTreeMap::from([(name("zone"), format!("z{zone}"))]);
+        let named = name(&format!("w{}", epoch.0));
+        book.worker(Worker { epoch, name: named, labels, capacity, taints: Vec::new(), ready: true });
+        book.load(epoch, Resources::new(size * 800 * (10 - cpu), size * 800 * (10 - memory)), 1);
+    }
+    for (nth, (cpu, memory, zone, _)) in (0..).zip(tasks) {
+        let mut facts = Facts::new(Timestamp(nth), Resources::new(*cpu, *memory));
+        let prefers =
+            zone.iter().map(|zone| Preference { condition: format!("zone=z{zone}").parse().unwrap(), weight: 3 });
+        let constraints = Constraints { prefers: prefers.collect(), ..Constraints::default() };
+        facts.constraints = Some(constraints.into());
+        book.enqueue(queued(nth), facts);
+    }
+    book
+}
+
+fn queued(nth: u64) -> Queued {
+    Queued { job: JobId(nth), task: 0 }
+}
+
+fn batch(book: &Book, (_, tasks): &Cluster) -> Batch {
+    let mut batch = Batch::default();
+    for (nth, (.., elements)) in (0..).zip(tasks) {
+        batch.add(queued(nth), book.waiting.entry(queued(nth)).unwrap(), *elements);
+    }
+    batch
+}
+
+proptest! {
+    /// As good as if all offers of all workers had been read, with the same proof.
+    #[test]
+    fn offers_that_were_not_read_would_change_nothing(cluster in cluster()) {
+        let book = book(&cluster);
+        let batch = batch(&book, &cluster);
+        let crowding = Crowding::new(&|_| 1);
+        let mut some = Rows::new(&book, &batch, &crowding, usize::MAX);
+        let solved = some.solve(&Carried::default(), &batch.by_shape).unwrap();
+        let mut all = Rows::new(&book, &batch, &crowding, usize::MAX);
+        let best = flow::solve(&all.everything().unwrap());
+        prop_assert_eq!(solved.solution.cost, best.solution.cost);
+    }
+
+    /// Nor does it matter where it begins.
+    #[test]
+    fn what_an_earlier_batch_left_is_only_a_beginning(before in cluster(), tasks in cluster()) {
+        let crowding = Crowding::new(&|_| 1);
+        let (first, second) = (book(&before), book(&(before.0.clone(), tasks.1.clone())));
+        let earlier = batch(&first, &before);
+        let mut rows = Rows::new(&first, &earlier, &crowding, usize::MAX);
+        let solved = rows.solve(&Carried::default(), &earlier.by_shape).unwrap();
+        let carried = Carried::of(solved.start, &rows, &first, &earlier);
+        let batch = batch(&second, &tasks);
+        let mut on = Rows::new(&second, &batch, &crowding, usize::MAX);
+        let mut anew = Rows::new(&second, &batch, &crowding, usize::MAX);
+        prop_assert_eq!(
+            on.solve(&carried, &batch.by_shape).unwrap().solution.cost,
+            anew.solve(&Carried::default(), &batch.by_shape).unwrap().solution.cost
+        );
+    }
+}
+
+/// Where all tasks have room and most workers are alike, little is read.
+#[test]
+fn a_large_cluster_is_not_read_as_a_whole() {
+    let cluster: Cluster = (
+        (0..4_000).map(|nth| (1 + nth % 3, nth % 5, nth % 7, nth % 4)).collect(),
+        (0..400).map(|nth| (100 + nth, 500 - nth, None, 1 + nth % 3)).collect(),
+    );
+    let book = book(&cluster);
+    let batch = batch(&book, &cluster);
+    let crowding = Crowding::new(&|_| 1);
+    let mut rows = Rows::new(&book, &batch, &crowding, usize::MAX);
+    rows.solve(&Carried::default(), &batch.by_shape).unwrap();
+    let looks = usize::MAX - rows.looks_left();
+    assert!(looks < 400 * 4_000 / 8, "{looks} looks");
+}
