@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -150,6 +151,20 @@ async fn one_leader_after_the_other_dies_and_every_task_runs_once() {
     cluster.finish();
 }
 
+const READS: usize = 8;
+
+/// On how many connections to a port something has come that nobody has read: the fifth column of `/proc/net/tcp` is the
+/// length of both queues, in the fourth 01 is an established connection.
+fn unread(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let mine = format!(":{port:04X}");
+    let waits = |line: &&str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        columns[1].ends_with(&mine) && columns[3] == "01" && !columns[4].ends_with(":00000000")
+    };
+    table.lines().skip(1).filter(waits).count()
+}
+
 /// A leader that is stopped for a while believes, when it wakes up, that it still leads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_slept_through_its_own_replacement_tells_nothing_stale() {
@@ -167,14 +182,19 @@ async fn a_leader_that_slept_through_its_own_replacement_tells_nothing_stale() {
             answer.is_success().then(|| support::http::id_of(&answer))
         })
         .await;
+        let port = cluster.replicas[&sleeper].http.parse::<SocketAddr>().unwrap().port();
+        let before = unread(port);
         // Asked after the write was answered, and while the old leader sleeps: these are the first things it does.
-        let reads: Vec<_> = (0..8)
+        let reads: Vec<_> = (0..READS)
             .map(|_| {
                 let api = cluster.at(sleeper).fresh();
                 tokio::spawn(async move { api.try_get(&format!("/v1/jobs/{id}")).await })
             })
             .collect();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        wait_until("the reads to lie at the sleeper's door", PATIENCE, || async move {
+            (unread(port) >= before + READS).then_some(())
+        })
+        .await;
         process.signal(libc::SIGCONT);
         let mut seen = 0;
         for read in reads {

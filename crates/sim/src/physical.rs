@@ -22,13 +22,19 @@ pub(crate) const RESOURCE_TOTAL: u32 = 3;
 /// before.
 pub(crate) const GANG: &str = "gang-";
 
+/// The task of jobs with the key of which so many may run at a time.
+pub(crate) const KEYED: &str = "keyed";
+pub(crate) const KEY_LIMIT: usize = 2;
+/// Not so many elements, but the one of the same number.
+pub(crate) const EACH: u32 = 0;
+
 /// What a simulated process is told: `run MILLISECONDS EXIT_CODE TASK NEED:COUNT,... HOLDS ADDED`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Program {
     pub(crate) millis: u64,
     pub(crate) code: i32,
     pub(crate) task: String,
-    /// Tasks of which so many elements must have succeeded before.
+    /// Tasks of which so many elements must have succeeded before, or [`EACH`].
     pub(crate) needs: Vec<(String, u32)>,
     /// How much of the cluster's resource it holds.
     pub(crate) holds: u32,
@@ -87,6 +93,7 @@ struct Process {
     key: AttemptKey,
     holds: u32,
     in_gang: bool,
+    has_key: bool,
 }
 
 #[derive(Debug, Default)]
@@ -104,7 +111,11 @@ impl Physical {
     pub(crate) fn start(&mut self, worker: &str, key: AttemptKey, program: &Program) -> Result<(), Violation> {
         self.started += 1;
         for (need, count) in &program.needs {
-            let done = self.done.get(&(key.job, need.clone())).map_or(0, BTreeSet::len);
+            let done = self.done.get(&(key.job, need.clone()));
+            if *count == EACH && !done.is_some_and(|done| done.contains(&key.index)) {
+                return Err(format!("{key:?} starts on {worker} although {need}[{}] has not succeeded", key.index));
+            }
+            let done = done.map_or(0, BTreeSet::len);
             if done < *count as usize {
                 return Err(format!(
                     "{key:?}, of task {}, starts on {worker} although only {done} of {count} of what it needs, {need}, \
@@ -121,13 +132,19 @@ impl Physical {
         if in_gang && let Some(Process { key: other, .. }) = others.find(|other| other.key.fence != key.fence) {
             return Err(format!("{key:?} starts on {worker} while {other:?} of an earlier start of its gang runs"));
         }
-        let process = Process { worker: worker.to_owned(), key, holds: program.holds, in_gang };
+        let has_key = program.task == KEYED;
+        let process = Process { worker: worker.to_owned(), key, holds: program.holds, in_gang, has_key };
         if let Some(Process { worker: other, key: before, .. }) = self.running.insert(self.element(&key), process) {
             return Err(format!("{key:?} starts on {worker} while {before:?} runs on {other}"));
         }
         let held: u32 = self.running.values().map(|process| process.holds).sum();
         if held > RESOURCE_TOTAL {
             return Err(format!("{key:?} starts on {worker}, and {held} of {RESOURCE_TOTAL} {RESOURCE} are held"));
+        }
+        let with_key: BTreeSet<JobId> =
+            self.running.values().filter(|process| process.has_key).map(|process| process.key.job).collect();
+        if has_key && with_key.len() > KEY_LIMIT {
+            return Err(format!("{key:?} starts on {worker}, and {with_key:?} have a key of {KEY_LIMIT}"));
         }
         Ok(())
     }
@@ -198,6 +215,28 @@ mod tests {
         physical.start("w", key(0, 1), &holds(RESOURCE_TOTAL - 1)).unwrap_err();
         physical.end(&key(0, 0));
         physical.start("w", key(0, 2), &holds(1)).unwrap();
+    }
+
+    #[test]
+    fn an_element_waits_for_the_one_of_its_number() {
+        let mut physical = Physical::default();
+        let two = Program { task: "two".into(), needs: vec![("one".into(), EACH)], ..Program::default() };
+        physical.succeed(&key(0, 1), "one");
+        physical.start("w", key(1, 0), &two).unwrap_err();
+        physical.start("w", key(1, 1), &two).unwrap();
+    }
+
+    #[test]
+    fn no_more_jobs_have_a_key_than_may() {
+        let mut physical = Physical::default();
+        let keyed = Program { task: KEYED.into(), ..Program::default() };
+        let of = |job| AttemptKey { job: JobId(job), ..key(0, 0) };
+        physical.start("w", of(1), &keyed).unwrap();
+        physical.start("w", of(2), &keyed).unwrap();
+        physical.start("v", of(3), &keyed).unwrap_err();
+        physical.end(&of(1));
+        physical.end(&of(3));
+        physical.start("v", of(3), &keyed).unwrap();
     }
 
     #[test]

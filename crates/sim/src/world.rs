@@ -21,11 +21,13 @@ use crate::worker::Worker;
 use self::mail::{Farewell, Mail};
 use self::operator::Errand;
 use self::owner::Owner;
+use self::steward::Steward;
 
 mod look;
 mod mail;
 mod operator;
 mod owner;
+mod steward;
 
 /// Time passes in steps: up to the next thing that arrives anywhere, within these bounds. What machines do
 /// within one step reaches the others after it.
@@ -89,6 +91,8 @@ pub(crate) struct World {
     made_errands: u64,
     /// Whoever has services, if anybody does.
     owner: Option<Owner>,
+    /// Whoever has jobs that wait, where somebody has services.
+    steward: Option<Steward>,
     newest_id: ReplicaId,
     founders: u64,
     setup: Setup,
@@ -154,6 +158,7 @@ impl World {
             errands: BTreeMap::new(),
             made_errands: 0,
             owner: plan.services.then(|| Owner::new(Chance::new(plan.seed, 4))),
+            steward: plan.services.then(|| Steward::new(Chance::new(plan.seed, 5))),
             newest_id: ReplicaId(plan.replicas),
             founders: plan.replicas,
             setup,
@@ -221,6 +226,7 @@ impl World {
         self.say_farewells();
         self.watch_events();
         self.tend_services()?;
+        self.have_jobs_that_wait()?;
         self.collect_answers();
         self.deliver_answers()?;
         self.let_clients_act();

@@ -42,7 +42,7 @@ pub(super) enum Sender {
     Operator(u64),
     /// Whoever lets jobs go on in the end.
     Resumer,
-    /// Whoever has services. What becomes of a request shows in the state.
+    /// Whoever has services, or jobs that wait. What becomes of a request shows in the state.
     Owner,
     /// It has seen the events before this index.
     Watcher {
@@ -202,8 +202,10 @@ impl World {
                 Sender::Watcher { from } => self.check_events(from, &answer)?,
                 Sender::Operator(errand) => self.on_operator_answer(errand, key.1, &answer),
                 // What it asks for is sound, whatever has become of it.
-                Sender::Owner if answer.status == StatusCode::UNPROCESSABLE_ENTITY => {
-                    return Err(format!("the owner of services is refused: {}", String::from_utf8_lossy(&answer.body)));
+                Sender::Owner
+                    if matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) =>
+                {
+                    return Err(format!("an owner is refused: {}", String::from_utf8_lossy(&answer.body)));
                 }
                 Sender::Watchdog(_) | Sender::Resumer | Sender::Owner => {}
             }

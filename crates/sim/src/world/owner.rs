@@ -124,7 +124,7 @@ impl World {
         Ok(())
     }
 
-    fn ask_as_owner(&mut self, to: ReplicaId, request: Result<Request<Body>, axum::http::Error>) {
+    pub(super) fn ask_as_owner(&mut self, to: ReplicaId, request: Result<Request<Body>, axum::http::Error>) {
         let request = request.unwrap_or_else(|e| unreachable!("a request of plain parts: {e}"));
         self.mail.next_request += 1;
         let number = self.mail.next_request;

@@ -4,7 +4,6 @@ use quorate_state::limits::ATTEMPTS_PER_WORKER_MAX;
 
 use crate::book::Wish;
 use crate::book::member::{Member, may_go};
-use crate::book::traits::Bits;
 use crate::book::treap::Summary;
 use crate::book::vector::{LANES, Room, Vector};
 use crate::flow::{self, Offer};
@@ -29,9 +28,10 @@ pub(super) struct Offerer {
 }
 
 impl Offerer {
-    pub(super) fn of(member: &Member) -> Self {
+    /// With the scale of its size.
+    pub(super) fn of(member: &Member, scale: Scale) -> Self {
         let used = member.size.minus(&member.room);
-        Self { room: member.room_now(), used, size: member.size, scale: Scale::of(&member.size) }
+        Self { room: member.room_now(), used, size: member.size, scale }
     }
 
     /// One that offers as much as any of them, for as little.
@@ -45,9 +45,9 @@ impl Offerer {
         Some(Self { scale: Scale::of(&best.size), ..best })
     }
 
-    /// What sort of worker it is: those of one sort that are as loaded offer much the same.
-    pub(super) fn sort(&self) -> (Bits, Vector, usize) {
-        (self.room.traits, self.size, self.scale.fullest(&self.used))
+    /// Of which kind of resource most is used.
+    pub(super) fn fullest(&self) -> usize {
+        self.scale.fullest(&self.used)
     }
 
     /// How loaded it is: whole steps, and the part of the next one.
@@ -69,15 +69,19 @@ impl Offerer {
         Some(Offer { worker: 0, fits: fits.min(u16::MAX.into()) as u16, cost: unmet * POINT + load as u32 })
     }
 
-    /// What it is in a batch of so many elements for so many workers, the mean of which wants so much.
-    pub(super) fn side(&self, mean: &Vector, elements: u64, workers: usize) -> flow::Worker {
-        let part = (SLOTS_PART * elements).div_ceil(workers.max(1) as u64).max(SLOTS_MIN);
+    /// What it is in a batch the mean task of which wants so much, and in which no worker gets more than so many.
+    pub(super) fn side(&self, mean: &Vector, slots_max: u64) -> flow::Worker {
         let open = (ATTEMPTS_PER_WORKER_MAX as u64).saturating_sub(self.room.attempts.into());
         flow::Worker {
-            slots: open.min(fits(mean, &self.room.free).max(1)).min(part).min(u16::MAX.into()) as u16,
+            slots: open.min(fits(mean, &self.room.free).max(1)).min(slots_max).min(u16::MAX.into()) as u16,
             step: self.scale.load(mean) as u32,
         }
     }
+}
+
+/// Slots that a worker has at most in a batch of so many elements for so many workers.
+pub(super) fn slots_max(elements: u64, workers: usize) -> u64 {
+    (SLOTS_PART * elements).div_ceil(workers.max(1) as u64).max(SLOTS_MIN)
 }
 
 /// How many of it there is room for; at least every other number if it asks for nothing.
@@ -89,14 +93,14 @@ fn fits(wanted: &Vector, room: &Vector) -> u64 {
 /// Makes loads of amounts without a division: by so many bits narrower, a kind of resource costs so much a unit. The
 /// larger of two sizes never makes the larger load of the same amount.
 #[derive(Clone, Copy, Debug)]
-struct Scale([(u32, u64); LANES]);
+pub(super) struct Scale([(u32, u64); LANES]);
 
 /// Amounts keep so many bits.
 const NARROW_BITS: u32 = 24;
 const UNIT_BITS: u32 = 32;
 
 impl Scale {
-    fn of(size: &Vector) -> Self {
+    pub(super) fn of(size: &Vector) -> Self {
         Self(size.lanes().map(|size| {
             let shift = (u64::BITS - size.leading_zeros()).saturating_sub(NARROW_BITS);
             (shift, (FULL << UNIT_BITS).checked_div(size >> shift).unwrap_or(0))

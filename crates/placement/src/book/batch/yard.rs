@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::Batch;
-use super::offer::{FULL, Offerer};
+use super::offer::{FULL, Offerer, Scale, slots_max};
 use crate::book::Book;
 use crate::book::fleet::Slot;
+use crate::book::vector::LANES;
 use crate::flow::{self, WORKERS_MAX};
 
-/// Blocks at most (and one more for each sort of worker, as long as those are few), and workers of a block at least.
+/// Blocks at most (and one more for each sort of worker, where there are no more kinds than this), and workers of a
+/// block at least.
 pub(super) const BLOCKS_MAX: usize = 32;
 pub(super) const BLOCK_MIN: usize = 64;
 /// For how many times the tasks there is room on the workers that are looked at first.
@@ -27,6 +29,7 @@ pub(super) struct Able {
     pub(super) price: i64,
     /// Where it stands in the problem, if some task has its offer.
     pub(super) position: Option<u16>,
+    /// Workers of one sort that are as loaded offer much the same: of one kind, and the same is what they have least of.
     sort: u32,
 }
 
@@ -52,7 +55,7 @@ pub(super) struct Yard {
     pub(super) able: Vec<Able>,
     /// By slot, where its worker stands in `able`.
     by_slot: Vec<Option<usize>>,
-    sorts: usize,
+    kinds: usize,
     /// By block, positions in `able`.
     pub(super) order: Vec<usize>,
     pub(super) blocks: Vec<Block>,
@@ -68,19 +71,23 @@ impl Yard {
         let (smallest, mean) = (smallest.unwrap_or_default(), batch.mean());
         let has_room = |slot: &Slot| smallest.fits(&book.fleet.member(*slot).room);
         let slots: Vec<Slot> = book.fleet.ready().filter(has_room).take(WORKERS_MAX).collect();
-        let (mut sorts, mut by_slot) = (BTreeMap::new(), vec![None; book.fleet.slots() as usize]);
+        let (most, mut by_slot) = (slots_max(batch.elements, slots.len()), vec![None; book.fleet.slots() as usize]);
+        // Workers of one size, of which the same is true.
+        let mut kinds = BTreeMap::new();
         let able = slots.iter().enumerate().map(|(at, slot)| {
             by_slot[*slot as usize] = Some(at);
-            let offerer = Offerer::of(book.fleet.member(*slot));
-            let next = sorts.len() as u32;
-            let sort = *sorts.entry(offerer.sort()).or_insert(next);
-            let side = offerer.side(&mean, batch.elements, slots.len());
-            Able { slot: *slot, offerer, side, load: offerer.load(), price: 0, position: None, sort }
+            let (member, next) = (book.fleet.member(*slot), kinds.len());
+            let (kind, scale) =
+                *kinds.entry((member.traits, member.size)).or_insert_with(|| (next, Scale::of(&member.size)));
+            let offerer = Offerer::of(member, scale);
+            let sort = (kind * LANES + offerer.fullest()) as u32;
+            let (side, load) = (offerer.side(&mean, most), offerer.load());
+            Able { slot: *slot, offerer, side, load, price: 0, position: None, sort }
         });
         let able: Vec<Able> = able.collect();
         let is_short = able.iter().map(|able| u64::from(able.side.slots)).sum::<u64>() < batch.elements;
-        let (order, sorts) = (Vec::with_capacity(able.len()), sorts.len());
-        let mut yard = Self { able, by_slot, sorts, order, blocks: Vec::new(), is_short };
+        let (order, kinds) = (Vec::with_capacity(able.len()), kinds.len());
+        let mut yard = Self { able, by_slot, kinds, order, blocks: Vec::new(), is_short };
         let level = yard.level(SLACK * batch.elements);
         yard.reprice(|able| (level - able.load.0).max(0));
         yard
@@ -94,9 +101,9 @@ impl Yard {
     fn level(&self, tasks: u64) -> i64 {
         let room = |level: i64| {
             let below = |able: &Able| {
-                let higher = u64::try_from(level - able.load.0).ok()?;
-                let more = higher.checked_div(able.side.step.into()).unwrap_or(u64::MAX);
-                Some(more.saturating_add(1).min(able.side.slots.into()))
+                let higher = u32::try_from(level - able.load.0).ok()?;
+                let more = higher.checked_div(able.side.step).unwrap_or(u32::MAX);
+                Some(u64::from(more.saturating_add(1).min(able.side.slots.into())))
             };
             self.able.iter().filter_map(below).sum::<u64>()
         };
@@ -119,7 +126,7 @@ impl Yard {
         }
         let able = &self.able;
         // Many sorts share blocks.
-        let sorts = if self.sorts > BLOCKS_MAX { 0 } else { u32::MAX };
+        let sorts = if self.kinds > BLOCKS_MAX { 0 } else { u32::MAX };
         let mut keys: Vec<(u64, usize)> = able.iter().enumerate().map(|(at, able)| (able.key(sorts), at)).collect();
         keys.sort_unstable();
         self.order.clear();

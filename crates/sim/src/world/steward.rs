@@ -1,0 +1,124 @@
+//! Whoever has jobs that may not start yet, or not any more: they wait for a key that two may have at a time, for a time,
+//! or for the element of the same number; and some come too late.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use quorate_state::State;
+use quorate_state::job::Job;
+use quorate_types::{JobId, Span, Timestamp, When};
+use serde_json::{Value, json};
+
+use super::World;
+use crate::chance::Chance;
+use crate::history::Violation;
+use crate::physical::{EACH, KEY_LIMIT, KEYED, Program};
+
+/// Between two jobs.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// For so long nobody may be able to act on a time that has come.
+const LATE_MAX: Span = Span::from_secs(60);
+/// How its jobs are named.
+const NAME: &str = "patient";
+
+pub(super) struct Steward {
+    chance: Chance,
+    next: Duration,
+    highest: JobId,
+    /// Jobs that had not finished at the last look.
+    open: Vec<JobId>,
+}
+
+impl Steward {
+    pub(super) fn new(chance: Chance) -> Self {
+        Self { chance, next: Duration::ZERO, highest: JobId::default(), open: Vec::new() }
+    }
+
+    fn job(&mut self) -> Value {
+        let chance = &mut self.chance;
+        let program = |chance: &mut Chance, task: &str, needs: &[&str]| {
+            let needs = needs.iter().map(|need| ((*need).to_owned(), EACH)).collect();
+            let millis = 100 + chance.below(4_000) as u64;
+            let code = i32::from(chance.permille(60));
+            Program { millis, code, task: task.to_owned(), needs, ..Program::default() }.to_argv()
+        };
+        let mut job = match chance.below(3) {
+            0 => {
+                let (one, two) = (program(chance, "one", &[]), program(chance, "two", &["one"]));
+                let count = 1 + chance.below(6);
+                json!({"on_failure": "continue", "tasks": [
+                    {"name": "one", "count": count, "command": one, "retries": chance.below(3), "resources": {"cpu": 0.3}},
+                    {"name": "two", "count": count, "command": two, "needs": [{"task": "one", "each": true}]}]})
+            }
+            _ => {
+                let keyed = program(chance, KEYED, &[]);
+                let when_full = chance.pick(&["wait", "wait", "wait", "reject", "replace"]).copied();
+                json!({"tasks": [{"name": KEYED, "command": keyed, "retries": chance.below(3)}],
+                    "concurrency": {"key": "k", "limit": KEY_LIMIT, "when_full": when_full}})
+            }
+        };
+        job["name"] = json!(NAME);
+        let after = chance.below(10_000);
+        if chance.permille(400) {
+            job["start_after"] = json!(format!("{}ms", 1 + after));
+        }
+        if chance.permille(400) {
+            job["expires"] = json!(format!("{}ms", 2 + after + chance.below(10_000)));
+        }
+        if chance.permille(400) {
+            job["deadline"] = json!(format!("{}ms", 2 + after + chance.below(20_000)));
+        }
+        job
+    }
+
+    /// None starts too early, and none starts, or goes on, long after its time.
+    fn look(&mut self, state: &State) -> Result<(), Violation> {
+        let new = state.jobs().rev().take_while(|job| job.id() > self.highest);
+        self.open.extend(new.filter(|job| job.spec.name.as_str() == NAME).map(|job| job.id()));
+        self.highest = state.jobs().next_back().map_or(self.highest, |job| job.id());
+        let mut jobs = self.open.iter().filter_map(|id| state.job(*id));
+        jobs.try_for_each(|job| judge(job, state.now()))?;
+        self.open.retain(|id| state.job(*id).is_some_and(|job| !job.header.state.is_finished()));
+        Ok(())
+    }
+}
+
+fn judge(job: &Job, now: Timestamp) -> Result<(), Violation> {
+    let (id, header) = (job.id(), &job.header);
+    let time = |when: Option<When>| match when? {
+        When::At(time) => Some(time),
+        When::After(span) => Some(header.submitted_at.plus(span)),
+    };
+    let (from, started) = (time(job.spec.start_after), header.started_at);
+    if let Some((from, started)) = from.zip(started).filter(|(from, started)| started < from) {
+        return Err(format!("job {id} was to start at {from}, and started at {started}"));
+    }
+    let expires = time(job.spec.expires).map(|expires| expires.plus(LATE_MAX));
+    if let Some((_, started)) = expires.zip(started).filter(|(expires, started)| started > expires) {
+        return Err(format!("job {id} started at {started}, long after it had expired"));
+    }
+    let deadline = time(job.spec.deadline).map(|deadline| deadline.plus(LATE_MAX));
+    if deadline.is_some_and(|deadline| now > deadline && !header.state.is_finished()) {
+        return Err(format!("job {id} is {:?} long after its deadline", header.state));
+    }
+    Ok(())
+}
+
+impl World {
+    pub(super) fn have_jobs_that_wait(&mut self) -> Result<(), Violation> {
+        let (now, busy) = (self.now, self.busy);
+        let leader = self.leader().and_then(|id| Some((id, self.replicas.get(&id)?.handle()?)));
+        let due = self.steward.as_mut().filter(|steward| steward.next <= now);
+        let (Some(steward), Some((to, handle))) = (due, leader) else { return Ok(()) };
+        steward.next = now + steward.chance.between(PAUSE_MIN, PAUSE_MAX);
+        steward.look(&handle.version().state)?;
+        if busy {
+            let body = Body::from(steward.job().to_string());
+            let request = Request::post("/v1/jobs").header("content-type", "application/json").body(body);
+            self.ask_as_owner(to, request);
+        }
+        Ok(())
+    }
+}
