@@ -176,6 +176,8 @@ pub enum Obstacle {
         job: Option<JobId>,
         task: Name,
     },
+    /// It has room, but the workers together have none for all of its gang at once.
+    GangShort { gang: Name },
     /// Tasks ahead in the queue take what it has.
     TakenAhead,
     /// The round ends before it comes to the task.
@@ -220,6 +222,7 @@ words!(
         Shunned = "shunned",
         AttemptsFull = "attempts_full",
         Kept = "kept",
+        GangShort = "gang_short",
         TakenAhead = "taken_ahead",
         NotReached = "not_reached",
     }
@@ -242,6 +245,7 @@ impl Obstacle {
             Self::Shunned { .. } => ObstacleKind::Shunned,
             Self::AttemptsFull { .. } => ObstacleKind::AttemptsFull,
             Self::Kept { .. } => ObstacleKind::Kept,
+            Self::GangShort { .. } => ObstacleKind::GangShort,
             Self::TakenAhead => ObstacleKind::TakenAhead,
             Self::NotReached => ObstacleKind::NotReached,
         }

@@ -145,5 +145,8 @@ fn host(text: &str) -> Result<String, String> {
 
 fn resource(text: &str) -> Result<(Name, u64), String> {
     let (name, amount) = label(text)?;
+    if let "cpu" | "memory" = name.as_str() {
+        return Err(format!("{name} has an option of its own: --{name}"));
+    }
     Ok((name, millis(&amount)?))
 }

@@ -1,5 +1,6 @@
 //! `quorate work`: one worker.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -27,10 +28,10 @@ fn options(args: WorkArgs, client: &ClientArgs) -> Result<Options, Failure> {
     let mut capacity: Resources = quorate_worker::detect_capacity();
     capacity.cpu_millis = args.cpu.unwrap_or(capacity.cpu_millis);
     capacity.memory_bytes = args.memory.unwrap_or(capacity.memory_bytes);
-    capacity.other_millis.extend(args.resource);
+    capacity.other_millis.extend(once("resource", args.resource)?);
     Ok(Options {
         servers,
-        labels: args.label.into_iter().collect(),
+        labels: once("label", args.label)?,
         taints: args.taint,
         host: args.advertise_host.unwrap_or_else(quorate_worker::detect_host),
         capacity,
@@ -40,6 +41,17 @@ fn options(args: WorkArgs, client: &ClientArgs) -> Result<Options, Failure> {
         watchdog_command: vec![executable.into(), WATCHDOG.into()],
         limits: Limits::default(),
     })
+}
+
+/// What an option says of each name.
+fn once<T>(option: &str, given: Vec<(Name, T)>) -> Result<BTreeMap<Name, T>, Failure> {
+    let mut all = BTreeMap::new();
+    for (name, value) in given {
+        if all.insert(name.clone(), value).is_some() {
+            return Err(Failure::Usage(format!("--{option}: {name} is given twice")));
+        }
+    }
+    Ok(all)
 }
 
 fn split(servers: &str) -> Vec<String> {

@@ -124,7 +124,9 @@ impl Scene<'_> {
             out.waits_for = gates::closed(self.state, self.now, job, task, index, Some(line));
         }
         // Who waits for something else is in nobody's way at a worker.
-        let beyond = out.waits_for.is_empty().then_some(Beyond { line, queued, voice: self.voice, starts });
+        let short = out.gang.as_ref().filter(|gang| gang.fit < gang.size).map(|gang| gang.name.clone());
+        let beyond = Beyond { line, queued, voice: self.voice, starts, gang: short };
+        let beyond = out.waits_for.is_empty().then_some(beyond);
         out.workers = Some(survey::of(self.state, spec, beyond.as_ref(), self.listed_max));
         Some(())
     }

@@ -20,6 +20,8 @@ pub(super) struct Beyond<'a> {
     pub(super) voice: Voice,
     /// Whether the element starts now.
     pub(super) starts: bool,
+    /// Its gang, if there is no room for all of it.
+    pub(super) gang: Option<Name>,
 }
 
 /// Looks at all workers; `listed_max` of them are listed.
@@ -121,6 +123,9 @@ impl Beyond<'_> {
             // Of the job that only would be there, the number is not known.
             let number = if other.job == self.queued.job { self.voice.job(other.job) } else { Some(other.job) };
             return Some(Obstacle::Kept { job: number, task: job.task_spec(other.task)?.name.clone() });
+        }
+        if let Some(gang) = self.gang.as_ref().filter(|_| others.is_empty()) {
+            return Some(Obstacle::GangShort { gang: gang.clone() });
         }
         match (others.is_empty(), self.line.has_room_left(worker.epoch, &task.resources)) {
             (true, false) => Some(Obstacle::TakenAhead),

@@ -2,11 +2,12 @@
 
 use quorate_state::State;
 use quorate_state::flow::Slot;
+use quorate_state::gang::Gang;
 use quorate_state::job::{ElementKey, Job, Task};
 use quorate_types::explain::Wait;
 use quorate_types::resources::in_units;
 use quorate_types::status::TaskState;
-use quorate_types::{Name, Need, TaskIndex, TaskSpec};
+use quorate_types::{Name, Need, Resources, TaskIndex, TaskSpec};
 
 use super::{HOLDERS_LISTED_MAX, WAITS_LISTED_MAX};
 
@@ -17,7 +18,7 @@ pub(super) fn of(state: &State, job: &Job, at: u32, index: TaskIndex) -> (Vec<Wa
     waits.extend(backoff(job, spec, at, index));
     waits.extend(gang(job, at, spec));
     waits.extend(max_parallel(task, index));
-    waits.extend(namespace_limit(state, job, task, spec, index));
+    waits.extend(namespace_limit(state, job, at, index));
     let mut more = 0;
     for wait in spec.needs.iter().filter_map(|need| open_need(state, job, at, index, need)) {
         if waits.len() < WAITS_LISTED_MAX {
@@ -84,23 +85,36 @@ fn max_parallel(task: &Task, index: TaskIndex) -> Option<Wait> {
     })
 }
 
-/// The first kind of which its namespace may not have as much more.
-fn namespace_limit(state: &State, job: &Job, task: &Task, spec: &TaskSpec, index: TaskIndex) -> Option<Wait> {
-    let namespace = &job.spec.namespace;
+/// The first kind of which its namespace may not have as much more; of a gang, as much as all of it asks for.
+fn namespace_limit(state: &State, job: &Job, at: u32, index: TaskIndex) -> Option<Wait> {
+    let (task, namespace) = (job.task(at)?, &job.spec.namespace);
     let limit = &state.rules_of(namespace)?.limit;
     let held = &state.space(namespace)?.held;
-    let ahead = task.pending_before(index);
-    if task.state_of(index) != Some(TaskState::Pending) || limit.times(&spec.resources, held) > ahead {
+    let (request, ahead) = match job.gang(at) {
+        Some(gang) => (all_of(job, gang), 0),
+        None => (job.task_spec(at)?.resources.clone(), task.pending_before(index)),
+    };
+    if task.state_of(index) != Some(TaskState::Pending) || limit.times(&request, held) > ahead {
         return None;
     }
     let full = |(kind, limit): &(&Name, u64)| {
-        let asked = spec.resources.amount(kind);
+        let asked = request.amount(kind);
         asked > 0 && limit.saturating_sub(held.amount(kind)) / asked <= ahead
     };
     let (kind, limit) = limit.kinds().find(full)?;
     let amount = |n| in_units(kind, n);
-    let (asked, held, limit) = (amount(spec.resources.amount(kind)), amount(held.amount(kind)), amount(limit));
+    let (asked, held, limit) = (amount(request.amount(kind)), amount(held.amount(kind)), amount(limit));
     Some(Wait::NamespaceLimit { namespace: namespace.clone(), resource: kind.clone(), asked, held, limit, ahead })
+}
+
+/// What all elements of a gang ask for.
+fn all_of(job: &Job, gang: &Gang) -> Resources {
+    let mut sum = Resources::default();
+    for (at, count) in &gang.tasks {
+        let Some(spec) = job.task_spec(*at) else { continue };
+        (0..*count).for_each(|_| sum.add(&spec.resources));
+    }
+    sum
 }
 
 /// The need, if it has not come about.

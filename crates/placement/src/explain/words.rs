@@ -126,7 +126,10 @@ fn waits_for(wait: &Wait, about: &Circumstances<'_>) -> String {
             let first = if *ahead > 0 { format!(", and {ahead} more come before it") } else { String::new() };
             format!("Only {limit} elements of its task may run at a time (max_parallel): {live} do{first}.")
         }
-        Wait::NamespaceLimit { .. } => at_limit(wait).unwrap_or_default(),
+        Wait::NamespaceLimit { .. } => {
+            let task = about.subject.spec.tasks.get(about.subject.task as usize);
+            at_limit(wait, task.is_some_and(|task| task.gang.is_some())).unwrap_or_default()
+        }
         Wait::ClusterResource { resource, amount, total, held, holders } => {
             gates::resource(resource, *amount, *total, *held, holders)
         }

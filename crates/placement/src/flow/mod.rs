@@ -20,7 +20,8 @@ mod paths;
 mod problem;
 mod solution;
 
-pub use paths::{Solved, Start, resolve, solve, widen};
+pub(crate) use paths::widen;
+pub use paths::{Solved, Start, resolve, solve};
 pub use problem::{COST_MAX, Group, Offer, Problem, ProblemError, TASKS_MAX, UNPLACED_MAX, WORKERS_MAX, Worker};
 pub use solution::{Placement, Solution};
 

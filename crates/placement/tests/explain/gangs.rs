@@ -29,3 +29,46 @@ fn what_a_gang_needs_at_once() {
     world.start();
     same(world.says(job, "ps", 0).lines().next().unwrap(), "Task ps of job 2 is running.");
 }
+
+#[test]
+fn a_gang_that_has_no_room_says_so() {
+    let mut world = World::new();
+    world.worker("a", r#"{"cpu":4}"#);
+    world.worker("b", r#"{"cpu":4}"#);
+    let job = world.job(r#"{"tasks":[{"name":"m","command":["x"],"gang":"g","count":3,"resources":{"cpu":3}}]}"#);
+    world.round();
+    let said = world.says(job, "m", 0);
+    for sentence in [
+        "2 of them would fit now.",
+        "a has room, but there is none for all of gang g at once.",
+        "> there is room for all 3 elements of gang g at once, and not for 2 only",
+    ] {
+        assert!(said.contains(sentence), "{sentence}\n{said}");
+    }
+    assert!(!said.contains("ahead in the queue"), "{said}");
+    world.worker("c", r#"{"cpu":4}"#);
+    world.round();
+    assert!(world.says(job, "m", 0).contains("is assigned"));
+}
+
+/// As a whole.
+#[test]
+fn the_limit_of_its_namespace_is_one_for_all_of_it() {
+    let mut world = World::new();
+    world.worker("w", r#"{"cpu":16}"#);
+    world.entitle("lim", r#"{"limit":{"cpu":8}}"#);
+    let job = world.job(
+        r#"{"namespace":"lim","tasks":[{"name":"m","command":["x"],"gang":"g","count":3,"resources":{"cpu":4}}]}"#,
+    );
+    world.round();
+    let said = world.says(job, "m", 1);
+    for sentence in [
+        "Its gang asks for 12 cores, and namespace lim may hold 8 cores in all: it never starts.",
+        "> the limit of namespace lim is raised to 12 cores",
+    ] {
+        assert!(said.contains(sentence), "{sentence}\n{said}");
+    }
+    world.entitle("lim", r#"{"limit":{"cpu":12}}"#);
+    world.round();
+    assert!(world.says(job, "m", 1).contains("is assigned"));
+}

@@ -143,9 +143,11 @@ fn constraints_say_what_is_in_the_way() {
     let picky = world.task(r#""requires":["zone=us"]"#);
     let said = world.says(picky, "main", 0);
     for sentence in [
-        "No worker is what the task requires and large enough, even if it ran nothing else.",
+        "No worker is what the task requires, without a taint that it does not tolerate, and large enough, even if it \
+         ran nothing else.",
         "eu1 is not what the task requires: zone=us.",
         "us1 has the taint spot, which the task does not tolerate.",
+        "> us1 loses its taint spot",
         "> a worker registers that has 1 core and meets zone=us",
     ] {
         assert!(said.contains(sentence), "{sentence}\n{said}");
@@ -179,4 +181,14 @@ fn constraints_say_what_is_in_the_way() {
     let said = world.says(picky, "main", 0);
     let sentence = format!("runs job {shunned}, from which it must be apart (app=web)");
     assert!(said.contains(&sentence) && said.contains(&format!("job {shunned} ends on eu1")), "{said}");
+}
+
+#[test]
+fn nobody_has_the_label_that_it_is_spread_over() {
+    let mut world = World::new();
+    world.worker("a", r#"{"cpu":4}"#);
+    let job = world.task(r#""spread":[{"label":"rack","max":1}]"#);
+    world.round();
+    let said = world.says(job, "main", 0);
+    assert!(said.contains("> a worker registers that has 1 core and a label rack"), "{said}");
 }

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use quorate_consensus::Role;
 use quorate_types::problem::Code;
 
 use super::App;
@@ -15,10 +16,16 @@ pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// Writes and linearizable reads have a chance here: a leader is known.
+/// Writes and linearizable reads have a chance here: this replica leads, or a connection to the leader stands. A vote for
+/// a leader outlives it, so that to know one is not enough.
 pub(crate) async fn ready(State(app): State<App>) -> ApiResult<&'static str> {
-    match app.handle.leadership().borrow().leader {
-        Some(_) => Ok("ok\n"),
+    let status = app.handle.status();
+    match status.leader {
+        Some(_) if status.role == Role::Leader || status.watches_leader => Ok("ok\n"),
+        Some(leader) => {
+            let what = format!("this replica can't reach the last leader that it knows, replica {leader}");
+            Err(ApiError::new(Code::NoLeader, what))
+        }
         None => Err(ApiError::new(Code::NoLeader, "this replica knows no leader")),
     }
 }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::Request;
 use quorate_state::State;
 use quorate_state::job::Job;
-use quorate_types::{JobId, Span, Timestamp, When};
+use quorate_types::{AttemptNumber, JobId, Timestamp, When};
 use serde_json::{Value, json};
 
 use super::World;
@@ -18,8 +18,6 @@ use crate::physical::{EACH, KEY_LIMIT, KEYED, Program};
 /// Between two jobs.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// For so long nobody may be able to act on a time that has come.
-const LATE_MAX: Span = Span::from_secs(60);
 /// How its jobs are named.
 const NAME: &str = "patient";
 
@@ -73,7 +71,7 @@ impl Steward {
         job
     }
 
-    /// None starts too early, and none starts, or goes on, long after its time.
+    /// None starts too early or too late, and none goes on as if there were no deadline.
     fn look(&mut self, state: &State) -> Result<(), Violation> {
         let new = state.jobs().rev().take_while(|job| job.id() > self.highest);
         self.open.extend(new.filter(|job| job.spec.name.as_str() == NAME).map(|job| job.id()));
@@ -85,23 +83,28 @@ impl Steward {
     }
 }
 
+/// By the cluster's own time: what is due is done before anything else of the entry that brings the time.
 fn judge(job: &Job, now: Timestamp) -> Result<(), Violation> {
     let (id, header) = (job.id(), &job.header);
     let time = |when: Option<When>| match when? {
         When::At(time) => Some(time),
         When::After(span) => Some(header.submitted_at.plus(span)),
     };
-    let (from, started) = (time(job.spec.start_after), header.started_at);
-    if let Some((from, started)) = from.zip(started).filter(|(from, started)| started < from) {
-        return Err(format!("job {id} was to start at {from}, and started at {started}"));
+    let (from, until) = (time(job.spec.start_after), time(job.spec.expires));
+    let attempts = job.tasks().flat_map(|(_, task, _)| task.elements()).flat_map(|(_, element)| &element.attempts);
+    for attempt in attempts {
+        if let Some(from) = from.filter(|from| attempt.assigned_at < *from) {
+            return Err(format!("job {id} was to start at {from}, and has {attempt:?}"));
+        }
+        // What ran then goes on, elsewhere if it has to.
+        let is_first = attempt.number == AttemptNumber(1);
+        if let Some(until) = until.filter(|until| is_first && attempt.assigned_at >= *until) {
+            return Err(format!("job {id} expired at {until}, and has {attempt:?}"));
+        }
     }
-    let expires = time(job.spec.expires).map(|expires| expires.plus(LATE_MAX));
-    if let Some((_, started)) = expires.zip(started).filter(|(expires, started)| started > expires) {
-        return Err(format!("job {id} started at {started}, long after it had expired"));
-    }
-    let deadline = time(job.spec.deadline).map(|deadline| deadline.plus(LATE_MAX));
-    if deadline.is_some_and(|deadline| now > deadline && !header.state.is_finished()) {
-        return Err(format!("job {id} is {:?} long after its deadline", header.state));
+    let deadline = time(job.spec.deadline).filter(|deadline| now >= *deadline);
+    if deadline.is_some() && !header.state.is_finished() && !header.flow().overdue {
+        return Err(format!("the deadline of job {id} is over, and nobody noticed"));
     }
     Ok(())
 }

@@ -126,7 +126,7 @@ impl Batches {
 
     /// How many shapes a batch may have, with so many workers.
     pub(crate) fn shapes_max(&self, workers: usize) -> usize {
-        self.looks_left / rows::looks_min(workers)
+        rows::shapes_max(self.looks_left, workers)
     }
 
     /// Where the flow wants an element of the task, if there is room still.

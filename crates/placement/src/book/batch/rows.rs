@@ -19,15 +19,20 @@ use crate::flow::{self, COST_MAX, Group, Offer, Problem, ProblemError, Solved, U
 /// Offers to a shape in the beginning, at least, and for each of its elements.
 const FIRST_MIN: u64 = 8;
 const FIRST_EACH: u64 = 2;
-/// A block gives at most one in so many of the offers that are read at once, if there are so many blocks. What is best for one shape is so for most
-/// others, and if all read it, and nothing else, it would not do for them.
+/// A block gives at most one in so many of the offers that are read at once, if there are so many blocks. What is best
+/// for one shape is so for most others, and if all read it, and nothing else, it would not do for them.
 const SPREAD: usize = 8;
-/// How many times as many offers are read as usual where some tasks found no place.
+/// How many times as many offers are read as usual for a shape some tasks of which found no place.
 const FAMINE: usize = 7;
+/// Of so many workers of a block that are passed over, one counts as a look.
+const PASSED: usize = 16;
+/// How many looks it counts for each worker that there is a yard, and that it is put in another order.
+const YARD_LOOKS: usize = 2;
 
-/// How many looks a shape costs at least, with so many workers.
-pub(super) fn looks_min(workers: usize) -> usize {
-    workers.div_ceil(BLOCK_MIN).min(BLOCKS_MAX) + FIRST_MIN as usize
+/// How many shapes there may be, with so many workers and looks: each looks at the blocks twice at least.
+pub(super) fn shapes_max(looks: usize, workers: usize) -> usize {
+    let each = 2 * workers.div_ceil(BLOCK_MIN).min(BLOCKS_MAX) + FIRST_MIN as usize;
+    looks.saturating_sub(2 * YARD_LOOKS * workers) / each
 }
 
 /// What asks for the same.
@@ -37,6 +42,15 @@ struct Row<'a> {
     unplaced: u64,
     /// What was read, in the order of workers.
     offers: Vec<Offer>,
+}
+
+/// What came of looking for offers that were not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Read {
+    Nothing,
+    Better,
+    /// To tasks that had no place.
+    Missing,
 }
 
 pub(super) struct Rows<'a> {
@@ -59,13 +73,14 @@ impl<'a> Rows<'a> {
             unplaced: (u64::from(COST_MAX) * (1 + last - nth)).min(UNPLACED_MAX),
             offers: Vec::new(),
         };
+        let yard = Yard::of(book, batch);
         Self {
             book,
             rows: (0..).zip(&batch.alike).map(row).collect(),
-            yard: Yard::of(book, batch),
+            looks_left: looks_left.saturating_sub(YARD_LOOKS * yard.able.len()),
+            yard,
             known: Vec::new(),
             sides: Vec::new(),
-            looks_left,
         }
     }
 
@@ -79,24 +94,24 @@ impl<'a> Rows<'a> {
             Some(start) => flow::resolve(&problem, &start),
             None => flow::solve(&problem),
         };
-        while self.widen(Some(&solved)) {
+        loop {
+            let read = self.widen(Some(&solved));
             let problem = self.problem()?;
-            solved = if solved.solution.unplaced == 0 {
-                flow::widen(&problem, &solved.start.moved(self.known.len(), Some, Some))
-            } else {
+            solved = match read {
+                Read::Nothing => return Ok(solved),
+                Read::Better => flow::widen(&problem, &solved.start.moved(self.known.len(), Some, Some)),
                 // Where offers were too few, prices are those of famine.
-                flow::solve(&problem)
+                Read::Missing => flow::solve(&problem),
             };
         }
-        Ok(solved)
     }
 
     fn problem(&self) -> Result<Problem, ProblemError> {
         let mut problem = Problem::new(self.sides.clone())?;
-        problem.reserve(self.rows.len(), self.rows.iter().map(|shape| shape.offers.len()).sum());
-        for shape in &self.rows {
-            let group = Group { tasks: shape.elements as u32, unplaced: shape.unplaced };
-            problem.add(group, shape.offers.iter().copied())?;
+        problem.reserve(self.rows.len(), self.rows.iter().map(|row| row.offers.len()).sum());
+        for row in &self.rows {
+            let group = Group { tasks: row.elements as u32, unplaced: row.unplaced };
+            problem.add(group, row.offers.iter().copied())?;
         }
         Ok(problem)
     }
@@ -128,23 +143,26 @@ impl<'a> Rows<'a> {
     }
 
     /// Reads for each shape some offers that would make the solution better; without one, those that look best. Whether
-    /// there were any.
-    fn widen(&mut self, solved: Option<&Solved>) -> bool {
-        let times = match solved {
-            Some(solved) if solved.solution.unplaced > 0 => FAMINE,
-            None if self.yard.is_short => usize::MAX,
-            Some(_) | None => 1,
-        };
+    /// there were any. Where no looks are left it ends as well, with a solution that is not proven.
+    fn widen(&mut self, solved: Option<&Solved>) -> Read {
         if let Some(solved) = solved {
             // Without tasks a worker may have a price below zero; nothing changes if it is zero.
             let price = |position: u16| solved.start.prices()[usize::from(position)].max(0);
             self.yard.reprice(|able| able.position.map_or(0, price));
+            self.looks_left = self.looks_left.saturating_sub(YARD_LOOKS * self.yard.able.len());
         }
-        let mut found = false;
+        let mut found = Read::Nothing;
         for nth in 0..self.rows.len() {
             let below = solved.map_or(Some(i64::MAX), |solved| solved.dearest[nth]);
-            if let Some(below) = below.filter(|_| self.looks_left > 0) {
-                found |= self.read(nth, below, times);
+            let Some(below) = below.filter(|_| self.looks_left > 0) else { continue };
+            let has_unplaced = solved.is_some() && below >= self.rows[nth].unplaced as i64;
+            let times = match (has_unplaced, solved) {
+                (true, _) => FAMINE,
+                (false, None) if self.yard.is_short => usize::MAX,
+                (false, _) => 1,
+            };
+            if self.read(nth, below, times) {
+                found = found.max(if has_unplaced { Read::Missing } else { Read::Better });
             }
         }
         found
@@ -170,6 +188,7 @@ impl<'a> Rows<'a> {
             let range = self.yard.blocks[block].range.clone();
             let first = range.start + chance as usize % range.len();
             let most = until.min(offers.len() + of_block);
+            self.looks_left = self.looks_left.saturating_sub(range.len() / PASSED);
             for nth_able in (first..range.end).chain(range.start..first) {
                 let at = self.yard.order[nth_able];
                 let able = &self.yard.able[at];

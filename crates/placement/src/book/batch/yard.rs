@@ -11,10 +11,12 @@ use crate::book::fleet::Slot;
 use crate::book::vector::LANES;
 use crate::flow::{self, WORKERS_MAX};
 
-/// Blocks at most (and one more for each sort of worker, where there are no more kinds than this), and workers of a
-/// block at least.
+/// Blocks at most (and one more for each sort of worker, where kinds have their own), and workers of a block at least.
 pub(super) const BLOCKS_MAX: usize = 32;
 pub(super) const BLOCK_MIN: usize = 64;
+/// How many kinds of workers have blocks of their own, if each has so many workers in the mean.
+const KINDS_MAX: usize = 128;
+const KIND_MIN: usize = 8;
 /// For how many times the tasks there is room on the workers that are looked at first.
 const SLACK: u64 = 2;
 
@@ -125,8 +127,8 @@ impl Yard {
             able.price = price(able);
         }
         let able = &self.able;
-        // Many sorts share blocks.
-        let sorts = if self.kinds > BLOCKS_MAX { 0 } else { u32::MAX };
+        let are_many = self.kinds > KINDS_MAX || self.kinds * KIND_MIN > able.len();
+        let sorts = if are_many { 0 } else { u32::MAX };
         let mut keys: Vec<(u64, usize)> = able.iter().enumerate().map(|(at, able)| (able.key(sorts), at)).collect();
         keys.sort_unstable();
         self.order.clear();

@@ -4,13 +4,14 @@ use quorate_types::explain::{QueuePlace, QuotaPlace, QuotaUse, Wait};
 
 use super::{list, workers};
 
-/// `Namespace web holds 2 cores and may hold 2.`
-pub(super) fn at_limit(wait: &Wait) -> Option<String> {
+/// `Namespace web holds 2 cores and may hold 2.` A gang asks as one.
+pub(super) fn at_limit(wait: &Wait, in_gang: bool) -> Option<String> {
     let Wait::NamespaceLimit { namespace, resource, asked, held, limit, ahead } = wait else { return None };
     let of = |n: f64| workers::amount(resource, n);
     Some(if asked > limit {
         format!(
-            "It asks for {}, and namespace {namespace} may hold {} in all: it never starts.",
+            "{} asks for {}, and namespace {namespace} may hold {} in all: it never starts.",
+            if in_gang { "Its gang" } else { "It" },
             of(*asked),
             of(*limit)
         )
@@ -21,7 +22,13 @@ pub(super) fn at_limit(wait: &Wait) -> Option<String> {
             of(*limit)
         )
     } else {
-        format!("Namespace {namespace} holds {} and may hold {}; it asks for {}.", of(*held), of(*limit), of(*asked))
+        format!(
+            "Namespace {namespace} holds {} and may hold {}; {} asks for {}.",
+            of(*held),
+            of(*limit),
+            if in_gang { "its gang" } else { "it" },
+            of(*asked)
+        )
     })
 }
 

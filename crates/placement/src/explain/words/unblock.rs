@@ -1,11 +1,11 @@
 //! What would let an element go on, in a few words each.
 
-use quorate_types::explain::{Explanation, Obstacle, StartBasis, Wait, WorkerOutlook, WorkerSurvey};
+use quorate_types::explain::{Explanation, GangOutlook, Obstacle, StartBasis, Wait, WorkerOutlook, WorkerSurvey};
 use quorate_types::status::WorkerState;
 
 use super::workers::amount;
 use super::{Circumstances, gates, verb};
-use quorate_types::{Resources, job::TaskSpec};
+use quorate_types::{Name, Resources, job::TaskSpec};
 
 /// Workers for which it is said what they lack.
 const WAYS_MAX: usize = 3;
@@ -13,15 +13,34 @@ const WAYS_MAX: usize = 3;
 pub(super) fn of(explanation: &Explanation, about: &Circumstances<'_>) -> Vec<String> {
     let starts = explanation.start.as_ref().is_some_and(|start| start.basis == StartBasis::Now);
     let mut ways: Vec<String> = explanation.waits_for.iter().filter_map(|wait| wait_ends(wait, about)).collect();
-    if let Some(survey) = explanation.workers.as_ref().filter(|_| !starts) {
-        let spec = about.subject.spec.tasks.get(about.subject.task as usize);
-        if survey.able == 0 {
-            ways.extend(spec.map(|spec| format!("a worker registers that has {}", asked(spec))));
-        } else if explanation.waits_for.is_empty() {
-            ways.extend(survey_ways(survey));
+    let Some(survey) = explanation.workers.as_ref().filter(|_| !starts) else { return ways };
+    let spec = about.subject.spec.tasks.get(about.subject.task as usize);
+    let short = explanation.gang.as_ref().filter(|gang| gang.fit < gang.size);
+    if survey.able == 0 {
+        ways.extend(survey_ways(survey));
+        ways.extend(spec.map(|spec| format!("a worker registers that has {}", asked(spec))));
+    } else if !explanation.waits_for.is_empty() {
+        // All of that comes first.
+    } else if let Some(gang) = short {
+        let GangOutlook { name, size, fit, .. } = gang;
+        ways.push(format!("there is room for all {size} elements of gang {name} at once, and not for {fit} only"));
+    } else {
+        ways.extend(survey_ways(survey));
+        if let Some((spec, label)) = spec.zip(unlabelled(survey)).filter(|_| ways.is_empty()) {
+            ways.push(format!("a worker registers that has {} and a label {label}", asked(spec)));
         }
     }
     ways
+}
+
+/// A label that workers lack, over which the task is spread.
+fn unlabelled(survey: &WorkerSurvey) -> Option<&Name> {
+    let all = survey.listed.iter().flat_map(|outlook| &outlook.obstacles);
+    all.filter_map(|obstacle| match obstacle {
+        Obstacle::Crowded { label, value: None, .. } => Some(label),
+        _ => None,
+    })
+    .next()
 }
 
 fn wait_ends(wait: &Wait, about: &Circumstances<'_>) -> Option<String> {
@@ -87,6 +106,7 @@ fn way(outlook: &WorkerOutlook) -> Option<String> {
             Obstacle::Apart { task } => format!("task {task} ends on {worker}"),
             Obstacle::Shunned { job, .. } => format!("job {job} ends on {worker}"),
             Obstacle::AttemptsFull { .. } => format!("an attempt on {worker} ends"),
+            Obstacle::GangShort { .. } => return None,
             Obstacle::Kept { task, job: Some(job) } => format!("task {task} of job {job} has started"),
             Obstacle::Kept { task, job: None } => format!("task {task} has started"),
             Obstacle::TakenAhead => format!("what tasks ahead in the queue take of {worker} is free again"),

@@ -36,6 +36,7 @@ pub(super) fn say(explanation: &Explanation) -> Vec<String> {
                     (ObstacleKind::Shunned, _) => "with a job that it must be apart from".to_owned(),
                     (ObstacleKind::AttemptsFull, _) => "full of attempts".to_owned(),
                     (ObstacleKind::Kept, _) => "kept for other tasks".to_owned(),
+                    (ObstacleKind::GangShort, _) => "with room that does not do for all of its gang".to_owned(),
                     (ObstacleKind::TakenAhead, _) => "taken by tasks ahead in the queue".to_owned(),
                     (ObstacleKind::NotReached, _) => "for a later round".to_owned(),
                 };
@@ -55,8 +56,9 @@ fn overview(survey: &WorkerSurvey, state: TaskState) -> Vec<String> {
         return vec!["There is no worker.".to_owned()];
     }
     if *able == 0 && said.is_empty() {
-        let unsuited = |kind| matches!(kind, ObstacleKind::Requires | ObstacleKind::Tainted);
-        said.push(match survey.counts.iter().any(|count| unsuited(count.kind)) {
+        let are = |kind| survey.counts.iter().any(|count| count.kind == kind);
+        said.push(match are(ObstacleKind::Requires) || are(ObstacleKind::Tainted) {
+            true if are(ObstacleKind::Tainted) => "No worker is what the task requires, without a taint that it does not tolerate, and large enough, even if it ran nothing else.".to_owned(),
             true => "No worker is what the task requires and large enough, even if it ran nothing else.".to_owned(),
             false => "No worker is large enough, even if it ran nothing else.".to_owned(),
         });
@@ -114,6 +116,7 @@ fn obstacle(found: &Obstacle) -> String {
         Obstacle::AttemptsFull { limit } => format!("runs {limit} attempts, as many as a worker may"),
         Obstacle::Kept { job: Some(job), task } => format!("is kept for task {task} of job {job}, which waits as well"),
         Obstacle::Kept { job: None, task } => format!("is kept for task {task} of the same job"),
+        Obstacle::GangShort { gang } => format!("has room, but there is none for all of gang {gang} at once"),
         Obstacle::TakenAhead => "has room, but tasks ahead in the queue take it".to_owned(),
         Obstacle::NotReached => "has room, but a round ends before it comes to the task".to_owned(),
     }

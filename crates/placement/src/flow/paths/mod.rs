@@ -66,19 +66,14 @@ impl Start {
         Self { prices, placements: placements.collect() }
     }
 
-    /// Nobody has a place.
-    pub fn at(prices: Vec<i64>) -> Self {
-        Self { prices, placements: Vec::new() }
-    }
-
     /// Of the workers, above that of the queue. With one of them empty its price may be below zero, and might as well be
     /// zero: nobody has to pay it.
-    pub fn prices(&self) -> &[i64] {
+    pub(crate) fn prices(&self) -> &[i64] {
         &self.prices
     }
 
     /// Who goes where, and who waits: those are behind the last worker.
-    pub fn placements(&self) -> &[Placement] {
+    pub(crate) fn placements(&self) -> &[Placement] {
         &self.placements
     }
 }
@@ -91,7 +86,7 @@ pub struct Solved {
     /// What the dearest place of each group's tasks costs, its price included; none if it has no tasks. An offer that the
     /// problem left out would change nothing if it cost no less, with the worker's price, or with none if the worker was
     /// left out too: Volgenant, "Linear and semi-assignment problems: a core oriented approach" (1996).
-    pub dearest: Vec<Option<i64>>,
+    pub(crate) dearest: Vec<Option<i64>>,
     /// How many rows of offers were read to find paths.
     pub rows: u64,
 }
@@ -117,7 +112,7 @@ pub fn resolve(problem: &Problem, start: &Start) -> Solved {
 
 /// Solves a problem that is the solved one but for more offers and more workers: its prices are good, however many tasks
 /// have a better place now.
-pub fn widen(problem: &Problem, start: &Start) -> Solved {
+pub(crate) fn widen(problem: &Problem, start: &Start) -> Solved {
     finish(problem, seated(problem, start), 0)
 }
 
