@@ -66,9 +66,12 @@ async fn jobs_are_paused_resumed_retried_and_forgotten() {
     assert_eq!(std::fs::read_to_string(&runs).unwrap(), "run\nrun\n");
 
     // Forgotten: gone, from every replica; its key is free again.
-    let keyed = json!({"name": "keyed", "command": ["true"], "idempotency_key": "once"});
+    let may_end = cluster.dir.join("may-end");
+    let waits = sh(&format!("until test -e {}; do sleep 0.05; done", may_end.display()));
+    let keyed = json!({"name": "keyed", "command": waits, "idempotency_key": "once"});
     let first = id_of(&api.post("/v1/jobs", &keyed).await.ok());
     assert_eq!(api.delete(&format!("/v1/jobs/{first}")).await.status, 409, "it may not be finished");
+    std::fs::write(&may_end, "").unwrap();
     api.ends_as(first, "succeeded").await;
     let again = api.post("/v1/jobs", &keyed).await;
     assert_eq!((again.status, id_of(&again)), (200, first));

@@ -66,16 +66,19 @@ impl FromStr for Allowance {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let kinds = text.split(',').filter(|part| !part.is_empty()).map(|part| {
+        let mut kinds = BTreeMap::new();
+        for part in text.split(',').filter(|part| !part.is_empty()) {
             let (kind, amount) = part.split_once('=').ok_or_else(|| format!("{part:?} is not like cpu=10"))?;
             let kind = Name::new(kind).map_err(|error| format!("{kind:?} {error}"))?;
             let amount = match kind.as_str() {
                 "memory" => parse_bytes(amount)?,
                 _ => parse_millis(amount.parse().map_err(|_| format!("{amount:?} is not a number"))?)?,
             };
-            Ok((kind, amount))
-        });
-        kinds.collect::<Result<_, String>>().map(Self)
+            if kinds.insert(kind.clone(), amount).is_some() {
+                return Err(format!("{kind} is named twice"));
+            }
+        }
+        Ok(Self(kinds))
     }
 }
 
@@ -251,7 +254,7 @@ mod tests {
         for text in ["", "cpu=0.5,gpu=2,memory=64GiB"] {
             assert_eq!(text.parse::<Allowance>().unwrap().to_string(), text);
         }
-        for bad in ["cpu", "cpu=", "cpu=-1", "cpu=NaN", "memory=lots", "a b=1"] {
+        for bad in ["cpu=1,cpu=2", "cpu", "cpu=", "cpu=-1", "cpu=NaN", "memory=lots", "a b=1"] {
             assert!(bad.parse::<Allowance>().is_err(), "{bad}");
         }
     }

@@ -3,7 +3,7 @@
 //! Inside everything is an integer: cpu in millicores, memory in bytes, other kinds in thousandths
 //! of a device. JSON has cores (`0.5`), bytes or `"512MiB"`, and devices (`1`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{self, MapAccess, Visitor};
@@ -171,17 +171,22 @@ impl<'de> Visitor<'de> for ResourcesVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Resources, A::Error> {
         // What the map does not name keeps the default of a task: one core, no memory.
-        let mut resources = Resources::new(1000, 0);
+        let (mut resources, mut seen) = (Resources::new(1000, 0), BTreeSet::new());
         while let Some(kind) = map.next_key::<String>()? {
+            let wrong = |error: &dyn fmt::Display| de::Error::custom(format!("{kind:?}: {error}"));
             match kind.as_str() {
-                "cpu" => resources.cpu_millis = parse_millis(map.next_value()?).map_err(de::Error::custom)?,
+                "cpu" => resources.cpu_millis = parse_millis(map.next_value()?).map_err(|e| wrong(&e))?,
                 "memory" => resources.memory_bytes = map.next_value::<Bytes>()?.0,
                 _ => {
-                    let name = Name::new(&kind).map_err(de::Error::custom)?;
-                    let millis = parse_millis(map.next_value()?).map_err(de::Error::custom)?;
+                    let name = Name::new(&kind).map_err(|e| wrong(&e))?;
+                    let millis = parse_millis(map.next_value()?).map_err(|e| wrong(&e))?;
                     resources.other_millis.insert(name, millis);
                 }
             }
+            if seen.contains(&kind) {
+                return Err(wrong(&"named twice"));
+            }
+            seen.insert(kind);
             if resources.other_millis.len() > RESOURCE_KINDS_MAX {
                 return Err(de::Error::custom(format!("more than {RESOURCE_KINDS_MAX} kinds of resources")));
             }
@@ -223,6 +228,14 @@ mod tests {
         for bad in [r#"{"cpu":-1}"#, r#"{"cpu":1e300}"#, r#"{"memory":"lots"}"#, r#"{"a b":1}"#, r#"{"memory":-5}"#] {
             assert!(serde_json::from_str::<Resources>(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn each_kind_is_named_once_and_errors_name_it() {
+        let error = |json: &str| serde_json::from_str::<Resources>(json).unwrap_err().to_string();
+        assert!(error(r#"{"gpu":1,"gpu":2}"#).starts_with("\"gpu\": named twice"));
+        assert!(error(r#"{"memory":1,"memory":"5MiB"}"#).starts_with("\"memory\": named twice"));
+        assert!(error(r#"{"cpu":1,"gpu":-1}"#).starts_with("\"gpu\": "));
     }
 
     #[test]

@@ -17,9 +17,12 @@ use crate::flow;
 type Cluster = (Vec<(u64, u64, u64, u64)>, Vec<(u64, u64, Option<u64>, u64)>);
 
 fn cluster() -> impl Strategy<Value = Cluster> {
-    let workers = prop::collection::vec((1..=3_u64, 0..10_u64, 0..10_u64, 0..4_u64), 1..400);
-    let tasks = prop::collection::vec((1..4_000_u64, 1..4_000_u64, prop::option::of(0..4_u64), 1..=4_u64), 2..120);
-    (workers, tasks)
+    // With many zones there are more kinds of workers than have blocks of their own.
+    prop_oneof![Just(4_u64), Just(200)].prop_flat_map(|zones| {
+        let workers = prop::collection::vec((1..=3_u64, 0..10_u64, 0..10_u64, 0..zones), 1..400);
+        let task = (1..4_000_u64, 0..4_000_u64, prop::option::of(0..zones), 1..=4_u64);
+        (workers, prop::collection::vec(task, 2..120))
+    })
 }
 
 fn name(text: &str) -> Name {
@@ -30,11 +33,13 @@ fn book((workers, tasks): &Cluster) -> Book {
     let policy = Policy { placement: PlacementOrder::MinCostFlow, ..Policy::default() };
     let mut book = Book::new(policy, Tracking::Loads, 1);
     for (epoch, (size, cpu, memory, zone)) in (1..).map(Epoch).zip(workers) {
-        let capacity = Resources::new(size * 8_000, size * 8_000);
+        // Those in the first zone have no memory at all.
+        let memory_size = if *zone == 0 { 0 } else { size * 8_000 };
+        let capacity = Resources::new(size * 8_000, memory_size);
         let labels = BTreeMap::from([(name("zone"), format!("z{zone}"))]);
         let named = name(&format!("w{}", epoch.0));
         book.worker(Worker { epoch, name: named, labels, capacity, taints: Vec::new(), ready: true });
-        book.load(epoch, Resources::new(size * 800 * (10 - cpu), size * 800 * (10 - memory)), 1);
+        book.load(epoch, Resources::new(size * 800 * (10 - cpu), memory_size / 10 * (10 - memory)), 1);
     }
     for (nth, (cpu, memory, zone, _)) in (0..).zip(tasks) {
         let mut facts = Facts::new(Timestamp(nth), Resources::new(*cpu, *memory));
@@ -71,6 +76,18 @@ proptest! {
         let mut all = Rows::new(&book, &batch, &crowding, usize::MAX);
         let best = flow::solve(&all.everything().unwrap());
         prop_assert_eq!(solved.solution.cost, best.solution.cost);
+    }
+
+    /// Where looks run out nothing is proven, but what there is keeps to what the workers have.
+    #[test]
+    fn few_looks_do_no_harm(cluster in cluster(), looks in 0..20_000_usize) {
+        let book = book(&cluster);
+        let batch = batch(&book, &cluster);
+        let crowding = Crowding::new(&|_| 1);
+        let mut rows = Rows::new(&book, &batch, &crowding, looks);
+        let solved = rows.solve(&Carried::default(), &batch.by_shape).unwrap();
+        let placed: u32 = solved.solution.placements.iter().map(|placement| placement.tasks).sum();
+        prop_assert_eq!(u64::from(placed + solved.solution.unplaced), batch.elements);
     }
 
     /// Nor does it matter where it begins.
