@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use support::load::{Load, lost};
-use support::{Cluster, turn};
+use support::{Cluster, PATIENCE, turn, wait_until};
 
 const ROUNDS: usize = 10;
 const CLIENTS: usize = 8;
@@ -41,5 +41,29 @@ async fn accepted_jobs_survive_the_death_of_every_replica() {
     }
     cluster.digests_agree().await;
     cluster.events_agree(&[]).await;
+    cluster.finish();
+}
+
+/// Its vote for the leader of before outlives the leader.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_alone_is_not_ready() {
+    let _turn = turn().await;
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let alone = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    cluster.kill_all_at_once();
+    cluster.replica(alone).process.start();
+    let api = cluster.at(alone);
+    let said = wait_until("the replica to answer", PATIENCE, || async {
+        // Until it has read its own log it knows nobody.
+        let knows = api.try_get("/v1/cluster?consistency=stale").await?.json()["leader"] == leader;
+        if knows { api.try_get("/readyz").await } else { None }
+    })
+    .await;
+    assert_eq!((said.status, said.code().as_str()), (503, "no_leader"));
+    cluster.start_all();
+    for id in cluster.ids() {
+        cluster.ready(id).await;
+    }
     cluster.finish();
 }

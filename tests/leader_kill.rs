@@ -153,8 +153,8 @@ async fn one_leader_after_the_other_dies_and_every_task_runs_once() {
 
 const READS: usize = 8;
 
-/// On how many connections to a port something has come that nobody has read: the fifth column of `/proc/net/tcp` is the
-/// length of both queues, in the fourth 01 is an established connection.
+/// On how many connections to a port something has come that nobody has read: the fifth column of `/proc/net/tcp` is
+/// the length of both queues, in the fourth 01 is an established connection.
 fn unread(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let mine = format!(":{port:04X}");

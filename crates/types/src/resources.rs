@@ -3,7 +3,7 @@
 //! Inside everything is an integer: cpu in millicores, memory in bytes, other kinds in thousandths
 //! of a device. JSON has cores (`0.5`), bytes or `"512MiB"`, and devices (`1`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{self, MapAccess, Visitor};
@@ -171,26 +171,27 @@ impl<'de> Visitor<'de> for ResourcesVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Resources, A::Error> {
         // What the map does not name keeps the default of a task: one core, no memory.
-        let (mut resources, mut seen) = (Resources::new(1000, 0), BTreeSet::new());
+        let (mut cpu, mut memory, mut resources) = (None, None, Resources::new(1000, 0));
         while let Some(kind) = map.next_key::<String>()? {
             let wrong = |error: &dyn fmt::Display| de::Error::custom(format!("{kind:?}: {error}"));
-            match kind.as_str() {
-                "cpu" => resources.cpu_millis = parse_millis(map.next_value()?).map_err(|e| wrong(&e))?,
-                "memory" => resources.memory_bytes = map.next_value::<Bytes>()?.0,
+            let before = match kind.as_str() {
+                "cpu" => cpu.replace(parse_millis(map.next_value()?).map_err(|e| wrong(&e))?),
+                "memory" => memory.replace(map.next_value::<Bytes>()?.0),
                 _ => {
                     let name = Name::new(&kind).map_err(|e| wrong(&e))?;
                     let millis = parse_millis(map.next_value()?).map_err(|e| wrong(&e))?;
-                    resources.other_millis.insert(name, millis);
+                    resources.other_millis.insert(name, millis)
                 }
-            }
-            if seen.contains(&kind) {
+            };
+            if before.is_some() {
                 return Err(wrong(&"named twice"));
             }
-            seen.insert(kind);
             if resources.other_millis.len() > RESOURCE_KINDS_MAX {
                 return Err(de::Error::custom(format!("more than {RESOURCE_KINDS_MAX} kinds of resources")));
             }
         }
+        resources.cpu_millis = cpu.unwrap_or(resources.cpu_millis);
+        resources.memory_bytes = memory.unwrap_or(resources.memory_bytes);
         resources.other_millis.retain(|_, millis| *millis > 0);
         Ok(resources)
     }

@@ -261,6 +261,8 @@ mod tests {
             "quorate simulate --trace a.swf --weights web",
             "quorate namespace set web",
             "quorate namespace set web --quota cpu",
+            "quorate namespace set web --quota cpu=1,cpu=2",
+            "quorate work --servers http://a:1 --name w --resource cpu=9",
             "quorate namespace set web --reclaim maybe",
             "quorate resource set matlab",
             "quorate lock run db --job 1 --task main --index 0 --fence 7",

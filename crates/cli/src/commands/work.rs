@@ -62,3 +62,16 @@ fn split(servers: &str) -> Vec<String> {
 fn default_folder(name: &Name) -> PathBuf {
     PathBuf::from("quorate-data").join(format!("worker-{name}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_twice_is_refused() {
+        let given = |names: &[&str]| names.iter().map(|name| (Name::new(name).unwrap(), 1)).collect();
+        assert_eq!(once("label", given(&["a", "b"])).unwrap().len(), 2);
+        let refused = once("label", given(&["a", "b", "a"])).unwrap_err();
+        assert!(matches!(&refused, Failure::Usage(said) if said == "--label: a is given twice"), "{refused:?}");
+    }
+}

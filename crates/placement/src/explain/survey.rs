@@ -124,13 +124,12 @@ impl Beyond<'_> {
             let number = if other.job == self.queued.job { self.voice.job(other.job) } else { Some(other.job) };
             return Some(Obstacle::Kept { job: number, task: job.task_spec(other.task)?.name.clone() });
         }
-        if let Some(gang) = self.gang.as_ref().filter(|_| others.is_empty()) {
-            return Some(Obstacle::GangShort { gang: gang.clone() });
-        }
-        match (others.is_empty(), self.line.has_room_left(worker.epoch, &task.resources)) {
-            (true, false) => Some(Obstacle::TakenAhead),
-            (true, true) => Some(Obstacle::NotReached),
-            (false, _) => None,
+        let has_room_left = self.line.has_room_left(worker.epoch, &task.resources);
+        match (others.is_empty(), has_room_left, &self.gang) {
+            (true, false, _) => Some(Obstacle::TakenAhead),
+            (true, true, Some(gang)) => Some(Obstacle::GangShort { gang: gang.clone() }),
+            (true, true, None) => Some(Obstacle::NotReached),
+            (false, ..) => None,
         }
     }
 }

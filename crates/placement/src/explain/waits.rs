@@ -2,14 +2,15 @@
 
 use quorate_state::State;
 use quorate_state::flow::Slot;
-use quorate_state::gang::Gang;
 use quorate_state::job::{ElementKey, Job, Task};
+use quorate_state::queue::Queued;
 use quorate_types::explain::Wait;
 use quorate_types::resources::in_units;
 use quorate_types::status::TaskState;
-use quorate_types::{Name, Need, Resources, TaskIndex, TaskSpec};
+use quorate_types::{Name, Need, TaskIndex, TaskSpec};
 
 use super::{HOLDERS_LISTED_MAX, WAITS_LISTED_MAX};
+use crate::planner::waiting_facts_of;
 
 /// What an element waits for, and how much of it is not listed.
 pub(super) fn of(state: &State, job: &Job, at: u32, index: TaskIndex) -> (Vec<Wait>, u64) {
@@ -91,7 +92,10 @@ fn namespace_limit(state: &State, job: &Job, at: u32, index: TaskIndex) -> Optio
     let limit = &state.rules_of(namespace)?.limit;
     let held = &state.space(namespace)?.held;
     let (request, ahead) = match job.gang(at) {
-        Some(gang) => (all_of(job, gang), 0),
+        Some(gang) => {
+            let queued = Queued { job: job.id(), task: gang.first_task() };
+            (waiting_facts_of(state, queued)?.at_once().into_owned(), 0)
+        }
         None => (job.task_spec(at)?.resources.clone(), task.pending_before(index)),
     };
     if task.state_of(index) != Some(TaskState::Pending) || limit.times(&request, held) > ahead {
@@ -105,16 +109,6 @@ fn namespace_limit(state: &State, job: &Job, at: u32, index: TaskIndex) -> Optio
     let amount = |n| in_units(kind, n);
     let (asked, held, limit) = (amount(request.amount(kind)), amount(held.amount(kind)), amount(limit));
     Some(Wait::NamespaceLimit { namespace: namespace.clone(), resource: kind.clone(), asked, held, limit, ahead })
-}
-
-/// What all elements of a gang ask for.
-fn all_of(job: &Job, gang: &Gang) -> Resources {
-    let mut sum = Resources::default();
-    for (at, count) in &gang.tasks {
-        let Some(spec) = job.task_spec(*at) else { continue };
-        (0..*count).for_each(|_| sum.add(&spec.resources));
-    }
-    sum
 }
 
 /// The need, if it has not come about.

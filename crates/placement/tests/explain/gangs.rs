@@ -1,6 +1,6 @@
 //! Gangs.
 
-use crate::world::{World, same};
+use crate::world::{World, same, tells};
 
 #[test]
 fn what_a_gang_needs_at_once() {
@@ -38,13 +38,14 @@ fn a_gang_that_has_no_room_says_so() {
     let job = world.job(r#"{"tasks":[{"name":"m","command":["x"],"gang":"g","count":3,"resources":{"cpu":3}}]}"#);
     world.round();
     let said = world.says(job, "m", 0);
-    for sentence in [
-        "2 of them would fit now.",
-        "a has room, but there is none for all of gang g at once.",
-        "> there is room for all 3 elements of gang g at once, and not for 2 only",
-    ] {
-        assert!(said.contains(sentence), "{sentence}\n{said}");
-    }
+    tells(
+        &said,
+        &[
+            "2 of them would fit now.",
+            "a has room, but there is none for all of gang g at once.",
+            "> there is room for all 3 elements of gang g at once, and not for 2 only",
+        ],
+    );
     assert!(!said.contains("ahead in the queue"), "{said}");
     world.worker("c", r#"{"cpu":4}"#);
     world.round();
@@ -62,12 +63,13 @@ fn the_limit_of_its_namespace_is_one_for_all_of_it() {
     );
     world.round();
     let said = world.says(job, "m", 1);
-    for sentence in [
-        "Its gang asks for 12 cores, and namespace lim may hold 8 cores in all: it never starts.",
-        "> the limit of namespace lim is raised to 12 cores",
-    ] {
-        assert!(said.contains(sentence), "{sentence}\n{said}");
-    }
+    tells(
+        &said,
+        &[
+            "Its gang asks for 12 cores, and namespace lim may hold 8 cores in all: it never starts.",
+            "> the limit of namespace lim is raised to 12 cores",
+        ],
+    );
     world.entitle("lim", r#"{"limit":{"cpu":12}}"#);
     world.round();
     assert!(world.says(job, "m", 1).contains("is assigned"));

@@ -138,3 +138,10 @@ pub(crate) fn same(said: &str, expected: &str) {
     let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     assert_eq!(said.lines().collect::<Vec<_>>(), expected, "\n{said}\n");
 }
+
+/// Each of these sentences is among what is said.
+#[track_caller]
+pub(crate) fn tells(said: &str, sentences: &[&str]) {
+    let missing: Vec<&&str> = sentences.iter().filter(|sentence| !said.contains(**sentence)).collect();
+    assert!(missing.is_empty(), "{missing:#?} is not in\n{said}\n");
+}

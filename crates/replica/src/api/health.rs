@@ -16,8 +16,8 @@ pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// Writes and linearizable reads have a chance here: this replica leads, or a connection to the leader stands. A vote for
-/// a leader outlives it, so that to know one is not enough.
+/// Writes and linearizable reads have a chance here: this replica leads, or a connection to the leader stands. A vote
+/// for a leader outlives it, so that to know one is not enough.
 pub(crate) async fn ready(State(app): State<App>) -> ApiResult<&'static str> {
     let status = app.handle.status();
     match status.leader {

@@ -1,5 +1,5 @@
-//! Whoever has jobs that may not start yet, or not any more: they wait for a key that two may have at a time, for a time,
-//! or for the element of the same number; and some come too late.
+//! Whoever has jobs that may not start yet, or not any more: they wait for a key that two may have at a time, for a
+//! time, or for the element of the same number; and some come too late.
 
 use std::time::Duration;
 
@@ -47,7 +47,8 @@ impl Steward {
                 let (one, two) = (program(chance, "one", &[]), program(chance, "two", &["one"]));
                 let count = 1 + chance.below(6);
                 json!({"on_failure": "continue", "tasks": [
-                    {"name": "one", "count": count, "command": one, "retries": chance.below(3), "resources": {"cpu": 0.3}},
+                    {"name": "one", "count": count, "command": one, "retries": chance.below(3),
+                     "resources": {"cpu": 0.3}},
                     {"name": "two", "count": count, "command": two, "needs": [{"task": "one", "each": true}]}]})
             }
             _ => {
@@ -112,9 +113,11 @@ fn judge(job: &Job, now: Timestamp) -> Result<(), Violation> {
 impl World {
     pub(super) fn have_jobs_that_wait(&mut self) -> Result<(), Violation> {
         let (now, busy) = (self.now, self.busy);
+        if self.steward.as_ref().is_none_or(|steward| steward.next > now) {
+            return Ok(());
+        }
         let leader = self.leader().and_then(|id| Some((id, self.replicas.get(&id)?.handle()?)));
-        let due = self.steward.as_mut().filter(|steward| steward.next <= now);
-        let (Some(steward), Some((to, handle))) = (due, leader) else { return Ok(()) };
+        let (Some(steward), Some((to, handle))) = (self.steward.as_mut(), leader) else { return Ok(()) };
         steward.next = now + steward.chance.between(PAUSE_MIN, PAUSE_MAX);
         steward.look(&handle.version().state)?;
         if busy {

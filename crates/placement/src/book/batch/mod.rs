@@ -10,7 +10,7 @@
 //! Each batch begins with the prices and places of the one before: workers keep their prices, and what asks for the
 //! same is looked for where it went last.
 //!
-//! Layout: `offer` (what a worker offers), `yard` (the workers, in blocks of like ones), `rows` (which offers are read).
+//! Layout: `offer` (what a worker offers), `yard` (workers in blocks of like ones), `rows` (which offers are read).
 
 mod offer;
 mod rows;

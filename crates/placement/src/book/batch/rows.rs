@@ -95,13 +95,11 @@ impl<'a> Rows<'a> {
             None => flow::solve(&problem),
         };
         loop {
-            let read = self.widen(Some(&solved));
-            let problem = self.problem()?;
-            solved = match read {
+            solved = match self.widen(Some(&solved)) {
                 Read::Nothing => return Ok(solved),
-                Read::Better => flow::widen(&problem, &solved.start.moved(self.known.len(), Some, Some)),
+                Read::Better => flow::widen(&self.problem()?, &solved.start.moved(self.known.len(), Some, Some)),
                 // Where offers were too few, prices are those of famine.
-                Read::Missing => flow::solve(&problem),
+                Read::Missing => flow::solve(&self.problem()?),
             };
         }
     }
@@ -168,7 +166,7 @@ impl<'a> Rows<'a> {
         found
     }
 
-    /// Reads some offers to a shape that cost less than `below`, price included, so many times as many as usual. Whether
+    /// Reads some offers to a shape that cost less than `below`, price included; so many times as many as usual. Whether
     /// there were any.
     fn read(&mut self, nth: usize, below: i64, times: usize) -> bool {
         let row = &mut self.rows[nth];

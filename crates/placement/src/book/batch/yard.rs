@@ -31,7 +31,7 @@ pub(super) struct Able {
     pub(super) price: i64,
     /// Where it stands in the problem, if some task has its offer.
     pub(super) position: Option<u16>,
-    /// Workers of one sort that are as loaded offer much the same: of one kind, and the same is what they have least of.
+    /// Workers of one sort that are as loaded offer much the same: they are of one kind, and short of the same.
     sort: u32,
 }
 
@@ -66,8 +66,8 @@ pub(super) struct Yard {
 }
 
 impl Yard {
-    /// At the prices that there would be if the tasks of the batch, and as many more, were alike and filled the workers up to
-    /// one level.
+    /// At the prices that there would be if the tasks of the batch, and as many more, were alike and filled the workers
+    /// up to one level.
     pub(super) fn of(book: &Book, batch: &Batch) -> Self {
         let smallest = batch.alike.iter().map(|alike| alike.entry.wanted).reduce(|a, b| a.smaller(&b));
         let (smallest, mean) = (smallest.unwrap_or_default(), batch.mean());

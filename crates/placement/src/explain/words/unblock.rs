@@ -17,8 +17,10 @@ pub(super) fn of(explanation: &Explanation, about: &Circumstances<'_>) -> Vec<St
     let spec = about.subject.spec.tasks.get(about.subject.task as usize);
     let short = explanation.gang.as_ref().filter(|gang| gang.fit < gang.size);
     if survey.able == 0 {
-        ways.extend(survey_ways(survey));
-        ways.extend(spec.map(|spec| format!("a worker registers that has {}", asked(spec))));
+        let mut any = survey_ways(survey);
+        any.extend(spec.map(|spec| format!("a worker registers that has {}", asked(spec))));
+        // Of what it waits for all must come about, and with it one of these.
+        ways = if ways.is_empty() { any } else { ways.into_iter().chain([any.join(", or ")]).collect() };
     } else if !explanation.waits_for.is_empty() {
         // All of that comes first.
     } else if let Some(gang) = short {

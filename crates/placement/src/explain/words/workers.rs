@@ -58,7 +58,11 @@ fn overview(survey: &WorkerSurvey, state: TaskState) -> Vec<String> {
     if *able == 0 && said.is_empty() {
         let are = |kind| survey.counts.iter().any(|count| count.kind == kind);
         said.push(match are(ObstacleKind::Requires) || are(ObstacleKind::Tainted) {
-            true if are(ObstacleKind::Tainted) => "No worker is what the task requires, without a taint that it does not tolerate, and large enough, even if it ran nothing else.".to_owned(),
+            true if are(ObstacleKind::Tainted) => {
+                "No worker is what the task requires, without a taint that it does not \
+                 tolerate, and large enough, even if it ran nothing else."
+                    .to_owned()
+            }
             true => "No worker is what the task requires and large enough, even if it ran nothing else.".to_owned(),
             false => "No worker is large enough, even if it ran nothing else.".to_owned(),
         });
