@@ -133,11 +133,13 @@ impl Worker {
         self.attempts.iter().filter(|(_, live)| live.holds)
     }
 
-    /// The one that an attempt behind `first`, with the same fence, waits for: the last of them that is before it.
+    /// The one that an attempt behind `first`, with the same fence, waits for: the last of them that is before it. Who
+    /// waits itself is no head of another line.
     pub fn before(&self, at: &ElementKey, first: TaskIndex, fence: Fence) -> Option<ElementKey> {
         let all = self.attempts.range(ElementKey { index: first, ..*at }..*at);
         let is_one = |(key, live): &(&ElementKey, &LiveAttempt)| {
-            live.fence == fence && (key.index == first || live.behind == Some(first))
+            let is_head = key.index == first && live.behind.is_none();
+            live.fence == fence && (is_head || live.behind == Some(first))
         };
         all.rev().find(is_one).map(|(key, _)| *key)
     }

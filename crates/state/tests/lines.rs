@@ -3,7 +3,7 @@
 
 mod support;
 
-use quorate_state::command::{Assignment, Command};
+use quorate_state::command::{Assignment, Command, Entry, Proposal};
 use quorate_state::outcome::{NoticeKind, Outcome};
 use quorate_types::session::{AttemptKey, Happening};
 use quorate_types::status::{Ending, JobState, TaskState};
@@ -76,6 +76,22 @@ fn who_leaves_the_line_closes_it() {
     let element = cluster.state.job(job).unwrap().task(0).unwrap().element(TaskIndex(1)).unwrap();
     assert_eq!((element.failures, element.losses), (0, 0), "it costs no retry");
     assert!(cluster.state.job(job).unwrap().task(0).unwrap().pending().any(|(index, n)| (index.0, n.0) == (1, 2)));
+}
+
+#[test]
+fn who_waits_is_no_head_of_another_line() {
+    let mut cluster = Cluster::default();
+    let epoch = cluster.ready_worker("w", 1);
+    let job = cluster.submit(ARRAY);
+    let first = Command::Assign { items: vec![item(job, 0, None, epoch), item(job, 1, Some(0), epoch)] };
+    let second = Command::Assign { items: vec![item(job, 2, Some(1), epoch)] };
+    // Decisions that share an entry have one fence.
+    let proposals = [first, second].map(|command| Proposal { origin: None, command });
+    cluster.apply_entry(Entry { time: cluster.now, proposals: proposals.into() });
+    let counts = [(2, 0), (0, 1)].map(|(accepted, stale)| Outcome::Assigned { accepted, stale });
+    assert_eq!(cluster.last.outcomes, counts);
+    end(&mut cluster, job, epoch, 1, Ending::Stopped);
+    assert_eq!((holders(&cluster), cluster.task_state(job, 0, 2)), (vec![0], TaskState::Pending));
 }
 
 #[test]

@@ -218,6 +218,22 @@ fn a_version_that_does_not_stay_well_stops_the_rollout_and_going_back_leaves_the
 }
 
 #[test]
+fn attempts_stay_with_the_version_in_which_they_ran() {
+    let mut fleet = Fleet::of(&["a"]);
+    let job = fleet.cluster.submit(V1);
+    let ran = fleet.place()[0];
+    fleet.change(job, CHECKED);
+    fleet.confirm(job);
+    // It waits in the newest version, which counts on from the attempt that there was.
+    assert_eq!(fleet.state_of(job, 0), TaskState::Pending);
+    fleet.cluster.apply(Command::Cancel { job });
+    let found = fleet.cluster.state.job(job).unwrap();
+    let place = found.place_of(&name("main"), ran.index).unwrap();
+    let attempts: Vec<_> = found.attempts_of(place, ran.index).iter().map(|(at, it)| (*at, it.fence)).collect();
+    assert_eq!((place, attempts), (0, vec![(0, ran.fence)]));
+}
+
+#[test]
 fn an_attempt_counts_once_its_health_command_has_succeeded() {
     let mut fleet = Fleet::of(&["a"]);
     let job = fleet.cluster.submit(CHECKED);

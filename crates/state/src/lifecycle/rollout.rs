@@ -128,7 +128,6 @@ impl Change<'_> {
 
     /// An element without an attempt goes over to another version.
     fn go_over(&mut self, at: &ElementKey, to: u32) {
-        self.drop_copies(at);
         self.cancel_quietly(at);
         self.begin(to, at.index);
         self.emit(EventType::TaskPending, to, at.index, Some("it has another version"));
@@ -257,7 +256,8 @@ impl Change<'_> {
         let (service, spec) = (self.job.service.as_ref()?, self.job.spec.service.as_ref()?);
         let most = spec.max_unavailable.of(service.len());
         let is_slow = service.coming.len() as u32 >= most;
-        let available = service.behind.get_min().filter(|_| !is_slow && service.unavailable() < most);
+        let available = service.behind.get_min().filter(|_| !is_slow);
+        // Before one that is available goes over, all that are down have: no others are unavailable than those that come.
         // What starts of a system job has the newest version: another one may suit workers that match no more.
         let down = service.down.get_min().filter(|_| !is_slow || spec.kind == Kind::System);
         down.or(available).map(|at| TaskIndex(*at))
@@ -302,7 +302,6 @@ impl Change<'_> {
             match self.job.task(task).and_then(|found| found.state_of(index)) {
                 Some(TaskState::Waiting | TaskState::Pending) => {
                     self.materialise(&at);
-                    self.drop_copies(&at);
                     self.cancel_element(&at);
                 }
                 Some(TaskState::Assigned | TaskState::Running) => {

@@ -18,6 +18,7 @@ use crate::worker::LiveAttempt;
 impl Change<'_> {
     /// An element that runs no attempt will never run one.
     pub(crate) fn cancel_element(&mut self, at: &ElementKey) {
+        self.drop_copies(at);
         let Some(element) = self.element_mut(at.task, at.index) else { return };
         if let Some(until) = element.wait_until.take() {
             self.cluster.timers.cancel(until, Timer::Backoff(*at));

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_state::State;
 use quorate_state::flow::Slot;
 use quorate_state::job::{ElementKey, Job as StateJob};
+use quorate_types::api::Rollout;
 use quorate_types::status::TaskState;
 use quorate_types::{Fence, JobId, Name, Need, On, Span, TaskIndex, Timestamp};
 
-use crate::job::{Attempt, Job};
+use crate::job::{Attempt, Element, Job};
 use crate::machine::{Model, key_of};
 use crate::steps::pending;
 
@@ -100,13 +101,52 @@ fn compare_job(found: &StateJob, model: &Job) -> Check {
                 same(what, &0, &element.attempts.len())?;
                 continue;
             };
-            let attempts: Vec<Attempt> = record.attempts.iter().map(attempt).collect();
-            same(what, &attempts, &element.attempts)?;
+            if !model.is_service() {
+                let attempts: Vec<Attempt> = record.attempts.iter().map(attempt).collect();
+                same(what, &attempts, &element.attempts)?;
+            }
             let counts = (record.failures, record.losses, record.unable);
             same(what, &counts, &(element.failures, element.losses, element.unable))?;
             same(what, &record.result.as_deref(), &element.result.as_deref())?;
             same(what, &record.wait_until, &element.wait.and_then(|wait| wait.until))?;
         }
+    }
+    compare_service(found, model)
+}
+
+/// Who is a member and available, and all attempts by element: what is about to start in another version has a copy of
+/// its last attempt there, for the count.
+fn compare_service(found: &StateJob, model: &Job) -> Check {
+    let view = found.service_view();
+    same(|| "whether it is a service".into(), &view.is_some(), &model.is_service())?;
+    let (Some(view), None) = (view, model.finished) else { return Ok(()) };
+    let newest = model.newest();
+    let updated = model.members.values().filter(|member| member.version == newest).count();
+    let counts = (view.wanted, view.available, view.updated);
+    let expected = [model.members.len(), model.members.len() - model.unavailable(), updated].map(|it| it as u32);
+    same(|| "wanted, available, updated".into(), &counts, &expected.into())?;
+    let fails = |at: &usize| model.tasks[newest].get(*at).is_some_and(|e| e.failures > 0 && !e.state.is_finished());
+    let rollout = match (model.coming().iter().any(fails), updated == model.members.len() && model.coming().is_empty())
+    {
+        (true, _) => Rollout::Stalled,
+        (false, true) => Rollout::Done,
+        (false, false) => Rollout::Rolling,
+    };
+    same(|| "rollout".into(), &view.rollout, &rollout)?;
+    let most = model.tasks.iter().map(Vec::len).max().unwrap_or(0);
+    for at in 0..most {
+        let index = TaskIndex(at as u32);
+        let member = model.members.get(&at).map(|member| member.available);
+        same(|| format!("available {at}"), &found.is_available(index), &member)?;
+        let place = found.place_of(&model.spec.tasks[0].name, index).unwrap_or(0);
+        let attempts = found.attempts_of(place, index);
+        let attempts: Vec<(u32, Attempt)> = attempts.into_iter().map(|(task, it)| (task, attempt(it))).collect();
+        let of_version = |(task, elements): (u32, &Vec<Element>)| {
+            elements.get(at).into_iter().flat_map(|it| it.attempts.clone()).map(|it| (task, it)).collect::<Vec<_>>()
+        };
+        let mut expected: Vec<(u32, Attempt)> = (0..).zip(&model.tasks).flat_map(of_version).collect();
+        expected.sort_by_key(|(_, attempt)| attempt.fence);
+        same(|| format!("attempts of {at}"), &attempts, &expected)?;
     }
     Ok(())
 }

@@ -70,14 +70,15 @@ impl Model {
         {
             ledger.decided = ledger.decided.max(now);
         }
+        self.roll(id);
         Ok(Outcome::Done)
     }
 
     pub fn reassign(&mut self, id: JobId, name: &Name, index: TaskIndex) -> Result {
         let job = self.job(id)?;
         let no_such = || Rejection::NoSuchTask { job: id, task: name.clone(), index };
-        let task = job.position(name).ok_or_else(no_such)?;
         let at = index.0 as usize;
+        let task = job.place_of(name, at).ok_or_else(no_such)?;
         let element = job.tasks.get(task).and_then(|elements| elements.get(at)).ok_or_else(no_such)?;
         if !element.state.is_live() {
             return Err(Rejection::NotRunning { job: id, task: name.clone(), index });
@@ -103,6 +104,7 @@ impl Model {
         match job.finished {
             None => Err(Rejection::JobState { job: id, state: job.state() }),
             Some(_) if job.is_schedule() => Err(Rejection::Schedule(id)),
+            Some(_) if job.is_service() => Err(Rejection::Service(id)),
             Some(_) => Ok(job),
         }
     }

@@ -7,6 +7,7 @@ pub fn entry(index: LogIndex, entry: &Entry) -> String {
     let commands = entry.proposals.iter().map(|proposal| match &proposal.command {
         Command::Submit(spec) => format!("Submit {}", describe_job(spec)),
         Command::ChangeSchedule { schedule, spec } => format!("ChangeSchedule {schedule} {}", describe_job(spec)),
+        Command::ChangeService { service, spec } => format!("ChangeService {service} {}", describe_job(spec)),
         other => format!("{other:?}"),
     });
     format!("{index} at {}: {}\n", entry.time, commands.collect::<Vec<_>>().join("\n    "))
@@ -21,6 +22,11 @@ fn describe_job(spec: &JobSpec) -> String {
     let tasks: Vec<String> = tasks.collect();
     let times = [spec.start_after, spec.deadline, spec.expires];
     let then = spec.then.iter().map(|then| format!("{:?} {}", then.on, describe_job(&then.job)));
+    if let Some(service) = &spec.service {
+        let (kind, most, health) = (service.kind, service.max_unavailable, service.versions[0].health.is_some());
+        let (command, cpu) = (&spec.tasks[0].command, spec.tasks[0].resources.cpu_millis);
+        return format!("{kind} {tasks:?} {command:?} cpu {cpu}, at most {most} down, health {health}");
+    }
     let (then, key) = (then.collect::<Vec<_>>(), spec.concurrency.as_ref());
     let schedule = spec.schedule.as_ref().map(|schedule| (schedule.overlap, schedule.history, schedule.paused));
     format!("{tasks:?} {:?} {times:?} {key:?} then {then:?} schedule {schedule:?}", spec.on_failure)

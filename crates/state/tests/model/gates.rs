@@ -110,7 +110,7 @@ impl Model {
     fn place_of(&self, by: &Claimant) -> Result<Place> {
         let gone = || Rejection::NotLive { job: by.job, task: by.task.clone(), index: by.index, fence: by.fence };
         let job = self.jobs.get(&by.job).ok_or_else(gone)?;
-        let task = job.spec.tasks.iter().position(|task| task.name == by.task).ok_or_else(gone)?;
+        let task = job.place_of(&by.task, by.index.0 as usize).ok_or_else(gone)?;
         let element = job.tasks.get(task).and_then(|task| task.get(by.index.0 as usize)).ok_or_else(gone)?;
         let attempt = element.attempts.last().filter(|attempt| attempt.fence == by.fence && attempt.state.is_live());
         attempt.map(|_| (by.job, task, by.index.0 as usize)).ok_or_else(gone)

@@ -40,6 +40,7 @@ impl Job {
             other.is_some_and(|other| self.waits_as_a_whole(other) && self.gang(other).is_none())
         };
         self.gang(by).is_none()
+            && !self.is_service()
             && extension.tasks.iter().all(|task| {
                 self.position(&task.spec.name).is_none()
                     && task.spec.needs.iter().all(|need| suits(need, task.spec.count))

@@ -1,6 +1,6 @@
 //! A job of the model: every element has a record, and what a job is comes out of its elements when it is asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_state::element::AfterStop;
@@ -8,6 +8,8 @@ use quorate_state::flow::{Run, Slot};
 use quorate_types::job::OnFailure;
 use quorate_types::status::{AttemptState, JobState, TaskState};
 use quorate_types::{End, Epoch, Fence, JobId, JobSpec, LogIndex, Name, Need, On, Span, Timestamp};
+
+use crate::service::Member;
 
 pub struct Job {
     pub id: JobId,
@@ -37,6 +39,8 @@ pub struct Job {
     pub extended_by: Vec<usize>,
     /// Added after a failure, and there for it.
     pub handlers: BTreeSet<usize>,
+    /// The elements that a service is to have.
+    pub members: BTreeMap<usize, Member>,
 }
 
 /// Of a schedule.
@@ -119,10 +123,6 @@ impl Element {
             result: None,
             unable_last: false,
         }
-    }
-
-    pub fn next_number(&self) -> u32 {
-        self.attempts.last().map_or(0, |attempt| attempt.number) + 1
     }
 
     fn end(&self) -> Option<End> {
@@ -326,7 +326,7 @@ impl Job {
     pub fn last_in_line(&self, task: usize, first: usize, at: usize, fence: Fence) -> Option<usize> {
         (first..at).rev().find(|before| {
             let found = self.tasks[task].get(*before).and_then(live).filter(|found| found.fence == fence);
-            found.is_some_and(|found| *before == first || found.behind == Some(first))
+            found.is_some_and(|found| (*before == first && found.behind.is_none()) || found.behind == Some(first))
         })
     }
 
@@ -362,7 +362,8 @@ impl Job {
             element.after_stop = after;
         }
         element.state = TaskState::Stopping;
-        let attempt = element.attempts.last_mut().unwrap();
+        self.members.get_mut(&at).into_iter().for_each(|member| member.available = false);
+        let attempt = self.tasks[task][at].attempts.last_mut().unwrap();
         attempt.state = AttemptState::Stopping;
         // What waits for it is not to start.
         let (fence, first) = (attempt.fence, attempt.behind.unwrap_or(at));
@@ -379,7 +380,7 @@ impl Job {
     pub fn verdict(&self) -> JobState {
         let any = |of: fn(&Element) -> bool| self.elements().any(|(_, _, element)| of(element));
         let spoiled = any(|element| element.state == TaskState::Cancelled && !element.skipped);
-        if self.cancelling && spoiled {
+        if self.cancelling && (spoiled || self.is_service()) {
             JobState::Cancelled
         } else if any(|element| element.state == TaskState::Failed) || (self.overdue && spoiled) {
             JobState::Failed

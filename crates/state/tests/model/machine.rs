@@ -106,15 +106,15 @@ impl Model {
             Command::RemoveResource { name } => self.remove_resource(name),
             Command::AcquireLock { lock, by, wait } => self.acquire(lock, by, *wait),
             Command::ReleaseLock { lock, by } => self.release(lock, by),
+            Command::Taint { worker, taints } => self.taint(worker, taints),
+            Command::ChangeService { service, spec } => self.change_service(*service, spec),
             Command::ChangePolicy(change) => {
                 self.policy = change.clone().of(self.policy.clone());
                 Ok(Outcome::PolicyChanged(self.policy.clone()))
             }
-            Command::NameCluster { .. }
-            | Command::IdentifyReplica { .. }
-            | Command::Taint { .. }
-            | Command::ChangeService { .. }
-            | Command::AnnounceReplica { .. } => unreachable!("not part of the model: {command:?}"),
+            Command::NameCluster { .. } | Command::IdentifyReplica { .. } | Command::AnnounceReplica { .. } => {
+                unreachable!("not part of the model: {command:?}")
+            }
         }
     }
 
@@ -199,9 +199,8 @@ impl Model {
 
     /// Lets go on in a job what can, and ends it when all of it has ended.
     pub fn settle(&mut self, id: JobId) {
-        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.finished.is_none() && !job.is_schedule()) else {
-            return;
-        };
+        let ends = |job: &&mut Job| !job.is_schedule() && (!job.is_service() || job.cancelling);
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.finished.is_none()).filter(ends) else { return };
         job.look_at_tasks();
         if job.elements().all(|(_, _, element)| element.state.is_finished()) {
             let verdict = job.verdict();
@@ -218,6 +217,7 @@ impl Model {
 
     /// What the end of jobs leads to; the newest first.
     fn follow(&mut self) {
+        self.follow_drained();
         while let Some(id) = self.ended.pop() {
             let job = &self.jobs[&id];
             let (key, end) = (key_of(&job.spec), self.end_of(id).unwrap());
@@ -308,7 +308,9 @@ impl Model {
         self.last_job += 1;
         let id = JobId(self.last_job);
         let runs = spec.schedule.is_none();
-        let tasks = spec.tasks.iter().filter(|_| runs).map(|task| vec![Element::new(); task.count as usize]);
+        let batch = runs && spec.service.is_none();
+        let tasks = spec.tasks.iter().filter(|_| runs);
+        let tasks = tasks.map(|task| vec![Element::new(); if batch { task.count as usize } else { 0 }]);
         let mut job = Job {
             id,
             spec: spec.clone(),
@@ -333,7 +335,9 @@ impl Model {
             ledger: (!runs).then(|| Ledger { decided: self.now, ..Ledger::default() }),
             extended_by: Vec::new(),
             handlers: BTreeSet::new(),
+            members: BTreeMap::new(),
         };
+        self.begin_service(&mut job);
         if runs {
             job.start_at = spec.start_after.map(|when| when.resolve(self.now)).filter(|at| *at > self.now);
             job.deadline = spec.deadline.map(|when| when.resolve(self.now));

@@ -68,6 +68,22 @@ struct SchedulePlan {
     paused: bool,
 }
 
+#[derive(Clone, Debug)]
+pub struct ServicePlan {
+    is_system: bool,
+    name: &'static str,
+    count: u32,
+    max_unavailable: Value,
+    command: &'static str,
+    health: Option<Value>,
+    cpu: f64,
+    cluster: u32,
+    losses: u32,
+    backoff: &'static str,
+    tolerates: bool,
+    priority: u8,
+}
+
 /// Tasks that an attempt adds to its job.
 #[derive(Clone, Debug)]
 pub struct ExtensionPlan {
@@ -192,6 +208,66 @@ pub fn scheduled_job() -> impl Strategy<Value = JobPlan> {
     (job(), schedule()).prop_map(|(job, schedule)| JobPlan { schedule: Some(schedule), ..job })
 }
 
+/// Few definitions, so that versions come back.
+pub fn service() -> impl Strategy<Value = ServicePlan> {
+    let name = prop_oneof![15 => Just("a"), 1 => Just("b")];
+    let share = prop::sample::select(vec![json!(1), json!(1), json!(2), json!("50%")]);
+    let health = [json!({"command": ["well"]}), json!({"min_healthy": "1m"})];
+    let health = prop::option::weighted(0.4, prop::sample::select(health.to_vec()));
+    let command = prop::sample::select(vec!["x", "y", "z"]);
+    let resources =
+        (prop_oneof![4 => Just(0.5), 1 => Just(0.0), 1 => Just(3.0)], prop_oneof![8 => Just(0u32), 1 => Just(1)]);
+    let tries = (prop_oneof![4 => Just(5u32), 1 => Just(2)], prop_oneof![4 => Just("10s"), 1 => Just("1s")]);
+    let rest = (prop::bool::weighted(0.15), prop_oneof![6 => Just(50u8), 1 => Just(70)]);
+    (prop::bool::weighted(0.35), name, 1..5u32, share, command, health, resources, tries, rest).prop_map(
+        |(is_system, name, count, max_unavailable, command, health, resources, tries, rest)| ServicePlan {
+            is_system,
+            name,
+            count,
+            max_unavailable,
+            command,
+            health,
+            cpu: resources.0,
+            cluster: resources.1,
+            losses: tries.0,
+            backoff: tries.1,
+            tolerates: rest.0,
+            priority: rest.1,
+        },
+    )
+}
+
+impl ServicePlan {
+    pub fn spec(&self) -> Arc<JobSpec> {
+        let mut task = json!({
+            "name": self.name, "command": [self.command], "resources": {"cpu": self.cpu}, "losses": self.losses,
+            "backoff": {"initial": self.backoff, "factor": 2, "max": "20m"},
+        });
+        let fields = task.as_object_mut().unwrap();
+        if !self.is_system {
+            fields.insert("count".into(), json!(self.count));
+        }
+        if self.cluster > 0 {
+            fields.insert("cluster_resources".into(), json!({"m": self.cluster}));
+        }
+        if self.tolerates {
+            fields.insert("tolerations".into(), json!(["maintenance"]));
+        }
+        let kind = if self.is_system { "system" } else { "service" };
+        let mut job = json!({
+            "kind": kind, "priority": self.priority, "max_unavailable": self.max_unavailable, "tasks": [task],
+        });
+        let fields = job.as_object_mut().unwrap();
+        fields.extend(self.health.iter().map(|health| ("health".to_owned(), health.clone())));
+        valid(&job)
+    }
+}
+
+fn valid(json: &Value) -> Arc<JobSpec> {
+    let request: JobRequest = serde_json::from_value(json.clone()).unwrap_or_else(|e| panic!("{json}: {e}"));
+    Arc::new(request.validate().unwrap_or_else(|e| panic!("{json}: {e:?}")))
+}
+
 pub fn extension() -> impl Strategy<Value = ExtensionPlan> {
     let needs = prop::collection::vec((0..12usize, on(), any::<bool>()), 0..3);
     let needs = needs.prop_map(|all| all.into_iter().map(|(task, on, each)| NeedPlan { task, on, each }).collect());
@@ -242,9 +318,7 @@ impl ExtensionPlan {
 impl JobPlan {
     /// The job as it is submitted after so many others.
     pub fn spec(&self, last_job: u64) -> Arc<JobSpec> {
-        let json = self.json(last_job);
-        let request: JobRequest = serde_json::from_value(json.clone()).unwrap_or_else(|e| panic!("{json}: {e}"));
-        Arc::new(request.validate().unwrap_or_else(|e| panic!("{json}: {e:?}")))
+        valid(&self.json(last_job))
     }
 
     fn json(&self, last_job: u64) -> Value {

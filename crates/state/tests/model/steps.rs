@@ -11,12 +11,12 @@ use quorate_types::policy::{PolicyChange, QueueOrder, Rebalance};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::{Ending, TaskState};
 use quorate_types::{
-    AttemptNumber, Epoch, Fence, JobId, JobSpec, Name, NamespaceRules, Reclaim, ReplicaId, Resources, Span, TaskIndex,
-    Timestamp,
+    AttemptNumber, Epoch, Fence, JobId, JobSpec, Name, NamespaceRules, Reclaim, ReplicaId, Resources, Span, Taint,
+    TaskIndex, Timestamp,
 };
 
 use crate::machine::Model;
-use crate::plan::{self, ExtensionPlan, JobPlan};
+use crate::plan::{self, ExtensionPlan, JobPlan, ServicePlan};
 use crate::workers::Worker;
 
 #[derive(Clone, Debug)]
@@ -93,6 +93,12 @@ pub enum Step {
         slip: Slip,
     },
     Change(u8, Box<JobPlan>),
+    Serve(ServicePlan),
+    Update(u8, ServicePlan),
+    Taint {
+        worker: u8,
+        on: bool,
+    },
 }
 
 /// What is wrong with a command.
@@ -137,6 +143,9 @@ pub fn step() -> impl Strategy<Value = Step> {
         8 => (nth(), nth(), slip()).prop_map(|(nth, what, slip)| Step::Lock { nth, what, slip }),
         1 => (nth(), plan::scheduled_job().boxed()).prop_map(|(nth, plan)| Step::Change(nth, Box::new(plan))),
         1 => (nth(), plan::job().boxed()).prop_map(|(nth, plan)| Step::Change(nth, Box::new(plan))),
+        3 => plan::service().prop_map(Step::Serve),
+        8 => (nth(), plan::service()).prop_map(|(nth, plan)| Step::Update(nth, plan)),
+        3 => (nth(), any::<bool>()).prop_map(|(worker, on)| Step::Taint { worker, on }),
     ]
 }
 
@@ -180,9 +189,10 @@ fn happening(what: u8) -> Happening {
     match what {
         0..=63 => Happening::Started,
         64..=71 => Happening::Progress { millis: 500, message: "half".into() },
+        72..=83 => Happening::Healthy,
         _ => Happening::Finished(Box::new(Finished {
             ending: ending(what),
-            ran: Span(10),
+            ran: Span(if what % 3 == 0 { 1_200_000 } else { 10 }),
             result: what.is_multiple_of(2).then(|| format!("result {what}")),
             extension: None,
             stdout_tail: vec![b'x'; usize::from(what % 3)],
@@ -249,6 +259,15 @@ impl Memory {
             Step::RemoveTotal => Some(Command::RemoveResource { name: name("m") }),
             Step::Lock { nth, what, slip } => self.lock(model, *nth, *what, *slip),
             Step::RunNow(nth) => Some(Command::RunNow { schedule: pick(&schedules(model), *nth)? }),
+            Step::Serve(plan) => Some(Command::Submit(plan.spec())),
+            Step::Update(nth, plan) => {
+                Some(Command::ChangeService { service: pick(&services(model), *nth)?, spec: plan.spec() })
+            }
+            Step::Taint { worker, on } => {
+                let worker = name(WORKERS[usize::from(*worker) % WORKERS.len()]);
+                let taints = on.then(|| Taint { key: name("maintenance"), value: None }).into_iter().collect();
+                Some(Command::Taint { worker, taints })
+            }
             Step::Change(nth, plan) => {
                 let spec = plan.spec(model.last_job);
                 Some(Command::ChangeSchedule { schedule: pick(&schedules(model), *nth)?, spec })
@@ -346,6 +365,12 @@ fn schedules(model: &Model) -> Vec<JobId> {
     std::iter::once(JobId(model.last_job)).chain(known).collect()
 }
 
+/// The same of services.
+fn services(model: &Model) -> Vec<JobId> {
+    let known = model.jobs.values().filter(|job| job.is_service()).map(|job| job.id);
+    std::iter::once(JobId(model.last_job)).chain(known).collect()
+}
+
 /// What could be placed now.
 pub fn pending(model: &Model) -> Vec<Assignment> {
     let mut items = Vec::new();
@@ -355,7 +380,7 @@ pub fn pending(model: &Model) -> Vec<Assignment> {
                 job: job.id,
                 task: task as u32,
                 index: TaskIndex(at as u32),
-                attempt: AttemptNumber(job.tasks[task][at].next_number()),
+                attempt: AttemptNumber(job.next_number(task, at)),
                 epoch: Epoch(0),
                 behind: None,
             }));
@@ -426,9 +451,9 @@ fn misplace(model: &Model, nth: u8, slip: Slip) -> Command {
         Slip::Old | Slip::None => {
             let job = model.jobs.values().rev().nth(usize::from(nth % 6));
             let any = job.and_then(|job| Some((job, job.elements().nth(usize::from(nth / 6 % 6))?)));
-            if let Some((job, (task, at, element))) = any.filter(|(.., (.., e))| e.state != TaskState::Pending) {
+            if let Some((job, (task, at, _))) = any.filter(|(.., (.., e))| e.state != TaskState::Pending) {
                 (item.job, item.task, item.index.0) = (job.id, task as u32, at as u32);
-                item.attempt.0 = element.next_number();
+                item.attempt.0 = job.next_number(task, at);
             }
         }
     }

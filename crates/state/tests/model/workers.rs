@@ -8,10 +8,11 @@ use quorate_types::extension::Addition;
 use quorate_types::limits::ATTEMPTS_KEPT_MAX;
 use quorate_types::session::{Finished, Happening, Report};
 use quorate_types::status::{AttemptState, Ending, TaskState};
-use quorate_types::{Epoch, Fence, JobId, Name, ReplicaId, Resources, Span, Timestamp};
+use quorate_types::{Epoch, Fence, JobId, Name, ReplicaId, Resources, Span, Taint, Timestamp};
 
 use crate::job::{Attempt, Job, Wait};
 use crate::machine::{Model, Result};
+use crate::service::Gone;
 
 #[derive(Clone)]
 pub struct Worker {
@@ -22,6 +23,7 @@ pub struct Worker {
     pub life: Life,
     pub draining: bool,
     pub drain_until: Option<Timestamp>,
+    pub taints: Vec<Taint>,
     pub replica: ReplicaId,
     /// When the registration began or ended.
     pub since: Timestamp,
@@ -76,12 +78,14 @@ impl Model {
             instance: new.instance,
             capacity: new.capacity.clone(),
             life: Life::Alive,
-            draining: earlier.is_some_and(|worker| worker.draining),
+            draining: earlier.as_ref().is_some_and(|worker| worker.draining),
+            taints: earlier.map(|worker| worker.taints).unwrap_or_default(),
             drain_until: None,
             replica: new.replica,
             since: self.now,
         };
         self.workers.insert(new.name.clone(), worker);
+        self.follow_worker(&new.name);
         Ok(Outcome::Registered { epoch: Epoch(self.last_epoch) })
     }
 
@@ -94,6 +98,7 @@ impl Model {
         let now = self.now;
         let worker = self.living(name, epoch)?;
         (worker.life, worker.since, worker.drain_until) = (life, now, None);
+        self.follow_worker(name);
         for (id, task, at) in self.live_on(epoch) {
             self.lose(id, task, at);
         }
@@ -103,6 +108,7 @@ impl Model {
     pub fn drain(&mut self, name: &Name, on: bool, until: Option<Timestamp>) -> Result {
         let worker = self.workers.get_mut(name).ok_or_else(|| Rejection::NoSuchWorker(name.clone()))?;
         (worker.draining, worker.drain_until) = (on, until);
+        self.follow_worker(name);
         Ok(Outcome::Done)
     }
 
@@ -176,17 +182,20 @@ impl Model {
         let may_start = job.gang(task).is_some() || !job.pending(task).is_empty();
         let going = !job.paused && !job.cancelling && job.finished.is_none();
         let room = going && may_start && element.state == TaskState::Pending;
-        let newer = element.attempts.last().is_none_or(|attempt| attempt.fence.0 < self.index);
+        let newer = job.last_attempt(task, at).is_none_or(|attempt| attempt.fence.0 < self.index);
         let worker = self.workers.values().find(|worker| worker.epoch == item.epoch && worker.is_alive())?;
         let request = &job.spec.tasks[task].resources;
         let fits = request.fits(&self.free(worker)) && self.is_within_limit(&job.spec.namespace, request);
-        if !room || !newer || element.next_number() != item.attempt.0 || worker.draining {
+        let tolerated = |taint: &Taint| taint.is_tolerated_by(&job.spec.tasks[task].tolerations);
+        let suits = !worker.draining && worker.taints.iter().all(tolerated);
+        if !room || !newer || job.next_number(task, at) != item.attempt.0 || !suits {
             return None;
         }
         let (name, epoch) = (worker.name.clone(), worker.epoch);
         let behind = item.behind.map(|first| first.0 as usize);
         let may_wait = behind.is_some_and(|first| self.may_wait(job, task, first, at, epoch));
-        if if behind.is_some() { !may_wait } else { !fits || !self.pass_gates(item.job, task) } {
+        let crowded = job.is_system() && self.lives_on(item.job, &name);
+        if if behind.is_some() { !may_wait } else { !fits || crowded || !self.pass_gates(item.job, task) } {
             return None;
         }
         let attempt = Attempt {
@@ -218,7 +227,8 @@ impl Model {
             attempt.is_some_and(|it| it.state.is_live() && it.fence == fence && it.behind == Some(first))
         });
         let last = job.last_in_line(task, first, at, fence);
-        job.spec.tasks[task].rate.is_none() && job.gang(task).is_none() && !after && last.is_some_and(ends)
+        let alone = job.spec.tasks[task].rate.is_none() && job.gang(task).is_none() && !job.is_service();
+        alone && !after && last.is_some_and(ends)
     }
 
     pub fn report(&mut self, name: &Name, epoch: Epoch, reports: &[Report]) -> Result {
@@ -244,8 +254,10 @@ impl Model {
         match &report.what {
             Happening::Started if attempt.state == AttemptState::Assigned => {
                 (attempt.state, element.state, job.started) = (AttemptState::Running, TaskState::Running, true);
+                self.on_well(key.job, task, at, false);
             }
-            Happening::Started | Happening::Progress { .. } | Happening::Healthy => {}
+            Happening::Started | Happening::Progress { .. } => {}
+            Happening::Healthy => self.on_well(key.job, task, at, true),
             Happening::Finished(finished) => {
                 job.started = true;
                 self.finish_attempt(key.job, task, at, finished);
@@ -282,6 +294,14 @@ impl Model {
         }
         tally.unable = if is_unable { tally.unable + 1 } else { tally.unable * u32::from(in_gang) };
         let unable = tally.unable;
+        if job.is_service() {
+            let gone = match (stopping, &ending) {
+                (Some(_), _) | (None, Ending::Stopped) => Gone::Stopped,
+                (None, Ending::Unable(_)) => Gone::Unable,
+                (None, _) => Gone::Ended(finished.ran),
+            };
+            return self.on_gone(id, task, at, gone);
+        }
         match (&ending, stopping) {
             (Ending::Exited(0), _) => {
                 let element = &mut job.tasks[task][at];
@@ -320,10 +340,15 @@ impl Model {
         let after = (element.state == TaskState::Stopping).then_some(element.after_stop);
         let tally = &mut job.tasks[tally.0][tally.1];
         tally.losses += u32::from(after.is_none() && !waited);
+        let losses = tally.losses;
+        if job.is_service() {
+            self.on_gone(id, task, at, if after.is_some() { Gone::Stopped } else { Gone::Lost });
+            return self.settle(id);
+        }
         match after {
             Some(AfterStop::Cancel) => job.end_for_good(task, at),
             Some(AfterStop::Fail) => job.give_up(task, at),
-            None if !waited && tally.losses >= most => job.give_up(task, at),
+            None if !waited && losses >= most => job.give_up(task, at),
             Some(AfterStop::Requeue) | None => job.requeue(task, at),
         }
         self.resolve_gang(id, task);
