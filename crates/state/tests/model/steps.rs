@@ -192,7 +192,7 @@ fn happening(what: u8) -> Happening {
         72..=83 => Happening::Healthy,
         _ => Happening::Finished(Box::new(Finished {
             ending: ending(what),
-            ran: Span(if what % 3 == 0 { 1_200_000 } else { 10 }),
+            ran: Span(if what.is_multiple_of(3) { 1_200_000 } else { 10 }),
             result: what.is_multiple_of(2).then(|| format!("result {what}")),
             extension: None,
             stdout_tail: vec![b'x'; usize::from(what % 3)],

@@ -37,7 +37,8 @@ type Shape = (Option<Arc<Constraints>>, Resources);
 pub(crate) struct Carried {
     start: Start,
     shapes: Vec<Shape>,
-    epochs: Vec<Epoch>,
+    /// By position, who it was and where.
+    workers: Vec<(Slot, Epoch)>,
 }
 
 /// The batches of one decision.
@@ -172,28 +173,35 @@ impl Batches {
 
 impl Carried {
     fn of(start: Start, rows: &Rows<'_>, book: &Book, batch: &Batch) -> Self {
-        let epochs = rows.workers().map(|slot| book.fleet.member(slot).worker.epoch).collect();
+        let workers = rows.workers().map(|slot| (slot, book.fleet.member(slot).worker.epoch)).collect();
         let mut shapes: Vec<_> = batch.by_shape.iter().collect();
         shapes.sort_unstable_by_key(|(_, group)| **group);
         let shapes = shapes.into_iter().map(|(shape, _)| shape.clone()).collect();
-        Self { start, shapes, epochs }
+        Self { start, shapes, workers }
+    }
+
+    /// Where a worker is, if it is the same one still.
+    fn slot(&self, position: usize, fleet: &Fleet) -> Option<Slot> {
+        let (slot, epoch) = self.workers.get(position)?;
+        (fleet.member(*slot).worker.epoch == *epoch).then_some(*slot)
     }
 
     /// Has the offers read that it begins with.
     fn keep(&self, rows: &mut Rows<'_>, fleet: &Fleet, shapes: &BTreeMap<Shape, usize>) {
+        let groups: Vec<Option<usize>> = self.shapes.iter().map(|shape| shapes.get(shape).copied()).collect();
         for placement in self.start.placements() {
-            let slot = self.epochs.get(placement.worker).and_then(|epoch| fleet.slot(*epoch));
-            if let Some((slot, group)) = slot.zip(shapes.get(&self.shapes[placement.group])) {
-                rows.keep(*group, slot);
+            let slot = self.slot(placement.worker, fleet);
+            if let Some((slot, group)) = slot.zip(groups[placement.group]) {
+                rows.keep(group, slot);
             }
         }
     }
 
     /// The same, by the positions of another batch; none if they have no worker in common.
     fn moved(&self, rows: &Rows<'_>, fleet: &Fleet, shapes: &BTreeMap<Shape, usize>) -> Option<Start> {
-        let worker = |from: usize| rows.position(fleet.slot(*self.epochs.get(from)?)?);
+        let worker = |from: usize| rows.position(self.slot(from, fleet)?);
         let group = |from: usize| shapes.get(self.shapes.get(from)?).copied();
-        let known = (0..self.epochs.len()).any(|from| worker(from).is_some());
+        let known = (0..self.workers.len()).any(|from| worker(from).is_some());
         known.then(|| self.start.moved(rows.workers().count(), group, worker))
     }
 }

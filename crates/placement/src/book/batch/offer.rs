@@ -37,12 +37,20 @@ impl Offerer {
     /// One that offers as much as any of them, for as little.
     pub(super) fn best_of<'a>(mut all: impl Iterator<Item = &'a Self>) -> Option<Self> {
         let mut best = *all.next()?;
-        for one in all {
-            best.room.join(&one.room);
-            best.used = best.used.smaller(&one.used);
-            best.size = best.size.larger(&one.size);
-        }
+        all.for_each(|one| best.join(one));
         Some(Self { scale: Scale::of(&best.size), ..best })
+    }
+
+    /// The same of two.
+    pub(super) fn joined(mut self, other: &Self) -> Self {
+        self.join(other);
+        Self { scale: Scale::of(&self.size), ..self }
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.room.join(&other.room);
+        self.used = self.used.smaller(&other.used);
+        self.size = self.size.larger(&other.size);
     }
 
     /// Of which kind of resource most is used.

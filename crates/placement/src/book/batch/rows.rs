@@ -9,7 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::yard::{BLOCK_MIN, BLOCKS_MAX, Block, Yard};
+use super::yard::{BLOCK_MIN, BLOCKS_MAX, Yard};
 use super::{Alike, Batch, Carried, Shape};
 use crate::book::fleet::Slot;
 use crate::book::treap::scatter;
@@ -175,24 +175,19 @@ impl<'a> Rows<'a> {
         let more = (FIRST_EACH * row.elements).max(FIRST_MIN).max(known as u64) as usize;
         let until = known.saturating_add(more.saturating_mul(times));
         offers.reserve(more.min(self.yard.able.len() - known));
-        let worth = |(at, block): (usize, &Block)| {
-            let value = i64::from(block.best.offer(&row.wish, 1)?.cost) + block.price;
-            (value < below).then(|| Reverse((value, scatter((nth << 32 | at) as u64), at)))
-        };
-        let mut blocks: BinaryHeap<_> = self.yard.blocks.iter().enumerate().filter_map(worth).collect();
-        self.looks_left = self.looks_left.saturating_sub(self.yard.blocks.len());
+        let (worth, looks) = self.yard.worth(&row.wish, below);
+        let by_chance = |(value, at): (i64, usize)| Reverse((value, scatter((nth << 32 | at) as u64), at));
+        let mut blocks: BinaryHeap<_> = worth.into_iter().map(by_chance).collect();
+        self.looks_left = self.looks_left.saturating_sub(looks);
         let of_block = (until - known).div_ceil(SPREAD.min(blocks.len()).max(1));
         while let Some(Reverse((_, chance, block))) = blocks.pop().filter(|_| offers.len() < until) {
-            let range = self.yard.blocks[block].range.clone();
-            let first = range.start + chance as usize % range.len();
+            let range = self.yard.cheaper(block, below);
+            let first = range.start + chance as usize % range.len().max(1);
             let most = until.min(offers.len() + of_block);
             self.looks_left = self.looks_left.saturating_sub(range.len() / PASSED);
             for nth_able in (first..range.end).chain(range.start..first) {
                 let at = self.yard.order[nth_able];
                 let able = &self.yard.able[at];
-                if able.load.0 + able.price >= below {
-                    continue;
-                }
                 let is_known = able.position.is_some_and(|position| {
                     offers[..known].binary_search_by_key(&position, |offer| offer.worker).is_ok()
                 });

@@ -1,6 +1,6 @@
 //! What is read of a batch is enough.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use quorate_state::queue::Queued;
@@ -8,9 +8,10 @@ use quorate_types::policy::{PlacementOrder, Policy};
 use quorate_types::{Epoch, JobId, Name, Preference, Resources, Timestamp};
 
 use super::rows::Rows;
+use super::yard::Yard;
 use super::{Batch, Carried};
 use crate::book::fleet::Slot;
-use crate::book::{Book, Constraints, Crowding, Facts, Tracking, Worker};
+use crate::book::{Book, Constraints, Crowding, Facts, Tracking, Wish, Worker};
 use crate::flow;
 
 /// Workers: how large, how much of cpu and of memory is taken in tenths, and what zone. Tasks: how much they ask for,
@@ -24,6 +25,13 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         let task = (1..4_000_u64, 0..4_000_u64, prop::option::of(0..zones), 1..=4_u64);
         (workers, prop::collection::vec(task, 2..120))
     })
+}
+
+/// Several blocks of one sort.
+fn of_one_size() -> impl Strategy<Value = Cluster> {
+    let workers = prop::collection::vec((Just(2_u64), 0..10_u64, 0..10_u64, Just(1_u64)), 200..400);
+    let task = (1..9_000_u64, 0..9_000_u64, Just(None), Just(1_u64));
+    (workers, prop::collection::vec(task, 2..60))
 }
 
 fn name(text: &str) -> Name {
@@ -65,6 +73,12 @@ fn batch(book: &Book, (_, tasks): &Cluster) -> Batch {
     batch
 }
 
+/// What a task would cost on a worker of the yard.
+fn value(yard: &Yard, at: usize, wish: &Wish<'_>) -> Option<i64> {
+    let able = &yard.able[at];
+    Some(i64::from(able.offerer.offer(wish, 1)?.cost) + able.price)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -79,6 +93,36 @@ proptest! {
         let mut all = Rows::new(&book, &batch, &crowding, usize::MAX);
         let best = flow::solve(&all.everything().unwrap());
         prop_assert_eq!(solved.solution.cost, best.solution.cost);
+    }
+
+    /// Whatever the prices are.
+    #[test]
+    fn workers_that_are_passed_over_are_no_cheaper(
+        cluster in prop_oneof![cluster(), of_one_size()],
+        level in 0..130_i64,
+        noise in prop::collection::vec(prop_oneof![4 => Just(0_i64), 1 => 0..60_i64], 400),
+        below in 0..300_i64,
+    ) {
+        let book = book(&cluster);
+        let batch = batch(&book, &cluster);
+        let crowding = Crowding::new(&|_| 1);
+        let mut yard = Yard::of(&book, &batch);
+        yard.reprice(|able| (level - able.load.0).max(0) + noise[able.slot as usize]);
+        for alike in &batch.alike {
+            let wish = Wish::new(alike.queued, &alike.entry, &crowding);
+            let mut passed_over: BTreeSet<usize> = (0..yard.able.len()).collect();
+            for (least, block) in yard.worth(&wish, below).0 {
+                for at in yard.cheaper(block, below).map(|nth| yard.order[nth]) {
+                    passed_over.remove(&at);
+                }
+                for at in yard.blocks[block].range.clone().map(|nth| yard.order[nth]) {
+                    prop_assert!(value(&yard, at, &wish).is_none_or(|value| value >= least));
+                }
+            }
+            for at in passed_over {
+                prop_assert!(value(&yard, at, &wish).is_none_or(|value| value >= below), "{at}");
+            }
+        }
     }
 
     /// Where looks run out nothing is proven, but what there is keeps to what the workers have.

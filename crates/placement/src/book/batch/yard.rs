@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use super::Batch;
 use super::offer::{FULL, Offerer, Scale, slots_max};
-use crate::book::Book;
 use crate::book::fleet::Slot;
 use crate::book::vector::LANES;
-use crate::flow::{self, WORKERS_MAX};
+use crate::book::{Book, Wish};
+use crate::flow::{self, COST_MAX, WORKERS_MAX};
 
 /// Blocks at most (and one more for each sort of worker, where kinds have their own), and workers of a block at least.
 pub(super) const BLOCKS_MAX: usize = 32;
@@ -17,6 +17,10 @@ pub(super) const BLOCK_MIN: usize = 64;
 /// How many kinds of workers have blocks of their own, if each has so many workers in the mean.
 const KINDS_MAX: usize = 128;
 const KIND_MIN: usize = 8;
+/// Beyond all costs of a place and its price that are told apart. What a key says, and a worker's place, fit into one
+/// number: there are few sorts of workers.
+const COST_END: i64 = 2 * COST_MAX as i64;
+const _: () = assert!((KINDS_MAX * LANES) as i64 * COST_END <= 1 << 32 && WORKERS_MAX <= 1 << 16);
 /// For how many times the tasks there is room on the workers that are looked at first.
 const SLACK: u64 = 2;
 
@@ -36,21 +40,49 @@ pub(super) struct Able {
 }
 
 impl Able {
-    /// In the order of sorts, and then of what a task costs there, price included.
-    fn key(&self, sorts: u32) -> u64 {
-        let (whole, part) = self.load;
-        // Prices beyond any cost are those of famine: what is so dear is not told apart.
-        let cost = u32::try_from(whole + self.price).unwrap_or(u32::MAX);
-        u64::from(self.sort & sorts) << 48 | u64::from(cost) << 16 | u64::from(part >> 16)
+    /// In the order of sorts, and then of what a task costs there, price included; with where it stands, in the last
+    /// bits.
+    fn key(&self, at: usize, sorts: u32) -> u64 {
+        let part = u64::from(self.load.1 >> 16);
+        (u64::from(self.sort & sorts) * COST_END as u64 + self.cost() as u64) << 32 | part << 16 | at as u64
+    }
+
+    /// Prices beyond any cost are those of famine: what is so dear is not told apart.
+    fn cost(&self) -> i64 {
+        (self.load.0 + self.price).min(COST_END - 1)
+    }
+}
+
+/// One that would offer as much as any of several workers, for as little.
+#[derive(Clone, Copy)]
+struct Best {
+    offerer: Offerer,
+    price: i64,
+}
+
+impl Best {
+    /// What a task would cost there, price included, if there is room for it.
+    #[inline]
+    fn value(&self, wish: &Wish<'_>) -> Option<i64> {
+        Some(i64::from(self.offerer.offer(wish, 1)?.cost) + self.price)
+    }
+
+    fn or(&self, other: &Self) -> Self {
+        let offerer = self.offerer.joined(&other.offerer);
+        Self { offerer, price: self.price.min(other.price) }
     }
 }
 
 pub(super) struct Block {
     /// In the order of blocks.
     pub(super) range: Range<usize>,
-    pub(super) best: Offerer,
-    /// The least price.
-    pub(super) price: i64,
+    /// What a task costs at the last of them, at least.
+    dearest: i64,
+    /// Of its workers.
+    best: Best,
+    /// Of its workers and those of so many blocks behind it, which are of the same sort.
+    rest: Best,
+    others: usize,
 }
 
 pub(super) struct Yard {
@@ -95,6 +127,33 @@ impl Yard {
         yard
     }
 
+    /// The blocks in which something may cost less than `below`, with the least that it could; and how many looks that
+    /// took.
+    pub(super) fn worth(&self, wish: &Wish<'_>, below: i64) -> (Vec<(i64, usize)>, usize) {
+        let (mut worth, mut looks, mut at) = (Vec::with_capacity(self.blocks.len()), 0, 0);
+        let value = |best: &Best| best.value(wish).filter(|value| *value < below);
+        while let Some(block) = self.blocks.get(at) {
+            looks += 1;
+            if block.others > 0 && value(&block.rest).is_none() {
+                at += block.others + 1;
+                continue;
+            }
+            worth.extend(value(&block.best).map(|value| (value, at)));
+            at += 1;
+        }
+        (worth, looks)
+    }
+
+    /// The workers of a block, by their place in the order, at which a task could cost less than `below`.
+    pub(super) fn cheaper(&self, block: usize, below: i64) -> Range<usize> {
+        let Block { range, dearest, .. } = &self.blocks[block];
+        if *dearest < below {
+            return range.clone();
+        }
+        let cheaper = |at: &usize| self.able[*at].cost() < below;
+        range.start..range.start + self.order[range.clone()].partition_point(cheaper)
+    }
+
     pub(super) fn find(&self, slot: Slot) -> Option<usize> {
         self.by_slot.get(slot as usize).copied().flatten()
     }
@@ -129,20 +188,29 @@ impl Yard {
         let able = &self.able;
         let are_many = self.kinds > KINDS_MAX || self.kinds * KIND_MIN > able.len();
         let sorts = if are_many { 0 } else { u32::MAX };
-        let mut keys: Vec<(u64, usize)> = able.iter().enumerate().map(|(at, able)| (able.key(sorts), at)).collect();
+        let mut keys: Vec<u64> = able.iter().enumerate().map(|(at, able)| able.key(at, sorts)).collect();
         keys.sort_unstable();
         self.order.clear();
-        self.order.extend(keys.into_iter().map(|(_, at)| at));
+        self.order.extend(keys.into_iter().map(|key| key as usize % WORKERS_MAX));
         let of_block = able.len().div_ceil(BLOCKS_MAX).max(BLOCK_MIN);
         self.blocks.clear();
         let mut start = 0;
         for of_sort in self.order.chunk_by(|a, b| able[*a].sort & sorts == able[*b].sort & sorts) {
+            let first = self.blocks.len();
             for some in of_sort.chunks(of_block) {
                 let range = start..start + some.len();
                 start = range.end;
                 let price = some.iter().map(|at| able[*at].price).min().unwrap_or(0);
-                let best = Offerer::best_of(some.iter().map(|at| &able[*at].offerer));
-                self.blocks.extend(best.map(|best| Block { range, best, price }));
+                let dearest = some.last().map_or(0, |at| able[*at].cost());
+                if let Some(best) = Offerer::best_of(some.iter().map(|at| &able[*at].offerer)) {
+                    let best = Best { offerer: best, price };
+                    self.blocks.push(Block { range, dearest, best, rest: best, others: 0 });
+                }
+            }
+            for at in (first..self.blocks.len()).rev().skip(1) {
+                let (rest, others) = (self.blocks[at + 1].rest, self.blocks[at + 1].others + 1);
+                let block = &mut self.blocks[at];
+                (block.rest, block.others) = (block.best.or(&rest), others);
             }
         }
     }
