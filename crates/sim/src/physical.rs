@@ -25,6 +25,8 @@ pub(crate) const GANG: &str = "gang-";
 /// The task of jobs with the key of which so many may run at a time.
 pub(crate) const KEYED: &str = "keyed";
 pub(crate) const KEY_LIMIT: usize = 2;
+/// The task of processes that take a lock.
+pub(crate) const LOCKER: &str = "locker";
 /// Not so many elements, but the one of the same number.
 pub(crate) const EACH: u32 = 0;
 
@@ -94,12 +96,22 @@ struct Process {
     holds: u32,
     in_gang: bool,
     has_key: bool,
+    takes_lock: bool,
+}
+
+/// Who was told last that it has a lock, and believes it still.
+#[derive(Debug)]
+struct Holder {
+    token: u64,
+    key: AttemptKey,
+    believes: bool,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Physical {
     running: BTreeMap<Element, Process>,
     services: BTreeSet<JobId>,
+    locks: BTreeMap<&'static str, Holder>,
     pub(crate) started: u64,
     /// Processes that exited with 0, by themselves.
     succeeded: BTreeSet<Attempt>,
@@ -133,7 +145,8 @@ impl Physical {
             return Err(format!("{key:?} starts on {worker} while {other:?} of an earlier start of its gang runs"));
         }
         let has_key = program.task == KEYED;
-        let process = Process { worker: worker.to_owned(), key, holds: program.holds, in_gang, has_key };
+        let takes_lock = program.task == LOCKER;
+        let process = Process { worker: worker.to_owned(), key, holds: program.holds, in_gang, has_key, takes_lock };
         if let Some(Process { worker: other, key: before, .. }) = self.running.insert(self.element(&key), process) {
             return Err(format!("{key:?} starts on {worker} while {before:?} runs on {other}"));
         }
@@ -152,6 +165,32 @@ impl Physical {
     pub(crate) fn end(&mut self, key: &AttemptKey) {
         let element = self.element(key);
         self.running.remove(&element);
+        self.locks.keys().copied().collect::<Vec<_>>().into_iter().for_each(|lock| self.let_go(lock, key));
+    }
+
+    /// The processes that run and have to do with a lock.
+    pub(crate) fn lockers(&self) -> Vec<AttemptKey> {
+        self.running.values().filter(|process| process.takes_lock).map(|process| process.key).collect()
+    }
+
+    /// A process is told that it has the lock. Those that run can't be two, and tokens only grow.
+    pub(crate) fn hold(&mut self, lock: &'static str, token: u64, key: &AttemptKey) -> Result<(), Violation> {
+        if self.running.get(&self.element(key)).is_none_or(|process| process.key != *key) {
+            return Ok(());
+        }
+        if let Some(last) = self.locks.get(lock).filter(|last| last.key != *key)
+            && (last.believes || token <= last.token)
+        {
+            return Err(format!("{key:?} has the lock {lock} with the token {token}, and there is {last:?}"));
+        }
+        self.locks.insert(lock, Holder { token, key: *key, believes: true });
+        Ok(())
+    }
+
+    /// A process gives the lock back, or has ended.
+    pub(crate) fn let_go(&mut self, lock: &'static str, key: &AttemptKey) {
+        let holder = self.locks.get_mut(lock).filter(|holder| holder.key == *key);
+        holder.into_iter().for_each(|holder| holder.believes = false);
     }
 
     fn element(&self, key: &AttemptKey) -> Element {
@@ -237,6 +276,24 @@ mod tests {
         physical.end(&of(1));
         physical.end(&of(3));
         physical.start("v", of(3), &keyed).unwrap();
+    }
+
+    #[test]
+    fn a_lock_has_one_holder_and_tokens_grow() {
+        let mut physical = Physical::default();
+        let locker = Program { task: LOCKER.into(), ..Program::default() };
+        let of = |job| AttemptKey { job: JobId(job), ..key(0, 0) };
+        (1..=3).for_each(|job| physical.start("w", of(job), &locker).unwrap());
+        assert_eq!(physical.lockers().len(), 3);
+        physical.hold("x", 1, &of(1)).unwrap();
+        physical.hold("y", 1, &of(2)).unwrap();
+        physical.hold("x", 2, &of(2)).unwrap_err();
+        physical.end(&of(1));
+        physical.hold("x", 1, &of(2)).unwrap_err();
+        physical.hold("x", 2, &of(2)).unwrap();
+        physical.let_go("x", &of(2));
+        physical.hold("x", 3, &of(3)).unwrap();
+        physical.hold("x", 3, &of(1)).unwrap();
     }
 
     #[test]

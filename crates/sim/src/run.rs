@@ -29,7 +29,7 @@ pub struct Options {
     pub clients: usize,
     /// The faults to choose from.
     pub faults: Vec<Fault>,
-    /// Whether there are a service, a system job, a schedule, and jobs that wait for keys and times, besides what clients
+    /// Whether there are a service, a system job, a schedule, and jobs that wait for keys and times or take locks, besides what clients
     /// submit.
     pub services: bool,
 }

@@ -18,11 +18,13 @@ use crate::replica::{Place, Replica, Setup};
 use crate::trace::Trace;
 use crate::worker::Worker;
 
+use self::lockers::Lockers;
 use self::mail::{Farewell, Mail};
 use self::operator::Errand;
 use self::owner::Owner;
 use self::steward::Steward;
 
+mod lockers;
 mod look;
 mod mail;
 mod operator;
@@ -93,6 +95,8 @@ pub(crate) struct World {
     owner: Option<Owner>,
     /// Whoever has jobs that wait, where somebody has services.
     steward: Option<Steward>,
+    /// Of its jobs, those with locks.
+    lockers: Option<Lockers>,
     newest_id: ReplicaId,
     founders: u64,
     setup: Setup,
@@ -159,6 +163,7 @@ impl World {
             made_errands: 0,
             owner: plan.services.then(|| Owner::new(Chance::new(plan.seed, 4))),
             steward: plan.services.then(|| Steward::new(Chance::new(plan.seed, 5))),
+            lockers: plan.services.then(|| Lockers::new(Chance::new(plan.seed, 6))),
             newest_id: ReplicaId(plan.replicas),
             founders: plan.replicas,
             setup,
@@ -227,6 +232,7 @@ impl World {
         self.watch_events();
         self.tend_services()?;
         self.have_jobs_that_wait()?;
+        self.take_locks();
         self.collect_answers();
         self.deliver_answers()?;
         self.let_clients_act();

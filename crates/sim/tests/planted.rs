@@ -34,6 +34,7 @@ fn hunt(bug: Bug) -> (Vec<Fault>, u64) {
         }
         Bug::LineIgnored => (vec![Fault::SlowLink], 10),
         Bug::LateTickLost => (vec![Fault::KillLeader, Fault::SlowLink, Fault::Transfer, Fault::IsolateFromPeers], 20),
+        Bug::LockFreedEarly => (vec![Fault::SlowLink, Fault::AgentPaused, Fault::KillLeader], 20),
         Bug::LimitIgnored => (vec![Fault::KillLeader, Fault::SlowLink, Fault::Transfer], 60),
     }
 }
@@ -41,8 +42,8 @@ fn hunt(bug: Bug) -> (Vec<Fault>, u64) {
 /// What is wrong in one run, if anything is.
 fn look(bug: Bug, seed: u64, faults: &[Fault]) -> Option<Box<Failure>> {
     let trouble = Duration::from_secs(60);
-    // The numbers of seeds are those of runs without, but for the bug of whoever has them.
-    let services = bug == Bug::LateTickLost;
+    // The numbers of seeds are those of runs without, but for the bugs of whoever has them.
+    let services = matches!(bug, Bug::LateTickLost | Bug::LockFreedEarly);
     let options = Options { seed, trouble, faults: faults.to_vec(), services, ..Options::default() };
     run(&options).err().filter(|failure| matches!(failure.kind, Kind::Violated | Kind::Stuck))
 }

@@ -129,6 +129,12 @@ impl Attempt {
         self.number == key.attempt && self.fence == key.fence && self.epoch == epoch && self.state.is_live()
     }
 
+    /// From its start to its end, as far as both are known.
+    pub(crate) fn lasted(&self) -> Span {
+        let (Some(from), Some(until)) = (self.started_at, self.finished_at) else { return Span(0) };
+        Span(until.0.saturating_sub(from.0))
+    }
+
     pub(crate) fn end(&mut self, state: AttemptState, ending: Option<Ending>, ran: Option<Span>, now: Timestamp) {
         self.state = state;
         self.ending = ending;

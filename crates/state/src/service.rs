@@ -4,11 +4,13 @@
 //! all others its record, if there is one, is cancelled. While its attempt in the version before is ending, it is in
 //! both, and starts in the new one when that attempt has certainly ended.
 
+use std::collections::BTreeMap;
+
 use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 use quorate_types::api::{Rollout, ServiceView};
 use quorate_types::service::{Kind, ServiceSpec};
-use quorate_types::status::TaskState;
+use quorate_types::status::{AttemptState, TaskState};
 use quorate_types::{JobId, Name, TaskIndex};
 use serde::{Deserialize, Serialize};
 
@@ -169,11 +171,14 @@ impl Job {
         let task = self.task(spec.newest)?;
         // Of one whose attempt in another version is still ending, the record here is an old one.
         let tells = |element: &&Element| element.failures > 0 && !element.state.is_finished();
-        let failed = |at: &u32| Some((*at, task.element(TaskIndex(*at)).filter(tells)?));
-        let (at, element) = service.coming.iter().find_map(failed)?;
-        let why = element.attempts.iter().rev().find_map(|attempt| attempt.ending.as_ref());
-        let why = why.map_or_else(|| "did not stay up".to_owned(), ToString::to_string);
-        let times = element.failures;
+        let failed = service.coming.iter().find_map(|at| {
+            let element = task.element(TaskIndex(*at)).filter(tells)?;
+            let last = element.attempts.iter().rev().find(|attempt| !attempt.state.is_live())?;
+            // What ended it from outside says nothing of the version.
+            let by_itself = matches!(last.state, AttemptState::Succeeded | AttemptState::Failed);
+            Some((at, element.failures, last.ending.as_ref().filter(|_| by_itself)?))
+        });
+        let (at, times, why) = failed?;
         Some(format!("element {at} of the newest version ended {times} times in a row, the last time: {why}"))
     }
 
@@ -222,6 +227,7 @@ impl Job {
         if **service != service.with_newest(spec.newest) {
             return Err(format!("counts its members as {service:?}"));
         }
+        self.check_copies()?;
         if self.header.cancelling || self.header.state.is_finished() {
             return Ok(());
         }
@@ -246,6 +252,26 @@ impl Job {
             });
             if let Some(at) = of_nobody {
                 return Err(format!("element {at} of version {version} goes on, and is no member"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Job {
+    /// An attempt is in two versions only while its element waits in the later one, which counts on from it.
+    fn check_copies(&self) -> Result<(), String> {
+        let all = self.tasks().flat_map(|(version, task, _)| {
+            task.elements().flat_map(move |(at, element)| {
+                element.attempts.iter().map(move |attempt| ((at, attempt.fence), (version, element.state)))
+            })
+        });
+        let mut seen = BTreeMap::new();
+        for ((at, fence), (version, state)) in all {
+            let Some((other, other_state)) = seen.insert((at, fence), (version, state)) else { continue };
+            let rests = |state| matches!(state, TaskState::Waiting | TaskState::Pending);
+            if !rests(state) && !rests(other_state) {
+                return Err(format!("the attempt {fence} of element {at} is in the versions {other} and {version}"));
             }
         }
         Ok(())

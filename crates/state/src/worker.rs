@@ -134,7 +134,7 @@ impl Worker {
     }
 
     /// The one that an attempt behind `first`, with the same fence, waits for: the last of them that is before it. Who
-    /// waits itself is no head of another line.
+    /// was assigned behind another heads no line.
     pub fn before(&self, at: &ElementKey, first: TaskIndex, fence: Fence) -> Option<ElementKey> {
         let all = self.attempts.range(ElementKey { index: first, ..*at }..*at);
         let is_one = |(key, live): &(&ElementKey, &LiveAttempt)| {

@@ -218,6 +218,22 @@ fn a_version_that_does_not_stay_well_stops_the_rollout_and_going_back_leaves_the
 }
 
 #[test]
+fn what_is_ended_from_outside_stalls_nothing() {
+    let mut fleet = Fleet::of(&["a"]);
+    let job = fleet.cluster.submit(V1);
+    let placed = fleet.place();
+    fleet.end(&placed[0], Ending::Exited(1), 5);
+    assert_eq!(fleet.stands(job), (3, 2, 3, Rollout::Stalled));
+    fleet.cluster.pass(Span::from_secs(60));
+    let [again] = fleet.place()[..] else { panic!("nothing was placed") };
+    assert_eq!(fleet.stands(job), (3, 3, 3, Rollout::Done));
+    // It takes the word to end well.
+    fleet.cluster.apply(Command::Reassign { job, task: name("main"), index: again.index });
+    fleet.end(&again, Ending::Exited(0), 60_000);
+    assert_eq!(fleet.stands(job), (3, 2, 3, Rollout::Rolling));
+}
+
+#[test]
 fn attempts_stay_with_the_version_in_which_they_ran() {
     let mut fleet = Fleet::of(&["a"]);
     let job = fleet.cluster.submit(V1);

@@ -64,6 +64,8 @@ bugs! {
     LineIgnored,
     /// A tick of a schedule that nobody could act on at once is left out.
     LateTickLost,
+    /// A lock goes to the next one when its holder is told to end, not when it has ended.
+    LockFreedEarly,
 }
 
 #[cfg(feature = "planted")]

@@ -144,6 +144,9 @@ impl World {
         if let Some(resource) = state.resources(None, 1).find(|resource| resource.held > 0) {
             return Err(format!("everything has ended, and something is held: {resource:?}"));
         }
+        if let Some(lock) = state.locks(None, None).next() {
+            return Err(format!("everything has ended, and somebody has a lock: {lock:?}"));
+        }
         self.compare(&state)?;
         Ok(self.archives_differ())
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use quorate_types::session::AttemptKey;
 use quorate_types::status::JobState;
 use quorate_types::{JobId, LogIndex, ReplicaId};
 use quorate_worker::host::Registration;
@@ -44,6 +45,8 @@ pub(super) enum Sender {
     Resumer,
     /// Whoever has services, or jobs that wait. What becomes of a request shows in the state.
     Owner,
+    /// A process that takes or gives back its lock.
+    Locker(AttemptKey),
     /// It has seen the events before this index.
     Watcher {
         from: LogIndex,
@@ -187,7 +190,8 @@ impl World {
         {
             let key = (*at, *number);
             let Some(answer) = self.mail.answers.remove(&key) else { break };
-            let Some(sender) = self.mail.senders.remove(&key.1) else { continue };
+            let number = key.1;
+            let Some(sender) = self.mail.senders.remove(&number) else { continue };
             self.trace.line(format_args!("{sender:?} hears {} of request {}", answer.status, key.1));
             match sender {
                 Sender::Client(client) => {
@@ -200,6 +204,7 @@ impl World {
                     self.farewells[at].until = Duration::ZERO;
                 }
                 Sender::Watcher { from } => self.check_events(from, &answer)?,
+                Sender::Locker(key) => self.on_lock_answer(key, number, &answer)?,
                 Sender::Operator(errand) => self.on_operator_answer(errand, key.1, &answer),
                 // What it asks for is sound, whatever has become of it.
                 Sender::Owner

@@ -1,5 +1,5 @@
 //! Whoever has jobs that may not start yet, or not any more: they wait for a key that two may have at a time, for a
-//! time, or for the element of the same number; and some come too late.
+//! time, or for the element of the same number; and some come too late. Others take locks while they run.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::World;
 use crate::chance::Chance;
 use crate::history::Violation;
-use crate::physical::{EACH, KEY_LIMIT, KEYED, Program};
+use crate::physical::{EACH, KEY_LIMIT, KEYED, LOCKER, Program};
 
 /// Between two jobs.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -42,7 +42,8 @@ impl Steward {
             let code = i32::from(chance.permille(60));
             Program { millis, code, task: task.to_owned(), needs, ..Program::default() }.to_argv()
         };
-        let mut job = match chance.below(3) {
+        let after = chance.below(10_000);
+        let mut job = match chance.below(4) {
             0 => {
                 let (one, two) = (program(chance, "one", &[]), program(chance, "two", &["one"]));
                 let count = 1 + chance.below(6);
@@ -50,6 +51,15 @@ impl Steward {
                     {"name": "one", "count": count, "command": one, "retries": chance.below(3),
                      "resources": {"cpu": 0.3}},
                     {"name": "two", "count": count, "command": two, "needs": [{"task": "one", "each": true}]}]})
+            }
+            1 => {
+                // Many are told to end while they have their lock, and some take their time.
+                let millis = 1_000 + chance.below(8_000) as u64;
+                let locker = Program { millis, task: LOCKER.into(), ..Program::default() };
+                let deadline = format!("{}ms", after + 2_000 + chance.below(6_000));
+                json!({"on_failure": "continue", "deadline": deadline, "tasks": [{"name": LOCKER,
+                    "count": 2 + chance.below(4), "command": locker.to_argv(), "grace": "1s",
+                    "resources": {"cpu": 0.2}}]})
             }
             _ => {
                 let keyed = program(chance, KEYED, &[]);
@@ -59,14 +69,13 @@ impl Steward {
             }
         };
         job["name"] = json!(NAME);
-        let after = chance.below(10_000);
         if chance.permille(400) {
             job["start_after"] = json!(format!("{}ms", 1 + after));
         }
         if chance.permille(400) {
             job["expires"] = json!(format!("{}ms", 2 + after + chance.below(10_000)));
         }
-        if chance.permille(400) {
+        if job.get("deadline").is_none() && chance.permille(400) {
             job["deadline"] = json!(format!("{}ms", 2 + after + chance.below(20_000)));
         }
         job

@@ -47,9 +47,12 @@ impl Change<'_> {
             Some(_) | None => None,
         };
         let ending = refused.as_ref().unwrap_or(&finished.ending);
+        let is_service = self.job.is_service();
         let Some(element) = self.element_mut(at.task, at.index) else { return };
         let stopped = (element.state == TaskState::Stopping).then_some(element.after_stop);
         let (state, verdict) = match (ending.is_success(), stopped) {
+            // It was not to end by itself, however well it took it.
+            (true, Some(_)) if is_service => (AttemptState::Cancelled, Verdict::Stopped),
             (true, _) => (AttemptState::Succeeded, Verdict::Succeeded),
             (false, Some(AfterStop::Cancel)) => (AttemptState::Cancelled, Verdict::Cancelled),
             (false, Some(AfterStop::Requeue)) => (AttemptState::Cancelled, Verdict::Stopped),
@@ -64,11 +67,10 @@ impl Change<'_> {
         self.end_attempt(&at, state, Some(ending.clone()), Some(finished.ran));
         self.keep_output(key, finished);
         self.mark_running(Timestamp(now.0.saturating_sub(finished.ran.0)));
-        if self.job.is_service() {
+        if is_service {
             let gone = match verdict {
                 Verdict::Unable => Gone::Unable(ending),
-                Verdict::Succeeded | Verdict::Failed if stopped.is_none() => Gone::Ended(ending, finished.ran),
-                Verdict::Succeeded | Verdict::Failed => Gone::Stopped,
+                Verdict::Succeeded | Verdict::Failed => Gone::Ended(ending, finished.ran),
                 Verdict::Cancelled | Verdict::Stopped | Verdict::Overdue => Gone::Stopped,
             };
             self.go_on(&at, &gone);

@@ -9,7 +9,7 @@ use quorate_types::status::{Ending, TaskState};
 use quorate_types::{Name, Span, TaskIndex};
 
 use super::Change;
-use crate::element::{AfterStop, Element};
+use crate::element::{AfterStop, Attempt, Element};
 use crate::job::ElementKey;
 use crate::service::Member;
 
@@ -104,16 +104,20 @@ impl Change<'_> {
         let backoff = self.job.spec.tasks[at.task as usize].backoff;
         let most = self.job.spec.tasks[at.task as usize].losses;
         let Some(element) = self.element_mut(at.task, at.index) else { return };
+        let ran = match gone {
+            Gone::Ended(_, ran) => *ran,
+            Gone::Stopped | Gone::Lost | Gone::Unable(_) => element.current().map_or(Span(0), Attempt::lasted),
+        };
+        if ran >= backoff.max {
+            element.failures = 0;
+        }
         let (times, reason) = match gone {
             Gone::Stopped => (0, "stopped".to_owned()),
             // Whatever kills its workers one after the other is damped as what crashes is.
             Gone::Lost if element.losses >= most => (element.losses, "worker lost".to_owned()),
             Gone::Lost => (0, "worker lost".to_owned()),
             Gone::Unable(why) => (element.unable, why.to_string()),
-            Gone::Ended(why, ran) => {
-                if ran.0 >= backoff.max.0 {
-                    element.failures = 0;
-                }
+            Gone::Ended(why, _) => {
                 element.failures = element.failures.saturating_add(1);
                 (element.failures, why.to_string())
             }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use quorate_types::TaskIndex;
 use quorate_types::event::EventType;
 use quorate_types::session::Motion;
 use quorate_types::status::{AttemptState, TaskState};
+use quorate_types::{Bug, TaskIndex, is_planted};
 
 use super::{Change, Ended};
 use crate::element::{AfterStop, Attempt, Element};
@@ -182,6 +182,9 @@ impl Change<'_> {
         }
         self.out.notices.push(Notice { worker, epoch, what: NoticeKind::Stop(key) });
         self.move_element(at.task, at.index, TaskState::Stopping);
+        if is_planted(Bug::LockFreedEarly) {
+            self.cluster.release_locks(at, self.out);
+        }
         self.set_available(at, false);
         self.emit(EventType::TaskStopping, at.task, at.index, reason);
         Some(())

@@ -119,13 +119,21 @@ fn compare_job(found: &StateJob, model: &Job) -> Check {
 fn compare_service(found: &StateJob, model: &Job) -> Check {
     let view = found.service_view();
     same(|| "whether it is a service".into(), &view.is_some(), &model.is_service())?;
-    let (Some(view), None) = (view, model.finished) else { return Ok(()) };
+    let Some(view) = view else { return Ok(()) };
+    compare_attempts(found, model)?;
+    if model.finished.is_some() {
+        return Ok(());
+    }
     let newest = model.newest();
     let updated = model.members.values().filter(|member| member.version == newest).count();
     let counts = (view.wanted, view.available, view.updated);
     let expected = [model.members.len(), model.members.len() - model.unavailable(), updated].map(|it| it as u32);
     same(|| "wanted, available, updated".into(), &counts, &expected.into())?;
-    let fails = |at: &usize| model.tasks[newest].get(*at).is_some_and(|e| e.failures > 0 && !e.state.is_finished());
+    let fails = |at: &usize| {
+        let element = model.tasks[newest].get(*at).filter(|element| element.failures > 0);
+        let ended = element.and_then(|e| e.attempts.iter().rev().find(|attempt| !attempt.state.is_live()));
+        element.is_some_and(|e| !e.state.is_finished()) && ended.is_some_and(Attempt::ended_by_itself)
+    };
     let rollout = match (model.coming().iter().any(fails), updated == model.members.len() && model.coming().is_empty())
     {
         (true, _) => Rollout::Stalled,
@@ -133,12 +141,20 @@ fn compare_service(found: &StateJob, model: &Job) -> Check {
         (false, false) => Rollout::Rolling,
     };
     same(|| "rollout".into(), &view.rollout, &rollout)?;
-    let most = model.tasks.iter().map(Vec::len).max().unwrap_or(0);
-    for at in 0..most {
-        let index = TaskIndex(at as u32);
+    for at in 0..model.most_elements() {
         let member = model.members.get(&at).map(|member| member.available);
-        same(|| format!("available {at}"), &found.is_available(index), &member)?;
-        let place = found.place_of(&model.spec.tasks[0].name, index).unwrap_or(0);
+        same(|| format!("available {at}"), &found.is_available(TaskIndex(at as u32)), &member)?;
+    }
+    Ok(())
+}
+
+fn compare_attempts(found: &StateJob, model: &Job) -> Check {
+    for at in 0..model.most_elements() {
+        let index = TaskIndex(at as u32);
+        let name = &model.spec.tasks[0].name;
+        let place = found.place_of(name, index);
+        same(|| format!("place of {at}"), &place, &model.place_of(name, at).map(|task| task as u32))?;
+        let place = place.unwrap_or(0);
         let attempts = found.attempts_of(place, index);
         let attempts: Vec<(u32, Attempt)> = attempts.into_iter().map(|(task, it)| (task, attempt(it))).collect();
         let of_version = |(task, elements): (u32, &Vec<Element>)| {
@@ -158,6 +174,9 @@ fn attempt(found: &quorate_state::element::Attempt) -> Attempt {
         worker: found.worker.clone(),
         epoch: found.epoch,
         state: found.state,
+        assigned_at: found.assigned_at,
+        started_at: found.started_at,
+        finished_at: found.finished_at,
         behind: found.behind.map(|index| index.0 as usize),
     }
 }

@@ -24,8 +24,13 @@ fn describe_job(spec: &JobSpec) -> String {
     let then = spec.then.iter().map(|then| format!("{:?} {}", then.on, describe_job(&then.job)));
     if let Some(service) = &spec.service {
         let (kind, most, health) = (service.kind, service.max_unavailable, service.versions[0].health.is_some());
-        let (command, cpu) = (&spec.tasks[0].command, spec.tasks[0].resources.cpu_millis);
-        return format!("{kind} {tasks:?} {command:?} cpu {cpu}, at most {most} down, health {health}");
+        let task = &spec.tasks[0];
+        let (command, cpu, cluster) = (&task.command, task.resources.cpu_millis, &task.cluster_resources);
+        let (backoff, tolerations, priority) = (&task.backoff, &task.tolerations, spec.priority);
+        return format!(
+            "{kind} {tasks:?} {command:?} cpu {cpu} {cluster:?}, {backoff:?}, tolerates {tolerations:?}, at most {most} \
+             down, health {health}, priority {priority}"
+        );
     }
     let (then, key) = (then.collect::<Vec<_>>(), spec.concurrency.as_ref());
     let schedule = spec.schedule.as_ref().map(|schedule| (schedule.overlap, schedule.history, schedule.paused));

@@ -90,6 +90,9 @@ pub struct Attempt {
     pub worker: Name,
     pub epoch: Epoch,
     pub state: AttemptState,
+    pub assigned_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
     /// The element behind which it was assigned.
     pub behind: Option<usize>,
 }

@@ -263,6 +263,16 @@ impl ServicePlan {
     }
 }
 
+/// One of the definitions that a service has or had.
+pub fn earlier(spec: &JobSpec, nth: u8) -> Option<Arc<JobSpec>> {
+    let mut service = spec.service.clone()?;
+    let at = usize::from(nth) % spec.tasks.len();
+    service.versions = vec![service.versions[at].clone()];
+    service.versions[0].number = 1;
+    service.newest = 0;
+    Some(Arc::new(JobSpec { tasks: vec![spec.tasks[at].clone()].into(), service: Some(service), ..spec.clone() }))
+}
+
 fn valid(json: &Value) -> Arc<JobSpec> {
     let request: JobRequest = serde_json::from_value(json.clone()).unwrap_or_else(|e| panic!("{json}: {e}"));
     Arc::new(request.validate().unwrap_or_else(|e| panic!("{json}: {e:?}")))

@@ -8,7 +8,7 @@ use quorate_state::element::AfterStop;
 use quorate_state::limits::SERVICE_VERSIONS_MAX;
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_types::service::{Health, Kind, ServiceSpec, Version};
-use quorate_types::status::TaskState;
+use quorate_types::status::{AttemptState, TaskState};
 use quorate_types::{Epoch, JobId, JobSpec, Name, Span, Taint, TaskSpec, Timestamp};
 
 use crate::job::{Attempt, Element, Job, Wait};
@@ -27,7 +27,7 @@ pub enum Gone {
     /// It was asked to, or its worker left.
     Stopped,
     Lost,
-    /// After it had run for so long.
+    /// By itself, after it had run for so long.
     Ended(Span),
     Unable,
 }
@@ -95,6 +95,10 @@ impl Job {
         let newest = self.newest();
         let is = |member: &Member| (member.version == newest) == is_new && member.available == available;
         self.members.iter().filter(|(_, member)| is(member)).map(|(at, _)| *at).collect()
+    }
+
+    pub fn most_elements(&self) -> usize {
+        self.tasks.iter().map(Vec::len).max().unwrap_or(0)
     }
 
     pub fn coming(&self) -> Vec<usize> {
@@ -168,6 +172,12 @@ impl Job {
             Some(state) if goes(state) => self.stop(from, at, AfterStop::Requeue),
             Some(_) | None => {}
         }
+    }
+}
+
+impl Attempt {
+    pub fn ended_by_itself(&self) -> bool {
+        matches!(self.state, AttemptState::Succeeded | AttemptState::Failed)
     }
 }
 
@@ -372,13 +382,22 @@ impl Job {
     fn start_again(&mut self, task: usize, at: usize, gone: Gone, now: Timestamp) {
         let spec = &self.spec.tasks[task];
         let element = &mut self.tasks[task][at];
+        let last = element.attempts.last().unwrap();
+        let ran = match (gone, last.started_at, last.finished_at) {
+            (Gone::Ended(ran), ..) => ran.0,
+            (_, Some(from), Some(until)) => until.0.saturating_sub(from.0),
+            (_, _, _) => 0,
+        };
+        if ran >= spec.backoff.max.0 {
+            element.failures = 0;
+        }
         let times = match gone {
             Gone::Stopped => 0,
             Gone::Lost if element.losses >= spec.losses => element.losses,
             Gone::Lost => 0,
             Gone::Unable => element.unable,
-            Gone::Ended(ran) => {
-                element.failures = if ran >= spec.backoff.max { 1 } else { element.failures + 1 };
+            Gone::Ended(_) => {
+                element.failures += 1;
                 element.failures
             }
         };

@@ -95,6 +95,8 @@ pub enum Step {
     Change(u8, Box<JobPlan>),
     Serve(ServicePlan),
     Update(u8, ServicePlan),
+    /// To a definition that the service had before.
+    GoBack(u8, u8),
     Taint {
         worker: u8,
         on: bool,
@@ -145,6 +147,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         1 => (nth(), plan::job().boxed()).prop_map(|(nth, plan)| Step::Change(nth, Box::new(plan))),
         3 => plan::service().prop_map(Step::Serve),
         8 => (nth(), plan::service()).prop_map(|(nth, plan)| Step::Update(nth, plan)),
+        3 => (nth(), nth()).prop_map(|(nth, version)| Step::GoBack(nth, version)),
         3 => (nth(), any::<bool>()).prop_map(|(worker, on)| Step::Taint { worker, on }),
     ]
 }
@@ -262,6 +265,13 @@ impl Memory {
             Step::Serve(plan) => Some(Command::Submit(plan.spec())),
             Step::Update(nth, plan) => {
                 Some(Command::ChangeService { service: pick(&services(model), *nth)?, spec: plan.spec() })
+            }
+            Step::GoBack(nth, version) => {
+                let service = pick(&services(model), *nth)?;
+                Some(Command::ChangeService {
+                    service,
+                    spec: plan::earlier(&model.jobs.get(&service)?.spec, *version)?,
+                })
             }
             Step::Taint { worker, on } => {
                 let worker = name(WORKERS[usize::from(*worker) % WORKERS.len()]);

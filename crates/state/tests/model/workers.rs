@@ -204,6 +204,9 @@ impl Model {
             worker: name,
             epoch,
             state: AttemptState::Assigned,
+            assigned_at: self.now,
+            started_at: None,
+            finished_at: None,
             behind,
         };
         let element = &mut self.jobs.get_mut(&item.job)?.tasks[task][at];
@@ -251,6 +254,9 @@ impl Model {
         if (attempt.number, attempt.fence, attempt.epoch) != (key.attempt.0, key.fence, epoch) {
             return None;
         }
+        if matches!(report.what, Happening::Started) {
+            attempt.started_at.get_or_insert(self.now);
+        }
         match &report.what {
             Happening::Started if attempt.state == AttemptState::Assigned => {
                 (attempt.state, element.state, job.started) = (AttemptState::Running, TaskState::Running, true);
@@ -276,13 +282,18 @@ impl Model {
             _ => finished.ending.clone(),
         };
         let job = self.jobs.get_mut(&id).unwrap();
+        let is_service = job.is_service();
         let (spec, doomed, in_gang) = (job.spec.tasks[task].clone(), job.is_doomed(task), job.gang(task).is_some());
         let element = &mut job.tasks[task][at];
         let stopping = (element.state == TaskState::Stopping).then_some(element.after_stop);
         let is_unable = stopping.is_none() && matches!(ending, Ending::Unable(_));
         element.unable_last = is_unable;
         let attempt = element.attempts.last_mut().unwrap();
+        attempt.finished_at = Some(self.now);
+        let began = Timestamp(self.now.0.saturating_sub(finished.ran.0)).max(attempt.assigned_at);
+        attempt.started_at.get_or_insert(began);
         attempt.state = match (&ending, stopping) {
+            (Ending::Exited(0), Some(_)) if is_service => AttemptState::Cancelled,
             (Ending::Exited(0), _) => AttemptState::Succeeded,
             (_, Some(_)) | (Ending::Stopped, None) => AttemptState::Cancelled,
             (_, None) => AttemptState::Failed,
@@ -335,6 +346,7 @@ impl Model {
         let element = &mut job.tasks[task][at];
         element.unable_last = false;
         let attempt = element.attempts.last_mut().unwrap();
+        attempt.finished_at = Some(self.now);
         let waited = attempt.behind.is_some() && attempt.state == AttemptState::Assigned;
         attempt.state = AttemptState::Lost;
         let after = (element.state == TaskState::Stopping).then_some(element.after_stop);
