@@ -180,7 +180,7 @@ impl Carried {
         Self { start, shapes, workers }
     }
 
-    /// Where a worker is, if it is the same one still.
+    /// Where a worker is, unless another one has taken its place. Who is gone is in no yard.
     fn slot(&self, position: usize, fleet: &Fleet) -> Option<Slot> {
         let (slot, epoch) = self.workers.get(position)?;
         (fleet.member(*slot).worker.epoch == *epoch).then_some(*slot)

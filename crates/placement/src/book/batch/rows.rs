@@ -188,6 +188,9 @@ impl<'a> Rows<'a> {
             for nth_able in (first..range.end).chain(range.start..first) {
                 let at = self.yard.order[nth_able];
                 let able = &self.yard.able[at];
+                if able.cost() >= below {
+                    continue;
+                }
                 let is_known = able.position.is_some_and(|position| {
                     offers[..known].binary_search_by_key(&position, |offer| offer.worker).is_ok()
                 });

@@ -73,6 +73,9 @@ fn batch(book: &Book, (_, tasks): &Cluster) -> Batch {
     batch
 }
 
+/// About where prices are not told apart any more.
+const FAMINE: i64 = (1 << 31) - 150;
+
 /// What a task would cost on a worker of the yard.
 fn value(yard: &Yard, at: usize, wish: &Wish<'_>) -> Option<i64> {
     let able = &yard.able[at];
@@ -95,13 +98,13 @@ proptest! {
         prop_assert_eq!(solved.solution.cost, best.solution.cost);
     }
 
-    /// Whatever the prices are.
+    /// Whatever the prices are, those of famine as well.
     #[test]
     fn workers_that_are_passed_over_are_no_cheaper(
         cluster in prop_oneof![cluster(), of_one_size()],
         level in 0..130_i64,
-        noise in prop::collection::vec(prop_oneof![4 => Just(0_i64), 1 => 0..60_i64], 400),
-        below in 0..300_i64,
+        noise in prop::collection::vec(prop_oneof![4 => Just(0_i64), 1 => 0..60_i64, 1 => FAMINE..FAMINE + 60], 400),
+        below in prop_oneof![4 => 0..300_i64, 1 => FAMINE..FAMINE + 300],
     ) {
         let book = book(&cluster);
         let batch = batch(&book, &cluster);
@@ -161,6 +164,25 @@ proptest! {
             anew.solve(&Carried::default(), &batch.by_shape).unwrap().solution.cost
         );
     }
+}
+
+/// A look says that nothing of a sort is cheap enough, and few of a block are looked at.
+#[test]
+fn what_is_too_dear_is_passed_over_together() {
+    let workers = (0..600).map(|nth| (2, nth % 10, 0, 1)).collect();
+    let cluster: Cluster = (workers, vec![(100, 100, None, 1), (200, 100, None, 1)]);
+    let book = book(&cluster);
+    let batch = batch(&book, &cluster);
+    let crowding = Crowding::new(&|_| 1);
+    let mut yard = Yard::of(&book, &batch);
+    yard.reprice(|_| 0);
+    let wish = Wish::new(batch.alike[0].queued, &batch.alike[0].entry, &crowding);
+    let looks = |below| yard.worth(&wish, below).1;
+    // Those of which nothing is taken are a sort of their own, in one block.
+    assert_eq!((yard.blocks.len(), looks(0)), (10, 2));
+    // With a third of it taken, and less, three tenths of the workers.
+    let cheap: usize = yard.worth(&wish, 40).0.iter().map(|(_, block)| yard.cheaper(*block, 40).len()).sum();
+    assert_eq!(cheap, 600 * 4 / 10);
 }
 
 /// Where all tasks have room and most workers are alike, little is read.

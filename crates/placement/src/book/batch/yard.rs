@@ -9,7 +9,7 @@ use super::offer::{FULL, Offerer, Scale, slots_max};
 use crate::book::fleet::Slot;
 use crate::book::vector::LANES;
 use crate::book::{Book, Wish};
-use crate::flow::{self, COST_MAX, WORKERS_MAX};
+use crate::flow::{self, WORKERS_MAX};
 
 /// Blocks at most (and one more for each sort of worker, where kinds have their own), and workers of a block at least.
 pub(super) const BLOCKS_MAX: usize = 32;
@@ -17,10 +17,14 @@ pub(super) const BLOCK_MIN: usize = 64;
 /// How many kinds of workers have blocks of their own, if each has so many workers in the mean.
 const KINDS_MAX: usize = 128;
 const KIND_MIN: usize = 8;
-/// Beyond all costs of a place and its price that are told apart. What a key says, and a worker's place, fit into one
-/// number: there are few sorts of workers.
-const COST_END: i64 = 2 * COST_MAX as i64;
-const _: () = assert!((KINDS_MAX * LANES) as i64 * COST_END <= 1 << 32 && WORKERS_MAX <= 1 << 16);
+/// The order of workers is that of one number each: the sort, what a task costs there (in so many bits), the part of
+/// the next step of load, and the position. Costs that take more bits are those of famine, and not told apart.
+const COST_BITS: u32 = 31;
+const PART_BITS: u32 = 8;
+const AT_BITS: u32 = 16;
+const COST_LAST: i64 = (1 << COST_BITS) - 1;
+const _: () = assert!(KINDS_MAX * LANES <= 1 << (u64::BITS - COST_BITS - PART_BITS - AT_BITS));
+const _: () = assert!(WORKERS_MAX <= 1 << AT_BITS);
 /// For how many times the tasks there is room on the workers that are looked at first.
 const SLACK: u64 = 2;
 
@@ -40,16 +44,16 @@ pub(super) struct Able {
 }
 
 impl Able {
-    /// In the order of sorts, and then of what a task costs there, price included; with where it stands, in the last
-    /// bits.
+    /// In the order of sorts, and then of what a task costs there.
     fn key(&self, at: usize, sorts: u32) -> u64 {
-        let part = u64::from(self.load.1 >> 16);
-        (u64::from(self.sort & sorts) * COST_END as u64 + self.cost() as u64) << 32 | part << 16 | at as u64
+        let (sort, part) = (u64::from(self.sort & sorts), u64::from(self.load.1 >> (u32::BITS - PART_BITS)));
+        let cost = self.cost().min(COST_LAST) as u64;
+        ((sort << COST_BITS | cost) << PART_BITS | part) << AT_BITS | at as u64
     }
 
-    /// Prices beyond any cost are those of famine: what is so dear is not told apart.
-    fn cost(&self) -> i64 {
-        (self.load.0 + self.price).min(COST_END - 1)
+    /// What a task costs there at least, price included.
+    pub(super) fn cost(&self) -> i64 {
+        self.load.0 + self.price
     }
 }
 
@@ -76,13 +80,14 @@ impl Best {
 pub(super) struct Block {
     /// In the order of blocks.
     pub(super) range: Range<usize>,
-    /// What a task costs at the last of them, at least.
-    dearest: i64,
+    /// Of the last of them.
+    last_cost: i64,
     /// Of its workers.
     best: Best,
-    /// Of its workers and those of so many blocks behind it, which are of the same sort.
+    /// How many blocks of its sort stand behind it.
+    behind: usize,
+    /// Of its workers and all of theirs.
     rest: Best,
-    others: usize,
 }
 
 pub(super) struct Yard {
@@ -134,9 +139,12 @@ impl Yard {
         let value = |best: &Best| best.value(wish).filter(|value| *value < below);
         while let Some(block) = self.blocks.get(at) {
             looks += 1;
-            if block.others > 0 && value(&block.rest).is_none() {
-                at += block.others + 1;
-                continue;
+            if block.behind > 0 && below < i64::MAX {
+                if value(&block.rest).is_none() {
+                    at += block.behind + 1;
+                    continue;
+                }
+                looks += 1;
             }
             worth.extend(value(&block.best).map(|value| (value, at)));
             at += 1;
@@ -144,13 +152,14 @@ impl Yard {
         (worth, looks)
     }
 
-    /// The workers of a block, by their place in the order, at which a task could cost less than `below`.
+    /// The workers of a block, by their place in the order, at which a task could cost less than `below`; and some more
+    /// where costs are not told apart.
     pub(super) fn cheaper(&self, block: usize, below: i64) -> Range<usize> {
-        let Block { range, dearest, .. } = &self.blocks[block];
-        if *dearest < below {
+        let Block { range, last_cost, .. } = &self.blocks[block];
+        if last_cost.min(&COST_LAST) < &below {
             return range.clone();
         }
-        let cheaper = |at: &usize| self.able[*at].cost() < below;
+        let cheaper = |at: &usize| self.able[*at].cost().min(COST_LAST) < below;
         range.start..range.start + self.order[range.clone()].partition_point(cheaper)
     }
 
@@ -191,7 +200,7 @@ impl Yard {
         let mut keys: Vec<u64> = able.iter().enumerate().map(|(at, able)| able.key(at, sorts)).collect();
         keys.sort_unstable();
         self.order.clear();
-        self.order.extend(keys.into_iter().map(|key| key as usize % WORKERS_MAX));
+        self.order.extend(keys.into_iter().map(|key| usize::from(key as u16)));
         let of_block = able.len().div_ceil(BLOCKS_MAX).max(BLOCK_MIN);
         self.blocks.clear();
         let mut start = 0;
@@ -201,16 +210,16 @@ impl Yard {
                 let range = start..start + some.len();
                 start = range.end;
                 let price = some.iter().map(|at| able[*at].price).min().unwrap_or(0);
-                let dearest = some.last().map_or(0, |at| able[*at].cost());
+                let last_cost = some.last().map_or(0, |at| able[*at].cost());
                 if let Some(best) = Offerer::best_of(some.iter().map(|at| &able[*at].offerer)) {
                     let best = Best { offerer: best, price };
-                    self.blocks.push(Block { range, dearest, best, rest: best, others: 0 });
+                    self.blocks.push(Block { range, last_cost, best, behind: 0, rest: best });
                 }
             }
             for at in (first..self.blocks.len()).rev().skip(1) {
-                let (rest, others) = (self.blocks[at + 1].rest, self.blocks[at + 1].others + 1);
+                let (rest, behind) = (self.blocks[at + 1].rest, self.blocks[at + 1].behind + 1);
                 let block = &mut self.blocks[at];
-                (block.rest, block.others) = (block.best.or(&rest), others);
+                (block.rest, block.behind) = (block.best.or(&rest), behind);
             }
         }
     }
