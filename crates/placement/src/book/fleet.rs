@@ -42,7 +42,7 @@ pub(crate) struct Fleet {
     /// The same by the value of a label, where tasks are spread over one.
     zones: Option<Zones>,
     /// All workers by name, where tasks go by their key.
-    ring: Option<Ring>,
+    pub(crate) ring: Option<Ring>,
     /// Of all workers, also those that are draining.
     attempts: u64,
     /// Of all workers together, also those that are draining.
@@ -103,10 +103,6 @@ impl Fleet {
 
     pub(crate) fn attempts(&self) -> u64 {
         self.attempts
-    }
-
-    pub(crate) fn ring(&self) -> Option<&Ring> {
-        self.ring.as_ref()
     }
 
     /// How many workers take new tasks.
@@ -199,7 +195,7 @@ impl Fleet {
         self.members[slot as usize].worker.ready = false;
         self.rank(slot);
         self.sync(slot);
-        self.ring.iter_mut().for_each(|ring| ring.leave(&self.members[slot as usize], slot));
+        self.ring.iter_mut().for_each(|ring| ring.leave(slot));
         if let (Some(zones), Some(seat)) = (&mut self.zones, self.members[slot as usize].seat.take()) {
             zones.leave(slot, seat);
         }

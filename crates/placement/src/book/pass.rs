@@ -22,6 +22,7 @@ use crate::book::gate::Gauge;
 use crate::book::place::{self, Hopes};
 use crate::book::queue;
 use crate::book::queue::turns::Turns;
+use crate::book::ring::Ring;
 use crate::book::shapes::Shapes;
 use crate::book::vector::Least;
 use crate::book::walk::Walk;
@@ -98,6 +99,7 @@ impl Book {
             return Decision { wake_at: self.wake_at, ..Decision::default() };
         }
         self.correct_overdue(now);
+        self.fleet.ring.iter_mut().for_each(Ring::arrange);
         self.kept.clear();
         let walk = self.walk(now);
         let flows = self.policy.placement == PlacementOrder::MinCostFlow;

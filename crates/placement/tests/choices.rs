@@ -1,0 +1,206 @@
+//! What each policy chooses that `golden.rs` leaves out: a view in, a plan out.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod view;
+
+use quorate_placement::Bounds;
+use quorate_state::command::Command;
+use quorate_types::Timestamp;
+use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
+use view::View;
+
+/// One task with one element.
+fn job(rest: &str) -> String {
+    format!(r#"{{"tasks":[{{"name":"t","command":["x"]{rest}}}]}}"#)
+}
+
+fn of(namespace: &str, priority: u8, cpu: u32) -> String {
+    let tasks = format!(r#"[{{"name":"t","command":["x"],"resources":{{"cpu":{cpu}}}}}]"#);
+    format!(r#"{{"namespace":"{namespace}","priority":{priority},"tasks":{tasks}}}"#)
+}
+
+/// The jobs of a plan, in its order.
+fn order(view: &View) -> Vec<u64> {
+    view.plan().split(' ').map(|item| item.split('/').next().unwrap().parse().unwrap()).collect()
+}
+
+/// The workers of a plan, in its order.
+fn workers(view: &View) -> Vec<String> {
+    view.plan().split(' ').map(|item| item.split('>').nth(1).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn shortest_job_first_and_what_nobody_knows_last() {
+    for queue in [QueueOrder::Sjf, QueueOrder::Srtf] {
+        let view = View::new(queue, PlacementOrder::BestFit)
+            .worker("w", r#"{"cpu":9}"#)
+            .job(&job(""))
+            .job(&job(r#","expected":"3s""#))
+            .job(&job(r#","expected":"1s""#))
+            .job(&job(r#","timeout":"2s""#));
+        // A timeout stands in where nothing else is known.
+        assert_eq!(order(&view), [3, 4, 2, 1], "{queue:?}");
+    }
+}
+
+/// A task that waits for it weighs a second: four seconds and two such tasks are less than seven, and more than five.
+#[test]
+fn least_work_counts_dependencies_with_the_time() {
+    let with = |dependents: u64, expected: &str| {
+        let rest = (0..dependents).map(|nth| format!(r#",{{"name":"d{nth}","command":["x"],"needs":["t"]}}"#));
+        let rest: String = rest.collect();
+        format!(r#"{{"tasks":[{{"name":"t","command":["x"],"expected":"{expected}"}}{rest}]}}"#)
+    };
+    let view = View::new(QueueOrder::LeastWork, PlacementOrder::BestFit)
+        .worker("w", r#"{"cpu":9}"#)
+        .job(&with(0, "7s"))
+        .job(&with(2, "4s"))
+        .job(&with(0, "5s"));
+    assert_eq!(order(&view), [3, 2, 1]);
+}
+
+/// Priority 100 is worth 16 h 40 min of waiting, a whole worker four hours, and having used nothing twelve.
+#[test]
+fn multifactor_weighs_age_size_priority_and_share() {
+    let hours = |hours: u64| Timestamp(hours * 3_600_000);
+    let view = View::new(QueueOrder::Multifactor, PlacementOrder::BestFit)
+        .worker("w", r#"{"cpu":16}"#)
+        .job_at(hours(0), &of("a", 50, 1))
+        .job_at(hours(0), &of("a", 80, 1))
+        .job_at(hours(0), &of("a", 50, 8))
+        .job_at(hours(4), &of("a", 80, 1))
+        .job_at(hours(4), &of("a", 20, 1));
+    // Thirty points are five hours, so more than four of waiting; seven sixteenths of a worker 1 h 45 min.
+    assert_eq!(order(&view), [2, 3, 4, 1, 5]);
+    let mut used = View::new(QueueOrder::Multifactor, PlacementOrder::BestFit)
+        .worker("w", r#"{"cpu":4}"#)
+        .job_at(hours(0), &of("a", 50, 2));
+    used.apply_plan();
+    let used = used.job_at(hours(0), &of("a", 50, 1)).job_at(hours(5), &of("b", 50, 1));
+    assert_eq!(order(&used), [3, 2], "namespace a has used its part");
+}
+
+#[test]
+fn round_robin_begins_with_who_came_first_to_the_line() {
+    let array = r#"{"tasks":[{"name":"t","command":["x"],"count":3}]}"#;
+    let mut view = View::new(QueueOrder::RoundRobin, PlacementOrder::BestFit)
+        .worker("w", r#"{"cpu":2}"#)
+        .job(array)
+        .job(array)
+        .job(&job(""));
+    assert_eq!(order(&view), [1, 1], "a turn is all that there is room for");
+    let items = view.round(Bounds::default()).assignments;
+    view.outcome_at(Timestamp(1_000), Command::Assign { items });
+    let view = view.worker("v", r#"{"cpu":5}"#);
+    assert_eq!(order(&view), [2, 2, 2, 3, 1], "job 1 has had its turn");
+}
+
+/// The head waits for the whole worker. What ends before it starts may go; the shortest of those goes first.
+#[test]
+fn easy_sjbf_backfills_with_the_shortest() {
+    let task = |cpu: u32, expected: &str| job(&format!(r#","expected":"{expected}","resources":{{"cpu":{cpu}}}"#));
+    for (backfill, first) in [(Backfill::Easy, 3), (Backfill::EasySjbf, 4)] {
+        let mut view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit);
+        view.apply(Command::ChangePolicy(PolicyChange { backfill: Some(backfill), ..PolicyChange::default() }));
+        let mut view = view.worker("w", r#"{"cpu":4}"#).job(&task(3, "10m"));
+        view.apply_plan();
+        let view = view.job(&task(4, "10m")).job(&task(1, "9m")).job(&task(1, "2m"));
+        assert_eq!(order(&view), [first], "{backfill:?}");
+    }
+}
+
+fn three(placement: PlacementOrder) -> View {
+    View::new(QueueOrder::Fifo, placement)
+        .worker("big", r#"{"cpu":8,"memory":"8GiB"}"#)
+        .worker("mid", r#"{"cpu":4,"memory":"8GiB"}"#)
+        .worker("small", r#"{"cpu":2,"memory":"8GiB"}"#)
+}
+
+fn array(count: u32, resources: &str) -> String {
+    job(&format!(r#","count":{count},"resources":{resources}"#))
+}
+
+#[test]
+fn worst_fit_leaves_the_most() {
+    let view = three(PlacementOrder::WorstFit).job(&array(6, r#"{"cpu":2}"#));
+    assert_eq!(workers(&view), ["big", "big", "big", "mid", "big", "mid"]);
+}
+
+#[test]
+fn least_jobs_counts_attempts_whatever_their_size() {
+    let view = three(PlacementOrder::LeastJobs).job(&array(7, r#"{"cpu":0.5}"#));
+    assert_eq!(workers(&view), ["big", "mid", "small", "big", "mid", "small", "big"]);
+    let mut view = three(PlacementOrder::LeastJobs).job(&array(1, r#"{"cpu":8}"#));
+    view.apply_plan();
+    let view = view.job(&array(2, r#"{"cpu":0}"#));
+    assert_eq!(workers(&view), ["mid", "small"], "a large one counts as much as a small one");
+}
+
+/// All of the memory of one worker is taken, and a little of the cores; of the other half the cores.
+#[test]
+fn lowest_utilisation_goes_by_the_mean_and_least_load_by_what_is_scarce() {
+    let plan = |placement| {
+        let mut view = View::new(QueueOrder::Fifo, PlacementOrder::RoundRobin)
+            .worker("memory", r#"{"cpu":10,"memory":"10GiB"}"#)
+            .worker("cores", r#"{"cpu":10,"memory":"10GiB"}"#)
+            .job(&array(1, r#"{"cpu":0,"memory":"9GiB"}"#))
+            .job(&array(1, r#"{"cpu":5,"memory":"5GiB"}"#));
+        view.apply_plan();
+        view.apply(Command::ChangePolicy(PolicyChange { placement: Some(placement), ..PolicyChange::default() }));
+        workers(&view.job(&array(1, r#"{"cpu":1}"#)))
+    };
+    assert_eq!(plan(PlacementOrder::LowestUtilisation), ["memory"]);
+    assert_eq!(plan(PlacementOrder::LeastLoad), ["cores"]);
+}
+
+/// Turns in proportion to size: of every seven, four, two and one.
+#[test]
+fn weighted_round_robin_gives_larger_ones_more_turns() {
+    let view = View::new(QueueOrder::Fifo, PlacementOrder::WeightedRoundRobin)
+        .worker("big", r#"{"cpu":400}"#)
+        .worker("mid", r#"{"cpu":200}"#)
+        .worker("small", r#"{"cpu":100}"#)
+        .job(&array(70, r#"{"cpu":0.1}"#));
+    let turns = workers(&view);
+    for seven in turns.chunks(7) {
+        let on = |worker: &str| seven.iter().filter(|on| *on == worker).count();
+        assert_eq!((on("big"), on("mid"), on("small")), (4, 2, 1), "{turns:?}");
+    }
+}
+
+/// Of two that chance names the less loaded: the fullest worker gets one only where chance names it twice, one time in
+/// nine of three workers.
+#[test]
+fn power_of_two_takes_the_less_loaded_of_two() {
+    let mut view = View::new(QueueOrder::Fifo, PlacementOrder::RoundRobin)
+        .worker("full", r#"{"cpu":10000}"#)
+        .worker("half", r#"{"cpu":10000}"#)
+        .worker("empty", r#"{"cpu":10000}"#)
+        .job(&array(1, r#"{"cpu":9000}"#))
+        .job(&array(1, r#"{"cpu":5000}"#));
+    view.apply_plan();
+    let placement = Some(PlacementOrder::PowerOfTwo);
+    view.apply(Command::ChangePolicy(PolicyChange { placement, ..PolicyChange::default() }));
+    let view = view.job(&array(900, r#"{"cpu":0.001}"#));
+    let chosen = workers(&view);
+    let on = |worker: &str| chosen.iter().filter(|on| *on == worker).count();
+    // One, three and five ninths.
+    assert!((70..130).contains(&on("full")) && (250..350).contains(&on("half")), "{} {}", on("full"), on("half"));
+}
+
+/// The same key goes to the same worker, whoever came first; a fourth worker takes about its fair share, a quarter of
+/// the keys, and no key moves between the others.
+#[test]
+fn consistent_hash_moves_a_fair_share() {
+    let place = |names: &[&str], key: u32| {
+        let view = View::new(QueueOrder::Fifo, PlacementOrder::ConsistentHash);
+        let view = names.iter().fold(view, |view, name| view.worker(name, r#"{"cpu":1}"#));
+        workers(&view.job(&job(&format!(r#","key":"k{key}""#)))).remove(0)
+    };
+    let plan = |names: &[&str]| (0..400).map(|key| place(names, key)).collect::<Vec<_>>();
+    let (three, again, four) = (plan(&["n1", "n2", "n3"]), plan(&["n3", "n2", "n1"]), plan(&["n1", "n2", "n3", "n4"]));
+    assert_eq!(three, again);
+    let moved: Vec<_> = three.iter().zip(&four).filter(|(before, after)| before != after).collect();
+    assert!(moved.iter().all(|(_, to)| *to == "n4"), "{moved:?}");
+    assert!((70..=130).contains(&moved.len()), "{} of 400", moved.len());
+}
