@@ -162,7 +162,7 @@ impl World {
             errands: BTreeMap::new(),
             made_errands: 0,
             owner: plan.services.then(|| Owner::new(Chance::new(plan.seed, 4))),
-            steward: plan.services.then(|| Steward::new(Chance::new(plan.seed, 5))),
+            steward: plan.services.then(|| Steward::new(Chance::new(plan.seed, 5), plan.seed)),
             lockers: plan.services.then(|| Lockers::new(Chance::new(plan.seed, 6))),
             newest_id: ReplicaId(plan.replicas),
             founders: plan.replicas,

@@ -96,6 +96,10 @@ impl Scene<'_> {
             }
         }
         words::say(&mut explanation, &Circumstances::of(&subject, self.now));
+        if explanation.start.as_ref().is_some_and(|start| start.basis == StartBasis::Now) {
+            let placement = self.state.policy().placement;
+            explanation.sentences.push(format!("Of the workers that may take it the placement {placement} chooses."));
+        }
         explanation.sentences.extend(service::of_element(job, task, index));
         Some(explanation)
     }

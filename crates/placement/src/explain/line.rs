@@ -126,10 +126,11 @@ impl Line {
         self.kept.iter().filter(move |kept| kept.queued == queued)
     }
 
-    /// For whom else the worker is kept.
-    pub(super) fn kept_on(&self, epoch: Epoch, besides: Queued) -> Option<Queued> {
-        let found = self.kept.iter().find(|kept| kept.epoch == epoch && kept.queued != besides);
-        found.map(|kept| kept.queued)
+    /// For whom ahead of the task the worker is kept.
+    pub(super) fn kept_on(&self, epoch: Epoch, behind: Queued) -> Option<Queued> {
+        // In the order of the queue.
+        let mut ahead = self.kept.iter().take_while(|kept| kept.queued != behind);
+        ahead.find(|kept| kept.epoch == epoch).map(|kept| kept.queued)
     }
 
     /// Whether the worker has room for the request after all that starts now.

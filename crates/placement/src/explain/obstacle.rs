@@ -10,7 +10,7 @@ use quorate_state::queue::Queued;
 use quorate_state::worker::Worker;
 use quorate_types::explain::{Obstacle, Shortage};
 use quorate_types::status::WorkerState;
-use quorate_types::{Name, Resources, TaskSpec};
+use quorate_types::{Epoch, Name, Resources, TaskSpec};
 
 pub(super) static CPU: LazyLock<Name> = LazyLock::new(|| named("cpu"));
 pub(super) static MEMORY: LazyLock<Name> = LazyLock::new(|| named("memory"));
@@ -38,17 +38,22 @@ pub(super) fn between(task: &TaskSpec, worker: &Worker) -> Vec<Obstacle> {
     not_ready.into_iter().chain(unmet).chain(taints).chain(full).chain(short).collect()
 }
 
-/// What other elements of its job, and other jobs, keep it from the worker.
-pub(super) fn of_others(state: &State, queued: Queued, worker: &Worker) -> Vec<Obstacle> {
+/// What other elements of its job, and other jobs, keep it from the worker. Those of its task that start now do so on
+/// the workers `starting`.
+pub(super) fn of_others(state: &State, queued: Queued, worker: &Worker, starting: &[Epoch]) -> Vec<Obstacle> {
     let Some(job) = state.job(queued.job) else { return Vec::new() };
     let Some(task) = job.task_spec(queued.task) else { return Vec::new() };
     let crowded = task.spread.iter().filter_map(|spread| {
         let (label, max) = (spread.label.clone(), spread.max);
         let value = worker.labels().get(&label).map(str::to_owned);
-        let has_room = value.as_ref().is_some_and(|value| state.crowd(queued.job, queued.task, &label, value) < max);
+        let has = |epoch: &&Epoch| state.worker_of(**epoch).and_then(|it| it.labels().get(&label)) == value.as_deref();
+        let start = starting.iter().filter(has).count() as u32;
+        let live = |value: &String| state.crowd(queued.job, queued.task, &label, value);
+        let has_room = value.as_ref().is_some_and(|value| live(value) + start < max);
         (!has_room).then_some(Obstacle::Crowded { label, value, max })
     });
-    let apart = job.apart(queued.task).filter(|other| worker.runs(queued.job, *other));
+    let starts_here = |other: u32| other == queued.task && starting.contains(&worker.epoch);
+    let apart = job.apart(queued.task).filter(|other| worker.runs(queued.job, *other) || starts_here(*other));
     let apart = apart.filter_map(|other| Some(Obstacle::Apart { task: job.task_spec(other)?.name.clone() }));
     let stranger = state.stranger_on(job, queued.task, worker);
     let stranger = stranger.map(|(job, sign)| Obstacle::Shunned { job, label: sign.label().to_owned() });

@@ -74,7 +74,9 @@ pub(super) fn of(state: &State, task: &TaskSpec, beyond: Option<&Beyond<'_>>, li
 fn obstacles(state: &State, task: &TaskSpec, worker: &Worker, beyond: Option<&Beyond<'_>>) -> Vec<Obstacle> {
     let mut obstacles = obstacle::between(task, worker);
     if let Some(beyond) = beyond {
-        obstacles.extend(obstacle::of_others(state, beyond.queued, worker).into_iter().filter(|_| worker.is_alive()));
+        let starting = beyond.line.starts(beyond.queued);
+        let others = obstacle::of_others(state, beyond.queued, worker, starting);
+        obstacles.extend(others.into_iter().filter(|_| worker.is_alive() && !beyond.starts));
         obstacles.extend(beyond.obstacle(state, task, worker, &obstacles));
     }
     obstacles

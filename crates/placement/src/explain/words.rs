@@ -231,7 +231,8 @@ fn used(place: &QueuePlace) -> String {
     let Some(NamespaceUse { share, after, of }) = place.namespace_use else { return "nothing is known of it".into() };
     let percent = (share * 1_000.0).round() / 10.0;
     format!(
-        "{} has a share of {percent} %, past use included; {after} of the {of} namespaces that wait have less",
+        "{} has a share of {percent} % by what it runs, without the past use that the leader adds; {after} of the {of} \
+         namespaces that wait have less",
         place.namespace
     )
 }

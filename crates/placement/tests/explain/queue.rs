@@ -40,9 +40,9 @@ fn every_order_tells_its_reason() {
         ("least-work", 2, 3, "how long it is expected to run, 30s (from its specification), and a second for each task that waits for it: 1".to_owned()),
         ("deadline", 1, 3, "the deadline of its job, 2026-01-01T01:01:00.000Z (in 1h)".to_owned()),
         ("critical-path", 2, 3, "the longest chain behind it: 31s".to_owned()),
-        ("fair-share", 2, 2, format!("what namespaces use: used has a share of 101.1 %, past use included; 1 of the 2 namespaces that wait have less; then by when it was submitted, {submitted}")),
+        ("fair-share", 2, 2, format!("what namespaces use: used has a share of 101.1 % by what it runs, without the past use that the leader adds; 1 of the 2 namespaces that wait have less; then by when it was submitted, {submitted}")),
         ("round-robin", 2, 3, format!("turns; it has been in line since {submitted}")),
-        ("multifactor", 2, 3, format!("age, size, priority and fair share: when it was submitted, {submitted}; priority 50; used has a share of 101.1 %, past use included; 1 of the 2 namespaces that wait have less")),
+        ("multifactor", 2, 3, format!("age, size, priority and fair share: when it was submitted, {submitted}; priority 50; used has a share of 101.1 % by what it runs, without the past use that the leader adds; 1 of the 2 namespaces that wait have less")),
     ] {
         let world = crowd(&format!(r#"{{"queue":"{queue}"}}"#));
         let explanation = world.explain(3, "main", 0);
@@ -113,6 +113,10 @@ fn reservations_say_when() {
         assert!(said.contains(sentence), "{said}");
         let third = world.explain(3, "main", 0).start;
         assert_eq!(third.is_some(), backfill == "conservative", "easy reserves for the first only");
+        // What is kept for those behind is in nobody's way.
+        assert!(!said.contains("is kept for task"), "{said}");
+        let behind = world.says(3, "main", 0);
+        assert!(behind.contains("is kept for task main of job 2"), "{behind}");
     }
 }
 

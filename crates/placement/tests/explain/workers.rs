@@ -185,6 +185,33 @@ fn constraints_say_what_is_in_the_way() {
     assert!(said.contains(&sentence) && said.contains(&format!("job {shunned} ends on eu1")), "{said}");
 }
 
+/// Of its task one starts now, which leaves the rest no place: nothing was missed.
+#[test]
+fn what_starts_now_counts_for_who_comes_after_it() {
+    for apart in [r#""spread":[{"label":"zone","max":1}]"#, r#""anti_affinity":["main"]"#] {
+        let mut world = World::new();
+        world.labelled("a", r#"{"cpu":4}"#, &["zone=eu"], &[]);
+        let job = world.task(&format!(r#""count":3,{apart}"#));
+        assert!(world.says(job, "main", 0).contains("The next round starts it on a."));
+        assert!(world.says(job, "main", 0).contains("the placement best-fit chooses"));
+        let says = world.says(job, "main", 2);
+        assert!(!says.contains("round ends"), "{says}");
+        let way = if apart.contains("spread") { "zone=eu ends" } else { "task main ends on a" };
+        assert!(says.contains(way), "{says}");
+    }
+}
+
+#[test]
+fn the_same_way_out_is_told_once() {
+    let mut world = World::new();
+    for worker in ["a", "b"] {
+        world.labelled(worker, r#"{"cpu":4}"#, &["zone=eu"], &[]);
+    }
+    let job = world.task(r#""count":3,"spread":[{"label":"zone","max":1}]"#);
+    let unblock = world.explain(job, "main", 1).unblock;
+    assert_eq!(unblock, ["one of its elements on workers with zone=eu ends"]);
+}
+
 #[test]
 fn nobody_has_the_label_that_it_is_spread_over() {
     let mut world = World::new();

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::Request;
 use quorate_state::State;
 use quorate_state::job::Job;
+use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
 use quorate_types::{AttemptNumber, JobId, Timestamp, When};
 use serde_json::{Value, json};
 
@@ -27,11 +28,16 @@ pub(super) struct Steward {
     highest: JobId,
     /// Jobs that had not finished at the last look.
     open: Vec<JobId>,
+    /// What the policies are to be first, until it has been said.
+    policy: Option<Value>,
 }
 
 impl Steward {
-    pub(super) fn new(chance: Chance) -> Self {
-        Self { chance, next: Duration::ZERO, highest: JobId::default(), open: Vec::new() }
+    /// So many seeds in a row as there are of each kind begin with all of that kind.
+    pub(super) fn new(chance: Chance, seed: u64) -> Self {
+        let policy = json!({"queue": nth(QueueOrder::ALL, seed), "placement": nth(PlacementOrder::ALL, seed),
+            "backfill": nth(Backfill::ALL, seed)});
+        Self { chance, next: Duration::ZERO, highest: JobId::default(), open: Vec::new(), policy: Some(policy) }
     }
 
     fn job(&mut self) -> Value {
@@ -93,6 +99,10 @@ impl Steward {
     }
 }
 
+fn nth<T>(all: &[T], seed: u64) -> Option<&T> {
+    all.get(seed as usize % all.len())
+}
+
 /// By the cluster's own time: what is due is done before anything else of the entry that brings the time.
 fn judge(job: &Job, now: Timestamp) -> Result<(), Violation> {
     let (id, header) = (job.id(), &job.header);
@@ -129,7 +139,11 @@ impl World {
         let (Some(steward), Some((to, handle))) = (self.steward.as_mut(), leader) else { return Ok(()) };
         steward.next = now + steward.chance.between(PAUSE_MIN, PAUSE_MAX);
         steward.look(&handle.version().state)?;
-        if busy {
+        if let Some(policy) = steward.policy.take() {
+            let body = Body::from(policy.to_string());
+            let request = Request::put("/v1/policy").header("content-type", "application/json").body(body);
+            self.ask_as_owner(to, request);
+        } else if busy {
             let body = Body::from(steward.job().to_string());
             let request = Request::post("/v1/jobs").header("content-type", "application/json").body(body);
             self.ask_as_owner(to, request);

@@ -74,7 +74,7 @@ words!(
     }
 );
 
-/// What a namespace uses, past use included.
+/// What a namespace uses by what it runs. The leader adds what it used before, which it alone knows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NamespaceUse {
     /// Of the cluster, from 0 on.

@@ -82,9 +82,15 @@ fn wait_ends(wait: &Wait, about: &Circumstances<'_>) -> Option<String> {
     })
 }
 
-/// The nearest ways out, one worker each.
+/// The nearest ways out, each for one worker at least.
 fn survey_ways(survey: &WorkerSurvey) -> Vec<String> {
-    survey.listed.iter().filter_map(way).take(WAYS_MAX).collect()
+    let mut ways = Vec::new();
+    for way in survey.listed.iter().filter_map(way) {
+        if ways.len() < WAYS_MAX && !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    ways
 }
 
 /// What one worker would need; none if it is too small or gone.
