@@ -85,7 +85,8 @@ pub(crate) enum Scenario {
     Snapshot,
     /// Each policy in turn with the same work on mixed workers, and what `/v1/scheduling` says of it. Runs once.
     Policies,
-    /// Decisions a second by placement policy and number of workers, on one core and without a cluster.
+    /// Decisions a second by placement, order of the queue, backfill and number of workers, on one core and without a
+    /// cluster.
     Place,
     /// Jobs that are submitted, placed and finished, for as long as wanted: elections and memory meanwhile.
     Soak,

@@ -1,11 +1,11 @@
-//! Decisions a second, by placement policy and number of workers, on one core and without a cluster: what a leader's
-//! round costs before anything is written.
+//! Decisions a second, by policy and number of workers, on one core and without a cluster: what a leader's round costs
+//! before anything is written.
 
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use quorate_sim::lab::decisions::{BATCH, Decisions};
-use quorate_types::policy::{PlacementOrder, Policy};
+use quorate_types::policy::{Backfill, PlacementOrder, Policy, QueueOrder};
 use serde_json::{Map, Value};
 
 use super::Bench;
@@ -21,43 +21,84 @@ const RUN_MIN: Duration = Duration::from_millis(100);
 const IDLE_ROUNDS: u32 = 1_000_000;
 
 pub(super) fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
-    let placements = placements(&bench.args.only);
-    ensure!(!placements.is_empty(), "--only names no placement");
+    let measured = measured(&bench.args.only);
+    ensure!(!measured.is_empty(), "--only names no order, backfill or placement");
     let mut all = Vec::new();
     let mut details = Vec::new();
-    for placement in placements {
+    for measured in measured {
         let mut by_workers = Map::new();
         for workers in WORKERS {
-            let runs = measure(placement, workers, bench.args.runs)?;
+            let runs = measure(measured, workers, bench.args.runs)?;
             by_workers.insert(workers.to_string(), median(&runs).into());
             if workers == WORKERS[WORKERS.len() - 1] {
                 all.extend(runs);
             }
         }
-        say(&format!("{placement}: {}", Value::from(by_workers.clone())));
-        details.push((placement, by_workers));
+        say(&format!("{}: {}", measured.name(), Value::from(by_workers.clone())));
+        details.push((measured, by_workers));
     }
-    let report = Report::new("place", "decisions/s on one core at 10,000 workers, each run of each placement", &all);
+    let report = Report::new("place", "decisions/s on one core at 10,000 workers, each run of each policy", &all);
     let report = details
         .into_iter()
-        .fold(report, |report, (placement, by_workers)| report.detail(placement.as_str(), Value::from(by_workers)));
+        .fold(report, |report, (measured, by_workers)| report.detail(&measured.name(), Value::from(by_workers)));
     let report = report.detail("round_of_10000_distinct_tasks_x_1000_workers_ms", together()?);
     Ok(report.detail("nothing_changed_ns", nothing_changed()?))
 }
 
-fn placements(only: &[Rule]) -> Vec<PlacementOrder> {
-    let named = only.iter().filter_map(|rule| match rule {
-        Rule::Placement(placement) => Some(*placement),
-        // A placement may have the name of an order, which comes first where both are meant.
-        Rule::Queue(queue) => queue.as_str().parse().ok(),
-        Rule::Backfill(_) | Rule::LongFirst(_) | Rule::Preferring(_) | Rule::Rebalance(_) => None,
-    });
-    if only.is_empty() { PlacementOrder::ALL.to_vec() } else { named.collect() }
+/// What differs from the default policy.
+#[derive(Clone, Copy)]
+enum Measured {
+    Placement(PlacementOrder),
+    Queue(QueueOrder),
+    Backfill(Backfill),
+}
+
+impl Measured {
+    fn name(self) -> String {
+        match self {
+            Self::Placement(placement) => placement.to_string(),
+            Self::Queue(queue) => format!("queue {queue}"),
+            Self::Backfill(backfill) => format!("backfill {backfill}"),
+        }
+    }
+
+    /// What is to be decided under it.
+    fn decisions(self, workers: u64) -> Decisions {
+        let policy = Policy::default();
+        match self {
+            Self::Placement(placement) => Decisions::new(Policy { placement, ..policy }, workers),
+            Self::Queue(queue) => Decisions::ordered(Policy { queue, ..policy }, workers),
+            Self::Backfill(backfill) => Decisions::ordered(Policy { backfill, ..policy }, workers),
+        }
+    }
+}
+
+fn measured(only: &[Rule]) -> Vec<Measured> {
+    if only.is_empty() {
+        let placements = PlacementOrder::ALL.iter().map(|placement| Measured::Placement(*placement));
+        let queues = QueueOrder::ALL.iter().map(|queue| Measured::Queue(*queue));
+        let backfills = Backfill::ALL.iter().map(|backfill| Measured::Backfill(*backfill));
+        return placements.chain(queues).chain(backfills).collect();
+    }
+    let mut measured = Vec::new();
+    for rule in only {
+        match rule {
+            Rule::Placement(placement) => measured.push(Measured::Placement(*placement)),
+            Rule::Queue(queue) => {
+                // A placement may have the name of an order: then both are meant.
+                measured.extend(queue.as_str().parse().ok().map(Measured::Placement));
+                measured.push(Measured::Queue(*queue));
+            }
+            Rule::Backfill(backfill) => measured.push(Measured::Backfill(*backfill)),
+            Rule::LongFirst(_) | Rule::Preferring(_) | Rule::Rebalance(_) => {}
+        }
+    }
+    measured
 }
 
 /// Decisions a second of each run.
-fn measure(placement: PlacementOrder, workers: u64, runs: u32) -> anyhow::Result<Vec<f64>> {
-    let mut decisions = Decisions::new(Policy { placement, ..Policy::default() }, workers);
+fn measure(measured: Measured, workers: u64, runs: u32) -> anyhow::Result<Vec<f64>> {
+    let mut decisions = measured.decisions(workers);
     let batch = |decisions: &mut Decisions| -> anyhow::Result<Duration> {
         let started = Instant::now();
         let made = decisions.decide();

@@ -6,12 +6,13 @@ use quorate_placement::book::{Book, Bounds, Facts, Tracking, Worker};
 use quorate_state::queue::Queued;
 use quorate_types::policy::{PlacementOrder, Policy};
 use quorate_types::validate::default_namespace;
-use quorate_types::{Epoch, JobId, Name, Resources, Timestamp};
+use quorate_types::{Epoch, JobId, Name, Resources, Span, Timestamp};
 
 /// Decisions of one batch: what a round makes at the most.
 pub const BATCH: usize = 4_096;
 /// Requests that differ.
 const SHAPES: u64 = 1_000;
+const NAMESPACES: u64 = 10;
 
 /// Workers of four sizes, and more tasks of a thousand shapes than one batch places.
 #[derive(Debug)]
@@ -26,6 +27,23 @@ impl Decisions {
     pub fn new(policy: Policy, workers: u64) -> Self {
         let tasks = (0..2 * BATCH as u64).map(request);
         Self { book: book(policy, workers, tasks), batch: BATCH, pairs_max: Bounds::default().pairs_max }
+    }
+
+    /// The same of ten namespaces, with priorities, expected times and deadlines, as orders of the queue go by.
+    pub fn ordered(policy: Policy, workers: u64) -> Self {
+        let mut decisions = Self::new(policy, workers);
+        for task in 0..2 * BATCH as u64 {
+            let (queued, shape) = (queued(task), shape(task));
+            if let Some(mut facts) = decisions.book.dequeue(queued) {
+                facts.namespace = name(&format!("n{}", task % NAMESPACES));
+                facts.priority = (shape % 100) as u8;
+                facts.expected = Some(Span(1_000 + shape * 17));
+                facts.deadline = Some(Timestamp(task + shape * 1_000));
+                facts.path = Span(shape * 29);
+                decisions.book.enqueue(queued, facts);
+            }
+        }
+        decisions
     }
 
     /// So many tasks, no two alike, for one round that places them all together.
@@ -65,16 +83,29 @@ impl Decisions {
 }
 
 fn book(policy: Policy, workers: u64, requests: impl Iterator<Item = Resources>) -> Book {
-    let mut book = Book::new(policy, Tracking::Loads, 1);
+    let tracking = if policy.looks_ahead() { Tracking::Attempts } else { Tracking::Loads };
+    let mut book = Book::new(policy, tracking, 1);
     for number in 0..workers {
-        let name = Name::new(&format!("w{number}")).unwrap_or_else(|_| default_namespace());
+        let name = name(&format!("w{number}"));
         let (epoch, labels, taints) = (Epoch(number), BTreeMap::new(), Vec::new());
         book.worker(Worker { epoch, name, labels, taints, capacity: capacity(number), ready: true });
     }
     for (task, request) in (0..).zip(requests) {
-        book.enqueue(Queued { job: JobId(task), task: 0 }, Facts::new(Timestamp(task), request));
+        book.enqueue(queued(task), Facts::new(Timestamp(task), request));
     }
     book
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap_or_else(|_| default_namespace())
+}
+
+fn queued(task: u64) -> Queued {
+    Queued { job: JobId(task), task: 0 }
+}
+
+fn shape(task: u64) -> u64 {
+    task.wrapping_mul(7_919) % SHAPES
 }
 
 fn capacity(worker: u64) -> Resources {
@@ -83,12 +114,14 @@ fn capacity(worker: u64) -> Resources {
 
 /// Up to a core and up to 4 GiB.
 fn request(task: u64) -> Resources {
-    let shape = task.wrapping_mul(7_919) % SHAPES;
+    let shape = shape(task);
     Resources::new(1 + shape, (1 + shape * 31 % SHAPES) << 22)
 }
 
 #[cfg(test)]
 mod tests {
+    use quorate_types::policy::{Backfill, QueueOrder};
+
     use super::*;
 
     #[test]
@@ -103,5 +136,14 @@ mod tests {
             assert_eq!(decisions.decide_nothing(), 0, "{placement}");
         }
         assert_eq!(Decisions::together(50, 300).decide(), 300);
+        let orders = QueueOrder::ALL.iter().map(|queue| Policy { queue: *queue, ..Policy::default() });
+        let backfills = Backfill::ALL.iter().map(|backfill| Policy { backfill: *backfill, ..Policy::default() });
+        for policy in orders.chain(backfills) {
+            let mut decisions = Decisions::ordered(policy.clone(), 50);
+            for _ in 0..2 {
+                assert_eq!(decisions.decide(), BATCH, "{policy:?}");
+                decisions.take_back();
+            }
+        }
     }
 }

@@ -262,22 +262,7 @@ impl Memory {
             Step::RemoveTotal => Some(Command::RemoveResource { name: name("m") }),
             Step::Lock { nth, what, slip } => self.lock(model, *nth, *what, *slip),
             Step::RunNow(nth) => Some(Command::RunNow { schedule: pick(&schedules(model), *nth)? }),
-            Step::Serve(plan) => Some(Command::Submit(plan.spec())),
-            Step::Update(nth, plan) => {
-                Some(Command::ChangeService { service: pick(&services(model), *nth)?, spec: plan.spec() })
-            }
-            Step::GoBack(nth, version) => {
-                let service = pick(&services(model), *nth)?;
-                Some(Command::ChangeService {
-                    service,
-                    spec: plan::earlier(&model.jobs.get(&service)?.spec, *version)?,
-                })
-            }
-            Step::Taint { worker, on } => {
-                let worker = name(WORKERS[usize::from(*worker) % WORKERS.len()]);
-                let taints = on.then(|| Taint { key: name("maintenance"), value: None }).into_iter().collect();
-                Some(Command::Taint { worker, taints })
-            }
+            Step::Serve(_) | Step::Update(..) | Step::GoBack(..) | Step::Taint { .. } => on_service(model, step),
             Step::Change(nth, plan) => {
                 let spec = plan.spec(model.last_job);
                 Some(Command::ChangeSchedule { schedule: pick(&schedules(model), *nth)?, spec })
@@ -373,6 +358,24 @@ fn schedules(model: &Model) -> Vec<JobId> {
     let known = model.jobs.values().filter(|job| job.is_schedule()).map(|job| job.id);
     // Now and then a job that is none, or that nobody knows.
     std::iter::once(JobId(model.last_job)).chain(known).collect()
+}
+
+/// What has to do with services, and with where system jobs run.
+fn on_service(model: &Model, step: &Step) -> Option<Command> {
+    Some(match step {
+        Step::Serve(plan) => Command::Submit(plan.spec()),
+        Step::Update(nth, plan) => Command::ChangeService { service: pick(&services(model), *nth)?, spec: plan.spec() },
+        Step::GoBack(nth, version) => {
+            let service = pick(&services(model), *nth)?;
+            Command::ChangeService { service, spec: plan::earlier(&model.jobs.get(&service)?.spec, *version)? }
+        }
+        Step::Taint { worker, on } => {
+            let worker = name(WORKERS[usize::from(*worker) % WORKERS.len()]);
+            let taints = on.then(|| Taint { key: name("maintenance"), value: None }).into_iter().collect();
+            Command::Taint { worker, taints }
+        }
+        _ => return None,
+    })
 }
 
 /// The same of services.
