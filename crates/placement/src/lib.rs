@@ -17,6 +17,7 @@ pub mod flow;
 
 mod ahead;
 mod lines;
+mod paths;
 mod planner;
 mod preempt;
 mod rebalance;

@@ -14,11 +14,12 @@ use quorate_state::element::{Attempt, Element};
 use quorate_state::job::{ElementKey, Job};
 use quorate_state::queue::{QueueChange, Queued};
 use quorate_state::worker::Worker;
-use quorate_types::policy::Rebalance;
+use quorate_types::policy::{QueueOrder, Rebalance};
 use quorate_types::status::{AttemptState, WorkerState};
 use quorate_types::{AttemptNumber, LogIndex, Name, Span, Timestamp};
 
 use crate::book::{self, Book, Bounds, Constraints, Decision, Facts, Gate, Lineage, Member, Tracking};
+use crate::paths::Paths;
 use crate::preempt::{self, Preemptor};
 use crate::rebalance::{self, Rebalancer};
 use crate::sight::Sight;
@@ -41,6 +42,7 @@ pub struct Plan {
 pub struct Planner {
     seen: State,
     book: Book,
+    paths: Paths,
     seed: u64,
     wake_at: Option<Timestamp>,
     preemptor: Preemptor,
@@ -52,7 +54,8 @@ impl Planner {
     pub fn new(seed: u64) -> Self {
         let seen = State::default();
         let book = Book::new(seen.policy().clone(), tracking(&seen), seed);
-        Self { seen, book, seed, wake_at: None, preemptor: Preemptor::default(), rebalancer: Rebalancer::default() }
+        let (preemptor, rebalancer) = (Preemptor::default(), Rebalancer::default());
+        Self { seen, book, paths: Paths::default(), seed, wake_at: None, preemptor, rebalancer }
     }
 
     /// Decides what to start now.
@@ -128,20 +131,17 @@ impl Planner {
 
     /// Brings the book to this version.
     fn follow(&mut self, state: &State) {
-        self.follow_rules(state);
+        let earlier = self.follow_rules(state);
         let seen = std::mem::replace(&mut self.seen, state.clone());
         self.follow_workers(&seen, state);
+        earlier.iter().for_each(|earlier| self.book.remember_use(earlier));
         self.follow_spaces(&seen, state);
         if !state.has_totals_of(&seen) {
             self.book.look_again();
         }
         for change in state.queue().changes_since(seen.queue()) {
             match change {
-                QueueChange::Came(queued) => {
-                    if let Some(facts) = waiting_facts_of(state, queued) {
-                        self.book.enqueue(queued, facts);
-                    }
-                }
+                QueueChange::Came(queued) => self.enqueue(state, queued),
                 QueueChange::Went(queued) => drop(self.book.dequeue(queued)),
             }
         }
@@ -152,21 +152,33 @@ impl Planner {
     fn follow_services(&mut self, seen: &State, state: &State) {
         for queued in state.changed_services(seen).flat_map(|id| state.queue().of_job(id)) {
             drop(self.book.dequeue(queued));
-            if let Some(facts) = waiting_facts_of(state, queued) {
-                self.book.enqueue(queued, facts);
-            }
+            self.enqueue(state, queued);
         }
     }
 
-    fn follow_rules(&mut self, state: &State) {
+    fn enqueue(&mut self, state: &State, queued: Queued) {
+        let (Some(mut facts), Some(job)) = (waiting_facts_of(state, queued), state.job(queued.job)) else { return };
+        if state.policy().queue == QueueOrder::CriticalPath {
+            facts.path = self.paths.of(&self.book, job, queued.task);
+        }
+        self.book.enqueue(queued, facts);
+    }
+
+    /// The book so far, if it is another policy of the same cluster now.
+    fn follow_rules(&mut self, state: &State) -> Option<Book> {
+        let mut earlier = None;
         if !self.knows_rules_of(state) {
+            let is_same = state.cluster_id() == self.seen.cluster_id();
             self.seen = State::default();
-            self.book = Book::new(state.policy().clone(), tracking(state), self.seed);
+            let book = Book::new(state.policy().clone(), tracking(state), self.seed);
+            earlier = Some(std::mem::replace(&mut self.book, book)).filter(|_| is_same);
+            self.paths = Paths::default();
             if tracking(state) == Tracking::Attempts {
                 state.finished_jobs().for_each(|job| learn(&mut self.book, job));
             }
         }
         self.book.advance(state.now());
+        earlier
     }
 
     fn follow_workers(&mut self, seen: &State, state: &State) {
@@ -310,7 +322,7 @@ fn learn(book: &mut Book, job: &Job) {
 }
 
 /// Tasks of one owner under one name: the label `owner`, or else the namespace.
-fn lineage(job: &Job, task: &Name) -> Lineage {
+pub(crate) fn lineage(job: &Job, task: &Name) -> Lineage {
     let owner = job.spec.labels.get("owner").and_then(|owner| Name::new(owner).ok());
     Lineage {
         owner: owner.unwrap_or_else(|| job.spec.namespace.clone()),

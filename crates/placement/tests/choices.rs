@@ -5,9 +5,10 @@ mod view;
 
 use quorate_placement::Bounds;
 use quorate_state::command::Command;
-use quorate_types::Timestamp;
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
+use quorate_types::{JobId, Span, TaskIndex, Timestamp};
 use view::View;
+use view::led::Led;
 
 /// One task with one element.
 fn job(rest: &str) -> String {
@@ -59,6 +60,27 @@ fn least_work_counts_dependencies_with_the_time() {
     assert_eq!(order(&view), [3, 2, 1]);
 }
 
+/// Where nobody says how long tasks run, those that ran under their names do; also for a leader that has just begun.
+#[test]
+fn critical_path_goes_by_learned_times() {
+    let chain = r#"{"name":"chain","tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"],"needs":["a"]}]}"#;
+    let submit = |led: &mut Led, json: &str| led.view = View(led.view.0.clone()).job_at(led.now, json);
+    let mut led = Led::new(QueueOrder::CriticalPath, &[("w", 1)]);
+    submit(&mut led, chain);
+    for (seconds, started) in [(0, "1[0]>w"), (5, "1[0]>w"), (105, "")] {
+        led.at(seconds);
+        led.finish(|_| Span(0));
+        assert_eq!(led.round(), started);
+        assert_eq!(led.round(), "", "it is seen to run");
+    }
+    submit(&mut led, &job(r#","expected":"50s""#));
+    submit(&mut led, chain);
+    assert_eq!(order(&led.view), [3]);
+    assert_eq!(led.round(), "3[0]>w", "a hundred and five seconds are more than fifty");
+    let said = quorate_placement::explain::element(&led.view.0, led.now, JobId(2), 0, TaskIndex(0)).unwrap();
+    assert_eq!(said.queue.unwrap().path, Span::from_secs(50));
+}
+
 /// Priority 100 is worth 16 h 40 min of waiting, a whole worker four hours, and having used nothing twelve.
 #[test]
 fn multifactor_weighs_age_size_priority_and_share() {
@@ -78,6 +100,23 @@ fn multifactor_weighs_age_size_priority_and_share() {
     used.apply_plan();
     let used = used.job_at(hours(0), &of("a", 50, 1)).job_at(hours(5), &of("b", 50, 1));
     assert_eq!(order(&used), [3, 2], "namespace a has used its part");
+}
+
+/// Half of the use of an hour ago counts, whatever else of the policy has changed since.
+#[test]
+fn past_use_outlives_a_change_of_the_policy() {
+    for change in [r#"{"rebalance":"on"}"#, r#"{"placement":"least-load"}"#, r#"{"queue":"multifactor"}"#] {
+        let mut led = Led::new(QueueOrder::FairShare, &[("w", 1)]);
+        led.job(r#""namespace":"used""#, r#""count":1"#);
+        assert_eq!(led.round(), "1[0]>w");
+        assert_eq!(led.round(), "");
+        led.at(3_600);
+        assert_eq!(led.finish(|_| Span(0)), 1);
+        led.job(r#""namespace":"used""#, r#""count":1"#);
+        led.job(r#""namespace":"fresh""#, r#""count":1"#);
+        led.change(change);
+        assert_eq!(led.round(), "3[0]>w", "{change}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::element::Element;
 use crate::flow::Flow;
-use crate::plan::Plan;
+use crate::plan::{Plan, longest_paths};
 use crate::service::Service;
 use crate::tasks::Tasks;
 
@@ -194,6 +194,11 @@ impl Job {
     /// How long a task and the longest chain of tasks behind it will run, as far as the specification says.
     pub fn path(&self, task: u32) -> Span {
         self.plan.path(&self.spec, task)
+    }
+
+    /// The same of all tasks, each of which runs for as long as `run` says.
+    pub fn paths(&self, run: impl Fn(u32) -> Span) -> Vec<Span> {
+        longest_paths(self.tasks.len(), |at| self.plan.dependents(at), run)
     }
 
     /// Whether tasks of this job may be placed.

@@ -197,7 +197,8 @@ impl Submitted {
         plan.group(&edges);
         plan.apart = spec.apart();
         plan.gangs = Gang::all_of(spec);
-        plan.paths = plan.longest_paths(spec);
+        let run = |at: u32| spec.tasks.get(at as usize).map_or(Span(0), run_of);
+        plan.paths = longest_paths(len as u32, |at| plan.dependents(at).iter().copied(), run);
         plan
     }
 
@@ -216,32 +217,36 @@ impl Submitted {
         }
         self.starts = starts;
     }
+}
 
-    /// Backwards from the tasks for which nobody waits, each when all behind it are known (Kahn 1962). What stands in
-    /// a cycle, which no valid job has, would keep its own time.
-    fn longest_paths(&self, spec: &JobSpec) -> Vec<Span> {
-        let tasks = 0..spec.tasks.len() as u32;
-        let mut before = vec![Vec::new(); spec.tasks.len()];
-        let mut open: Vec<usize> = tasks.clone().map(|at| self.dependents(at).len()).collect();
-        for at in tasks {
-            self.dependents(at).iter().for_each(|edge| before[edge.task as usize].push(at as usize));
+/// How long each task and the longest chain behind it will run. Backwards from the tasks for which nobody waits, each
+/// when all behind it are known (Kahn 1962). What stands in a cycle, which no valid job has, would keep its own time.
+pub(crate) fn longest_paths<D: Iterator<Item = Edge>>(
+    tasks: u32,
+    dependents: impl Fn(u32) -> D,
+    run: impl Fn(u32) -> Span,
+) -> Vec<Span> {
+    let (mut before, mut open) = (vec![Vec::new(); tasks as usize], vec![0_usize; tasks as usize]);
+    for at in 0..tasks {
+        for edge in dependents(at) {
+            before[edge.task as usize].push(at as usize);
+            open[at as usize] += 1;
         }
-        let mut paths: Vec<Span> = spec.tasks.iter().map(run_of).collect();
-        let mut longest = paths.clone();
-        let mut known: Vec<usize> = (0..open.len()).filter(|at| open[*at] == 0).collect();
-        while let Some(at) = known.pop() {
-            paths[at] = longest[at];
-            for needed in &before[at] {
-                let through = Span(run_of(&spec.tasks[*needed]).0.saturating_add(paths[at].0));
-                longest[*needed] = longest[*needed].max(through);
-                open[*needed] -= 1;
-                if open[*needed] == 0 {
-                    known.push(*needed);
-                }
+    }
+    let own: Vec<Span> = (0..tasks).map(run).collect();
+    let (mut paths, mut longest) = (own.clone(), own.clone());
+    let mut known: Vec<usize> = (0..open.len()).filter(|at| open[*at] == 0).collect();
+    while let Some(at) = known.pop() {
+        paths[at] = longest[at];
+        for needed in &before[at] {
+            longest[*needed] = longest[*needed].max(Span(own[*needed].0.saturating_add(paths[at].0)));
+            open[*needed] -= 1;
+            if open[*needed] == 0 {
+                known.push(*needed);
             }
         }
-        paths
     }
+    paths
 }
 
 /// What is expected, else the limit.

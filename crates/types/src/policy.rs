@@ -342,11 +342,12 @@ impl Policy {
             QueueOrder::Sjf
             | QueueOrder::Srtf
             | QueueOrder::LeastWork
+            | QueueOrder::CriticalPath
             | QueueOrder::Multifactor
             | QueueOrder::FairShare
             | QueueOrder::RoundRobin
             | QueueOrder::AgedSjf => true,
-            QueueOrder::Fifo | QueueOrder::Priority | QueueOrder::Deadline | QueueOrder::CriticalPath => false,
+            QueueOrder::Fifo | QueueOrder::Priority | QueueOrder::Deadline => false,
         };
         by_queue || self.backfill != Backfill::None || self.rebalance == Rebalance::On
     }

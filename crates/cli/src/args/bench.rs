@@ -37,8 +37,8 @@ pub(crate) struct BenchArgs {
     /// failover: only this death. Default: all of them, one after the other.
     #[arg(long, value_name = "DEATH")]
     pub(crate) death: Option<Death>,
-    /// policies: only those; names of orders, backfills or placements. Default: all of them, which takes some nine
-    /// minutes. place: only those placements.
+    /// policies: only those; names of orders, backfills or placements. Default: all of them, which takes some
+    /// fifteen minutes. place: only those placements.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub(crate) only: Vec<Rule>,
     /// policies: what the work is drawn from.

@@ -339,6 +339,13 @@ impl Book {
         }
     }
 
+    /// Takes over what another book of this cluster knows of what namespaces used.
+    pub(crate) fn remember_use(&mut self, earlier: &Self) {
+        if queue::goes_by_use(self.policy.queue) {
+            self.usage.remember(&earlier.usage, &self.fleet.kinds.lanes_in(&earlier.fleet.kinds));
+        }
+    }
+
     fn discharge(&mut self, namespace: &Name, wanted: &Vector) {
         if queue::goes_by_use(self.policy.queue) {
             self.usage.release(namespace, wanted);

@@ -69,6 +69,19 @@ impl Usage {
         self.accounts.get(namespace).map_or(0, |account| account.share(capacity))
     }
 
+    /// Takes over what another account of the same cluster says of the past; `lanes` says where it has each kind. What
+    /// runs is in both.
+    pub(crate) fn remember(&mut self, earlier: &Self, lanes: &[Option<usize>; LANES]) {
+        for (namespace, account) in &earlier.accounts {
+            let mut known = *account;
+            known.settle(self.now);
+            let past = &mut self.account(namespace).past;
+            for (past, lane) in past.iter_mut().zip(lanes) {
+                *past = (*past).max(lane.map_or(0, |lane| known.past[lane]));
+            }
+        }
+    }
+
     fn account(&mut self, namespace: &Name) -> &mut Account {
         let fresh = Account { as_of: self.now, ..Account::default() };
         let account = self.accounts.entry(namespace.clone()).or_insert(fresh);

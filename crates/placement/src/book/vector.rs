@@ -125,6 +125,13 @@ impl Kinds {
         self.0.len() > known
     }
 
+    /// Which lanes the kinds of each lane have elsewhere.
+    pub(crate) fn lanes_in(&self, other: &Self) -> [Option<usize>; LANES] {
+        let mut lanes = std::array::from_fn(|lane| (lane < 2).then_some(lane));
+        self.0.iter().for_each(|(kind, lane)| lanes[*lane] = other.lane(kind));
+        lanes
+    }
+
     /// The lane of a kind, if it has one.
     pub(crate) fn lane(&self, kind: &Name) -> Option<usize> {
         match kind.as_str() {

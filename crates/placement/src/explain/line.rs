@@ -3,6 +3,7 @@
 //! The whole queue is walked, but only its front is kept: a round does not look further, and a million tasks in a
 //! second book would take as much memory again as the leader's.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use quorate_state::State;
@@ -16,6 +17,7 @@ use super::FRONT_MAX;
 use crate::book::queue::{goes_by_time, goes_by_use};
 use crate::book::spaces::Tier;
 use crate::book::{Book, Bounds, Facts, Gate, Gauge, Kept};
+use crate::paths::Paths;
 use crate::planner::{Planner, facts_of, plain_facts_of, waiting_facts_of};
 use crate::sight::Sight;
 
@@ -68,6 +70,7 @@ struct Use {
 struct Order {
     queue: QueueOrder,
     uses: BTreeMap<Name, Use>,
+    paths: RefCell<Paths>,
 }
 
 impl Line {
@@ -85,7 +88,8 @@ impl Line {
             }
         }
         for queued in front.tasks() {
-            if let Some(facts) = waiting_facts_of(state, queued) {
+            if let Some(mut facts) = waiting_facts_of(state, queued) {
+                order.set_path(state, &book, queued, &mut facts);
                 book.enqueue(queued, facts);
             }
         }
@@ -153,7 +157,7 @@ impl Order {
     fn of(state: &State, book: &mut Book, now: Timestamp) -> Self {
         let queue = state.policy().queue;
         if !goes_by_use(queue) {
-            return Self { queue, uses: BTreeMap::new() };
+            return Self { queue, uses: BTreeMap::new(), paths: RefCell::default() };
         }
         book.settle_use(now);
         let mut uses: BTreeMap<Name, Use> = BTreeMap::new();
@@ -168,7 +172,14 @@ impl Order {
         if queue == QueueOrder::Multifactor {
             uses.iter_mut().for_each(|(name, held)| held.penalty = book.penalty_of(name, all, weights));
         }
-        Self { queue, uses }
+        Self { queue, uses, paths: RefCell::default() }
+    }
+
+    /// With learned times, where the order goes by them.
+    fn set_path(&self, state: &State, book: &Book, queued: Queued, facts: &mut Facts) {
+        if let Some(job) = state.job(queued.job).filter(|_| self.queue == QueueOrder::CriticalPath) {
+            facts.path = self.paths.borrow_mut().of(book, job, queued.task);
+        }
     }
 
     /// How many lines there are.
@@ -189,6 +200,7 @@ impl Order {
             facts = facts_of(state, queued)?;
             facts.expected = book.expected(&facts).map(|expected| expected.span);
         }
+        self.set_path(state, book, queued, &mut facts);
         Some(self.spot_of(book, queued, &facts))
     }
 
@@ -203,6 +215,7 @@ impl Order {
         let mut facts = facts_of(state, queued)?;
         let expected = book.expected(&facts);
         facts.expected = expected.map(|expected| expected.span);
+        self.set_path(state, book, queued, &mut facts);
         let namespace_use = self.uses.get(&facts.namespace).map(|own| NamespaceUse {
             share: per_mille(own.share),
             after: self
