@@ -141,6 +141,11 @@ fn compare_service(found: &StateJob, model: &Job) -> Check {
         (false, false) => Rollout::Rolling,
     };
     same(|| "rollout".into(), &view.rollout, &rollout)?;
+    // Whatever the model does: a rollout that may go on does.
+    let (down, behind) = (model.with(false, false).len(), model.with(false, true).len());
+    if model.may_go_on() && down == 0 && behind > 0 && model.coming().len() < model.most_unavailable() {
+        return Err(format!("{behind} elements have an older version, and nobody goes over"));
+    }
     for at in 0..model.most_elements() {
         let member = model.members.get(&at).map(|member| member.available);
         same(|| format!("available {at}"), &found.is_available(TaskIndex(at as u32)), &member)?;

@@ -53,7 +53,7 @@ impl Job {
         self.spec.service.as_ref().map_or(0, |service| service.newest as usize)
     }
 
-    fn may_go_on(&self) -> bool {
+    pub fn may_go_on(&self) -> bool {
         !self.paused && !self.cancelling && self.finished.is_none()
     }
 
@@ -91,7 +91,7 @@ impl Job {
     }
 
     /// The members of which this is true of their version, whether it is the newest, and whether they are available.
-    fn with(&self, is_new: bool, available: bool) -> Vec<usize> {
+    pub fn with(&self, is_new: bool, available: bool) -> Vec<usize> {
         let newest = self.newest();
         let is = |member: &Member| (member.version == newest) == is_new && member.available == available;
         self.members.iter().filter(|(_, member)| is(member)).map(|(at, _)| *at).collect()
@@ -109,7 +109,7 @@ impl Job {
         self.members.values().filter(|member| !member.available).count()
     }
 
-    fn most_unavailable(&self) -> usize {
+    pub fn most_unavailable(&self) -> usize {
         let share = self.spec.service.as_ref().unwrap().max_unavailable;
         share.of(self.members.len() as u32) as usize
     }
