@@ -2,6 +2,8 @@
 //! nothing without it.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it did")]
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate_sim::{Failure, Fault, Kind, Options, run};
@@ -48,25 +50,40 @@ fn look(bug: Bug, seed: u64, faults: &[Fault]) -> Option<Box<Failure>> {
     run(&options).err().filter(|failure| matches!(failure.kind, Kind::Violated | Kind::Stuck))
 }
 
+/// What came of the hunt for a bug, and whether it was found.
+fn hunt_for(bug: Bug) -> (String, bool) {
+    let (faults, seeds) = hunt(bug);
+    let started = Instant::now();
+    plant(Some(bug));
+    let found = (1..=seeds).find_map(|seed| look(bug, seed, &faults));
+    plant(None);
+    let Some(found) = found else { return (format!("{bug:?} MISSED ({:.1?})", started.elapsed()), false) };
+    if let Some(failure) = look(bug, found.report.seed, &faults) {
+        return (format!("{bug:?}: {failure}, and no bug was planted"), false);
+    }
+    (format!("{bug:?}: {:?} by {found} ({:.1?})", found.kind, started.elapsed()), true)
+}
+
+/// On all cores: a bug is planted for its thread alone.
 #[test]
 fn every_planted_bug_is_found() {
     let only = std::env::var("QUORATE_SIM_BUG").ok();
-    let mut missed = Vec::new();
-    for bug in Bug::ALL.iter().copied().filter(|bug| only.as_ref().is_none_or(|only| format!("{bug:?}") == *only)) {
-        let (faults, seeds) = hunt(bug);
-        let started = Instant::now();
-        plant(Some(bug));
-        let found = (1..=seeds).find_map(|seed| look(bug, seed, &faults));
-        plant(None);
-        let Some(found) = found else {
-            println!("{bug:?} MISSED ({:.1?})", started.elapsed());
-            missed.push(bug);
-            continue;
-        };
-        println!("{bug:?}: {:?} by {found} ({:.1?})", found.kind, started.elapsed());
-        if let Some(failure) = look(bug, found.report.seed, &faults) {
-            panic!("{failure}, and no bug was planted");
+    let is_meant = |bug: &Bug| only.as_ref().is_none_or(|only| format!("{bug:?}") == *only);
+    let bugs: Vec<Bug> = Bug::ALL.iter().copied().filter(is_meant).collect();
+    let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (said, found) = hunt_for(*bug);
+                    println!("{said}");
+                    if !found {
+                        missed.lock().unwrap().push(said);
+                    }
+                }
+            });
         }
-    }
-    assert!(missed.is_empty(), "not found: {missed:?}");
+    });
+    let missed = missed.into_inner().unwrap();
+    assert!(missed.is_empty(), "not found: {missed:#?}");
 }
