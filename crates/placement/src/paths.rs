@@ -1,5 +1,6 @@
 //! How long a task and the longest chain of tasks behind it will run, with learned times where nobody says any: what
-//! the order `critical-path` goes by. It is found for a job as a whole, when the first of its tasks comes to the queue.
+//! the order `critical-path` goes by. It is found once for a job as a whole, when the first of its tasks comes to the
+//! queue. Tasks that the job gains later have what the specification says of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,11 +11,9 @@ use quorate_types::{JobId, Resources, Span, Timestamp};
 use crate::book::{Book, Facts};
 use crate::planner::lineage;
 
-/// Tasks of the jobs that are remembered; eight bytes each.
+/// Tasks of the jobs that are remembered, at eight bytes each; a job counts as eight tasks besides.
 const TASKS_MAX: usize = 1 << 20;
-/// What stands for a time of which nobody knows anything: enough for the longer of two unknown chains to count as
-/// longer.
-const UNKNOWN_RUN: Span = Span::from_secs(1);
+const JOB_TASKS: usize = 8;
 
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
@@ -24,29 +23,30 @@ pub(crate) struct Paths {
 
 impl Paths {
     pub(crate) fn of(&mut self, book: &Book, job: &Job, task: u32) -> Span {
-        let len = job.spec.tasks.len();
-        if len == 1 {
-            return run_of(book, job, task);
-        }
-        let known = self.by_job.get(&job.id()).filter(|paths| paths.len() == len).cloned();
-        let paths = known.unwrap_or_else(|| self.find(book, job));
-        paths.get(task as usize).copied().unwrap_or_default()
+        let known = match self.by_job.get(&job.id()) {
+            Some(paths) => paths.clone(),
+            None => self.find(book, job),
+        };
+        known.get(task as usize).copied().unwrap_or_else(|| job.path(task))
     }
 
     fn find(&mut self, book: &Book, job: &Job) -> Arc<[Span]> {
         let paths: Arc<[Span]> = job.paths(|task| run_of(book, job, task)).into();
-        if self.tasks + paths.len() > TASKS_MAX {
-            *self = Self::default();
+        // A job of one task is not worth remembering.
+        if paths.len() > 1 {
+            self.tasks += paths.len() + JOB_TASKS;
+            if self.tasks > TASKS_MAX {
+                *self = Self { by_job: BTreeMap::new(), tasks: paths.len() + JOB_TASKS };
+            }
+            self.by_job.insert(job.id(), paths.clone());
         }
-        let before = self.by_job.insert(job.id(), paths.clone());
-        self.tasks = self.tasks + paths.len() - before.map_or(0, |before| before.len());
         paths
     }
 }
 
-fn run_of(book: &Book, job: &Job, task: u32) -> Span {
-    let Some(spec) = job.task_spec(task) else { return Span(0) };
+fn run_of(book: &Book, job: &Job, task: u32) -> Option<Span> {
+    let spec = job.task_spec(task)?;
     let mut facts = Facts::new(Timestamp(0), Resources::default());
     (facts.expected, facts.limit, facts.lineage) = (spec.expected, spec.timeout, Some(lineage(job, &spec.name)));
-    book.expected(&facts).map_or(UNKNOWN_RUN, |expected| expected.span)
+    Some(book.expected(&facts)?.span)
 }

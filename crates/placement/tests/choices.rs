@@ -7,8 +7,8 @@ use quorate_placement::Bounds;
 use quorate_state::command::Command;
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::{JobId, Span, TaskIndex, Timestamp};
-use view::View;
 use view::led::Led;
+use view::{View, three};
 
 /// One task with one element.
 fn job(rest: &str) -> String {
@@ -146,13 +146,6 @@ fn easy_sjbf_backfills_with_the_shortest() {
         let view = view.job(&task(4, "10m")).job(&task(1, "9m")).job(&task(1, "2m"));
         assert_eq!(order(&view), [first], "{backfill:?}");
     }
-}
-
-fn three(placement: PlacementOrder) -> View {
-    View::new(QueueOrder::Fifo, placement)
-        .worker("big", r#"{"cpu":8,"memory":"8GiB"}"#)
-        .worker("mid", r#"{"cpu":4,"memory":"8GiB"}"#)
-        .worker("small", r#"{"cpu":2,"memory":"8GiB"}"#)
 }
 
 fn array(count: u32, resources: &str) -> String {

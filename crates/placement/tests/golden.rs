@@ -12,17 +12,10 @@ use quorate_types::job::JobRequest;
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::Ending;
-use view::View;
+use view::{View, three};
 
 fn array(count: u32, cpu: &str) -> String {
     format!(r#"{{"tasks":[{{"name":"a","command":["x"],"count":{count},"resources":{{"cpu":{cpu}}}}}]}}"#)
-}
-
-fn three(placement: PlacementOrder) -> View {
-    View::new(QueueOrder::Fifo, placement)
-        .worker("big", r#"{"cpu":8}"#)
-        .worker("mid", r#"{"cpu":4}"#)
-        .worker("small", r#"{"cpu":2}"#)
 }
 
 #[test]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::element::Element;
 use crate::flow::Flow;
-use crate::plan::{Plan, longest_paths};
+use crate::plan::{Plan, UNKNOWN_RUN, longest_paths};
 use crate::service::Service;
 use crate::tasks::Tasks;
 
@@ -196,9 +196,9 @@ impl Job {
         self.plan.path(&self.spec, task)
     }
 
-    /// The same of all tasks, each of which runs for as long as `run` says.
-    pub fn paths(&self, run: impl Fn(u32) -> Span) -> Vec<Span> {
-        longest_paths(self.tasks.len(), |at| self.plan.dependents(at), run)
+    /// The same of all tasks, by what else is known of how long each will run.
+    pub fn paths(&self, run: impl Fn(u32) -> Option<Span>) -> Vec<Span> {
+        longest_paths(self.tasks.len(), |at| self.plan.dependents(at), |at| run(at).unwrap_or(UNKNOWN_RUN))
     }
 
     /// Whether tasks of this job may be placed.

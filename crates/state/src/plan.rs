@@ -48,7 +48,7 @@ struct Names(Vec<(u32, u32)>);
 const FEW: usize = 8;
 
 /// What stands for a run time that nobody knows: enough for the longer of two unknown chains to count as longer.
-const UNKNOWN_RUN: Span = Span::from_secs(1);
+pub(crate) const UNKNOWN_RUN: Span = Span::from_secs(1);
 
 /// From one task to another, with the end that the one must have for the other to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -38,7 +38,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "DEATH")]
     pub(crate) death: Option<Death>,
     /// policies: only those; names of orders, backfills or placements. Default: all of them, which takes some
-    /// fifteen minutes. place: only those placements.
+    /// fifteen minutes. place: the same; where an order and a placement have one name, both.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub(crate) only: Vec<Rule>,
     /// policies: what the work is drawn from.

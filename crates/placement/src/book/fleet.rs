@@ -195,7 +195,7 @@ impl Fleet {
         self.members[slot as usize].worker.ready = false;
         self.rank(slot);
         self.sync(slot);
-        self.ring.iter_mut().for_each(|ring| ring.leave(slot));
+        self.ring.iter_mut().for_each(|ring| ring.leave(&self.members[slot as usize], slot));
         if let (Some(zones), Some(seat)) = (&mut self.zones, self.members[slot as usize].seat.take()) {
             zones.leave(slot, seat);
         }

@@ -19,31 +19,27 @@ type Point = (u32, Slot);
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
     points: Vec<Point>,
-    /// Of those that came since they were put into order; and who has gone.
+    /// Of those that came, and of those that went, since they were put into order.
     fresh: Vec<Point>,
-    gone: BTreeSet<Slot>,
+    gone: BTreeSet<Point>,
 }
 
 impl Ring {
     pub(crate) fn join(&mut self, member: &Member, slot: Slot) {
-        if self.gone.contains(&slot) {
-            // Its place was another's.
-            self.arrange();
-        }
-        let name = point(&member.worker.name);
-        self.fresh.extend((0..POINTS).map(|nth| (half(scatter(name.wrapping_add(nth))), slot)));
+        // Who comes again in its old place is there still.
+        self.fresh.extend(points(member, slot).filter(|point| !self.gone.remove(point)));
     }
 
-    pub(crate) fn leave(&mut self, slot: Slot) {
-        self.gone.insert(slot);
+    pub(crate) fn leave(&mut self, member: &Member, slot: Slot) {
+        self.gone.extend(points(member, slot));
     }
 
     /// Brings it up to date: all that came and went together cost one pass.
     pub(crate) fn arrange(&mut self) {
         let gone = std::mem::take(&mut self.gone);
         if !gone.is_empty() {
-            self.points.retain(|(_, slot)| !gone.contains(slot));
-            self.fresh.retain(|(_, slot)| !gone.contains(slot));
+            self.points.retain(|point| !gone.contains(point));
+            self.fresh.retain(|point| !gone.contains(point));
         }
         if !self.fresh.is_empty() {
             self.fresh.sort_unstable();
@@ -73,6 +69,11 @@ impl Ring {
     }
 }
 
+fn points(member: &Member, slot: Slot) -> impl Iterator<Item = Point> + use<> {
+    let name = point(&member.worker.name);
+    (0..POINTS).map(move |nth| (half(scatter(name.wrapping_add(nth))), slot))
+}
+
 fn half(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
@@ -100,17 +101,25 @@ mod tests {
     #[test]
     fn another_worker_may_come_in_the_place_of_one_that_went() {
         let mut ring = Ring::default();
-        ring.join(&member("a"), 0);
-        ring.leave(0);
-        ring.join(&member("b"), 0);
-        ring.arrange();
         let mut other = Ring::default();
         other.join(&member("b"), 0);
         other.arrange();
-        assert_eq!((ring.points.len(), &ring.points), (POINTS as usize, &other.points));
-        ring.leave(0);
-        ring.arrange();
-        assert_eq!(ring.from(7).count(), 0);
+        for arranges in [false, true] {
+            ring.join(&member("a"), 0);
+            if arranges {
+                ring.arrange();
+            }
+            ring.leave(&member("a"), 0);
+            // The same one twice, and then another.
+            ring.join(&member("a"), 0);
+            ring.leave(&member("a"), 0);
+            ring.join(&member("b"), 0);
+            ring.arrange();
+            assert_eq!((ring.points.len(), &ring.points), (POINTS as usize, &other.points));
+            ring.leave(&member("b"), 0);
+            ring.arrange();
+            assert_eq!(ring.from(7).count(), 0);
+        }
     }
 
     proptest! {
@@ -127,7 +136,7 @@ mod tests {
             let mut ring = Ring { fresh: named.clone().skip(half / 2).collect(), ..Ring::default() };
             ring.arrange();
             ring.fresh = named.clone().take(half / 2).collect();
-            ring.gone = (half as Slot..points.len() as Slot).collect();
+            ring.gone = named.clone().skip(half).collect();
             ring.arrange();
             let mut left: Vec<Point> = named.take(half).collect();
             left.sort_unstable();

@@ -35,6 +35,14 @@ pub fn registration(name: &str, capacity: &str, labels: &[&str], taints: &[&str]
     }
 }
 
+/// Workers of three sizes.
+pub fn three(placement: PlacementOrder) -> View {
+    View::new(QueueOrder::Fifo, placement)
+        .worker("big", r#"{"cpu":8}"#)
+        .worker("mid", r#"{"cpu":4}"#)
+        .worker("small", r#"{"cpu":2}"#)
+}
+
 impl View {
     pub fn new(queue: QueueOrder, placement: PlacementOrder) -> Self {
         let mut view = Self(State::default());
