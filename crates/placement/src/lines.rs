@@ -2,9 +2,10 @@
 //! what that one holds. A worker then starts the next one when the one before has ended, without asking the cluster in
 //! between; what is over in a millisecond would otherwise leave its place empty for as long again.
 //!
-//! A line is as much work as [`LINE_WORK_MAX`], judged by how long elements of the task ran until now, and is made only of
-//! elements that nothing has room for anyway. So a place is given away for so much longer than one task would take, and
-//! nobody waits longer than that for another's line. If one runs on after all, its worker gives back what waits for it.
+//! A line is as much work as [`LINE_WORK_MAX`], judged by how long elements of the task ran until now, and is made only
+//! of elements that nothing has room for anyway. So a place is given away for so much longer than one task would take,
+//! and nobody waits longer than that for another's line. If one runs on after all, its worker gives back what waits for
+//! it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -84,8 +84,8 @@ pub(crate) const REPORT_FRAMES_MAX: usize = 16;
 pub(crate) const REPORT_BYTES_PER_COMMAND: usize = 2 << 20;
 /// How long a worker may take to take what it is sent.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// Values of the archive that are read for what one task needs: nothing else that the worker is to do is told meanwhile.
-/// An array that fits takes 64.
+/// Values of the archive that are read for what one task needs: nothing else that the worker is to do is told
+/// meanwhile. An array that fits takes 64.
 pub(crate) const ARCHIVE_READS_MAX: usize = 256;
 /// Bytes of what was read of archived jobs that a replica remembers, for the other workers of the same array.
 pub(crate) const ARCHIVE_CACHE_BYTES_MAX: usize = 8 << 20;

@@ -29,8 +29,8 @@ pub struct Options {
     pub clients: usize,
     /// The faults to choose from.
     pub faults: Vec<Fault>,
-    /// Whether there are a service, a system job, a schedule, and jobs that wait for keys and times or take locks, besides what clients
-    /// submit.
+    /// Whether there are a service, a system job, a schedule, and jobs that wait for keys and times or take locks,
+    /// besides what clients submit.
     pub services: bool,
 }
 

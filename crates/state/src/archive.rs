@@ -95,7 +95,8 @@ pub(crate) struct Block {
     pub(crate) number: u32,
 }
 
-/// Writes elements from a block on, as many as one step may. Gives what that cost of an entry's time, and with which block it goes on.
+/// Writes elements from a block on, as many as one step may. Gives what that cost of an entry's time, and with which
+/// block it goes on.
 pub(crate) fn put_elements(job: &Job, from: Block, cluster: &mut Cluster, out: &mut Applied) -> (u64, Option<Block>) {
     let (mut written, mut bytes) = (0, 0);
     for (task, found) in job.tasks.iter().skip(from.task as usize) {

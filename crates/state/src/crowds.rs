@@ -40,7 +40,8 @@ impl Cluster {
         }
     }
 
-    /// The attempt is live no more. What it held is free, or another's who waited for it. Gives whether one wait is over.
+    /// The attempt is live no more. What it held is free, or another's who waited for it. Gives whether one wait is
+    /// over.
     pub(crate) fn vacate(&mut self, worker: &Name, at: &ElementKey, job: &JobSpec) -> bool {
         let Some(found) = self.workers.get_mut(worker) else { return false };
         let Some(live) = found.attempts.get(at).copied() else { return false };

@@ -146,7 +146,8 @@ pub struct Applied {
     pub notices: Vec<Notice>,
     /// What the archive on disk has to take up, in this order.
     pub archive: Vec<ArchiveOp>,
-    /// Jobs that left memory and were large: giving their memory back takes a while, which is not the log's to wait for.
+    /// Jobs that left memory and were large: giving their memory back takes a while, which is not the log's to wait
+    /// for.
     pub released: Vec<Arc<Job>>,
     /// Draining workers on which an attempt has ended; empty again when what follows from that is done.
     pub(crate) vacated: Vec<Name>,

@@ -1,6 +1,6 @@
-//! Workers and keys on a ring: each worker stands at several points, hashes of its name, and a key's task goes clockwise
-//! from the hash of the key. With many points all workers have about as many keys (Karger et al., "Consistent hashing
-//! and random trees", STOC 1997, section 4).
+//! Workers and keys on a ring: each worker stands at several points, hashes of its name, and a key's task goes
+//! clockwise from the hash of the key. With many points all workers have about as many keys (Karger et al., "Consistent
+//! hashing and random trees", STOC 1997, section 4).
 
 use std::collections::BTreeSet;
 

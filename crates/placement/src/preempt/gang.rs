@@ -1,8 +1,8 @@
 //! Room for a whole gang: attempts of lower priority on the workers that it gets are ended all at once, or none is.
 //!
-//! The gang that waits first has a formation. It stays if what is in the way there is all of lower priority, and no more
-//! important than in another one that is looked for: each member, the largest first, goes where least is lost with what
-//! the worker has got already. What was made room in is kept for the gang until it starts.
+//! The gang that waits first has a formation. It stays if what is in the way there is all of lower priority, and no
+//! more important than in another one that is looked for: each member, the largest first, goes where least is lost with
+//! what the worker has got already. What was made room in is kept for the gang until it starts.
 
 use std::collections::{BTreeMap, BTreeSet};
 

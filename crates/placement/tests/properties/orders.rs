@@ -188,8 +188,8 @@ proptest! {
         }
     }
 
-    /// Those that ask for the same get as much as their weights say: nobody more than a task above it, and nobody below it
-    /// by more than its part of the one task that each of the others may be above.
+    /// Those that ask for the same get as much as their weights say: nobody more than a task above it, and nobody below
+    /// it by more than its part of the one task that each of the others may be above.
     #[test]
     fn weights_give_shares_in_proportion(weights in prop::collection::vec(1..20u32, 2..5)) {
         let weighted: Vec<(u32, (u64, u64))> = weights.iter().map(|weight| (*weight, (1, 1))).collect();

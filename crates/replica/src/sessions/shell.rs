@@ -231,8 +231,8 @@ impl<'a> Open<'a> {
         }
     }
 
-    /// Sends what the desk decided, with what archived jobs left. Reading that may take a while, during which the worker
-    /// is answered as ever.
+    /// Sends what the desk decided, with what archived jobs left. Reading that may take a while, during which the
+    /// worker is answered as ever.
     async fn tell(
         &mut self,
         sink: &mut (impl Sink<Bytes, Error = std::io::Error> + Unpin),

@@ -234,7 +234,8 @@ impl Change<'_> {
         self.settle();
     }
 
-    /// An element of a service on a worker that drains, if one more may be unavailable. Nothing else would end it there.
+    /// An element of a service on a worker that drains, if one more may be unavailable. Nothing else would end it
+    /// there.
     fn next_to_move(&self) -> Option<ElementKey> {
         let (service, spec) = (self.job.service.as_ref()?, self.job.spec.service.as_ref()?);
         if spec.kind != Kind::Service || service.unavailable() >= spec.max_unavailable.of(service.len()) {
@@ -261,8 +262,8 @@ impl Change<'_> {
         let most = spec.max_unavailable.of(service.len());
         let is_slow = service.coming.len() as u32 >= most;
         let available = service.behind.get_min().filter(|_| !is_slow);
-        // Before one that is available goes over, all that are down have: no others are unavailable than those that come.
-        // What starts of a system job has the newest version: another one may suit workers that match no more.
+        // Before one that is available goes over, all that are down have: no others are unavailable than those that
+        // come. What starts of a system job has the newest version: another one may suit workers that match no more.
         let down = service.down.get_min().filter(|_| !is_slow || spec.kind == Kind::System);
         down.or(available).map(|at| TaskIndex(*at))
     }

@@ -1,9 +1,9 @@
 //! The state machine against a model of it: random commands go to both, and after each entry both must be in the same
-//! state. The model (`machine`, `job`, `gang`, `growth`, `workers`, `gates`, `control`, `schedule`, `service`, `spaces`)
-//! is written from docs/flow.md, docs/services.md and docs/api.md on plain lists, and finds out everything anew each
-//! time; it shares with the state machine no more than the types of commands, outcomes and specifications, and what
-//! those say of themselves. `plan` makes jobs, `steps` commands; `compare` says what must agree, and `describe` what
-//! happened.
+//! state. The model (`machine`, `job`, `gang`, `growth`, `workers`, `gates`, `control`, `schedule`, `service`,
+//! `spaces`) is written from docs/flow.md, docs/services.md and docs/api.md on plain lists, and finds out everything
+//! anew each time; it shares with the state machine no more than the types of commands, outcomes and specifications,
+//! and what those say of themselves. `plan` makes jobs, `steps` commands; `compare` says what must agree, and
+//! `describe` what happened.
 //!
 //! `PROPTEST_CASES` asks for more histories than the default.
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a panic is how a test fails")]

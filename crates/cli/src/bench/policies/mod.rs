@@ -2,8 +2,9 @@
 //! `/v1/scheduling` says of it afterwards.
 //!
 //! Orders of the queue and backfills have more work than there is room for; some also long tasks that fill everything
-//! before short ones come. Placements have half of what there is room for, since where everything is full there is nothing to choose; two of them also bursts of tasks that all prefer one
-//! zone, some of them more than others. Rebalancing has long tasks, and workers that join when all run.
+//! before short ones come. Placements have half of what there is room for, since where everything is full there is
+//! nothing to choose; two of them also bursts of tasks that all prefer one zone, some of them more than others.
+//! Rebalancing has long tasks, and workers that join when all run.
 //!
 //! Layout: `work` (what is done), `table` (what people read).
 

@@ -32,8 +32,8 @@ pub(super) const PREFERRED: &str = "b";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrivals {
     Steady,
-    /// Once a second, several at once, so that there is something to choose: of one core each, and each with a preference
-    /// of its own.
+    /// Once a second, several at once, so that there is something to choose: of one core each, and each with a
+    /// preference of its own.
     Bursts,
 }
 

@@ -166,8 +166,8 @@ impl<'a> Rows<'a> {
         found
     }
 
-    /// Reads some offers to a shape that cost less than `below`, price included; so many times as many as usual. Whether
-    /// there were any.
+    /// Reads some offers to a shape that cost less than `below`, price included; so many times as many as usual.
+    /// Whether there were any.
     fn read(&mut self, nth: usize, below: i64, times: usize) -> bool {
         let row = &mut self.rows[nth];
         let mut offers = std::mem::take(&mut row.offers);

@@ -1,7 +1,7 @@
 //! Consistent hashing with bounded loads: workers and keys stand on a ring, and a task goes to the next worker
 //! clockwise that runs less than a quarter more than the mean. (Mirrokni, Thorup and Zadimoghaddam, SODA 2018, section
-//! 1.1, with c = 1.25.) A worker has many points on it. Tasks with one `key`, or else of one name, are one key. The same
-//! key goes to the same worker while it has room, and few move when one comes or goes.
+//! 1.1, with c = 1.25.) A worker has many points on it. Tasks with one `key`, or else of one name, are one key. The
+//! same key goes to the same worker while it has room, and few move when one comes or goes.
 
 use quorate_types::Epoch;
 

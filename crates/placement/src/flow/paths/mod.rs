@@ -6,8 +6,9 @@
 //! empty. So there are as many seats as bidders want, and every seat finds a holder.
 //!
 //! Every place has a price. What holds throughout: whoever has a seat has none that costs it more, price included, than
-//! a seat that it could have instead. Who has none takes the cheapest chain of moves that ends in an empty seat, and the
-//! prices along it rise as far as that remains true. When all are seated the solution is optimal, and the prices prove it.
+//! a seat that it could have instead. Who has none takes the cheapest chain of moves that ends in an empty seat, and
+//! the prices along it rise as far as that remains true. When all are seated the solution is optimal, and the prices
+//! prove it.
 //!
 //! All numbers are whole costs, so that nothing is rounded, and any prices are good to begin with: those of an earlier
 //! solution leave only what has changed to be done. From scratch they come from a sample: of every so many tasks one,
@@ -66,8 +67,8 @@ impl Start {
         Self { prices, placements: placements.collect() }
     }
 
-    /// Of the workers, above that of the queue. With one of them empty its price may be below zero, and might as well be
-    /// zero: nobody has to pay it.
+    /// Of the workers, above that of the queue. With one of them empty its price may be below zero, and might as well
+    /// be zero: nobody has to pay it.
     pub(crate) fn prices(&self) -> &[i64] {
         &self.prices
     }
@@ -83,9 +84,9 @@ impl Start {
 pub struct Solved {
     pub solution: Solution,
     pub start: Start,
-    /// What the dearest place of each group's tasks costs, its price included; none if it has no tasks. An offer that the
-    /// problem left out would change nothing if it cost no less, with the worker's price, or with none if the worker was
-    /// left out too: Volgenant, "Linear and semi-assignment problems: a core oriented approach" (1996).
+    /// What the dearest place of each group's tasks costs, its price included; none if it has no tasks. An offer that
+    /// the problem left out would change nothing if it cost no less, with the worker's price, or with none if the
+    /// worker was left out too: Volgenant, "Linear and semi-assignment problems: a core oriented approach" (1996).
     pub(crate) dearest: Vec<Option<i64>>,
     /// How many rows of offers were read to find paths.
     pub rows: u64,
@@ -110,8 +111,8 @@ pub fn resolve(problem: &Problem, start: &Start) -> Solved {
     finish(problem, seats, 0)
 }
 
-/// Solves a problem that is the solved one but for more offers and more workers: its prices are good, however many tasks
-/// have a better place now.
+/// Solves a problem that is the solved one but for more offers and more workers: its prices are good, however many
+/// tasks have a better place now.
 pub(crate) fn widen(problem: &Problem, start: &Start) -> Solved {
     finish(problem, seated(problem, start), 0)
 }

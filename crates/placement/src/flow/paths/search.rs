@@ -38,8 +38,8 @@ struct Rest {
 #[derive(Debug)]
 pub(super) struct Search {
     shortlists: Vec<Shortlist>,
-    /// Groups that cost the same everywhere but for a constant, and the cost of each one's first offer, if it has any: a
-    /// row is far away in memory.
+    /// Groups that cost the same everywhere but for a constant, and the cost of each one's first offer, if it has any:
+    /// a row is far away in memory.
     classes: Vec<u32>,
     firsts: Vec<Option<u32>>,
     /// With which least addition the row of a class was read in this search, and which classes were.
