@@ -112,7 +112,7 @@ impl Leader {
             Step::Worker { nth, cpu } => {
                 self.apply(Command::Register(Box::new(Registration {
                     name: worker(nth),
-                    labels: Default::default(),
+                    labels: [(Name::new("zone").unwrap(), (nth % 2).to_string())].into(),
                     taints: Vec::new(),
                     host: "h".into(),
                     capacity: Resources::new(u64::from(cpu) * 1000, 1 << 30),
@@ -171,7 +171,7 @@ impl Leader {
         let fresh = Planner::new(7).round(&self.state, self.now, Bounds::default());
         let plan = self.planner.round(&self.state, self.now, Bounds::default());
         // What is learned in another order, and what has run for longer than expected, may differ.
-        if !self.state.policy().looks_ahead() {
+        if is_up_to_the_state(self.state.policy().placement) && !self.state.policy().looks_ahead() {
             assert_eq!(plan, fresh, "a planner that followed and one that did not");
         }
         let planned = plan.assignments.len() as u32;
@@ -199,6 +199,18 @@ impl Leader {
     }
 }
 
+/// Whether it has neither a turn of its own nor chance, nor goes on from its last solution, nor has zones in the order
+/// in which it saw them.
+const fn is_up_to_the_state(placement: PlacementOrder) -> bool {
+    match placement {
+        PlacementOrder::BestFit | PlacementOrder::WorstFit => true,
+        PlacementOrder::LeastLoad | PlacementOrder::LeastJobs | PlacementOrder::LowestUtilisation => true,
+        PlacementOrder::ConsistentHash => true,
+        PlacementOrder::Random | PlacementOrder::PowerOfTwo | PlacementOrder::MinCostFlow => false,
+        PlacementOrder::RoundRobin | PlacementOrder::WeightedRoundRobin | PlacementOrder::Spread => false,
+    }
+}
+
 fn worker(nth: u8) -> Name {
     Name::new(&format!("w{nth}")).unwrap()
 }
@@ -208,13 +220,7 @@ proptest! {
 
     #[test]
     fn following_is_as_good_as_seeing(
-        placement in prop::sample::select(&[
-            PlacementOrder::BestFit,
-            PlacementOrder::WorstFit,
-            PlacementOrder::LeastLoad,
-            PlacementOrder::LeastJobs,
-            PlacementOrder::LowestUtilisation,
-        ][..]),
+        placement in prop::sample::select(PlacementOrder::ALL),
         steps in steps(),
     ) {
         let mut leader = Leader::new(placement);

@@ -22,6 +22,11 @@ pub(crate) const RESOURCE_TOTAL: u32 = 3;
 /// before.
 pub(crate) const GANG: &str = "gang-";
 
+/// How the names of tasks begin that require a zone; it follows.
+pub(crate) const ONLY: &str = "only-";
+/// The zones, of the workers with an even number and of those with an odd one.
+pub(crate) const ZONES: [&str; 2] = ["z0", "z1"];
+
 /// The task of jobs with the key of which so many may run at a time.
 pub(crate) const KEYED: &str = "keyed";
 pub(crate) const KEY_LIMIT: usize = 2;
@@ -119,6 +124,12 @@ pub(crate) struct Physical {
     done: BTreeMap<(JobId, String), BTreeSet<TaskIndex>>,
 }
 
+/// The zone of a worker, which has a number at the end of its name.
+pub(crate) fn zone_of(worker: &str) -> &'static str {
+    let is_odd = worker.as_bytes().last().is_some_and(|digit| digit % 2 == 1);
+    ZONES[usize::from(is_odd)]
+}
+
 impl Physical {
     pub(crate) fn start(&mut self, worker: &str, key: AttemptKey, program: &Program) -> Result<(), Violation> {
         self.started += 1;
@@ -135,6 +146,9 @@ impl Physical {
                     program.task
                 ));
             }
+        }
+        if program.task.strip_prefix(ONLY).is_some_and(|zone| zone != zone_of(worker)) {
+            return Err(format!("{key:?}, of task {}, starts on {worker}, in {}", program.task, zone_of(worker)));
         }
         if program.task == KEPT {
             self.services.insert(key.job);

@@ -17,14 +17,17 @@ use crate::chance::Chance;
 use crate::history::Violation;
 use crate::network::{Host, Network};
 use crate::node::{Node, hand_off_takes};
-use crate::physical::Physical;
+use crate::physical::{Physical, zone_of};
 use crate::watchdog::{SimWatchdog, Stage};
 
 /// Half of the workers are in one zone, half in the other.
-fn zone(host: Host) -> (Name, String) {
+fn zone(worker: &str) -> (Name, String) {
     let label = Name::new("zone").unwrap_or_else(|_| unreachable!("it is a name"));
-    (label, format!("z{}", host % 2))
+    (label, zone_of(worker).to_owned())
 }
+
+/// In cores, by turns. Whatever a single task asks for is there everywhere.
+const SIZES: [u64; 3] = [4, 5, 6];
 
 /// Events that wait for the agent.
 const EVENTS_MAX: usize = 1024;
@@ -136,10 +139,10 @@ impl Worker {
         let options = Options {
             servers: self.servers.iter().map(|server| format!("http://{server}")).collect(),
             name: Name::new(&self.name).unwrap_or_else(|_| unreachable!("w and a number is a name")),
-            labels: [zone(self.host)].into(),
+            labels: [zone(&self.name)].into(),
             taints: Vec::new(),
             host: self.name.clone(),
-            capacity: Resources::new(4_000, 4 << 30),
+            capacity: Resources::new(SIZES[self.host as usize % SIZES.len()] * 1_000, 4 << 30),
             data_dir: self.folder.clone(),
             token: None,
             watchdog_command: Vec::new(),

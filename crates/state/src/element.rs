@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_types::limits::ATTEMPTS_KEPT_MAX;
 use quorate_types::session::AttemptKey;
-use quorate_types::status::{AttemptState, Ending, TaskState};
+use quorate_types::status::{AttemptState, Ending, StopReason, TaskState};
 use quorate_types::{AttemptNumber, Epoch, Fence, Name, Span, TaskIndex, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,8 @@ pub struct Attempt {
     pub epoch: Epoch,
     pub state: AttemptState,
     pub ending: Option<Ending>,
+    /// Why it was told to stop, if it was.
+    pub stopped: Option<StopReason>,
     /// The element behind whose attempt it was assigned, if it was to wait for that.
     pub behind: Option<TaskIndex>,
     pub assigned_at: Timestamp,

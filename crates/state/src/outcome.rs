@@ -86,8 +86,8 @@ pub enum Rejection {
     NotASchedule(JobId),
     #[error("job {0} is a schedule: it has no tasks of its own")]
     Schedule(JobId),
-    #[error("a task needs job {0}, which is not known")]
-    NeedsUnknownJob(JobId),
+    #[error("there is no job {job}")]
+    NeedsUnknownJob { pointer: String, job: JobId },
     #[error("task {task} of job {job} needs another end of a task that would not run again")]
     NeedUnmet { job: JobId, task: Name },
     #[error("{0} jobs wait for concurrency key {1}; no more may")]
@@ -132,6 +132,10 @@ pub enum Rejection {
     TooManyVersions { job: JobId, versions: u64 },
     #[error("{0} system jobs have not ended; no more may be there")]
     TooManySystemJobs(u64),
+    #[error("job {job} is a service or a schedule, and ends by being cancelled: of such a one only \"finish\" comes")]
+    NeedsEndless { pointer: String, job: JobId },
+    #[error("that time is over")]
+    TimeOver { pointer: String },
 }
 
 /// All that one entry did.

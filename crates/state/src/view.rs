@@ -83,6 +83,8 @@ pub fn untouched(task: &Name, index: TaskIndex, head: &TaskHead) -> TaskView {
 pub fn element(task: &Name, index: TaskIndex, element: &Element) -> TaskView {
     let newest = element.current();
     let live_or_done = newest.filter(|_| !matches!(element.state, TaskState::Pending | TaskState::Waiting));
+    let is_poisonous = element.state == TaskState::Failed && newest.is_some_and(|it| it.state == AttemptState::Lost);
+    let poisonous = (is_poisonous && element.losses > 0).then(|| self::poisonous(element.losses));
     TaskView {
         task: task.clone(),
         index,
@@ -90,7 +92,7 @@ pub fn element(task: &Name, index: TaskIndex, element: &Element) -> TaskView {
         attempt: newest.map_or(AttemptNumber(0), |attempt| attempt.number),
         worker: live_or_done.map(|attempt| attempt.worker.clone()),
         exit_code: newest.and_then(|attempt| attempt.ending.as_ref()).and_then(Ending::exit_code),
-        reason: newest.and_then(reason),
+        reason: poisonous.or_else(|| newest.and_then(reason)),
         result: element.result.as_deref().map(str::to_owned),
         progress: element.progress.as_ref().map(|progress| ProgressView {
             fraction: f64::from(progress.millis) / 1000.0,
@@ -117,12 +119,19 @@ fn attempt(attempt: &Attempt) -> AttemptView {
 }
 
 fn reason(attempt: &Attempt) -> Option<String> {
-    match (&attempt.ending, attempt.state) {
+    match (&attempt.ending, attempt.stopped) {
         (Some(Ending::Exited(0)), _) => None,
+        (Some(Ending::Stopped), Some(why)) => Some(format!("{}: {why}", Ending::Stopped)),
         (Some(ending), _) => Some(ending.to_string()),
-        (None, AttemptState::Lost) => Some("its worker was lost".to_owned()),
-        (None, _) => None,
+        (None, _) if attempt.state == AttemptState::Lost => Some("its worker was lost".to_owned()),
+        (None, Some(why)) => Some(format!("told to stop: {why}")),
+        (None, None) => None,
     }
+}
+
+/// Why an element failed that nobody runs any more.
+pub(crate) fn poisonous(losses: u32) -> String {
+    format!("poisonous: lost {losses} workers in a row")
 }
 
 /// Any name is that of a namespace; one that nobody uses has nothing.

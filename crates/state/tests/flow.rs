@@ -261,12 +261,58 @@ fn jobs_wait_for_other_jobs() {
     let late = ["success", "failure"].map(|on| cluster.submit(&needs(on)));
     assert_eq!(late.map(|id| cluster.task_state(id, 0, 0)), [Cancelled, Pending], "it has ended already");
     let unknown = Command::Submit(spec(&needs("finish").replace(&format!("\"job\":{first}"), "\"job\":999")));
-    assert_eq!(cluster.apply(unknown), Outcome::Rejected(Rejection::NeedsUnknownJob(JobId(999))));
+    let refused = || {
+        let pointer = "/tasks/0/needs/0".to_owned();
+        Outcome::Rejected(Rejection::NeedsUnknownJob { pointer, job: JobId(999) })
+    };
+    assert_eq!(cluster.apply(unknown), refused());
     let scheduled = |json: String| json.replace("\"tasks\"", "\"schedule\":{\"every\":\"1h\"},\"tasks\"");
     let schedule = cluster.submit(&scheduled(needs("finish")));
     let unknown = spec(&scheduled(needs("finish")).replace(&format!("\"job\":{first}"), "\"job\":999"));
     let change = Command::ChangeSchedule { schedule, spec: unknown };
-    assert_eq!(cluster.apply(change), Outcome::Rejected(Rejection::NeedsUnknownJob(JobId(999))));
+    assert_eq!(cluster.apply(change), refused());
+}
+
+/// A service or a schedule never succeeds: who waits for that would wait for ever.
+#[test]
+fn needs_of_what_never_ends_are_refused() {
+    let (mut cluster, _) = cluster();
+    let endless = [
+        cluster.submit(r#"{"kind":"service","count":1,"command":["x"]}"#),
+        cluster.submit(r#"{"command":["x"],"schedule":{"every":"1h"}}"#),
+    ];
+    for job in endless {
+        let needs = |on: &str| {
+            spec(&format!(r#"{{"tasks":[{{"name":"a","command":["x"],"needs":[{{"job":{job},"on":"{on}"}}]}}]}}"#))
+        };
+        for on in ["success", "failure"] {
+            let pointer = "/tasks/0/needs/0".to_owned();
+            let refused = Outcome::Rejected(Rejection::NeedsEndless { pointer, job });
+            assert_eq!(cluster.apply(Command::Submit(needs(on))), refused);
+        }
+        let Outcome::Submitted { job: waits, .. } = cluster.apply(Command::Submit(needs("finish"))) else { panic!() };
+        assert_eq!(cluster.task_state(waits, 0, 0), Waiting);
+    }
+}
+
+/// A time that is over is refused; a job that others bring too late ends as it comes, and takes nobody's key.
+#[test]
+fn what_comes_too_late_never_starts() {
+    let (mut cluster, epoch) = cluster();
+    for field in ["deadline", "expires"] {
+        let late = format!(r#"{{"command":["x"],"{field}":"1970-01-01T00:00:00Z"}}"#);
+        let refused = Outcome::Rejected(Rejection::TimeOver { pointer: format!("/{field}") });
+        assert_eq!(cluster.apply(Command::Submit(spec(&late))), refused);
+        let first = cluster.submit(&format!(
+            r#"{{"command":["x"],"concurrency":{{"key":"k","limit":1}},
+                "then":[{{"job":{{"command":["y"],"{field}":"1970-01-01T00:00:00Z",
+                                  "concurrency":{{"key":"k","limit":1,"when_full":"replace"}}}}}}]}}"#
+        ));
+        run(&mut cluster, epoch, first, 0, 0, 0);
+        let then = JobId(first.0 + 1);
+        let expected = if field == "deadline" { JobState::Failed } else { JobState::Cancelled };
+        assert_eq!(state(&cluster, then), expected);
+    }
 }
 
 #[test]

@@ -235,9 +235,12 @@ fn value_of(text: &str) -> Result<String, String> {
     if !fits || text.contains(['(', ')', ',']) {
         return Err(format!("a value has 1 to {LABEL_VALUE_BYTES_MAX} bytes without brackets and commas"));
     }
-    // `zone==eu` and `mem=>64` are slips; nobody's labels have such values.
-    if text.starts_with(['=', '<', '>']) {
+    // `zone==eu`, `mem=>64`, `zone=~e.*` and `zone=eu && !spot` are slips; nobody's labels have such values.
+    if text.starts_with(['=', '<', '>', '~', '!']) {
         return Err(format!("the value {text:?} begins with an operator: give =, !=, >=, <=, > or <"));
+    }
+    if text.contains("&&") || text.contains("||") {
+        return Err(format!("the value {text:?} joins conditions: list them one by one, of which all must hold"));
     }
     Ok(text.to_owned())
 }

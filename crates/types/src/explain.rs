@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::constraint::{Condition, Taint};
 use crate::gate::ElementName;
-use crate::id::{AttemptNumber, JobId, TaskIndex};
+use crate::id::{JobId, TaskIndex};
 use crate::job::JobSpec;
 use crate::name::Name;
 use crate::need::On;
@@ -17,8 +17,10 @@ use crate::status::{JobState, TaskState, WorkerState};
 use crate::time::{Span, Timestamp};
 use crate::words;
 
+mod attempt;
 mod queue;
 
+pub use attempt::{AfterStopping, LiveAttempt, RoomMade};
 pub use queue::{Expected, ExpectedSource, NamespaceUse, QueuePlace, QuotaPlace, QuotaUse};
 
 /// Why one element is where it is.
@@ -44,6 +46,9 @@ pub struct Explanation {
     pub workers: Option<WorkerSurvey>,
     /// Where and when it starts, as far as can be told.
     pub start: Option<StartForecast>,
+    /// Some of what was told to stop for its job, and has not yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub room: Vec<RoomMade>,
     /// Of one that a worker has.
     pub attempt: Option<LiveAttempt>,
     /// Of one that has finished.
@@ -271,33 +276,6 @@ words!(
         Reservation = "reservation",
         /// The worker is kept for it until it has room.
         Hold = "hold",
-    }
-);
-
-/// The attempt that holds its resources.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LiveAttempt {
-    pub number: AttemptNumber,
-    pub worker: Name,
-    pub worker_state: Option<WorkerState>,
-    pub assigned_at: Timestamp,
-    pub started_at: Option<Timestamp>,
-    /// What follows when it has stopped.
-    pub then: Option<AfterStopping>,
-    /// When it is moved, since its worker is draining.
-    pub moved_at: Option<Timestamp>,
-    /// It is stopped where it is until the job is resumed.
-    pub frozen: bool,
-    /// The element of the same task whose end it waits for, on the same worker.
-    pub waits_for: Option<TaskIndex>,
-}
-
-words!(
-    /// What becomes of an element once its attempt has stopped.
-    AfterStopping {
-        Placed = "placed_again",
-        Cancelled = "cancelled",
-        Failed = "failed",
     }
 );
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::words;
+use crate::{JobId, words};
 
 words!(
     /// The state of a job.
@@ -146,6 +146,72 @@ impl fmt::Display for Ending {
             Self::NotExtended(why) => write!(f, "its job could not be extended: {why}"),
             Self::Unhealthy(1) => f.write_str("its health command failed"),
             Self::Unhealthy(times) => write!(f, "its health command failed {times} times in a row"),
+        }
+    }
+}
+
+/// Why the cluster asked a worker to end an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopReason {
+    /// Its job was cancelled.
+    Cancelled,
+    /// Its job was paused.
+    Paused,
+    /// Its job's deadline is over.
+    Overdue,
+    /// It had not started, and its job starts nothing more.
+    NotStarted,
+    /// Somebody asked for it to be placed again.
+    Reassigned,
+    /// The time is over that its draining worker had.
+    Drained,
+    /// The job has a higher priority.
+    Priority(JobId),
+    /// The job is shorter than what it has to go.
+    Shorter(JobId),
+    /// The namespace of the job takes back what it had lent.
+    Reclaimed(JobId),
+    /// Its turn is over, and the job has the next one.
+    TurnOver(JobId),
+    /// It evens out the load.
+    Rebalanced,
+    /// Another member of its gang has ended.
+    Gang,
+    /// It was to start after one that was told to stop.
+    Behind,
+    /// The service has a newer version.
+    Outdated,
+    /// The service is to have fewer elements, or none on this worker.
+    Surplus,
+    /// An element of a service on a worker that drains.
+    Draining,
+    /// An element of a system job on a draining worker, when all else there has ended.
+    Vacated,
+    /// An element of a system job on a worker that its job does not want any more.
+    Unmatched,
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled => f.write_str("its job was cancelled"),
+            Self::Paused => f.write_str("its job was paused"),
+            Self::Overdue => f.write_str("the job's deadline is over"),
+            Self::NotStarted => f.write_str("it had not started, and its job starts nothing more"),
+            Self::Reassigned => f.write_str("it was reassigned"),
+            Self::Drained => f.write_str("the time is over that its draining worker had"),
+            Self::Priority(by) => write!(f, "preempted by job {by}, which has a higher priority"),
+            Self::Shorter(by) => write!(f, "preempted by job {by}, which is shorter than what it has to go"),
+            Self::Reclaimed(by) => write!(f, "preempted by job {by}, whose namespace takes back what it had lent"),
+            Self::TurnOver(by) => write!(f, "its turn is over: job {by} has the next one"),
+            Self::Rebalanced => f.write_str("moved to even out the load"),
+            Self::Gang => f.write_str("another member of its gang has ended"),
+            Self::Behind => f.write_str("what it waited for was told to stop"),
+            Self::Outdated => f.write_str("it gets another version"),
+            Self::Surplus => f.write_str("it is one too many"),
+            Self::Draining => f.write_str("its worker drains"),
+            Self::Vacated => f.write_str("all else on its draining worker has ended"),
+            Self::Unmatched => f.write_str("its worker does not match any more"),
         }
     }
 }

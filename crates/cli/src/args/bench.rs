@@ -38,7 +38,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "DEATH")]
     pub(crate) death: Option<Death>,
     /// policies: only those; names of orders, backfills or placements. Default: all of them, which takes some
-    /// fifteen minutes. place: the same; where an order and a placement have one name, both.
+    /// twenty minutes. place: the same; where an order and a placement have one name, both.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub(crate) only: Vec<Rule>,
     /// policies: what the work is drawn from.
@@ -163,10 +163,16 @@ pub(crate) enum Rule {
     Queue(QueueOrder),
     /// With long tasks that come before short ones.
     LongFirst(QueueOrder),
+    /// With tasks that have deadlines.
+    Due(QueueOrder),
+    /// With workflows.
+    Workflows(QueueOrder),
     Backfill(Backfill),
     Placement(PlacementOrder),
     /// With tasks that prefer the same zone.
     Preferring(PlacementOrder),
+    /// With tasks that have keys.
+    Keyed(PlacementOrder),
     Rebalance(Rebalance),
 }
 
@@ -179,6 +185,9 @@ impl FromStr for Rule {
             Some(("backfill", name)) => return name.parse().map(Self::Backfill),
             Some(("placement", name)) => return name.parse().map(Self::Placement),
             Some(("long-first", name)) => return name.parse().map(Self::LongFirst),
+            Some(("due", name)) => return name.parse().map(Self::Due),
+            Some(("workflows", name)) => return name.parse().map(Self::Workflows),
+            Some(("keyed", name)) => return name.parse().map(Self::Keyed),
             Some(("preferring", name)) => return name.parse().map(Self::Preferring),
             Some(("rebalance", name)) => return name.parse().map(Self::Rebalance),
             Some(_) | None => {}

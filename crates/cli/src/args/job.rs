@@ -80,6 +80,8 @@ pub(crate) enum JobCommand {
     },
     /// Lets a paused job go on
     Resume { id: JobId },
+    /// Ends the attempt of a task, which is placed again
+    Reassign(ReassignArgs),
     /// Runs a finished job again
     Retry {
         id: JobId,
@@ -197,6 +199,16 @@ pub(crate) struct TasksArgs {
 pub(crate) struct ExplainArgs {
     pub(crate) id: JobId,
     /// The task, as NAME or NAME/INDEX; without one, what of the job has not finished.
+    pub(crate) task: Option<String>,
+    /// The element of an array task.
+    #[arg(long)]
+    pub(crate) index: Option<TaskIndex>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReassignArgs {
+    pub(crate) id: JobId,
+    /// The task, as NAME or NAME/INDEX; may be left out when the job has only one.
     pub(crate) task: Option<String>,
     /// The element of an array task.
     #[arg(long)]

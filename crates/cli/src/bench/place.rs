@@ -90,7 +90,8 @@ fn measured(only: &[Rule]) -> Vec<Measured> {
                 measured.push(Measured::Queue(*queue));
             }
             Rule::Backfill(backfill) => measured.push(Measured::Backfill(*backfill)),
-            Rule::LongFirst(_) | Rule::Preferring(_) | Rule::Rebalance(_) => {}
+            Rule::LongFirst(_) | Rule::Due(_) | Rule::Workflows(_) => {}
+            Rule::Preferring(_) | Rule::Keyed(_) | Rule::Rebalance(_) => {}
         }
     }
     measured

@@ -1,12 +1,12 @@
 //! `quorate job`: lists, details and changes of state.
 
-use quorate_client::{JobFilter, TaskFilter};
+use quorate_client::{Error, JobFilter, TaskAddress, TaskFilter};
 use quorate_types::api::{Accepted, JobView, PauseJob, RetryJob, ServiceView, TaskView};
 use quorate_types::status::JobState;
 use quorate_types::{JobId, LogIndex, Timestamp};
 
 use super::{Context, explain, extend, logs, submit, wait};
-use crate::args::{Format, JobCommand, ListArgs, TasksArgs};
+use crate::args::{Format, JobCommand, ListArgs, ReassignArgs, TasksArgs};
 use crate::exit::Failure;
 use crate::output::table::{Column, Table, details, or_dash};
 use crate::output::{self, json, time};
@@ -21,11 +21,17 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<(), Fa
         JobCommand::Logs(args) => logs::run(context, args).await,
         JobCommand::Explain(args) => explain::run(context, args).await,
         JobCommand::Wait { ids, timeout } => wait::run(context, &ids, timeout).await,
-        JobCommand::Cancel { ids } => {
-            for id in ids {
-                done(context, client.cancel(id).await?, id, "is being cancelled")?;
-            }
-            Ok(())
+        JobCommand::Cancel { ids } => each(context, &ids, "is being cancelled", |id| client.cancel(id)).await,
+        JobCommand::Reassign(ReassignArgs { id, task, index }) => {
+            let (task, index) = match task {
+                Some(text) => {
+                    let (task, of_text) = logs::parse_task(&text).map_err(Failure::Usage)?;
+                    (task, of_text.or(index).unwrap_or_default())
+                }
+                None => logs::only_task(client, id, index).await?,
+            };
+            let moved = client.reassign(&TaskAddress { job: id, task, index }).await?;
+            done(context, moved, id, "has a task placed again")
         }
         JobCommand::Pause { id, freeze } => done(
             context,
@@ -56,13 +62,24 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<(), Fa
             let job = submit::read_json(&file)?;
             done(context, client.change_schedule(id, &job).await?, id, "is changed")
         }
-        JobCommand::Forget { ids } => {
-            for id in ids {
-                done(context, client.forget(id).await?, id, "is forgotten")?;
-            }
-            Ok(())
+        JobCommand::Forget { ids } => each(context, &ids, "is forgotten", |id| client.forget(id)).await,
+    }
+}
+
+/// Does it to all, whatever comes of one; the first failure is that of the whole.
+async fn each<F>(context: &Context, ids: &[JobId], what: &str, act: impl Fn(JobId) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<LogIndex, Error>>,
+{
+    let mut first = None;
+    for id in ids {
+        match act(*id).await {
+            Ok(index) => done(context, index, *id, what)?,
+            Err(error) if first.is_none() => first = Some(error),
+            Err(error) => output::note(format!("job {id}: {error}")),
         }
     }
+    first.map_or(Ok(()), |error| Err(error.into()))
 }
 
 async fn list(context: &Context, args: ListArgs) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use crate::exit::Failure;
 /// A table that is printed once it is complete.
 #[derive(Debug)]
 pub(crate) struct Table {
-    columns: &'static [Column],
+    columns: Vec<Column>,
     rows: Vec<Vec<String>>,
 }
 
@@ -27,8 +27,8 @@ impl Column {
 }
 
 impl Table {
-    pub(crate) fn new(columns: &'static [Column]) -> Self {
-        Self { columns, rows: Vec::new() }
+    pub(crate) fn new(columns: &[Column]) -> Self {
+        Self { columns: columns.to_vec(), rows: Vec::new() }
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
@@ -49,7 +49,7 @@ impl Table {
         let mut text = String::new();
         for row in all() {
             let mut line = String::new();
-            for ((cell, column), width) in row.iter().zip(self.columns).zip(&widths) {
+            for ((cell, column), width) in row.iter().zip(&self.columns).zip(&widths) {
                 let gap = if line.is_empty() { "" } else { "  " };
                 // Writing to a string does not fail.
                 let _ = match column {

@@ -16,6 +16,7 @@
 mod backfill;
 mod batch;
 mod crowd;
+mod dates;
 mod decay;
 mod earmarks;
 mod estimate;
@@ -67,6 +68,7 @@ pub(crate) use wish::Wish;
 
 use backfill::conservative::Reservations;
 use batch::Carried;
+use dates::Dates;
 use earmarks::Earmark;
 use estimate::Estimator;
 use fleet::Fleet;
@@ -156,6 +158,7 @@ pub struct Book {
     pub(crate) spaces: Spaces,
     /// What is reserved for those that wait, where backfill is conservative.
     pub(crate) reservations: Reservations,
+    pub(crate) dates: Dates,
     /// The workers that the last decision kept, and for whom, where backfill is not conservative.
     kept: Vec<Kept>,
     /// Where the next batch begins, where tasks are placed together.
@@ -188,6 +191,7 @@ impl Book {
             usage: Usage::default(),
             spaces: Spaces::default(),
             reservations: Reservations::new(),
+            dates: Dates::default(),
             kept: Vec::new(),
             carried: Carried::default(),
             promises: BTreeMap::new(),

@@ -3,6 +3,7 @@
 use quorate_state::State;
 use quorate_state::element::{AfterStop, Element};
 use quorate_state::job::{ElementKey, Job};
+use quorate_state::worker::Worker;
 use quorate_types::explain::{AfterStopping, LiveAttempt};
 use quorate_types::status::TaskState;
 
@@ -15,12 +16,17 @@ pub(super) fn of(state: &State, job: &Job, at: &ElementKey, element: &Element) -
         (TaskState::Stopping, AfterStop::Fail) => Some(AfterStopping::Failed),
         (_, AfterStop::Requeue | AfterStop::Cancel | AfterStop::Fail) => None,
     };
+    let spec = job.task_spec(at.task)?;
+    let labels = worker.map(|worker| Worker::labels(worker));
+    let unmet = spec.prefers.iter().map(|preference| &preference.condition);
+    let unmet = unmet.filter(|condition| labels.is_some_and(|labels| !condition.is_met_by(labels)));
     Some(LiveAttempt {
         number: attempt.number,
         worker: attempt.worker.clone(),
         worker_state: worker.map(|worker| worker.state()),
         assigned_at: attempt.assigned_at,
         started_at: attempt.started_at,
+        stopped: attempt.stopped.map(|why| why.to_string()),
         then,
         moved_at: worker.and_then(|worker| worker.drain_until),
         waits_for: worker.and_then(|worker| {
@@ -28,5 +34,6 @@ pub(super) fn of(state: &State, job: &Job, at: &ElementKey, element: &Element) -
             Some(before.index)
         }),
         frozen: job.header.frozen && element.state != TaskState::Stopping,
+        unmet: unmet.map(ToString::to_string).collect(),
     })
 }

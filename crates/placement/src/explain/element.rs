@@ -1,19 +1,21 @@
 //! One element, in whatever state it is.
 
+use std::cell::OnceCell;
+
 use quorate_state::State;
 use quorate_state::archive::JobRecord;
 use quorate_state::element::Element;
 use quorate_state::gang::Gang;
 use quorate_state::job::{ElementKey, Job, TaskHead};
 use quorate_state::queue::Queued;
-use quorate_types::explain::{Explanation, GangOutlook, GangTask, QueuePlace, StartBasis, StartForecast};
+use quorate_types::explain::{Explanation, GangOutlook, GangTask, QueuePlace, RoomMade, StartBasis, StartForecast};
 use quorate_types::status::TaskState;
 use quorate_types::{Epoch, JobId, TaskIndex, Timestamp};
 
 use super::line::{Line, Seat};
 use super::survey::{self, Beyond};
 use super::words::{self, Circumstances};
-use super::{Subject, Voice, WORKERS_LISTED_MAX, attempt, end, gates, service, waits};
+use super::{Subject, Voice, WORKERS_LISTED_MAX, attempt, end, gates, room, service, waits};
 
 /// Explains an element of a job in memory; none if there is no such element.
 pub fn element(state: &State, now: Timestamp, id: JobId, task: u32, index: TaskIndex) -> Option<Explanation> {
@@ -23,7 +25,7 @@ pub fn element(state: &State, now: Timestamp, id: JobId, task: u32, index: TaskI
         let seated = Queued { task: job.queued_as(task), ..queued };
         Line::new(state, now, &[seated])
     });
-    let scene = Scene { state, now, voice: Voice::Real, line: line.as_ref(), listed_max: WORKERS_LISTED_MAX };
+    let scene = Scene::new(state, now, Voice::Real, line.as_ref(), WORKERS_LISTED_MAX);
     scene.explain(job, task, index)
 }
 
@@ -67,9 +69,21 @@ pub(super) struct Scene<'a> {
     /// Made if any of the elements is in line.
     pub(super) line: Option<&'a Line>,
     pub(super) listed_max: usize,
+    /// What was told to stop for the job, once somebody has asked.
+    room: OnceCell<Vec<RoomMade>>,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    pub(super) const fn new(
+        state: &'a State,
+        now: Timestamp,
+        voice: Voice,
+        line: Option<&'a Line>,
+        listed_max: usize,
+    ) -> Self {
+        Self { state, now, voice, line, listed_max, room: OnceCell::new() }
+    }
+
     pub(super) fn explain(&self, job: &Job, task: u32, index: TaskIndex) -> Option<Explanation> {
         let found = job.task(task)?;
         let state = found.state_of(index)?;
@@ -132,6 +146,9 @@ impl Scene<'_> {
         let beyond = Beyond { line, queued, voice: self.voice, starts, gang: short };
         let beyond = out.waits_for.is_empty().then_some(beyond);
         out.workers = Some(survey::of(self.state, spec, beyond.as_ref(), self.listed_max));
+        if !starts {
+            out.room.clone_from(self.room.get_or_init(|| room::made_for(self.state, job.id())));
+        }
         Some(())
     }
 
@@ -201,6 +218,7 @@ fn blank(subject: &Subject<'_>, state: TaskState) -> Option<Explanation> {
         queue: None,
         workers: None,
         start: None,
+        room: Vec::new(),
         attempt: None,
         end: None,
         unblock: Vec::new(),

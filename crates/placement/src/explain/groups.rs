@@ -30,7 +30,7 @@ pub fn job(state: &State, now: Timestamp, id: JobId, voice: Voice) -> Option<Job
     let in_line = cells.iter().filter(|cell| is_in_line(state, job, cell.task, cell.first));
     let asked: Vec<Queued> = in_line.map(|cell| Queued { job: id, task: job.queued_as(cell.task) }).collect();
     let line = (!asked.is_empty()).then(|| Line::new(state, now, &asked));
-    let scene = Scene { state, now, voice, line: line.as_ref(), listed_max: WORKERS_LISTED_IN_GROUP_MAX };
+    let scene = Scene::new(state, now, voice, line.as_ref(), WORKERS_LISTED_IN_GROUP_MAX);
     let groups = cells.iter().filter_map(|cell| group(&scene, job, cell)).collect();
     let mut explanation = of_header(&job.header, &job.spec, voice, groups, more);
     if let Some(said) = service::of_job(job, voice) {

@@ -17,6 +17,7 @@ mod gates;
 mod groups;
 mod line;
 mod obstacle;
+mod room;
 mod service;
 mod survey;
 mod waits;
@@ -40,6 +41,8 @@ pub(crate) const WORKERS_LISTED_IN_GROUP_MAX: usize = 10;
 pub(crate) const WAITS_LISTED_MAX: usize = 100;
 /// Holders of a concurrency key that are named.
 pub(crate) const HOLDERS_LISTED_MAX: usize = 10;
+/// Attempts that are named which were told to stop for a job.
+pub(crate) const ROOM_LISTED_MAX: usize = 10;
 /// Kinds of resources that are named where one is lacking.
 pub(crate) const KINDS_LISTED_MAX: usize = 20;
 /// Groups of elements in the explanation of a job.

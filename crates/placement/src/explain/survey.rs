@@ -43,8 +43,10 @@ pub(super) fn of(state: &State, task: &TaskSpec, beyond: Option<&Beyond<'_>>, li
         survey.total += 1;
         survey.open += u64::from(obstacles.is_empty());
         survey.able += u64::from(obstacle::is_able(task, worker));
-        for found in &obstacles {
-            *counts.entry((found.kind(), found.shortage().map(|shortage| shortage.resource.clone()))).or_default() += 1;
+        let of = |found: &Obstacle| (found.kind(), found.shortage().map(|shortage| shortage.resource.clone()));
+        // A worker counts once, however many conditions it does not meet.
+        for kind in obstacles.iter().map(of).collect::<BTreeSet<_>>() {
+            *counts.entry(kind).or_default() += 1;
         }
         ranked.push((distance(task, worker, &obstacles), worker));
     }
@@ -105,13 +107,14 @@ fn kinds(state: &State) -> Vec<Name> {
     common.into_iter().chain(others.into_iter().cloned()).take(KINDS_LISTED_MAX).collect()
 }
 
-/// How far a worker is from taking the task: first those that could, then those that are large enough and ready, then
-/// by the largest part that is missing of anything.
-fn distance(task: &TaskSpec, worker: &Worker, obstacles: &[Obstacle]) -> (bool, bool, bool, u64, usize) {
+/// How far a worker is from taking the task: first those that are most of what it requires, of these those that live,
+/// that are large enough and that are ready, then by the largest part that is missing of anything.
+fn distance(task: &TaskSpec, worker: &Worker, obstacles: &[Obstacle]) -> (usize, bool, bool, bool, u64, usize) {
+    let unmet = obstacles.iter().filter(|found| found.kind() == ObstacleKind::Requires).count();
     let short = obstacles.iter().filter_map(Obstacle::shortage);
     let missing = short.map(|shortage| (shortage.missing / shortage.asked * 1_000.0) as u64).max();
     let waits = obstacles.iter().any(|found| found.kind() == ObstacleKind::NotReady);
-    (!worker.is_alive(), !obstacle::is_able(task, worker), waits, missing.unwrap_or(0), obstacles.len())
+    (unmet, !worker.is_alive(), !obstacle::is_able(task, worker), waits, missing.unwrap_or(0), obstacles.len())
 }
 
 impl Beyond<'_> {

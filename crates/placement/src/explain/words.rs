@@ -2,8 +2,8 @@
 
 use quorate_state::job::Header;
 use quorate_types::explain::{
-    AfterStopping, EndCause, EndStory, Explanation, GangOutlook, LiveAttempt, NamespaceUse, QueuePlace, StartBasis,
-    StartForecast, Wait,
+    AfterStopping, EndCause, EndStory, Explanation, GangOutlook, LiveAttempt, NamespaceUse, QueuePlace, RoomMade,
+    StartBasis, StartForecast, Wait,
 };
 use quorate_types::policy::QueueOrder;
 use quorate_types::resources::format_bytes;
@@ -49,6 +49,7 @@ pub(super) fn say(explanation: &mut Explanation, about: &Circumstances<'_>) {
     said.extend(explanation.gang.iter().map(gang));
     said.extend(explanation.queue.iter().flat_map(|place| queue(place, about)));
     said.extend(explanation.start.as_ref().map(|forecast| start(forecast, about)));
+    said.extend(room(&explanation.room));
     said.extend(workers::say(explanation));
     said.extend(explanation.attempt.iter().flat_map(|live| attempt(live, about)));
     said.extend(explanation.end.iter().flat_map(|story| end(story, about)));
@@ -264,18 +265,26 @@ fn start(forecast: &StartForecast, about: &Circumstances<'_>) -> String {
     }
 }
 
+fn room(made: &[RoomMade]) -> Option<String> {
+    let of = |made: &RoomMade| {
+        format!("element {} of task {} of job {} on {}", made.index, made.task, made.job, made.worker)
+    };
+    let told: Vec<String> = made.iter().map(of).collect();
+    (!told.is_empty()).then(|| format!("Room is being made for its job: told to stop was {}.", list(&told)))
+}
+
 fn attempt(live: &LiveAttempt, about: &Circumstances<'_>) -> Vec<String> {
     let LiveAttempt { number, worker, .. } = live;
     let mut said = Vec::new();
     said.push(match (live.started_at, live.then, live.waits_for) {
-        (_, Some(AfterStopping::Placed), _) => {
-            format!("Attempt {number} on {worker} was told to stop; then the task is placed again.")
-        }
-        (_, Some(AfterStopping::Cancelled), _) => {
-            format!("Attempt {number} on {worker} was told to stop; then the task is cancelled.")
-        }
-        (_, Some(AfterStopping::Failed), _) => {
-            format!("Attempt {number} on {worker} was told to stop; then the task has failed.")
+        (_, Some(then), _) => {
+            let then = match then {
+                AfterStopping::Placed => "the task is placed again",
+                AfterStopping::Cancelled => "the task is cancelled",
+                AfterStopping::Failed => "the task has failed",
+            };
+            let why = live.stopped.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+            format!("Attempt {number} on {worker} was told to stop{why}; then {then}.")
         }
         (Some(at), None, _) => format!("Attempt {number} runs on {worker} since {}.", about.at(at)),
         (None, None, Some(before)) => {
@@ -292,6 +301,9 @@ fn attempt(live: &LiveAttempt, about: &Circumstances<'_>) -> Vec<String> {
     });
     if live.frozen {
         said.push("It is stopped where it is until its job is resumed.".to_owned());
+    }
+    if !live.unmet.is_empty() && live.then.is_none() {
+        said.push(format!("{worker} is not what it prefers: {}.", list(&live.unmet)));
     }
     if let Some(at) = live.moved_at {
         said.push(format!("{worker} is draining: what still runs there at {} is moved.", about.at(at)));

@@ -221,3 +221,19 @@ fn nobody_has_the_label_that_it_is_spread_over() {
     let said = world.says(job, "main", 0);
     assert!(said.contains("> a worker registers that has 1 core and a label rack"), "{said}");
 }
+
+/// A worker counts once in what is said of all, and those that are nearest to what a task requires come first.
+#[test]
+fn the_worker_that_matters_is_named() {
+    let mut world = World::new();
+    for name in ["a1", "a2", "a3", "a4", "a5", "a6"] {
+        world.worker(name, r#"{"cpu":4}"#);
+    }
+    world.labelled("t1", r#"{"cpu":4}"#, &[], &["dedicated=ml"]);
+    let job = world.task(r#""requires":["worker=t1"],"tolerations":["dedicated=x"]"#);
+    let said = world.says(job, "main", 0);
+    assert!(said.contains("t1 has the taint dedicated=ml, which the task does not tolerate."), "{said}");
+    let job = world.task(r#""requires":["p","q","r"]"#);
+    let said = world.says(job, "main", 0);
+    assert!(said.contains("Of all 7 workers 7 are not what the task requires and 1 is tainted."), "{said}");
+}

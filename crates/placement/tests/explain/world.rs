@@ -80,9 +80,12 @@ impl World {
 
     /// A round of a leader that begins now.
     pub(crate) fn round(&mut self) {
-        let items = Planner::new(1).round(&self.state, self.now, Bounds::default()).assignments;
-        if !items.is_empty() {
-            self.apply(Command::Assign { items });
+        let plan = Planner::new(1).round(&self.state, self.now, Bounds::default());
+        if !plan.assignments.is_empty() {
+            self.apply(Command::Assign { items: plan.assignments });
+        }
+        if !plan.preemptions.is_empty() {
+            self.apply(Command::Preempt { items: plan.preemptions });
         }
     }
 

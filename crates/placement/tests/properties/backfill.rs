@@ -1,12 +1,13 @@
 //! Reservations are kept as long as everything runs as long as it is expected to.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use quorate_placement::book::Start;
+use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
 use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
-use quorate_types::{Epoch, Policy, Resources, Timestamp};
+use quorate_types::{Epoch, Policy, Resources, Span, Timestamp};
 
 use crate::world::{World, facts};
 
@@ -141,5 +142,47 @@ proptest! {
             let reserved: usize = told.values().map(VecDeque::len).sum();
             assert!(has_all || reserved >= 100, "each that can run has a reservation, up to a hundred");
         });
+    }
+
+    /// Small tasks that never cease to come, and that each run a little longer than expected, do not keep a large one
+    /// from its worker for longer than ten times what it was told first, and what then runs there.
+    #[test]
+    fn ends_that_come_late_starve_nobody(
+        backfill in prop::sample::select(&[Backfill::Easy, Backfill::EasySjbf, Backfill::Conservative][..]),
+        placement in prop::sample::select(PlacementOrder::ALL),
+        cores in 2..6u64,
+        small_workers in 0..3usize,
+        run in (20..80u64).prop_map(|secs| secs * 1_000),
+        over in 1..30_000u64,
+        gang in any::<bool>(),
+    ) {
+        const STEP: u64 = 5_000;
+        const PATIENCE: u64 = 10;
+        const AT: u64 = 300_000;
+        let workers: Vec<u64> = std::iter::once(cores).chain(std::iter::repeat_n(1, small_workers)).collect();
+        let mut world = world(backfill, placement, &workers);
+        let mut late: BTreeSet<ElementKey> = BTreeSet::new();
+        let mut large = None;
+        let most = AT + (PATIENCE + 1) * (run + over) + 4 * STEP;
+        for now in (0..=most).step_by(STEP as usize) {
+            world.advance(Timestamp(now));
+            if now == AT {
+                // Nobody stands before it.
+                world.waiting.keys().copied().collect::<Vec<_>>().into_iter().for_each(|small| world.cancel(small));
+                large = Some(match gang {
+                    true => world.submit_gang(&[(facts(1, Some(run)), cores as u32)]),
+                    false => world.submit(facts(cores, Some(run)), 1),
+                });
+            }
+            world.submit(facts(1, Some(run)), 1 + cores / 2);
+            let starts = world.plan();
+            world.start(&starts);
+            for (key, run) in &mut world.running {
+                if late.insert(*key) {
+                    run.end = run.end.plus(Span(over));
+                }
+            }
+        }
+        prop_assert!(!world.waiting.contains_key(&large.unwrap()), "it waits at {most}, and came at {AT}");
     }
 }

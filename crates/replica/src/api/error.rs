@@ -121,8 +121,10 @@ impl From<Rejection> for ApiError {
             | Rejection::LockTaken { .. }
             | Rejection::LockNotHeld(_)
             | Rejection::TooManyLocksOfOne(_) => Code::Conflict,
-            Rejection::NeedsUnknownJob(_) => Code::InvalidJob,
-            Rejection::AsksForUnknown { pointer, .. }
+            Rejection::NeedsUnknownJob { pointer, .. }
+            | Rejection::NeedsEndless { pointer, .. }
+            | Rejection::TimeOver { pointer }
+            | Rejection::AsksForUnknown { pointer, .. }
             | Rejection::AsksForTooMuch { pointer, .. }
             | Rejection::Fixed { pointer } => {
                 let error = FieldError::new(pointer.clone(), rejection.to_string());

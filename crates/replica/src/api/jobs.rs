@@ -294,7 +294,8 @@ pub(crate) async fn retry(State(app): State<App>, Path(id): Path<String>, conten
     let request: RetryJob = body::optional(&app.room, content).await?;
     match request {
         RetryJob { failed: true, from: Some(_) } => {
-            Err(ApiError::new(Code::InvalidJson, "give either failed or from, not both"))
+            let error = FieldError::new("/from", "give either failed or from, not both");
+            Err(ApiError(Problem::with_errors(Code::InvalidJson, vec![error])))
         }
         RetryJob { failed: false, from: Some(task) } => app.write(Command::RetryFrom { job, task }).await,
         RetryJob { failed: true, from: None } => {

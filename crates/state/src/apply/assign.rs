@@ -84,6 +84,7 @@ impl Change<'_> {
             epoch: item.epoch,
             state: AttemptState::Assigned,
             ending: None,
+            stopped: None,
             behind: item.behind,
             assigned_at,
             started_at: None,

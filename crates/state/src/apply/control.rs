@@ -2,7 +2,7 @@
 
 use quorate_types::event::EventType;
 use quorate_types::session::Motion;
-use quorate_types::status::JobState;
+use quorate_types::status::{JobState, StopReason};
 use quorate_types::{Bug, JobId, Name, TaskIndex, is_planted};
 
 use super::Result;
@@ -26,7 +26,7 @@ impl State {
                     return Ok(Outcome::Done);
                 }
                 change.cancel_unstarted();
-                change.stop_live(AfterStop::Cancel);
+                change.stop_live(AfterStop::Cancel, StopReason::Cancelled);
                 change.settle();
                 Ok(Outcome::Done)
             }
@@ -38,12 +38,12 @@ impl State {
         self.control(id, out, |change| {
             match change.halt()? {
                 Held::Now => {
-                    change.stop_live(AfterStop::Requeue);
+                    change.stop_live(AfterStop::Requeue, StopReason::Paused);
                     change.emit_job(EventType::JobPaused);
                 }
                 Held::Before if change.job.header.frozen => {
                     (change.job.header.frozen, change.job.header.changed) = (false, change.out.index);
-                    change.stop_live(AfterStop::Requeue);
+                    change.stop_live(AfterStop::Requeue, StopReason::Paused);
                 }
                 Held::Before => {}
             }
@@ -104,7 +104,7 @@ impl State {
                 return Err(Rejection::NotRunning { job: id, task: name.clone(), index });
             }
             let at = ElementKey { job: id, task, index };
-            change.stop(&at, AfterStop::Requeue);
+            change.stop(&at, AfterStop::Requeue, StopReason::Reassigned);
             if is_planted(Bug::StopNotAwaited) {
                 change.lose_attempt(&at);
             }

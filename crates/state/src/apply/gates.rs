@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_types::event::EventType;
 use quorate_types::job::WhenFull;
-use quorate_types::status::{JobState, TaskState};
+use quorate_types::status::{JobState, StopReason, TaskState};
 use quorate_types::{End, JobId, JobSpec, Need, On, Timestamp};
 
 use crate::element::AfterStop;
@@ -49,13 +49,9 @@ impl State {
 
     /// Every job that is needed must be known, and not too many may wait for it.
     pub(super) fn check_needs(&self, spec: &JobSpec) -> Result<(), Rejection> {
-        let follow_ups = spec.then.iter().flat_map(|follow_up| &follow_up.job.tasks);
-        for need in spec.tasks.iter().chain(follow_ups).flat_map(|task| &task.needs) {
-            if let Need::Job { job, .. } = need
-                && !self.knows_job(*job)
-            {
-                return Err(Rejection::NeedsUnknownJob(*job));
-            }
+        self.check_needs_of(spec, "")?;
+        for (nth, follow_up) in spec.then.iter().enumerate() {
+            self.check_needs_of(&follow_up.job, &format!("/then/{nth}/job"))?;
         }
         for need in spec.tasks.iter().flat_map(|task| &task.needs) {
             if let Need::Job { job, .. } = need
@@ -65,6 +61,51 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    fn check_needs_of(&self, spec: &JobSpec, within: &str) -> Result<(), Rejection> {
+        for (at, task) in spec.tasks.iter().enumerate() {
+            for (nth, need) in task.needs.iter().enumerate() {
+                let Need::Job { job, on } = need else { continue };
+                let pointer = || format!("{within}/tasks/{at}/needs/{nth}");
+                if !self.knows_job(*job) {
+                    return Err(Rejection::NeedsUnknownJob { pointer: pointer(), job: *job });
+                }
+                let is_endless = self.jobs.get(job).is_some_and(|job| job.is_service() || job.is_schedule());
+                if is_endless && *on != On::Finish {
+                    return Err(Rejection::NeedsEndless { pointer: pointer(), job: *job });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A job whose time is over would end as it comes.
+    pub(super) fn check_times(spec: &JobSpec, now: Timestamp) -> Result<(), Rejection> {
+        for (field, when) in [("deadline", spec.deadline), ("expires", spec.expires)] {
+            if spec.schedule.is_none() && when.is_some_and(|when| when.resolve(now) <= now) {
+                return Err(Rejection::TimeOver { pointer: format!("/{field}") });
+            }
+        }
+        Ok(())
+    }
+
+    /// A job that others bring may come too late: it ends as it would have when its time was over.
+    pub(super) fn end_if_over(&mut self, id: JobId, out: &mut Applied) {
+        let going = self.jobs.get(&id).filter(|job| job.header.finished_at.is_none());
+        let Some(flow) = going.map(|job| job.header.flow()) else { return };
+        let is_over = |at: &Timestamp| *at <= out.time;
+        match (flow.deadline.filter(is_over), flow.expires.filter(is_over)) {
+            (Some(deadline), expires) if expires.is_none_or(|expires| deadline <= expires) => {
+                self.cluster.timers.cancel(deadline, Timer::Deadline(id));
+                self.job_deadline(id, out);
+            }
+            (_, Some(expires)) => {
+                self.cluster.timers.cancel(expires, Timer::Expire(id));
+                self.expire_job(id, out);
+            }
+            (_, None) => {}
+        }
     }
 
     /// A key that must not be waited for must be free, and not too many may wait for one.
@@ -157,7 +198,7 @@ impl State {
             let flow = change.job.header.flow_mut();
             (flow.deadline, flow.overdue) = (None, true);
             change.cancel_unstarted();
-            change.stop_live(AfterStop::Fail);
+            change.stop_live(AfterStop::Fail, StopReason::Overdue);
             change.settle();
         });
     }

@@ -1,6 +1,7 @@
 //! Attempts that make room for others. Each is looked at again: it may have ended since.
 
 use quorate_types::policy::{QueueOrder, Rebalance};
+use quorate_types::status::StopReason;
 use quorate_types::{Name, Reclaim, TaskSpec};
 
 use super::State;
@@ -82,13 +83,13 @@ impl Change<'_> {
         }
         let by = item.by;
         let reason = match item.grounds {
-            Grounds::LowerPriority => format!("preempted by job {by}, which has a higher priority"),
-            Grounds::LongerToGo => format!("preempted by job {by}, which is shorter than what it has to go"),
-            Grounds::Borrowed => format!("preempted by job {by}, whose namespace takes back what it had lent"),
-            Grounds::TurnOver => format!("its turn is over: job {by} has the next one"),
-            Grounds::Rebalance => "moved to even out the load".to_owned(),
+            Grounds::LowerPriority => StopReason::Priority(by),
+            Grounds::LongerToGo => StopReason::Shorter(by),
+            Grounds::Borrowed => StopReason::Reclaimed(by),
+            Grounds::TurnOver => StopReason::TurnOver(by),
+            Grounds::Rebalance => StopReason::Rebalanced,
         };
-        self.stop_because(&at, AfterStop::Requeue, Some(&reason));
+        self.stop(&at, AfterStop::Requeue, reason);
         true
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quorate_types::event::EventType;
+use quorate_types::status::StopReason;
 use quorate_types::{Epoch, Name, ReplicaId, Resources, Span, Taint};
 
 use super::Result;
@@ -127,7 +128,7 @@ impl State {
         worker.drain_until = None;
         let live: Vec<ElementKey> = worker.attempts.keys().copied().collect();
         for at in live {
-            self.edit(at.job, out, |change| change.stop(&at, AfterStop::Requeue));
+            self.edit(at.job, out, |change| change.stop(&at, AfterStop::Requeue, StopReason::Drained));
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use quorate_types::event::EventType;
 use quorate_types::service::{Kind, ServiceSpec, Version};
+use quorate_types::status::StopReason;
 use quorate_types::{JobId, JobSpec, Name, TaskIndex, TaskSpec};
 
 use super::Result;
@@ -103,15 +104,12 @@ impl State {
             let left: Vec<ElementKey> = worker.attempts.keys().copied().collect();
             if left.iter().all(|at| self.cluster.systems.contains_key(&at.job)) {
                 for at in left {
-                    self.edit(at.job, out, |change| change.stop_because(&at, AfterStop::Requeue, Some(DRAINED)));
+                    self.edit(at.job, out, |change| change.stop(&at, AfterStop::Requeue, StopReason::Vacated));
                 }
             }
         }
     }
 }
-
-/// Why an element of a system job is ended on a draining worker.
-const DRAINED: &str = "all else on its draining worker has ended";
 
 impl Job {
     /// The specification with what is wanted as its newest version.
@@ -244,7 +242,7 @@ impl Change<'_> {
         let id = self.job.id();
         let live = self.cluster.workers.get(worker).into_iter().flat_map(|worker| worker.attempts.keys().copied());
         for at in live.filter(|at| at.job == id).collect::<Vec<_>>() {
-            self.stop_because(&at, AfterStop::Requeue, Some("its worker does not match any more"));
+            self.stop(&at, AfterStop::Requeue, StopReason::Unmatched);
         }
     }
 }

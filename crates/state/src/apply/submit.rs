@@ -35,6 +35,7 @@ impl State {
         }
         let spec_bytes = encoded.len() as u64 + overhead(spec);
         self.check_room(spec, spec_bytes)?;
+        Self::check_times(spec, out.time)?;
         self.check_needs(spec)?;
         self.check_key(spec)?;
         self.check_systems(spec)?;
@@ -77,6 +78,7 @@ impl State {
         if !needs.past.is_empty() {
             self.edit(id, out, |change| change.resolve_past_needs(&needs.past));
         }
+        self.end_if_over(id, out);
         if let Some(key) = key {
             self.displace(id, out);
             self.admit(&key, out);

@@ -6,7 +6,7 @@ use quorate_types::event::EventType;
 use quorate_types::job::OnFailure;
 use quorate_types::limits::RESULT_BYTES_MAX as RESULT_BYTES_EACH_MAX;
 use quorate_types::session::{AttemptKey, Finished, Stream};
-use quorate_types::status::{AttemptState, Ending, TaskState};
+use quorate_types::status::{AttemptState, Ending, StopReason, TaskState};
 use quorate_types::{Span, Timestamp};
 
 use super::Change;
@@ -19,9 +19,7 @@ use crate::limits::{
 };
 use crate::outcome::ArchiveKey;
 use crate::timers::Timer;
-
-/// Why what still ran at the deadline failed.
-const OVERDUE: &str = "the job's deadline is over";
+use crate::view;
 
 /// What an attempt's end means for its element.
 enum Verdict {
@@ -104,7 +102,7 @@ impl Change<'_> {
                 }
                 self.requeue(&at, "stopped");
             }
-            Verdict::Overdue => self.give_up(&at, OVERDUE),
+            Verdict::Overdue => self.give_up(&at, &StopReason::Overdue.to_string()),
         }
         self.resolve_gang(at.task);
         self.settle();
@@ -145,9 +143,9 @@ impl Change<'_> {
         }
         match stopped {
             Some(AfterStop::Cancel) => self.cancel_stopped(at),
-            Some(AfterStop::Fail) => self.give_up(at, OVERDUE),
+            Some(AfterStop::Fail) => self.give_up(at, &StopReason::Overdue.to_string()),
             Some(AfterStop::Requeue) => self.requeue(at, "worker lost"),
-            None if counts && losses >= most => self.give_up(at, &format!("poisonous: lost {losses} workers in a row")),
+            None if counts && losses >= most => self.give_up(at, &view::poisonous(losses)),
             None => self.requeue(at, "worker lost"),
         }
         self.resolve_gang(at.task);
@@ -263,7 +261,7 @@ impl Change<'_> {
         self.hold(at, &ending.to_string());
         if self.job.gang(at.task).is_some() {
             // The wait begins when all of them have ended.
-            return self.stop_gang(at, AfterStop::Requeue);
+            return self.stop_gang(at, AfterStop::Requeue, StopReason::Gang);
         }
         self.wait_before_retry(at, at.task, failures);
     }
@@ -290,7 +288,7 @@ impl Change<'_> {
         }
         if self.job.gang(at.task).is_some() {
             self.hold(at, reason);
-            return self.stop_gang(at, AfterStop::Requeue);
+            return self.stop_gang(at, AfterStop::Requeue, StopReason::Gang);
         }
         self.move_element(at.task, at.index, TaskState::Pending);
         self.emit(EventType::TaskPending, at.task, at.index, Some(reason));

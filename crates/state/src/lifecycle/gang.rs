@@ -2,15 +2,12 @@
 //! given up as one.
 
 use quorate_types::event::EventType;
-use quorate_types::status::{AttemptState, Ending, TaskState};
+use quorate_types::status::{AttemptState, Ending, StopReason, TaskState};
 
 use super::Change;
 use crate::element::{AfterStop, Element};
 use crate::gang::Gang;
 use crate::job::ElementKey;
-
-/// Why the others are ended when one member is.
-const ONE_ENDED: &str = "another member of its gang has ended";
 
 impl Change<'_> {
     fn members(&self, gang: &Gang) -> Vec<ElementKey> {
@@ -35,11 +32,11 @@ impl Change<'_> {
     }
 
     /// Ends the attempts of all other members, because one has ended or has been asked to.
-    pub(super) fn stop_gang(&mut self, at: &ElementKey, after: AfterStop) {
+    pub(super) fn stop_gang(&mut self, at: &ElementKey, after: AfterStop, why: StopReason) {
         let Some(gang) = self.job.gang(at.task).cloned().filter(|gang| self.job.live_members(gang) > 0) else { return };
         for member in self.members(&gang) {
             if member != *at && self.element(member.task, member.index).is_some_and(is_going_on) {
-                self.stop_member(&member, after, Some(ONE_ENDED));
+                self.stop_member(&member, after, why);
             }
         }
     }
@@ -55,7 +52,7 @@ impl Change<'_> {
                 }
                 Some(TaskState::Assigned | TaskState::Running | TaskState::Stopping) => {
                     if self.element(member.task, member.index).is_some_and(|e| e.after_stop == AfterStop::Requeue) {
-                        self.stop_member(&member, AfterStop::Cancel, Some(ONE_ENDED));
+                        self.stop_member(&member, AfterStop::Cancel, StopReason::Gang);
                     }
                 }
                 Some(TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled) | None => {}

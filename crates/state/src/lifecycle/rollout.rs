@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quorate_types::event::EventType;
 use quorate_types::service::Kind;
-use quorate_types::status::{Ending, TaskState};
+use quorate_types::status::{Ending, StopReason, TaskState};
 use quorate_types::{Name, Span, TaskIndex};
 
 use super::Change;
@@ -221,14 +221,14 @@ impl Change<'_> {
                     self.go_over(&key, newest);
                 }
                 Some(TaskState::Assigned | TaskState::Running) => {
-                    self.stop_because(&key, AfterStop::Requeue, Some("it gets another version"));
+                    self.stop(&key, AfterStop::Requeue, StopReason::Outdated);
                 }
                 // It is ending already, in the version that it has or in one before.
                 Some(_) | None => {}
             }
         }
         while let Some(at) = self.next_to_move() {
-            self.stop_because(&at, AfterStop::Requeue, Some("its worker drains"));
+            self.stop(&at, AfterStop::Requeue, StopReason::Draining);
         }
         self.tell_finished();
         self.settle();
@@ -310,7 +310,7 @@ impl Change<'_> {
                     self.cancel_element(&at);
                 }
                 Some(TaskState::Assigned | TaskState::Running) => {
-                    self.stop_because(&at, AfterStop::Requeue, Some("it is one too many"));
+                    self.stop(&at, AfterStop::Requeue, StopReason::Surplus);
                 }
                 Some(_) | None => {}
             }

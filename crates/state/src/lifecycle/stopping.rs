@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_types::event::EventType;
 use quorate_types::session::Motion;
-use quorate_types::status::{AttemptState, TaskState};
+use quorate_types::status::{AttemptState, StopReason, TaskState};
 use quorate_types::{Bug, TaskIndex, is_planted};
 
 use super::{Change, Ended};
@@ -60,7 +60,7 @@ impl Change<'_> {
         for index in waiting {
             self.cancel_element(&ElementKey { job: self.job.id(), task, index: TaskIndex(index) });
         }
-        in_line.iter().for_each(|at| self.stop(at, AfterStop::Cancel));
+        in_line.iter().for_each(|at| self.stop(at, AfterStop::Cancel, StopReason::NotStarted));
         self.cluster.queue.update(self.job, task);
     }
 
@@ -94,11 +94,11 @@ impl Change<'_> {
     }
 
     /// Asks the workers to end all live attempts.
-    pub(crate) fn stop_live(&mut self, after: AfterStop) {
+    pub(crate) fn stop_live(&mut self, after: AfterStop, why: StopReason) {
         for at in self.live() {
             // What waits in line and will be cancelled has not started: it does not fail either.
             if after != AfterStop::Fail || !self.is_leaving_line(&at) {
-                self.stop(&at, after);
+                self.stop(&at, after, why);
             }
         }
     }
@@ -129,25 +129,21 @@ impl Change<'_> {
         live.collect()
     }
 
-    /// Asks the worker to end this live attempt. Only its word or the end of its lease moves on.
-    pub(crate) fn stop(&mut self, at: &ElementKey, after: AfterStop) {
-        self.stop_because(at, after, None);
-    }
-
-    /// The same, with a reason for its event. The rest of its gang ends with it.
-    pub(crate) fn stop_because(&mut self, at: &ElementKey, after: AfterStop, reason: Option<&str>) {
-        if self.stop_member(at, after, reason).is_some() {
-            self.stop_gang(at, after);
+    /// Asks the worker to end this live attempt. Only its word or the end of its lease moves on. The rest of its gang
+    /// ends with it.
+    pub(crate) fn stop(&mut self, at: &ElementKey, after: AfterStop, why: StopReason) {
+        if self.stop_member(at, after, why).is_some() {
+            self.stop_gang(at, after, why);
         }
     }
 
     /// Ends this attempt, and what waits for its end; `None` if it was asked to end before.
-    pub(super) fn stop_member(&mut self, at: &ElementKey, after: AfterStop, reason: Option<&str>) -> Option<()> {
+    pub(super) fn stop_member(&mut self, at: &ElementKey, after: AfterStop, why: StopReason) -> Option<()> {
         let mut next = self.next_in_line(at);
-        self.stop_one(at, after, reason)?;
+        self.stop_one(at, after, why)?;
         while let Some(waiting) = next {
             next = self.next_in_line(&waiting);
-            self.stop_one(&waiting, AfterStop::Requeue, Some("what it waited for was told to stop"));
+            self.stop_one(&waiting, AfterStop::Requeue, StopReason::Behind);
         }
         Some(())
     }
@@ -158,7 +154,7 @@ impl Change<'_> {
         Some(ElementKey { index, ..*at })
     }
 
-    fn stop_one(&mut self, at: &ElementKey, after: AfterStop, reason: Option<&str>) -> Option<()> {
+    fn stop_one(&mut self, at: &ElementKey, after: AfterStop, why: StopReason) -> Option<()> {
         let element = self.element_mut(at.task, at.index)?;
         // What ends the task for good overrides a pending move, never the other way round.
         if element.state != TaskState::Stopping || after != AfterStop::Requeue {
@@ -168,7 +164,7 @@ impl Change<'_> {
             return None;
         }
         let attempt = element.current_mut()?;
-        attempt.state = AttemptState::Stopping;
+        (attempt.state, attempt.stopped) = (AttemptState::Stopping, Some(why));
         let key = attempt.key(*at);
         let (worker, epoch) = (attempt.worker.clone(), attempt.epoch);
         if let Some(worker) = self.cluster.workers.get_mut(&worker)
@@ -186,7 +182,7 @@ impl Change<'_> {
             self.cluster.release_locks(at, self.out);
         }
         self.set_available(at, false);
-        self.emit(EventType::TaskStopping, at.task, at.index, reason);
+        self.emit(EventType::TaskStopping, at.task, at.index, Some(&why.to_string()));
         Some(())
     }
 }

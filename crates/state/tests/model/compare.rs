@@ -179,6 +179,7 @@ fn attempt(found: &quorate_state::element::Attempt) -> Attempt {
         worker: found.worker.clone(),
         epoch: found.epoch,
         state: found.state,
+        stopped: found.stopped,
         assigned_at: found.assigned_at,
         started_at: found.started_at,
         finished_at: found.finished_at,

@@ -6,7 +6,7 @@ use quorate_state::command::RetryScope;
 use quorate_state::element::AfterStop;
 use quorate_state::flow::Slot;
 use quorate_state::outcome::{Outcome, Rejection};
-use quorate_types::status::{JobState, TaskState};
+use quorate_types::status::{JobState, StopReason, TaskState};
 use quorate_types::{End, JobId, Name, Need, On, TaskIndex, Timestamp};
 
 use crate::job::{Element, Job};
@@ -32,7 +32,7 @@ impl Model {
             return Ok(Outcome::Done);
         }
         job.cancel_unstarted(|_, _| true);
-        job.stop_live(AfterStop::Cancel);
+        job.stop_live(AfterStop::Cancel, StopReason::Cancelled);
         self.settle(id);
         Ok(Outcome::Done)
     }
@@ -50,7 +50,7 @@ impl Model {
     pub fn pause(&mut self, id: JobId) -> Result {
         let job = self.going(id)?;
         (job.paused, job.frozen) = (true, false);
-        job.stop_live(AfterStop::Requeue);
+        job.stop_live(AfterStop::Requeue, StopReason::Paused);
         Ok(Outcome::Done)
     }
 
@@ -83,7 +83,7 @@ impl Model {
         if !element.state.is_live() {
             return Err(Rejection::NotRunning { job: id, task: name.clone(), index });
         }
-        job.stop(task, at, AfterStop::Requeue);
+        job.stop(task, at, AfterStop::Requeue, StopReason::Reassigned);
         Ok(Outcome::Done)
     }
 

@@ -2,7 +2,7 @@
 
 use quorate_state::element::AfterStop;
 use quorate_types::JobId;
-use quorate_types::status::{AttemptState, TaskState};
+use quorate_types::status::{AttemptState, StopReason, TaskState};
 
 use crate::job::{Job, Wait};
 use crate::machine::Model;
@@ -37,10 +37,10 @@ impl Job {
     }
 
     /// Ends the attempts of the other members.
-    pub fn stop_mates(&mut self, task: usize, at: usize, after: AfterStop) {
+    pub fn stop_mates(&mut self, task: usize, at: usize, after: AfterStop, why: StopReason) {
         for (mate, nth) in self.members(task).into_iter().filter(|member| *member != (task, at)) {
             if matches!(self.tasks[mate][nth].state, TaskState::Assigned | TaskState::Running) {
-                self.stop_one(mate, nth, after);
+                self.stop_one(mate, nth, after, why);
             }
         }
     }
@@ -54,7 +54,7 @@ impl Job {
                 element.result = None;
                 element.cancel(false);
             } else if element.state.is_live() && to_run_again {
-                self.stop_one(mate, nth, AfterStop::Cancel);
+                self.stop_one(mate, nth, AfterStop::Cancel, StopReason::Gang);
             }
         }
     }
@@ -62,7 +62,7 @@ impl Job {
     /// The element's attempt has ended, and all is to be tried again.
     pub fn hold(&mut self, task: usize, at: usize) {
         self.tasks[task][at].state = TaskState::Waiting;
-        self.stop_mates(task, at, AfterStop::Requeue);
+        self.stop_mates(task, at, AfterStop::Requeue, StopReason::Gang);
     }
 }
 

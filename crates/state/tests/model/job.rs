@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quorate_state::element::AfterStop;
 use quorate_state::flow::{Run, Slot};
 use quorate_types::job::OnFailure;
-use quorate_types::status::{AttemptState, JobState, TaskState};
+use quorate_types::status::{AttemptState, JobState, StopReason, TaskState};
 use quorate_types::{End, Epoch, Fence, JobId, JobSpec, LogIndex, Name, Need, On, Span, Timestamp};
 
 use crate::service::Member;
@@ -90,6 +90,7 @@ pub struct Attempt {
     pub worker: Name,
     pub epoch: Epoch,
     pub state: AttemptState,
+    pub stopped: Option<StopReason>,
     pub assigned_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
@@ -316,7 +317,7 @@ impl Job {
         let assigned = |task: usize, at: usize| self.tasks[task][at].state == TaskState::Assigned;
         let in_line = self.places().into_iter().filter(|(task, at)| assigned(*task, *at) && of(self, *task));
         let in_line = in_line.filter(|(task, at)| self.waits_for(*task, *at).is_some()).collect::<Vec<_>>();
-        in_line.into_iter().for_each(|(task, at)| self.stop(task, at, AfterStop::Cancel));
+        in_line.into_iter().for_each(|(task, at)| self.stop(task, at, AfterStop::Cancel, StopReason::NotStarted));
     }
 
     /// The element for whose end the live attempt of this one waits.
@@ -339,27 +340,27 @@ impl Job {
         self.elements().filter(move |(task, at, element)| element.state.is_live() && !waits(*task, *at))
     }
 
-    pub fn stop_live(&mut self, after: AfterStop) {
+    pub fn stop_live(&mut self, after: AfterStop, why: StopReason) {
         for (task, at) in self.places() {
             let element = &self.tasks[task][at];
             let cancelled = element.state == TaskState::Stopping && element.after_stop == AfterStop::Cancel;
             let in_line = cancelled && after == AfterStop::Fail && self.waits_for(task, at).is_some();
             if element.state.is_live() && !in_line {
-                self.stop(task, at, after);
+                self.stop(task, at, after, why);
             }
         }
     }
 
     /// Asks an attempt to end, and with it the rest of its gang.
-    pub fn stop(&mut self, task: usize, at: usize, after: AfterStop) {
+    pub fn stop(&mut self, task: usize, at: usize, after: AfterStop, why: StopReason) {
         let was_asked = self.tasks[task][at].state == TaskState::Stopping;
-        self.stop_one(task, at, after);
+        self.stop_one(task, at, after, why);
         if !was_asked {
-            self.stop_mates(task, at, after);
+            self.stop_mates(task, at, after, why);
         }
     }
 
-    pub fn stop_one(&mut self, task: usize, at: usize, after: AfterStop) {
+    pub fn stop_one(&mut self, task: usize, at: usize, after: AfterStop, why: StopReason) {
         let element = &mut self.tasks[task][at];
         if element.state != TaskState::Stopping || after != AfterStop::Requeue {
             element.after_stop = after;
@@ -368,6 +369,7 @@ impl Job {
         self.members.get_mut(&at).into_iter().for_each(|member| member.available = false);
         let attempt = self.tasks[task][at].attempts.last_mut().unwrap();
         attempt.state = AttemptState::Stopping;
+        attempt.stopped.get_or_insert(why);
         // What waits for it is not to start.
         let (fence, first) = (attempt.fence, attempt.behind.unwrap_or(at));
         for next in at + 1..self.tasks[task].len() {
@@ -375,7 +377,8 @@ impl Job {
             let waits = live(element).is_some_and(|it| it.fence == fence && it.behind == Some(first));
             if waits && element.state != TaskState::Stopping {
                 (element.state, element.after_stop) = (TaskState::Stopping, AfterStop::Requeue);
-                element.attempts.last_mut().unwrap().state = AttemptState::Stopping;
+                let attempt = element.attempts.last_mut().unwrap();
+                (attempt.state, attempt.stopped) = (AttemptState::Stopping, Some(StopReason::Behind));
             }
         }
     }

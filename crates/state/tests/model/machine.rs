@@ -10,8 +10,8 @@ use quorate_state::flow::Slot;
 use quorate_state::limits::{ARCHIVE_RETENTION, DEAD_WORKER_RETENTION, FINISHED_IN_MEMORY};
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_types::job::WhenFull;
-use quorate_types::status::{JobState, TaskState};
-use quorate_types::{End, Epoch, JobId, JobSpec, LogIndex, Name, NamespaceRules, Need, Policy, Timestamp};
+use quorate_types::status::{JobState, StopReason, TaskState};
+use quorate_types::{End, Epoch, JobId, JobSpec, LogIndex, Name, NamespaceRules, Need, On, Policy, Timestamp, When};
 
 use crate::gates;
 use crate::job::{Element, Job, Ledger, OtherJob};
@@ -179,7 +179,7 @@ impl Model {
                 let job = self.jobs.get_mut(&id).unwrap();
                 (job.deadline, job.overdue) = (None, true);
                 job.cancel_unstarted(|_, _| true);
-                job.stop_live(AfterStop::Fail);
+                job.stop_live(AfterStop::Fail, StopReason::Overdue);
                 self.settle(id);
             }
             Due::Expire(id) => {
@@ -191,7 +191,7 @@ impl Model {
             Due::DrainDeadline(name, epoch) => {
                 self.workers.get_mut(&name).unwrap().drain_until = None;
                 for (id, task, at) in self.live_on(epoch) {
-                    self.jobs.get_mut(&id).unwrap().stop(task, at, AfterStop::Requeue);
+                    self.jobs.get_mut(&id).unwrap().stop(task, at, AfterStop::Requeue, StopReason::Drained);
                 }
             }
         }
@@ -279,6 +279,9 @@ impl Model {
                 });
             }
         }
+        if spec.schedule.is_none() {
+            self.check_times(spec)?;
+        }
         self.check_needs(spec)?;
         if spec.schedule.is_none() {
             self.check_key(spec)?;
@@ -291,16 +294,31 @@ impl Model {
 
     /// Every job that is needed must be known.
     pub fn check_needs(&self, spec: &JobSpec) -> Result<()> {
-        let follow_ups = spec.then.iter().flat_map(|follow_up| &follow_up.job.tasks);
-        for need in spec.tasks.iter().chain(follow_ups).flat_map(|task| &task.needs) {
-            if let Need::Job { job, .. } = need
-                && !self.jobs.contains_key(job)
-                && !self.archive.contains_key(job)
-            {
-                return Err(Rejection::NeedsUnknownJob(*job));
+        let follow_ups = spec.then.iter().enumerate();
+        let follow_ups = follow_ups.map(|(nth, follow_up)| (format!("/then/{nth}/job"), &*follow_up.job));
+        for (within, spec) in std::iter::once((String::new(), spec)).chain(follow_ups) {
+            for (at, task) in spec.tasks.iter().enumerate() {
+                for (nth, need) in task.needs.iter().enumerate() {
+                    let Need::Job { job, on } = need else { continue };
+                    let pointer = format!("{within}/tasks/{at}/needs/{nth}");
+                    let found = self.jobs.get(job);
+                    if found.is_none() && !self.archive.contains_key(job) {
+                        return Err(Rejection::NeedsUnknownJob { pointer, job: *job });
+                    }
+                    if *on != On::Finish && found.is_some_and(|job| job.is_schedule() || job.is_service()) {
+                        return Err(Rejection::NeedsEndless { pointer, job: *job });
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    fn check_times(&self, spec: &JobSpec) -> Result<()> {
+        let is_over = |when: Option<When>| when.is_some_and(|when| when.resolve(self.now) <= self.now);
+        let field = if is_over(spec.deadline) { "/deadline" } else { "/expires" };
+        let over = is_over(spec.deadline) || is_over(spec.expires);
+        if over { Err(Rejection::TimeOver { pointer: field.to_owned() }) } else { Ok(()) }
     }
 
     /// A new job begins its life.
@@ -347,6 +365,12 @@ impl Model {
         job.look_at_jobs();
         self.jobs.insert(id, job);
         self.settle(id);
+        let job = &self.jobs[&id];
+        let times = [(job.deadline, Due::Deadline(id)), (job.expires, Due::Expire(id))];
+        let over = times.into_iter().filter_map(|(at, due)| Some((at.filter(|at| *at <= self.now)?, due)));
+        if let Some((_, first)) = over.min().filter(|_| job.finished.is_none()) {
+            self.fire(first);
+        }
         self.take_place(id);
         id
     }

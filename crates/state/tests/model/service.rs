@@ -8,7 +8,7 @@ use quorate_state::element::AfterStop;
 use quorate_state::limits::SERVICE_VERSIONS_MAX;
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_types::service::{Health, Kind, ServiceSpec, Version};
-use quorate_types::status::{AttemptState, TaskState};
+use quorate_types::status::{AttemptState, StopReason, TaskState};
 use quorate_types::{Epoch, JobId, JobSpec, Name, Span, Taint, TaskSpec, Timestamp};
 
 use crate::job::{Attempt, Element, Job, Wait};
@@ -136,7 +136,7 @@ impl Job {
         for version in 0..self.tasks.len() {
             match self.state_in(version, at) {
                 Some(state) if rests(state) => self.tasks[version][at].cancel(false),
-                Some(state) if goes(state) => self.stop(version, at, AfterStop::Requeue),
+                Some(state) if goes(state) => self.stop(version, at, AfterStop::Requeue, StopReason::Surplus),
                 Some(_) | None => {}
             }
         }
@@ -169,7 +169,7 @@ impl Job {
                 self.tasks[from][at].cancel(false);
                 self.begin(to, at);
             }
-            Some(state) if goes(state) => self.stop(from, at, AfterStop::Requeue),
+            Some(state) if goes(state) => self.stop(from, at, AfterStop::Requeue, StopReason::Outdated),
             Some(_) | None => {}
         }
     }
@@ -251,7 +251,7 @@ impl Model {
             let live = self.live_on(epoch);
             if live.iter().all(|(id, ..)| self.jobs[id].is_system()) {
                 live.into_iter().for_each(|(id, task, at)| {
-                    self.jobs.get_mut(&id).unwrap().stop(task, at, AfterStop::Requeue);
+                    self.jobs.get_mut(&id).unwrap().stop(task, at, AfterStop::Requeue, StopReason::Vacated);
                 });
             }
         }
@@ -274,7 +274,7 @@ impl Model {
                 let job = self.jobs.get_mut(&id).unwrap();
                 let available = job.members.get(&at).is_some_and(|member| member.available);
                 if available && goes(job.tasks[task][at].state) && job.unavailable() < job.most_unavailable() {
-                    job.stop(task, at, AfterStop::Requeue);
+                    job.stop(task, at, AfterStop::Requeue, StopReason::Draining);
                 }
             }
         }
@@ -361,7 +361,7 @@ impl Model {
         for name in before.difference(&hosts) {
             let epoch = self.workers[name].epoch;
             for (_, task, at) in self.live_on(epoch).into_iter().filter(|(job, ..)| *job == id).collect::<Vec<_>>() {
-                self.jobs.get_mut(&id).unwrap().stop(task, at, AfterStop::Requeue);
+                self.jobs.get_mut(&id).unwrap().stop(task, at, AfterStop::Requeue, StopReason::Unmatched);
             }
             if !self.lives_on(id, name) {
                 self.jobs.get_mut(&id).unwrap().drop_last_unstarted();

@@ -1,13 +1,13 @@
 //! Workers and attempts of the model. What a worker's attempts hold is summed up whenever it is needed.
 
-use quorate_state::command::{Assignment, Preemption, Registration};
+use quorate_state::command::{Assignment, Grounds, Preemption, Registration};
 use quorate_state::element::AfterStop;
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_state::worker::Life;
 use quorate_types::extension::Addition;
 use quorate_types::limits::ATTEMPTS_KEPT_MAX;
 use quorate_types::session::{Finished, Happening, Report};
-use quorate_types::status::{AttemptState, Ending, TaskState};
+use quorate_types::status::{AttemptState, Ending, StopReason, TaskState};
 use quorate_types::{Epoch, Fence, JobId, Name, ReplicaId, Resources, Span, Taint, Timestamp};
 
 use crate::job::{Attempt, Job, Wait};
@@ -169,7 +169,14 @@ impl Model {
         if !meant || !element.state.is_live() || element.state == TaskState::Stopping || waits {
             return None;
         }
-        job.stop(task, at, AfterStop::Requeue);
+        let why = match item.grounds {
+            Grounds::LowerPriority => StopReason::Priority(item.by),
+            Grounds::LongerToGo => StopReason::Shorter(item.by),
+            Grounds::Borrowed => StopReason::Reclaimed(item.by),
+            Grounds::TurnOver => StopReason::TurnOver(item.by),
+            Grounds::Rebalance => StopReason::Rebalanced,
+        };
+        job.stop(task, at, AfterStop::Requeue, why);
         Some(())
     }
 
@@ -204,6 +211,7 @@ impl Model {
             worker: name,
             epoch,
             state: AttemptState::Assigned,
+            stopped: None,
             assigned_at: self.now,
             started_at: None,
             finished_at: None,

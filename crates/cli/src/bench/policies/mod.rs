@@ -2,39 +2,33 @@
 //! `/v1/scheduling` says of it afterwards.
 //!
 //! Orders of the queue and backfills have more work than there is room for; some also long tasks that fill everything
-//! before short ones come. Placements have half of what there is room for, since where everything is full there is
-//! nothing to choose; two of them also bursts of tasks that all prefer one zone, some of them more than others.
-//! Rebalancing has long tasks, and workers that join when all run.
+//! before short ones come, tasks that must be done in time, or workflows. Placements have half of what there is room
+//! for, since where everything is full there is nothing to choose; some of them also bursts of tasks that all prefer
+//! one zone, some of them more than others, or tasks with keys. Rebalancing has long tasks, and workers that join when
+//! all run.
 //!
-//! Layout: `work` (what is done), `table` (what people read).
+//! Layout: `work` (what is done), `played` (by whom, and what is measured of it), `table` (what people read).
 
+mod played;
 mod table;
 mod work;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use bytes::Bytes;
-use quorate_client::{Client, LineOutcome};
-use quorate_types::policy::{
-    Backfill, BackfillRequest, PlacementOrder, Policy, PolicyRequest, Quantum, QueueOrder, Rebalance, RebalanceShare,
-};
-use quorate_types::scheduling::{SchedulingView, Window, WindowView};
-use quorate_types::status::JobState;
-use quorate_types::{JobId, Name, Span, Timestamp};
+use quorate_types::Span;
+use quorate_types::policy::{Backfill, PlacementOrder, Policy, Quantum, QueueOrder, Rebalance, RebalanceShare};
+use quorate_types::scheduling::WindowView;
 use serde_json::{Value, json};
 
 use super::Bench;
 use super::report::{Report, rounded};
 use crate::args::Rule;
-use crate::cluster_process::{ProcessCluster, WorkerSize};
+use played::{Load, Played, play};
 pub(crate) use table::table;
-use work::{Arrivals, PREFERRED, Work, long_first, long_work, work};
+use work::{Arrivals, due, long_first, long_work, work, workflows};
 
 /// How many workers of how many cores: forty in all.
 const WORKERS: [(u16, u64); 3] = [(8, 2), (4, 4), (1, 8)];
-/// The zones of the workers, in turn, as they start: of 18, 10 and 12 cores.
-const ZONES: &[&str] = &["a", "b", "c"];
 /// Those that are there when the work for rebalancing comes, and as many that join while it is done.
 const JOINING: [(u16, u64); 1] = [(4, 8)];
 /// When they join.
@@ -44,44 +38,16 @@ const QUANTUM: Span = Span::from_secs(1);
 /// Work that comes, over what the workers can do meanwhile.
 const CROWDED: f64 = 1.6;
 const HALF_LOADED: f64 = 0.5;
-const END_WITHIN: Duration = Duration::from_secs(120);
 /// Of the report: one entry for each policy.
 pub(crate) const POLICIES: &str = "policies";
-
-/// When a task ran, and in which of [`ZONES`].
-struct Ran {
-    zone: usize,
-    from: Timestamp,
-    to: Timestamp,
-}
-
-/// What came of it.
-struct Played {
-    view: SchedulingView,
-    /// See [`in_one_zone`].
-    in_one_zone: f64,
-    /// Of the weights of all preferences those that were met; none where nothing was preferred.
-    preferred: Option<f64>,
-}
 
 pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
     let mut measured = Vec::new();
     let mut means = Vec::new();
     for rule in rules(&bench.args.only) {
-        let (policy, load) = (policy_of(rule), load_of(rule));
-        let work = match rule {
-            Rule::Rebalance(_) => long_work(),
-            Rule::LongFirst(_) => long_first(bench.args.seed),
-            Rule::Queue(_) | Rule::Backfill(_) | Rule::Placement(_) => work(bench.args.seed, load, Arrivals::Steady),
-            Rule::Preferring(_) => work(bench.args.seed, load, Arrivals::Bursts),
-        };
-        let played = match rule {
-            Rule::Rebalance(_) => play(bench, &policy, &work, &JOINING, Some(JOIN_AFTER)).await?,
-            Rule::Queue(_) | Rule::LongFirst(_) | Rule::Backfill(_) | Rule::Placement(_) | Rule::Preferring(_) => {
-                play(bench, &policy, &work, &WORKERS, None).await?
-            }
-        };
-        let entry = entry(rule, &policy, load, &played);
+        let policy = policy_of(rule);
+        let played = play(bench, &policy, &load(rule, bench.args.seed)).await?;
+        let entry = entry(rule, &policy, &played);
         say(&format!("{}: {}", name_of(rule), entry["atct_s"]));
         means.push(entry["atct_s"].as_f64().unwrap_or_default());
         measured.push(entry);
@@ -101,19 +67,25 @@ fn rules(only: &[Rule]) -> Vec<Rule> {
     let backfills = Backfill::ALL.iter().copied().filter(|backfill| *backfill != Backfill::None).map(Rule::Backfill);
     let placements = PlacementOrder::ALL.iter().copied().map(Rule::Placement);
     let preferring = [PlacementOrder::LeastLoad, PlacementOrder::MinCostFlow].map(Rule::Preferring);
+    let keyed = [PlacementOrder::LeastLoad, PlacementOrder::ConsistentHash].map(Rule::Keyed);
     let rebalances = Rebalance::ALL.iter().copied().map(Rule::Rebalance);
     let long_first = [QueueOrder::Fifo, QueueOrder::RoundRobin, QueueOrder::Srtf].map(Rule::LongFirst);
-    queues.chain(long_first).chain(backfills).chain(placements).chain(preferring).chain(rebalances).collect()
+    let due = [QueueOrder::Fifo, QueueOrder::Sjf, QueueOrder::Deadline].map(Rule::Due);
+    let workflows = [QueueOrder::Fifo, QueueOrder::LeastWork, QueueOrder::CriticalPath].map(Rule::Workflows);
+    let queues = queues.chain(long_first).chain(due).chain(workflows);
+    queues.chain(backfills).chain(placements).chain(preferring).chain(keyed).chain(rebalances).collect()
 }
 
 fn policy_of(rule: Rule) -> Policy {
     let plain = Policy { queue: QueueOrder::Fifo, ..Policy::default() };
     match rule {
-        Rule::Queue(queue) | Rule::LongFirst(queue) => {
+        Rule::Queue(queue) | Rule::LongFirst(queue) | Rule::Due(queue) | Rule::Workflows(queue) => {
             Policy { queue, quantum: Quantum::try_from(QUANTUM).unwrap_or_default(), ..plain }
         }
         Rule::Backfill(backfill) => Policy { backfill, ..plain },
-        Rule::Placement(placement) | Rule::Preferring(placement) => Policy { placement, ..plain },
+        Rule::Placement(placement) | Rule::Preferring(placement) | Rule::Keyed(placement) => {
+            Policy { placement, ..plain }
+        }
         // All of it at once: the run is short.
         Rule::Rebalance(rebalance) => {
             Policy { rebalance, rebalance_share: RebalanceShare::try_from(1_000).unwrap_or_default(), ..plain }
@@ -121,11 +93,18 @@ fn policy_of(rule: Rule) -> Policy {
     }
 }
 
-const fn load_of(rule: Rule) -> f64 {
-    match rule {
-        Rule::Queue(_) | Rule::LongFirst(_) | Rule::Backfill(_) => CROWDED,
-        Rule::Placement(_) | Rule::Preferring(_) | Rule::Rebalance(_) => HALF_LOADED,
-    }
+fn load(rule: Rule, seed: u64) -> Load {
+    let (work, workers, join_after): (_, &[_], _) = match rule {
+        Rule::Queue(_) | Rule::Backfill(_) => (work(seed, CROWDED, Arrivals::Steady), &WORKERS, None),
+        Rule::LongFirst(_) => (long_first(seed), &WORKERS, None),
+        Rule::Due(_) => (due(seed), &WORKERS, None),
+        Rule::Workflows(_) => (workflows(seed), &WORKERS, None),
+        Rule::Placement(_) => (work(seed, HALF_LOADED, Arrivals::Steady), &WORKERS, None),
+        Rule::Preferring(_) => (work(seed, HALF_LOADED, Arrivals::Bursts), &WORKERS, None),
+        Rule::Keyed(_) => (work(seed, HALF_LOADED, Arrivals::Keyed), &WORKERS, None),
+        Rule::Rebalance(_) => (long_work(), &JOINING, Some(JOIN_AFTER)),
+    };
+    Load { work, workers, join_after, may_miss: matches!(rule, Rule::Due(_)) }
 }
 
 fn name_of(rule: Rule) -> String {
@@ -134,121 +113,24 @@ fn name_of(rule: Rule) -> String {
         Rule::LongFirst(queue) => return format!("long-first={queue}"),
         Rule::Backfill(backfill) => backfill.as_str(),
         Rule::Placement(placement) => placement.as_str(),
+        Rule::Due(queue) => return format!("due={queue}"),
+        Rule::Workflows(queue) => return format!("workflows={queue}"),
         Rule::Preferring(placement) => return format!("preferring={placement}"),
+        Rule::Keyed(placement) => return format!("keyed={placement}"),
         Rule::Rebalance(Rebalance::Off) => "rebalance=off",
         Rule::Rebalance(Rebalance::On) => "rebalance=on",
     };
     name.to_owned()
 }
 
-/// Has it done, and asks what was measured. As many workers again join after `join_after`.
-async fn play(
-    bench: &Bench,
-    policy: &Policy,
-    work: &[Work],
-    workers: &[(u16, u64)],
-    join_after: Option<Duration>,
-) -> anyhow::Result<Played> {
-    let Policy { queue, backfill, placement, rebalance, .. } = policy;
-    let folder = format!("policies-{queue}-{backfill}-{placement}-{rebalance}");
-    let mut cluster: ProcessCluster = bench.cluster(&folder).await?;
-    let client = cluster.client()?;
-    let change = PolicyRequest {
-        queue: Some(policy.queue),
-        backfill: Some(BackfillRequest::Named(policy.backfill)),
-        placement: Some(policy.placement),
-        spread_label: Some(policy.spread_label.clone()),
-        quantum: Some(policy.quantum),
-        rebalance: Some(policy.rebalance),
-        rebalance_share: Some(policy.rebalance_share),
-    };
-    client.change_policy(change).await?;
-    start(&mut cluster, workers).await?;
-    let submitted = submit(&client, work).await?;
-    if let Some(after) = join_after {
-        tokio::time::sleep(after).await;
-        start(&mut cluster, workers).await?;
-    }
-    for id in &submitted {
-        let view = client.wait_job(*id, Some(END_WITHIN)).await?;
-        ensure!(view.state == JobState::Succeeded, "job {id} is {} after {END_WITHIN:?}", view.state);
-    }
-    let ran = where_they_ran(&client, &submitted).await?;
-    let view = client.scheduling(None::<&Name>, Some(Window::Hour)).await?;
-    let counted = view.windows.first().map_or(0, |window| window.finished.succeeded);
-    ensure!(counted == work.len() as u64, "{counted} tasks of {} were measured", work.len());
-    cluster.stop().await;
-    let preferring: u64 = work.iter().map(|work| work.weight).sum();
-    let met = work.iter().zip(&ran).filter(|(_, ran)| ZONES[ran.zone] == PREFERRED).map(|(work, _)| work.weight);
-    let preferred = (preferring > 0).then(|| met.sum::<u64>() as f64 / preferring as f64);
-    Ok(Played { view, preferred, in_one_zone: in_one_zone(&ran) })
-}
-
-/// Where and when each job of one task ran at last.
-async fn where_they_ran(client: &Client, jobs: &[JobId]) -> anyhow::Result<Vec<Ran>> {
-    let mut all = Vec::new();
-    for id in jobs {
-        let tasks = client.all_tasks(*id).await?;
-        let task = tasks.first().context("a job without a task")?;
-        let worker = task.worker.as_ref().context("a job that ran nowhere")?;
-        let number = worker.as_str().rsplit('-').next().and_then(|number| number.parse::<usize>().ok());
-        let number = number.with_context(|| format!("the number of {worker}"))?;
-        let (from, to) = task.started_at.zip(task.finished_at).context("a job that did not end")?;
-        all.push(Ran { zone: (number - 1) % ZONES.len(), from, to });
-    }
-    Ok(all)
-}
-
-/// The part of what runs that is in the zone where most is, over time, weighed by how much runs.
-fn in_one_zone(all: &[Ran]) -> f64 {
-    let starts = all.iter().map(|ran| (ran.from, 1, ran.zone));
-    let mut changes: Vec<(Timestamp, i64, usize)> =
-        starts.chain(all.iter().map(|ran| (ran.to, -1, ran.zone))).collect();
-    changes.sort_unstable();
-    let (mut running, mut since) = (vec![0_i64; ZONES.len()], Timestamp(0));
-    let (mut most, mut sum) = (0.0, 0.0);
-    for (at, change, zone) in changes {
-        let span = at.since(since).0 as f64;
-        most += running.iter().max().map_or(0.0, |most| *most as f64) * span;
-        sum += running.iter().sum::<i64>() as f64 * span;
-        running[zone] += change;
-        since = at;
-    }
-    most / sum
-}
-
-async fn start(cluster: &mut ProcessCluster, workers: &[(u16, u64)]) -> anyhow::Result<()> {
-    for (count, cores) in workers {
-        cluster.start_workers(*count, &WorkerSize { cpu_millis: Some(cores * 1000), zones: ZONES }).await?;
-    }
-    Ok(())
-}
-
-/// Each in its time, and together what comes together.
-async fn submit(client: &Client, work: &[Work]) -> anyhow::Result<Vec<JobId>> {
-    let started = Instant::now();
-    let mut submitted = Vec::new();
-    for burst in work.chunk_by(|a, b| a.at == b.at) {
-        tokio::time::sleep(burst[0].at.saturating_sub(started.elapsed())).await;
-        let lines: Vec<Bytes> = burst.iter().map(|work| work.job.to_string().into()).collect();
-        for outcome in client.submit_lines(&lines).await? {
-            match outcome {
-                LineOutcome::Accepted { id, .. } => submitted.push(id),
-                LineOutcome::Rejected { error } => bail!("a job was refused: {error}"),
-            }
-        }
-    }
-    Ok(submitted)
-}
-
-fn entry(rule: Rule, policy: &Policy, load: f64, played: &Played) -> Value {
+fn entry(rule: Rule, policy: &Policy, played: &Played) -> Value {
     let Some(window) = played.view.windows.first() else { return Value::Null };
     let WindowView { finished, wait_s, .. } = window;
     let number = |value: Option<f64>| value.map(rounded);
     json!({
         "rule": name_of(rule),
         "policy": policy,
-        "load": load,
+        "jobs": played.jobs,
         "tasks": finished.succeeded,
         "atct_s": number(window.average_task_completion_time_s),
         "wait_p50_s": number(wait_s.map(|wait| wait.p50)),
@@ -261,6 +143,10 @@ fn entry(rule: Rule, policy: &Policy, load: f64, played: &Played) -> Value {
         "queue_mean": rounded(window.queue_length.mean),
         "in_one_zone": rounded(played.in_one_zone),
         "preferred": number(played.preferred),
+        "missed": number(played.missed),
+        "urgent_wait_s": number(played.urgent_wait_s),
+        "job_s": number(played.job_s),
+        "at_home": number(played.at_home),
     })
 }
 
@@ -289,20 +175,29 @@ mod tests {
     }
 
     #[test]
-    fn how_much_is_in_one_zone_is_a_mean_over_time() {
-        let ran = |zone, from, to| Ran { zone, from: Timestamp(from), to: Timestamp(to) };
-        assert_eq!(in_one_zone(&[ran(0, 0, 10), ran(1, 0, 10), ran(2, 0, 10)]), 1.0 / 3.0);
-        // Two in one zone for ten, then one in each of two for ten more.
-        assert_eq!(in_one_zone(&[ran(0, 0, 20), ran(0, 0, 10), ran(1, 10, 20)]), 0.75);
+    fn what_is_due_can_all_be_done_in_time() {
+        let mut due: Vec<(u64, u64)> = work::due(1)
+            .iter()
+            .map(|work| {
+                let text = work.job["deadline"].as_str().unwrap_or_default();
+                (text.trim_end_matches("ms").parse().unwrap_or_default(), work.core_ms)
+            })
+            .collect();
+        due.sort_unstable();
+        let mut before = 0.0;
+        for (by_ms, core_ms) in due {
+            before += core_ms as f64;
+            assert!(before / CORES < by_ms as f64, "{before} core milliseconds are due after {by_ms} ms");
+        }
     }
 
     #[test]
     fn all_policies_are_there_once() {
         let names: Vec<String> = rules(&[]).into_iter().map(name_of).collect();
         let all =
-            QueueOrder::ALL.len() + Backfill::ALL.len() - 1 + PlacementOrder::ALL.len() + 5 + Rebalance::ALL.len();
+            QueueOrder::ALL.len() + Backfill::ALL.len() - 1 + PlacementOrder::ALL.len() + 13 + Rebalance::ALL.len();
         assert_eq!(names.len(), all);
-        for name in ["sjf", "easy", "least-load", "preferring=min-cost-flow"] {
+        for name in ["sjf", "easy", "least-load", "preferring=min-cost-flow", "due=deadline", "keyed=consistent-hash"] {
             assert!(names.iter().any(|known| known == name), "{name}: {names:?}");
         }
     }

@@ -5,7 +5,8 @@
 //! ends early, each in turn is moved to an earlier time if there is one, and otherwise stays (the paper's compression).
 //!
 //! Bound: an element starts no later than its first reservation said, as long as nothing runs for longer than expected
-//! and no worker is lost. At most [`RESERVATIONS_MAX`] have one, those that came first in the queue's order; the others
+//! and no worker is lost. If something does, nothing else starts on the worker of a
+//! task's first element once that has waited for ten times as long as it was told ([`crate::book::dates`]). At most [`RESERVATIONS_MAX`] have one, those that came first in the queue's order; the others
 //! may start as long as they delay none. A gang has one for each element, all at the same time, or none.
 
 mod gang;
@@ -75,7 +76,9 @@ pub(crate) fn run(pass: &mut Pass<'_>) {
         let Some(queued) = pass.next(may) else { break };
         ledger.settle(pass, queued);
     }
-    pass.book.reservations = ledger.all();
+    let reservations = ledger.all();
+    pass.book.dates.retain(|queued| reservations.contains_key(&queued));
+    pass.book.reservations = reservations;
 }
 
 impl Ledger {
@@ -237,15 +240,28 @@ impl Ledger {
         }
         let stretch = Stretch::new(pass.now, entry.facts.expected);
         let (fleet, wish) = (&pass.book.fleet, pass.wish(queued, entry));
-        let (slot, booked) = self.workers.iter_mut().find(|(slot, booked)| {
-            !booked.closed && fleet.has_room(**slot, &wish) && booked.profile.fits(stretch, &entry.wanted)
-        })?;
-        booked.profile.take(stretch, &entry.wanted);
-        Some(*slot)
+        let open = |slot: &Slot, booked: &Booked| !booked.closed && fleet.has_room(*slot, &wish);
+        let fits =
+            |(slot, booked): &(&Slot, &Booked)| open(slot, booked) && booked.profile.fits(stretch, &entry.wanted);
+        let found = self.workers.iter().find(fits).map(|(slot, _)| *slot);
+        // Who should have started goes before those that came later, whatever was reserved for them since.
+        let missed = || self.missed_on(pass, queued, entry);
+        let missed = || missed().filter(|slot| self.workers.get(slot).is_some_and(|booked| open(slot, booked)));
+        let slot = found.or_else(missed)?;
+        self.workers.get_mut(&slot)?.profile.take(stretch, &entry.wanted);
+        Some(slot)
     }
 
     /// Reserves where an element can start first, and no later than before. False if no worker could ever take it.
     fn reserve(&mut self, pass: &mut Pass<'_>, queued: Queued, entry: &Entry, old: Option<Reservation>) -> bool {
+        let is_first = self.is_first(queued);
+        if let Some(slot) = self.missed_on(pass, queued, entry) {
+            self.book(pass, slot).closed = true;
+            let reservation = Reservation { epoch: epoch(pass, slot), start: Timestamp(u64::MAX) };
+            self.settled.entry(queued).or_default().push_back(reservation);
+            self.len += 1;
+            return true;
+        }
         let booked = self.earliest_beside(pass, queued, entry).map(|(start, slot)| (start, 0, slot));
         let found =
             booked.into_iter().chain(self.earliest_open(pass, queued, entry).map(|(start, slot)| (start, 1, slot)));
@@ -262,10 +278,23 @@ impl Ledger {
             booked.closed = true;
         } else {
             booked.profile.take(Stretch::new(reservation.start, entry.facts.expected), &entry.wanted);
+            if is_first {
+                pass.date(queued, reservation.start, slot);
+            }
         }
         self.settled.entry(queued).or_default().push_back(reservation);
         self.len += 1;
         true
+    }
+
+    /// Whether no element of the task before this one waits.
+    fn is_first(&self, queued: Queued) -> bool {
+        self.settled.get(&queued).is_none_or(VecDeque::is_empty)
+    }
+
+    /// Where the task's first element should have started by now.
+    fn missed_on(&self, pass: &Pass<'_>, queued: Queued, entry: &Entry) -> Option<Slot> {
+        pass.missed_on(queued, entry).filter(|_| self.is_first(queued))
     }
 
     /// The first start on a worker with reservations.

@@ -9,7 +9,8 @@
 //! A gang at the head has a reservation on each worker of its formation.
 //!
 //! Bound: the head is never delayed beyond its reservation as long as nothing runs for longer than expected, and each
-//! task becomes the head when all in front of it have started.
+//! task becomes the head when all in front of it have started. If something does, nothing else starts on the reserved
+//! worker once the head has waited for ten times as long as it was told first ([`crate::book::dates`]).
 
 use std::collections::BTreeMap;
 
@@ -37,7 +38,9 @@ struct Reservation {
 }
 
 pub(crate) fn run(pass: &mut Pass<'_>, order: Order) {
-    let Some((head, mut reservation)) = start_head(pass) else { return };
+    let found = start_head(pass);
+    pass.book.dates.retain(|queued| found.as_ref().is_some_and(|(head, _)| *head == queued));
+    let Some((head, mut reservation)) = found else { return };
     if let Some(entry) = pass.book.waiting.entry(head).cloned() {
         pass.keep_gates(&entry);
     }
@@ -123,8 +126,18 @@ fn reserve(pass: &mut Pass<'_>, queued: Queued) -> Option<Reservation> {
     if let Some(gang) = &entry.gang {
         let formation = pass.formation_of(queued)?;
         let loads = pass.hold_formation(gang, &formation);
-        let spare = loads.iter().map(|(slot, load)| (*slot, spare_on(pass.book, *slot, formation.start, &load.wanted)));
-        return Some(Reservation { in_ms: formation.start.map(|at| at.since(pass.now).0), spare: spare.collect() });
+        let missed = pass.has_missed(queued, loads.iter().map(|(slot, load)| (*slot, load.wanted)));
+        if let (Some(start), Some(slot)) = (formation.start, loads.keys().next().filter(|_| !missed)) {
+            pass.date(queued, start, *slot);
+        }
+        let start = formation.start.filter(|_| !missed);
+        let spare = loads.iter().map(|(slot, load)| (*slot, spare_on(pass.book, *slot, start, &load.wanted)));
+        return Some(Reservation { in_ms: start.map(|at| at.since(pass.now).0), spare: spare.collect() });
+    }
+    if let Some(slot) = pass.missed_on(queued, &entry) {
+        pass.hold(slot);
+        pass.book.keep(slot, queued, opening(pass.book, slot, &entry.wanted));
+        return Some(Reservation { in_ms: None, spare: [(slot, Vector::default())].into() });
     }
     let fleet = &pass.book.fleet;
     let able = fleet.ready().filter(|slot| pass.could_take(*slot, queued, &entry));
@@ -136,6 +149,9 @@ fn reserve(pass: &mut Pass<'_>, queued: Queued) -> Option<Reservation> {
     };
     pass.hold(slot);
     pass.book.keep(slot, queued, at);
+    if let Some(at) = at {
+        pass.date(queued, at, slot);
+    }
     let spare = spare_on(pass.book, slot, at, &entry.wanted);
     Some(Reservation { in_ms: at.map(|at| at.since(pass.now).0), spare: [(slot, spare)].into() })
 }

@@ -150,7 +150,7 @@ impl Pass<'_> {
 
     /// Keeps the workers of the formation out of what follows. Gives what the gang takes of each.
     pub(crate) fn hold_formation(&mut self, gang: &[Mate], formation: &Formation) -> BTreeMap<Slot, Load> {
-        let loads = self.loads(gang, formation);
+        let loads = self.loads(gang, &formation.places);
         loads.keys().for_each(|slot| self.hold(*slot));
         if self.book.kept.iter().any(|kept| kept.queued == formation.queued) {
             return loads;
@@ -274,14 +274,14 @@ impl Pass<'_> {
     /// When all workers of a formation have room, if that is known.
     fn opening_of(&self, gang: &[Mate], formation: &Formation) -> Option<Timestamp> {
         let opening = |(slot, load): (Slot, Load)| opens(self.book, slot, &load, self.now).map(Timestamp);
-        let openings: Option<Vec<Timestamp>> = self.loads(gang, formation).into_iter().map(opening).collect();
+        let openings: Option<Vec<Timestamp>> = self.loads(gang, &formation.places).into_iter().map(opening).collect();
         openings?.into_iter().max()
     }
 
     /// What the formation takes of each worker.
-    fn loads(&self, gang: &[Mate], formation: &Formation) -> BTreeMap<Slot, Load> {
+    pub(crate) fn loads(&self, gang: &[Mate], places: &[Station]) -> BTreeMap<Slot, Load> {
         let mut loads: BTreeMap<Slot, Load> = BTreeMap::new();
-        for Station { mate, epoch } in &formation.places {
+        for Station { mate, epoch } in places {
             if let Some(slot) = self.book.fleet.slot(*epoch) {
                 loads.entry(slot).or_default().add(&gang[*mate].entry);
             }

@@ -1,7 +1,4 @@
 //! Reservations of gangs: all elements of one begin at the same time, each on its worker.
-
-use std::collections::BTreeMap;
-
 use quorate_state::queue::Queued;
 use quorate_types::Timestamp;
 
@@ -10,6 +7,7 @@ use crate::book::backfill::easy;
 use crate::book::backfill::profile::Stretch;
 use crate::book::fleet::Slot;
 use crate::book::pass::{Cost, Load, Station, left_over};
+use crate::book::vector::Vector;
 use crate::book::waiting::Mate;
 use crate::book::{Book, Entry, Pass, Placing};
 
@@ -42,6 +40,18 @@ impl Ledger {
             return self.note_start(pass, entry, gang, &appointment);
         }
         self.reserve_gang(pass, queued, entry, gang, &appointment);
+        if pass.has_missed(queued, wanted(pass, gang, &appointment)) {
+            self.close(pass, &appointment);
+        } else if let Some(slot) = appointment.places.first().and_then(|first| pass.book.fleet.slot(first.epoch)) {
+            pass.date(queued, appointment.start, slot);
+        }
+    }
+
+    /// Nothing else starts on the workers of a gang that should have started by now.
+    fn close(&mut self, pass: &Pass<'_>, appointment: &Appointment) {
+        for slot in appointment.places.iter().filter_map(|station| pass.book.fleet.slot(station.epoch)) {
+            self.workers.entry(slot).and_modify(|booked| booked.closed = true);
+        }
     }
 
     /// Takes the gang's reservations out.
@@ -73,11 +83,7 @@ impl Ledger {
                 Some((at, left_over(book, slot, load, |member| member.room)))
             };
             let places = pass.gather(gang, &slots, when)?;
-            let mut loads: BTreeMap<Slot, Load> = BTreeMap::new();
-            for Station { mate, epoch } in &places {
-                loads.entry(pass.book.fleet.slot(*epoch)?).or_default().add(&gang[*mate].entry);
-            }
-            for (slot, load) in loads {
+            for (slot, load) in pass.loads(gang, &places) {
                 start = start.max(Timestamp(self.opens(pass.book, slot, &load, from, entry)?));
             }
             if start == from {
@@ -137,4 +143,9 @@ impl Ledger {
             self.len += 1;
         }
     }
+}
+
+/// What the gang would have of each of its workers.
+fn wanted(pass: &Pass<'_>, gang: &[Mate], appointment: &Appointment) -> Vec<(Slot, Vector)> {
+    pass.loads(gang, &appointment.places).into_iter().map(|(slot, load)| (slot, load.wanted)).collect()
 }
