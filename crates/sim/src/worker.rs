@@ -26,9 +26,6 @@ fn zone(worker: &str) -> (Name, String) {
     (label, zone_of(worker).to_owned())
 }
 
-/// In cores, by turns. Whatever a single task asks for is there everywhere.
-const SIZES: [u64; 3] = [4, 5, 6];
-
 /// Events that wait for the agent.
 const EVENTS_MAX: usize = 1024;
 
@@ -90,6 +87,7 @@ pub(crate) struct Worker {
     watchdogs: Vec<SimWatchdog>,
     starts: u64,
     drift_ppm: i64,
+    cores: u64,
 }
 
 impl Worker {
@@ -100,6 +98,7 @@ impl Worker {
         folder: &Path,
         network: Network,
         drift_ppm: i64,
+        cores: u64,
     ) -> Self {
         let (name, host) = (format!("w{number}"), 100 + number as Host);
         let machine = Machine {
@@ -122,6 +121,7 @@ impl Worker {
             watchdogs: Vec::new(),
             starts: 0,
             drift_ppm,
+            cores,
         }
     }
 
@@ -142,7 +142,7 @@ impl Worker {
             labels: [zone(&self.name)].into(),
             taints: Vec::new(),
             host: self.name.clone(),
-            capacity: Resources::new(SIZES[self.host as usize % SIZES.len()] * 1_000, 4 << 30),
+            capacity: Resources::new(self.cores * 1_000, 4 << 30),
             data_dir: self.folder.clone(),
             token: None,
             watchdog_command: Vec::new(),

@@ -131,7 +131,9 @@ impl World {
         let replicas = replicas.collect();
         let servers: Vec<String> = ids.iter().map(|id| Replica::worker_address(id.0 as Host)).collect();
         let workers = (1..=plan.workers).map(|number| {
-            Worker::new(number, plan.seed, servers.clone(), folder.path(), network.clone(), drift(&mut chance))
+            // Where somebody has services, workers are not all alike.
+            let cores = if plan.services { 4 + number % 3 } else { 4 };
+            Worker::new(number, plan.seed, servers.clone(), folder.path(), network.clone(), drift(&mut chance), cores)
         });
         let workers: Vec<Worker> = workers.collect();
         let mut world = Self {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::applied::{RATE_LIMIT, RATE_PER, RATED};
 use crate::chance::Chance;
-use crate::physical::{ADDED, GANG, GATHER, ONLY, Program, RESOURCE, SHORT, ZONES};
+use crate::physical::{ADDED, GANG, GATHER, Program, RESOURCE, SHORT};
 
 pub(super) fn policy(chance: &mut Chance) -> PolicyChange {
     PolicyChange {
@@ -41,12 +41,21 @@ const RATED_SHAPE: usize = 3;
 
 /// A job of a chosen shape; what it runs are [`Program`]s.
 pub(super) fn job(chance: &mut Chance, name: &str) -> String {
+    let holding = |chance: &mut Chance, task: &str, needs: &[&str], holds: u32| {
+        let fails = chance.permille(60);
+        // Some outlast a lease.
+        let millis = if chance.permille(120) { 3_000 + chance.below(6_000) } else { 1 + chance.below(1_200) };
+        let needs = needs.iter().map(|need| ((*need).to_owned(), 1)).collect();
+        Program { millis: millis as u64, code: i32::from(fails), task: task.to_owned(), needs, holds, adds: 0 }
+            .to_argv()
+    };
     let command = |chance: &mut Chance, task: &str, needs: &[&str]| holding(chance, task, needs, 0);
     let retries = chance.below(3);
     let resources = json!({"cpu": 0.1 + chance.below(20) as f64 / 10.0});
     let shape = chance.below(8);
     let mut job = match shape {
-        0 => one(chance, name, retries, &resources),
+        0 => json!({"name": name, "tasks": [
+            {"name": "a", "command": command(chance, "a", &[]), "retries": retries, "resources": resources}]}),
         1 => {
             let preempt = if chance.permille(300) { "lower" } else { "never" };
             let (spread, apart, prefers) = where_to(chance);
@@ -77,61 +86,33 @@ pub(super) fn job(chance: &mut Chance, name: &str) -> String {
                  "resources": {"cpu": 1}},
                 {"name": "after", "command": command(chance, "after", &[&lead, &rest]), "needs": [lead, rest]}]})
         }
-        5 => growing(chance, name, retries, &resources),
+        // Never before all that was added has succeeded, which is as much as a single success of `fan` brought.
+        5 => {
+            let adds = 1 + chance.below(4) as u32;
+            let fan = Program {
+                millis: 700,
+                code: i32::from(chance.permille(60)),
+                task: "fan".into(),
+                adds,
+                ..Program::default()
+            };
+            let gather =
+                Program { millis: 50, task: GATHER.into(), needs: vec![(ADDED.into(), adds)], ..Program::default() };
+            json!({"name": name, "tasks": [
+                {"name": "fan", "command": fan.to_argv(), "retries": retries, "resources": resources},
+                {"name": GATHER, "command": gather.to_argv(), "needs": ["fan"]}]})
+        }
         6 => short(chance, name, retries),
         _ => json!({"name": name, "tasks": [
             {"name": "slow", "command": command(chance, "slow", &[]), "timeout": "2s", "grace": "100ms",
              "retries": retries},
             {"name": "after", "command": command(chance, "after", &["slow"]), "needs": ["slow"], "count": 2}]}),
     };
-    hint(chance, &mut job);
     // A rate is that of its namespace: who checks it looks at one.
     if shape != RATED_SHAPE {
         job["namespace"] = json!(chance.pick(NAMESPACES));
     }
     job.to_string()
-}
-
-/// A process of a task that needs others, and holds so many of the cluster's resource.
-fn holding(chance: &mut Chance, task: &str, needs: &[&str], holds: u32) -> Vec<String> {
-    let fails = chance.permille(60);
-    // Some outlast a lease.
-    let millis = if chance.permille(120) { 3_000 + chance.below(6_000) } else { 1 + chance.below(1_200) };
-    let needs = needs.iter().map(|need| ((*need).to_owned(), 1)).collect();
-    Program { millis: millis as u64, code: i32::from(fails), task: task.to_owned(), needs, holds, adds: 0 }.to_argv()
-}
-
-/// A task that may require a zone.
-fn one(chance: &mut Chance, name: &str, retries: usize, resources: &Value) -> Value {
-    let zone = chance.pick(&ZONES).filter(|_| chance.permille(500));
-    let task = zone.map_or_else(|| "a".to_owned(), |zone| format!("{ONLY}{zone}"));
-    let requires: Vec<String> = zone.map(|zone| format!("zone={zone}")).into_iter().collect();
-    json!({"name": name, "tasks": [
-        {"name": task, "command": holding(chance, &task, &[], 0), "requires": requires, "retries": retries,
-         "resources": resources}]})
-}
-
-/// Never before all that was added has succeeded, which is as much as a single success of `fan` brought.
-fn growing(chance: &mut Chance, name: &str, retries: usize, resources: &Value) -> Value {
-    let adds = 1 + chance.below(4) as u32;
-    let fan =
-        Program { millis: 700, code: i32::from(chance.permille(60)), task: "fan".into(), adds, ..Program::default() };
-    let gather = Program { millis: 50, task: GATHER.into(), needs: vec![(ADDED.into(), adds)], ..Program::default() };
-    json!({"name": name, "tasks": [
-        {"name": "fan", "command": fan.to_argv(), "retries": retries, "resources": resources},
-        {"name": GATHER, "command": gather.to_argv(), "needs": ["fan"]}]})
-}
-
-/// Some tasks say how long they take, which is not so, and some have a key.
-fn hint(chance: &mut Chance, job: &mut Value) {
-    for task in job["tasks"].as_array_mut().into_iter().flatten() {
-        if chance.permille(400) {
-            task["expected"] = json!(format!("{}ms", 1 + chance.below(2_000)));
-        }
-        if chance.permille(200) {
-            task["key"] = json!(format!("k{}", chance.below(4)));
-        }
-    }
 }
 
 /// Elements that are assigned a line at a time.

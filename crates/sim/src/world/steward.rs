@@ -1,5 +1,6 @@
 //! Whoever has jobs that may not start yet, or not any more: they wait for a key that two may have at a time, for a
-//! time, or for the element of the same number; and some come too late. Others take locks while they run.
+//! time, or for the element of the same number; and some come too late. Others take locks while they run, or require a
+//! zone.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use super::World;
 use crate::chance::Chance;
 use crate::history::Violation;
-use crate::physical::{EACH, KEY_LIMIT, KEYED, LOCKER, Program};
+use crate::physical::{EACH, KEY_LIMIT, KEYED, LOCKER, ONLY, Program, ZONES};
 
 /// Between two jobs.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -49,7 +50,7 @@ impl Steward {
             Program { millis, code, task: task.to_owned(), needs, ..Program::default() }.to_argv()
         };
         let after = chance.below(10_000);
-        let mut job = match chance.below(4) {
+        let mut job = match chance.below(5) {
             0 => {
                 let (one, two) = (program(chance, "one", &[]), program(chance, "two", &["one"]));
                 let count = 1 + chance.below(6);
@@ -66,6 +67,12 @@ impl Steward {
                 json!({"on_failure": "continue", "deadline": deadline, "tasks": [{"name": LOCKER,
                     "count": 2 + chance.below(4), "command": locker.to_argv(), "grace": "1s",
                     "resources": {"cpu": 0.2}}]})
+            }
+            2 => {
+                let zone = ZONES[chance.below(ZONES.len())];
+                let task = format!("{ONLY}{zone}");
+                json!({"tasks": [{"name": task, "count": 1 + chance.below(4), "command": program(chance, &task, &[]),
+                    "requires": [format!("zone={zone}")], "retries": chance.below(3), "resources": {"cpu": 1}}]})
             }
             _ => {
                 let keyed = program(chance, KEYED, &[]);
@@ -84,6 +91,7 @@ impl Steward {
         if job.get("deadline").is_none() && chance.permille(400) {
             job["deadline"] = json!(format!("{}ms", 2 + after + chance.below(20_000)));
         }
+        hint(chance, &mut job);
         job
     }
 
@@ -96,6 +104,18 @@ impl Steward {
         jobs.try_for_each(|job| judge(job, state.now()))?;
         self.open.retain(|id| state.job(*id).is_some_and(|job| !job.header.state.is_finished()));
         Ok(())
+    }
+}
+
+/// Some tasks say how long they take, which is not so, and some have a key.
+fn hint(chance: &mut Chance, job: &mut Value) {
+    for task in job["tasks"].as_array_mut().into_iter().flatten() {
+        if chance.permille(400) {
+            task["expected"] = json!(format!("{}ms", 1 + chance.below(2_000)));
+        }
+        if chance.permille(400) {
+            task["key"] = json!(format!("k{}", chance.below(4)));
+        }
     }
 }
 
