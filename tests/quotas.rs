@@ -103,9 +103,14 @@ async fn records_are_set_listed_and_reset_and_what_makes_no_sense_is_refused() {
     let table = say(&["namespace", "show", "web"], 0).await.stdout;
     assert!(table.contains("cpu=2,memory=1GiB"), "{table}");
 
-    let full = json!({"namespace": "web", "tasks": [{"command": ["true"], "count": 6}]});
-    let refused = cluster.any().post("/v1/jobs", &full).await;
-    assert_eq!((refused.status, refused.code().as_str()), (429, "overloaded"), "{}", refused.text());
+    let later =
+        |count| json!({"namespace": "web", "start_after": "1h", "tasks": [{"command": ["true"], "count": count}]});
+    let waiting = cluster.any().submit(&later(3)).await;
+    for (count, status, code) in [(3, 429, "overloaded"), (6, 409, "conflict")] {
+        let refused = cluster.any().post("/v1/jobs", &later(count)).await;
+        assert_eq!((refused.status, refused.code().as_str()), (status, code), "{}", refused.text());
+    }
+    say(&["job", "cancel", &waiting.to_string()], 0).await;
 
     cluster.any().submit(&json!({"namespace": "lab", "command": ["true"]})).await;
     say(&["namespace", "set", "zoo", "--limit", "gpu=0"], 0).await;

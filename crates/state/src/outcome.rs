@@ -136,6 +136,8 @@ pub enum Rejection {
     NeedsEndless { pointer: String, job: JobId },
     #[error("that time is over")]
     TimeOver { pointer: String },
+    #[error("namespace {namespace} may have {most} unfinished tasks, and these alone are more")]
+    NamespaceTooSmall { namespace: Name, most: u64 },
 }
 
 /// All that one entry did.

@@ -83,7 +83,8 @@ pub fn untouched(task: &Name, index: TaskIndex, head: &TaskHead) -> TaskView {
 pub fn element(task: &Name, index: TaskIndex, element: &Element) -> TaskView {
     let newest = element.current();
     let live_or_done = newest.filter(|_| !matches!(element.state, TaskState::Pending | TaskState::Waiting));
-    let is_poisonous = element.state == TaskState::Failed && newest.is_some_and(|it| it.state == AttemptState::Lost);
+    let is_poisonous = element.state == TaskState::Failed
+        && newest.is_some_and(|it| it.state == AttemptState::Lost && it.stopped.is_none());
     let poisonous = (is_poisonous && element.losses > 0).then(|| self::poisonous(element.losses));
     TaskView {
         task: task.clone(),

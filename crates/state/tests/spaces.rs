@@ -131,7 +131,8 @@ fn a_namespace_may_have_so_many_unfinished_tasks() {
     assert_eq!(cluster.state.space(&name("web")).unwrap().unfinished, 0);
     entitle(&mut cluster, "web", r#"{"max_unfinished":8}"#);
     let again = Command::Retry { job, scope: quorate_state::command::RetryScope::All };
-    assert_eq!(cluster.apply(again), Outcome::Rejected(Rejection::NamespaceFull(name("web"), 0)));
+    let too_small = Outcome::Rejected(Rejection::NamespaceTooSmall { namespace: name("web"), most: 8 });
+    assert_eq!(cluster.apply(again), too_small, "that will not change by itself");
 }
 
 #[test]

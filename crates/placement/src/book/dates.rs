@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use quorate_state::queue::Queued;
-use quorate_types::{Epoch, Timestamp};
+use quorate_types::{Epoch, Span, Timestamp};
 
 use super::fleet::Slot;
 use super::vector::Vector;
@@ -18,6 +18,8 @@ use super::{Entry, Pass};
 /// recorded work (docs/policies.md) once the time makes slowdowns twice as large as without a bound, ten times makes
 /// them a few percent larger to half as large again.
 const PATIENCE: u64 = 10;
+/// What was decided with the time that a task was told is assigned a little later.
+const ROUND: Span = Span::from_secs(1);
 
 #[derive(Debug)]
 struct Date {
@@ -34,11 +36,15 @@ pub(crate) struct Dates(BTreeMap<Queued, Date>);
 impl Dates {
     /// The task has a reservation. The time that it was told first stays; the worker may change.
     fn note(&mut self, queued: Queued, at: Timestamp, epoch: Epoch, now: Timestamp) {
+        // Nobody knows when, or nothing is told that could be kept.
+        if at == Timestamp(u64::MAX) || at <= now {
+            return;
+        }
         self.0.entry(queued).or_insert(Date { since: now, at, epoch }).epoch = epoch;
     }
 
-    /// An element of it starts; the next one has a date of its own.
-    pub(super) fn keep(&mut self, queued: Queued) {
+    /// An element of it starts, and the next one has a date of its own; or it waits no more.
+    pub(super) fn forget(&mut self, queued: Queued) {
         self.0.remove(&queued);
     }
 
@@ -63,21 +69,26 @@ impl Pass<'_> {
 
     /// The worker on which the task should have started long ago, and would if nothing had been started since.
     pub(super) fn missed_on(&self, queued: Queued, entry: &Entry) -> Option<Slot> {
-        let slot = self.book.fleet.slot(self.book.dates.0.get(&queued)?.epoch)?;
+        let date = self.book.dates.0.get(&queued).filter(|date| date.is_missed(self.now))?;
+        let slot = self.book.fleet.slot(date.epoch)?;
         let is_there = self.book.fleet.member(slot).worker.ready && self.could_take(slot, queued, entry);
         (is_there && self.has_missed(queued, [(slot, entry.wanted)])).then_some(slot)
     }
 
-    /// Whether a task should have started long ago, and could have so much on each of these workers if nothing had been started
-    /// there since it was told.
+    /// Whether a task should have started long ago, and could have so much on each of these workers if nothing had
+    /// been started there since it was told.
     pub(super) fn has_missed(&self, queued: Queued, wanted: impl IntoIterator<Item = (Slot, Vector)>) -> bool {
         let Some(date) = self.book.dates.0.get(&queued).filter(|date| date.is_missed(self.now)) else { return false };
-        wanted.into_iter().all(|(slot, wanted)| {
+        let since = date.since.plus(ROUND);
+        let mut passed = false;
+        let fits = wanted.into_iter().all(|(slot, wanted)| {
             let member = self.book.fleet.member(slot);
             // What this decision or the last one started is not known to run yet.
-            let is_younger = |key| self.book.running.get(key).is_none_or(|running| running.since > date.since);
-            let younger = member.ends.iter().filter(|((_, key), _)| is_younger(*key));
+            let is_younger = |key| self.book.running.get(key).is_none_or(|running| running.since > since);
+            let mut younger = member.ends.iter().filter(|((_, key), _)| is_younger(*key)).peekable();
+            passed |= younger.peek().is_some();
             wanted.fits(&younger.fold(member.room, |room, (_, own)| room.plus(&own.0)))
-        })
+        });
+        fits && passed
     }
 }

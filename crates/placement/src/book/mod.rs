@@ -257,6 +257,7 @@ impl Book {
     /// Nothing of the task waits any more.
     pub fn dequeue(&mut self, queued: Queued) -> Option<Facts> {
         self.changed = true;
+        self.dates.forget(queued);
         self.waiting.remove(queued)
     }
 

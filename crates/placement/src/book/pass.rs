@@ -130,7 +130,7 @@ impl Book {
         let (held, looked_ahead, mut decision) = (pass.held, pass.looked_ahead, pass.decision);
         decision.gauge = pass.gauge;
         held.into_iter().for_each(|slot| self.fleet.release(slot));
-        decision.starts.iter().for_each(|start| self.dates.keep(start.queued));
+        decision.starts.iter().for_each(|start| self.dates.forget(start.queued));
         let opening = if looked_ahead { self.next_opening(now) } else { None };
         self.wake_at = [opening, decision.gauge.wake_at, self.next_turn_end(now)].into_iter().flatten().min();
         // What was started may be the reason why more can be: an element of the same task became pending meanwhile.
@@ -370,7 +370,7 @@ impl Pass<'_> {
     pub(crate) fn start(&mut self, queued: Queued, slot: Slot, entry: &Entry, nth: u64) -> Turn {
         self.note_crowding(queued, entry, slot);
         self.keep_gates(entry);
-        self.book.dates.keep(queued);
+        self.book.dates.forget(queued);
         let start = self.book.promise(queued, slot, entry, self.now);
         self.decision.starts.push(start);
         let over = self.walk.pass_on(self.book, nth + 1);

@@ -110,7 +110,7 @@ fn kinds(state: &State) -> Vec<Name> {
 /// How far a worker is from taking the task: first those that are most of what it requires, of these those that live,
 /// that are large enough and that are ready, then by the largest part that is missing of anything.
 fn distance(task: &TaskSpec, worker: &Worker, obstacles: &[Obstacle]) -> (usize, bool, bool, bool, u64, usize) {
-    let unmet = obstacles.iter().filter(|found| found.kind() == ObstacleKind::Requires).count();
+    let unmet = task.requires.iter().filter(|condition| !condition.is_met_by(worker.labels())).count();
     let short = obstacles.iter().filter_map(Obstacle::shortage);
     let missing = short.map(|shortage| (shortage.missing / shortage.asked * 1_000.0) as u64).max();
     let waits = obstacles.iter().any(|found| found.kind() == ObstacleKind::NotReady);

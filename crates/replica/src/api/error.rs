@@ -120,6 +120,7 @@ impl From<Rejection> for ApiError {
             | Rejection::NotLive { .. }
             | Rejection::LockTaken { .. }
             | Rejection::LockNotHeld(_)
+            | Rejection::NamespaceTooSmall { .. }
             | Rejection::TooManyLocksOfOne(_) => Code::Conflict,
             Rejection::NeedsUnknownJob { pointer, .. }
             | Rejection::NeedsEndless { pointer, .. }

@@ -35,6 +35,9 @@ impl State {
     pub(super) fn check_namespace(&self, namespace: &Name, more: u64) -> std::result::Result<(), Rejection> {
         let rules = self.rules_of(namespace);
         let Some(most) = rules.and_then(|rules| rules.max_unfinished) else { return Ok(()) };
+        if more > most {
+            return Err(Rejection::NamespaceTooSmall { namespace: namespace.clone(), most });
+        }
         let unfinished = self.space(namespace).map_or(0, |space| space.unfinished);
         let full = unfinished + more > most;
         if full { Err(Rejection::NamespaceFull(namespace.clone(), unfinished)) } else { Ok(()) }

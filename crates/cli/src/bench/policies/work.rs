@@ -36,7 +36,7 @@ const DUE_MS: std::ops::Range<u64> = 1_500..13_000;
 const DUE_WORK: Duration = Duration::from_secs(10);
 /// Keys of tasks that had better stay where the last one with theirs was.
 const KEYS: usize = 26;
-/// Workflows that come together: tasks that wait for nothing, of which the last is followed by a chain.
+/// Workflows that come together: tasks on their own, and then a chain.
 const WORKFLOWS: usize = 5;
 const FAN: u64 = 60;
 const CHAIN: u64 = 9;

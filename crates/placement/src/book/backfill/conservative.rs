@@ -5,9 +5,10 @@
 //! ends early, each in turn is moved to an earlier time if there is one, and otherwise stays (the paper's compression).
 //!
 //! Bound: an element starts no later than its first reservation said, as long as nothing runs for longer than expected
-//! and no worker is lost. If something does, nothing else starts on the worker of a
-//! task's first element once that has waited for ten times as long as it was told ([`crate::book::dates`]). At most [`RESERVATIONS_MAX`] have one, those that came first in the queue's order; the others
-//! may start as long as they delay none. A gang has one for each element, all at the same time, or none.
+//! and no worker is lost. If something does, nothing that comes later starts on the worker of a task's first element
+//! once that has waited for ten times as long as it was told ([`crate::book::dates`]). At most [`RESERVATIONS_MAX`]
+//! have a reservation, those that came first in the queue's order; the others may start as long as they delay none. A
+//! gang has one for each element, all at the same time, or none.
 
 mod gang;
 
@@ -77,7 +78,10 @@ pub(crate) fn run(pass: &mut Pass<'_>) {
         ledger.settle(pass, queued);
     }
     let reservations = ledger.all();
-    pass.book.dates.retain(|queued| reservations.contains_key(&queued));
+    // Of those that the decision did not come to nobody knows.
+    if !pass.is_over() {
+        pass.book.dates.retain(|queued| reservations.contains_key(&queued));
+    }
     pass.book.reservations = reservations;
 }
 

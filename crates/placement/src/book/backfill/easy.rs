@@ -39,7 +39,9 @@ struct Reservation {
 
 pub(crate) fn run(pass: &mut Pass<'_>, order: Order) {
     let found = start_head(pass);
-    pass.book.dates.retain(|queued| found.as_ref().is_some_and(|(head, _)| *head == queued));
+    if found.is_some() || !pass.is_over() {
+        pass.book.dates.retain(|queued| found.as_ref().is_some_and(|(head, _)| *head == queued));
+    }
     let Some((head, mut reservation)) = found else { return };
     if let Some(entry) = pass.book.waiting.entry(head).cloned() {
         pass.keep_gates(&entry);
