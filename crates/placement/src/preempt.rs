@@ -8,7 +8,7 @@
 //! `preempt_youngest_first`). What is borrowed is reclaimed as in Kueue (`reclaimWithinCohort: Any`): from a namespace
 //! no more than it holds beyond its quota.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_state::State;
 use quorate_state::command::{Grounds, Preemption};
@@ -17,7 +17,6 @@ use quorate_state::queue::Queued;
 use quorate_state::worker::Worker;
 use quorate_types::{Epoch, Name, Resources, Timestamp};
 
-use crate::book::spaces::Tier;
 use crate::book::{Book, Crowding, Decision, Facts, Surroundings};
 use crate::sight::Sight;
 
@@ -25,7 +24,7 @@ mod claims;
 mod gang;
 mod holdings;
 
-use claims::{claimants, uncovered};
+use claims::{Claim, claimants, uncovered};
 use holdings::Holdings;
 
 /// Attempts that one round looks at for victims: some milliseconds. The next round goes on with other workers.
@@ -73,6 +72,8 @@ struct Round<'a> {
     decision: &'a Decision,
     /// For whom workers are held.
     held: BTreeMap<Epoch, Vec<(Queued, Facts)>>,
+    /// Those who take back what is theirs and come later in the queue.
+    later: BTreeSet<Queued>,
     /// Where attempts have had their turn.
     over: Vec<Epoch>,
     holdings: Holdings,
@@ -81,32 +82,6 @@ struct Round<'a> {
     /// Where the last one stopped.
     resume: Option<(Queued, Grounds, Epoch)>,
     looks: usize,
-}
-
-/// On whose behalf, and when.
-struct Claim<'a> {
-    queued: Queued,
-    facts: &'a Facts,
-    grounds: Grounds,
-    now: Timestamp,
-}
-
-impl Claim<'_> {
-    /// Whether the other one, for which a worker is kept, has the better right to it.
-    fn gives_way_to(&self, round: &Round<'_>, book: &Book, (queued, other): &(Queued, Facts)) -> bool {
-        match self.grounds {
-            Grounds::Borrowed => other.namespace != self.facts.namespace && book.spaces.tier(other) == Tier::Covered,
-            Grounds::LowerPriority => other.priority > self.facts.priority,
-            Grounds::LongerToGo => other.expected.is_some() && other.expected < self.facts.expected,
-            // Its turns are those of its siblings as well.
-            Grounds::TurnOver => {
-                let of = |queued| round.holdings.of_task(round.state, book, queued);
-                other.turn < self.facts.turn && of(*queued) <= of(self.queued)
-            }
-            // Nothing is moved for a claim.
-            Grounds::Rebalance => true,
-        }
-    }
 }
 
 impl Round<'_> {
@@ -143,9 +118,13 @@ impl Preemptor {
             held.entry(kept.epoch).or_default().extend(book.facts(kept.queued).map(|facts| (kept.queued, facts)));
         }
         let (over, holdings) = (book.with_turns_over(now, LOOKS_MAX), Holdings::of(state, book, decision));
-        let mut round = Round { state, decision, held, over, holdings, ended: BTreeMap::new(), resume, looks: 0 };
+        let later = claimants.iter().filter(|(_, grounds)| grounds.contains(&Grounds::Borrowed));
+        let later = later.map(|(queued, _)| *queued).collect();
+        let ended = BTreeMap::new();
+        let mut round = Round { state, decision, held, later, over, holdings, ended, resume, looks: 0 };
         items.extend(gang::victims(book, &mut round, now));
         for (queued, grounds) in claimants {
+            round.later.remove(&queued);
             let wants_more = |facts: &Facts| wants_more(state, book, decision, queued, facts, now);
             let Some(facts) = book.facts(queued).filter(wants_more) else { continue };
             let kept = book.kept_for(&facts.namespace);

@@ -245,6 +245,13 @@ fn owner_gets_its_quota(
     Ok(())
 }
 
+/// Two that are within their quotas wait, and the same worker is kept for both.
+#[test]
+fn owners_do_not_wait_for_each_other() {
+    owner_gets_its_quota(QueueOrder::Fifo, Backfill::Conservative, &[1, 2, 4], &[(3, 2, 8), (1, 2, 1), (2, 2, 4)])
+        .unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 

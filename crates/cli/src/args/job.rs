@@ -81,7 +81,7 @@ pub(crate) enum JobCommand {
     /// Lets a paused job go on
     Resume { id: JobId },
     /// Ends the attempt of a task, which is placed again
-    Reassign(ReassignArgs),
+    Reassign(TaskArgs),
     /// Runs a finished job again
     Retry {
         id: JobId,
@@ -205,24 +205,21 @@ pub(crate) struct ExplainArgs {
     pub(crate) index: Option<TaskIndex>,
 }
 
+/// Which task is meant.
 #[derive(Args, Debug)]
-pub(crate) struct ReassignArgs {
+pub(crate) struct TaskArgs {
     pub(crate) id: JobId,
     /// The task, as NAME or NAME/INDEX; may be left out when the job has only one.
     pub(crate) task: Option<String>,
-    /// The element of an array task.
+    /// The element of an array task; the first one unless it is given.
     #[arg(long)]
     pub(crate) index: Option<TaskIndex>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct LogsArgs {
-    pub(crate) id: JobId,
-    /// The task, as NAME or NAME/INDEX; may be left out when the job has only one.
-    pub(crate) task: Option<String>,
-    /// The element of an array task.
-    #[arg(long)]
-    pub(crate) index: Option<TaskIndex>,
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
     /// Go on until the attempt ends.
     #[arg(short, long)]
     pub(crate) follow: bool,

@@ -22,7 +22,7 @@ pub(crate) use cluster::{ClusterCommand, SchedulingArgs, WorkerCommand};
 pub(crate) use cron::{CronCommand, DstChoice, NextArgs};
 pub(crate) use gate::{LockCommand, ResourceCommand};
 pub(crate) use job::{
-    ExplainArgs, FileFormat, JobCommand, ListArgs, LogsArgs, ReassignArgs, RunArgs, StreamChoice, SubmitArgs, TasksArgs,
+    ExplainArgs, FileFormat, JobCommand, ListArgs, LogsArgs, RunArgs, StreamChoice, SubmitArgs, TaskArgs, TasksArgs,
 };
 pub(crate) use namespace::NamespaceCommand;
 pub(crate) use policy::PolicyCommand;

@@ -1,12 +1,12 @@
 //! `quorate job`: lists, details and changes of state.
 
-use quorate_client::{Error, JobFilter, TaskAddress, TaskFilter};
+use quorate_client::{Error, JobFilter, TaskFilter};
 use quorate_types::api::{Accepted, JobView, PauseJob, RetryJob, ServiceView, TaskView};
 use quorate_types::status::JobState;
 use quorate_types::{JobId, LogIndex, Timestamp};
 
 use super::{Context, explain, extend, logs, submit, wait};
-use crate::args::{Format, JobCommand, ListArgs, ReassignArgs, TasksArgs};
+use crate::args::{Format, JobCommand, ListArgs, TasksArgs};
 use crate::exit::Failure;
 use crate::output::table::{Column, Table, details, or_dash};
 use crate::output::{self, json, time};
@@ -22,16 +22,10 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<(), Fa
         JobCommand::Explain(args) => explain::run(context, args).await,
         JobCommand::Wait { ids, timeout } => wait::run(context, &ids, timeout).await,
         JobCommand::Cancel { ids } => each(context, &ids, "is being cancelled", |id| client.cancel(id)).await,
-        JobCommand::Reassign(ReassignArgs { id, task, index }) => {
-            let (task, index) = match task {
-                Some(text) => {
-                    let (task, of_text) = logs::parse_task(&text).map_err(Failure::Usage)?;
-                    (task, of_text.or(index).unwrap_or_default())
-                }
-                None => logs::only_task(client, id, index).await?,
-            };
-            let moved = client.reassign(&TaskAddress { job: id, task, index }).await?;
-            done(context, moved, id, "has a task placed again")
+        JobCommand::Reassign(args) => {
+            let address = logs::address(client, &args).await?;
+            let what = format!("has {}/{} placed again", address.task, address.index);
+            done(context, client.reassign(&address).await?, address.job, &what)
         }
         JobCommand::Pause { id, freeze } => done(
             context,
@@ -66,7 +60,7 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<(), Fa
     }
 }
 
-/// Does it to all, whatever comes of one; the first failure is that of the whole.
+/// Does it to all, also after one was refused; the first refusal is that of the whole.
 async fn each<F>(context: &Context, ids: &[JobId], what: &str, act: impl Fn(JobId) -> F) -> Result<(), Failure>
 where
     F: Future<Output = Result<LogIndex, Error>>,
@@ -75,8 +69,9 @@ where
     for id in ids {
         match act(*id).await {
             Ok(index) => done(context, index, *id, what)?,
-            Err(error) if first.is_none() => first = Some(error),
-            Err(error) => output::note(format!("job {id}: {error}")),
+            Err(error @ Error::Problem(_)) if first.is_none() => first = Some(error),
+            Err(error @ Error::Problem(_)) => output::note(format!("job {id}: {error}")),
+            Err(error) => return Err(error.into()),
         }
     }
     first.map_or(Ok(()), |error| Err(error.into()))

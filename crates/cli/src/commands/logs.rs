@@ -7,7 +7,7 @@ use quorate_types::session::Stream;
 use quorate_types::{JobId, Name, TaskIndex};
 
 use super::Context;
-use crate::args::{LogsArgs, StreamChoice};
+use crate::args::{LogsArgs, StreamChoice, TaskArgs};
 use crate::exit::Failure;
 use crate::output;
 
@@ -15,7 +15,7 @@ use crate::output;
 const START_POLL: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<(), Failure> {
-    let address = address(&context.client, &args).await?;
+    let address = address(&context.client, &args.task).await?;
     if args.follow && args.attempt.is_none() {
         wait_for_start(&context.client, &address).await?;
     }
@@ -61,7 +61,8 @@ pub(super) async fn print(client: &Client, address: TaskAddress, filter: LogFilt
     Ok(())
 }
 
-async fn address(client: &Client, args: &LogsArgs) -> Result<TaskAddress, Failure> {
+/// The task that is meant.
+pub(super) async fn address(client: &Client, args: &TaskArgs) -> Result<TaskAddress, Failure> {
     let (task, index) = match &args.task {
         Some(text) => {
             let (task, index) = parse_task(text).map_err(Failure::Usage)?;

@@ -16,7 +16,7 @@ use super::{Entry, Pass};
 
 /// Times that are learned are often too short, and what is kept free for a task meanwhile is lost to all others: on
 /// recorded work (docs/policies.md) once the time makes slowdowns twice as large as without a bound, ten times makes
-/// them a few percent larger to half as large again.
+/// them a few percent larger, or less than twice as large where there is more work than room.
 const PATIENCE: u64 = 10;
 /// What was decided with the time that a task was told is assigned a little later.
 const ROUND: Span = Span::from_secs(1);

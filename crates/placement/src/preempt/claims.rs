@@ -7,9 +7,10 @@ use quorate_state::command::Grounds;
 use quorate_state::queue::Queued;
 use quorate_types::job::Preempt;
 use quorate_types::policy::QueueOrder;
-use quorate_types::{Name, Resources};
+use quorate_types::{Name, Resources, Timestamp};
 
-use super::Victim;
+use super::{Round, Victim};
+use crate::book::spaces::Tier;
 use crate::book::{Book, Facts};
 
 /// Who may end others, on which grounds: first those whose namespace has lent what they need, then those of whom the
@@ -22,6 +23,36 @@ pub(super) fn claimants(state: &State, book: &Book) -> Vec<(Queued, Vec<Grounds>
         Some((queued, grounds(state.policy().queue, &facts).collect()))
     });
     reclaiming.chain(preempting).collect()
+}
+
+/// On whose behalf, and when.
+pub(super) struct Claim<'a> {
+    pub(super) queued: Queued,
+    pub(super) facts: &'a Facts,
+    pub(super) grounds: Grounds,
+    pub(super) now: Timestamp,
+}
+
+impl Claim<'_> {
+    /// Whether the other one, for which a worker is kept, has the better right to it.
+    pub(super) fn gives_way_to(&self, round: &Round<'_>, book: &Book, (queued, other): &(Queued, Facts)) -> bool {
+        match self.grounds {
+            // Of two who take back what is theirs the first one does: else each would wait for the other.
+            Grounds::Borrowed => {
+                let is_other = other.namespace != self.facts.namespace && !round.later.contains(queued);
+                is_other && book.spaces.tier(other) == Tier::Covered
+            }
+            Grounds::LowerPriority => other.priority > self.facts.priority,
+            Grounds::LongerToGo => other.expected.is_some() && other.expected < self.facts.expected,
+            // Its turns are those of its siblings as well.
+            Grounds::TurnOver => {
+                let of = |queued| round.holdings.of_task(round.state, book, queued);
+                other.turn < self.facts.turn && of(*queued) <= of(self.queued)
+            }
+            // Nothing is moved for a claim.
+            Grounds::Rebalance => true,
+        }
+    }
 }
 
 /// Whether any namespace may hold something that it borrowed.
