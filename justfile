@@ -58,8 +58,8 @@ growth *ARGS:
 
 # Every fault on real processes (as root), in random order for so many minutes; target/chaos-report.md tells.
 chaos MINUTES="30":
-    QUORATE_CHAOS_MINUTES={{MINUTES}} cargo test --test chaos -- --nocapture
+    QUORATE_CHAOS_MINUTES={{MINUTES}} cargo test --test end_to_end chaos -- --nocapture
 
 # Graphs, keys, schedules and workflows while leaders die, at full length: a quarter of an hour.
 endurance:
-    QUORATE_ENDURANCE=1 cargo test --release --test endurance --test schedules -- --nocapture
+    QUORATE_ENDURANCE=1 cargo test --release --test end_to_end -- --nocapture endurance schedules

@@ -1,12 +1,9 @@
 //! Every replica is killed with -9 at once, again and again, under load: what was answered 2xx is there afterwards.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::collections::BTreeSet;
 
-use support::load::{Load, lost};
-use support::{Cluster, PATIENCE, turn, wait_until};
+use crate::support::load::{Load, lost};
+use crate::support::{Cluster, PATIENCE, turn, wait_until};
 
 const ROUNDS: usize = 10;
 const CLIENTS: usize = 8;

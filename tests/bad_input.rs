@@ -1,13 +1,10 @@
 //! Over a hundred malformed requests, over every route: each is answered by a problem with its code, changes nothing
 //! and makes nothing panic.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::too_many_lines, reason = "tables of requests are long")]
 
-mod support;
-
+use crate::support::http::{Answer, raw};
+use crate::support::{Api, Cluster, Setup, turn};
 use serde_json::{Value, json};
-use support::http::{Answer, raw};
-use support::{Api, Cluster, Setup, turn};
 
 /// Of one job and one body: limits of the contract's limits page.
 const BODY_BYTES_MAX: usize = 32 << 20;
@@ -141,11 +138,11 @@ fn jobs_that_are_none() -> Vec<Bad> {
         task(r#""backoff":{"factor":0.5}"#, "/tasks/0/backoff/factor"),
         task(r#""backoff":{"factor":1e300}"#, "/tasks/0/backoff/factor"),
         task(r#""backoff":{"inital":"1s"}"#, "/tasks/0/backoff/inital"),
-        task(r#""resources":{"cpu":-1}"#, "/tasks/0/resources"),
-        task(r#""resources":{"cpu":"two"}"#, "/tasks/0/resources"),
-        task(r#""resources":{"cpu":1e18}"#, "/tasks/0/resources"),
-        task(r#""resources":{"memory":"1 elephant"}"#, "/tasks/0/resources"),
-        task(r#""resources":{"memory":-5}"#, "/tasks/0/resources"),
+        task(r#""resources":{"cpu":-1}"#, "/tasks/0/resources/cpu"),
+        task(r#""resources":{"cpu":"two"}"#, "/tasks/0/resources/cpu"),
+        task(r#""resources":{"cpu":1e18}"#, "/tasks/0/resources/cpu"),
+        task(r#""resources":{"memory":"1 elephant"}"#, "/tasks/0/resources/memory"),
+        task(r#""resources":{"memory":-5}"#, "/tasks/0/resources/memory"),
         task(r#""resources":{"a b":1}"#, "/tasks/0/resources"),
         task(r#""env":{"A=B":"c"}"#, "/tasks/0/env"),
         task(r#""env":{"":"c"}"#, "/tasks/0/env"),
@@ -460,7 +457,7 @@ async fn without_the_token_nothing_is_told() {
     let mut cluster = cluster;
     cluster.start_all();
     let api = cluster.any();
-    support::wait_until("the replica to lead", support::PATIENCE, || async {
+    crate::support::wait_until("the replica to lead", crate::support::PATIENCE, || async {
         api.try_get("/readyz").await.filter(|answer| answer.status == 200)
     })
     .await;

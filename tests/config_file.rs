@@ -1,7 +1,5 @@
 //! deploy/config.toml is what it says: every setting, explained, at its default.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;

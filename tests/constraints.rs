@@ -1,15 +1,12 @@
 //! Where tasks may run: the examples of docs/constraints.md on workers that differ, taints given and taken through
 //! deaths of leaders, and what is refused.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::support::cli::quorate;
+use crate::support::cluster::WorkerSetup;
+use crate::support::{Cluster, turn};
 use serde_json::{Value, json};
-use support::cli::quorate;
-use support::cluster::WorkerSetup;
-use support::{Cluster, turn};
 
 async fn start(cluster: &mut Cluster, worker: &str, labels: &[&str], taints: &[&str]) {
     let labels = labels.iter().map(|label| ("--label", (*label).to_owned()));

@@ -1,19 +1,17 @@
 //! `quorate demo`: the first thing a newcomer runs.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::process::{self, clean};
-use support::{cli, note, sys};
+use crate::support::process::{self, clean};
+use crate::support::{cli, note, sys, turn};
 
 /// The bound of contract.md is a minute on a free machine; this one may be busy.
 const WITHIN: Duration = Duration::from_secs(90);
 
 #[tokio::test]
 async fn the_demo_ends_well_and_says_what_it_did() {
+    let _turn = turn().await;
     let temp = tempfile::tempdir().unwrap();
     let mut command = Command::new(process::quorate());
     clean(&mut command);

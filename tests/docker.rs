@@ -1,8 +1,6 @@
 //! The image and the compose file of deploy/: a cluster in containers whose leader is killed in the middle
 //! of a job. Needs a Docker engine and a compose tool; no image is pulled, the base is made here.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
@@ -194,6 +192,7 @@ fn a_cluster_of_containers_survives_its_leader() {
     let Some(compose) = compose_tool() else {
         return say("test a_cluster_of_containers_survives_its_leader ... skipped: needs docker compose");
     };
+    let _turn = crate::support::blocking_turn();
     let until = Instant::now() + PATIENCE;
     let stage = Stage::new(compose);
     stage.build();

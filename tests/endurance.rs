@@ -1,18 +1,15 @@
 //! What must hold for long: graphs, keys and recorded workflows while leaders die one after the other. Each test run
 //! has a share of it; `QUORATE_ENDURANCE` set, it is all of it (`just endurance`).
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::support::events::Event;
+use crate::support::{Cluster, PATIENCE, WorkerSetup, cli, note, share, turn, wait_until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use support::events::Event;
-use support::{Cluster, PATIENCE, WorkerSetup, cli, note, share, turn, wait_until};
 
 /// What a task of the graph needs at most, and how far back.
 const NEEDS_MAX: usize = 4;

@@ -1,13 +1,8 @@
 //! Why tasks are where they are, what a submission would do, and the examples of docs/explain.md.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-#[path = "support/mod.rs"]
-mod support;
-
+use crate::support::cli::quorate;
+use crate::support::{Api, Cluster, WorkerSetup, turn};
 use serde_json::{Value, json};
-use support::cli::quorate;
-use support::{Api, Cluster, WorkerSetup, turn};
 
 async fn explain(api: &Api, job: u64, task: &str, index: u64) -> Value {
     api.read(&format!("/v1/jobs/{job}/tasks/{task}/{index}/explain")).await

@@ -1,15 +1,12 @@
 //! Jobs that grow while they run, and the largest one that may be.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Instant;
 
+use crate::support::http::id_of;
+use crate::support::{Cluster, PATIENCE, note, turn, wait_until};
 use serde_json::{Value, json};
-use support::http::id_of;
-use support::{Cluster, PATIENCE, note, turn, wait_until};
 
 const FANS: u64 = 12;
 const QUORATE: &str = env!("CARGO_BIN_EXE_quorate");
@@ -91,7 +88,7 @@ async fn what_can_not_be_added_fails_the_attempt_and_says_why() {
     let output = |stream: &str| format!("/v1/jobs/{id}/tasks/main/0/logs?stream={stream}");
     assert_eq!(cluster.any().get(&output("stdout")).await.text(), "5\n");
     assert!(cluster.any().get(&output("stderr")).await.text().contains("/0/command"));
-    support::cli::quorate("http://127.0.0.1:1", &["job", "extend"], "{}").await.exits(2);
+    crate::support::cli::quorate("http://127.0.0.1:1", &["job", "extend"], "{}").await.exits(2);
     cluster.finish();
 }
 

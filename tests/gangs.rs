@@ -1,12 +1,9 @@
 //! Gangs: the examples of docs/gangs.md, and one that loses a worker and the leader.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
+use crate::support::cli::quorate;
+use crate::support::cluster::WorkerSetup;
+use crate::support::{Cluster, PATIENCE, turn, wait_until};
 use serde_json::{Value, json};
-use support::cli::quorate;
-use support::cluster::WorkerSetup;
-use support::{Cluster, PATIENCE, turn, wait_until};
 
 async fn start(cluster: &mut Cluster, worker: &str) {
     let args = vec![("--advertise-host", "127.0.0.1".to_owned())];

@@ -1,17 +1,14 @@
 //! What tasks share: the examples of docs/gates.md, resources and locks through deaths of leaders and workers, and
 //! what is refused.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::support::attempts::Seen;
+use crate::support::cli::quorate;
+use crate::support::events::Event;
+use crate::support::{Cluster, Journal, PATIENCE, process, turn, wait_until};
 use serde_json::{Value, json};
-use support::attempts::Seen;
-use support::cli::quorate;
-use support::events::Event;
-use support::{Cluster, Journal, PATIENCE, process, turn, wait_until};
 
 /// Licences that there are.
 const TOTAL: usize = 2;
@@ -196,7 +193,7 @@ async fn what_cannot_be_is_refused_and_names_its_field() {
     let cluster = cluster().await;
     let api = cluster.any();
     let pointer =
-        |answer: &support::Answer| answer.json()["errors"][0]["pointer"].as_str().unwrap_or_default().to_owned();
+        |answer: &crate::support::Answer| answer.json()["errors"][0]["pointer"].as_str().unwrap_or_default().to_owned();
     let task = |fields: Value| {
         let mut task = json!({"command": ["true"]});
         task.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());

@@ -1,8 +1,6 @@
 //! The rules of the house that the compiler does not know: who may depend on whom, where things lie,
 //! and what does not appear in the code. Each failure says where, and what to do.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

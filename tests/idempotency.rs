@@ -1,16 +1,13 @@
 //! Ten thousand submissions with idempotency keys, through any replica, while leaders die: as many jobs as keys.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::support::http::id_of;
+use crate::support::{Api, Cluster, note, turn, wait_until};
 use serde_json::json;
-use support::http::id_of;
-use support::{Api, Cluster, note, turn, wait_until};
 use tokio::task::JoinSet;
 
 const KEYS: usize = 10_000;

@@ -1,15 +1,12 @@
 //! The leader is killed with -9 in the middle of a workflow: nobody's task notices, clients wait a moment, and the
 //! killed replica comes back to the same state.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::support::{Cluster, PATIENCE, WorkerSetup, cli, note, turn, wait_until};
 use serde_json::{Value, json};
-use support::{Cluster, PATIENCE, WorkerSetup, cli, note, turn, wait_until};
 
 const TASKS: u64 = 58;
 /// The promise of issue 2: a submit through each survivor works within this after the kill.
@@ -58,7 +55,7 @@ async fn submit_workflow(cluster: &Cluster) -> u64 {
 }
 
 /// Submits through one replica until that is accepted; answers how long after `since` that was.
-async fn first_write(api: support::Api, name: String, since: Instant) -> Duration {
+async fn first_write(api: crate::support::Api, name: String, since: Instant) -> Duration {
     let job = json!({"name": name, "command": ["true"], "priority": 100});
     wait_until(&format!("a write through {}", api.base), PATIENCE, || async {
         let answer = api.try_submit(&job, Some(&name)).await.ok()?;
@@ -122,7 +119,7 @@ async fn a_workflow_does_not_notice_the_death_of_the_leader() {
 async fn one_leader_after_the_other_dies_and_every_task_runs_once() {
     let _turn = turn().await;
     let mut cluster = Cluster::of_three().await;
-    let journal = support::Journal::new(&cluster.dir);
+    let journal = crate::support::Journal::new(&cluster.dir);
     cluster.start_worker("w1").await;
     cluster.start_worker("w2").await;
     let job = json!({"name": "steady", "tasks": [
@@ -179,7 +176,7 @@ async fn a_leader_that_slept_through_its_own_replacement_tells_nothing_stale() {
         let job = json!({"name": name, "command": ["true"]});
         let id = wait_until("a write without the sleeper", PATIENCE, || async {
             let answer = cluster.at(awake).try_submit(&job, Some(&name)).await.ok()?;
-            answer.is_success().then(|| support::http::id_of(&answer))
+            answer.is_success().then(|| crate::support::http::id_of(&answer))
         })
         .await;
         let port = cluster.replicas[&sleeper].http.parse::<SocketAddr>().unwrap().port();
@@ -217,7 +214,7 @@ mod the_event_checkers {
 
     use serde_json::{Value, json};
 
-    use super::support::events::{Event, agree, check_job, check_order};
+    use crate::support::events::{Event, agree, check_job, check_order};
 
     fn event(cursor: &str, kind: &str, task: &str, fence: u64) -> Event {
         let time = "2026-01-01T00:00:00.000Z";

@@ -1,15 +1,12 @@
 //! Replicas come, go and hand over.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::load::{Load, lost};
+use crate::support::{Api, Cluster, PATIENCE, Setup, cli, turn, wait_until};
 use serde_json::{Value, json};
-use support::load::{Load, lost};
-use support::{Api, Cluster, PATIENCE, Setup, cli, turn, wait_until};
 use tokio::task::JoinHandle;
 
 /// A write that falls into a hand-over waits for it, and is not refused.

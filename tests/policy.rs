@@ -1,13 +1,10 @@
 //! What the scheduler goes by: shown, changed while jobs run and leaders die, and seen in where tasks go.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::support::cli::quorate;
+use crate::support::{Cluster, turn};
 use serde_json::{Value, json};
-use support::cli::quorate;
-use support::{Cluster, turn};
 
 /// A policy whose parts besides these are what they are from the beginning.
 fn policy(queue: &str, backfill: &str, placement: &str) -> Value {

@@ -1,15 +1,12 @@
 //! Power failures of all replicas, of a majority and of one, on file systems that lose everything that was not fsynced.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::load::{Accepted, Load, lost};
-use support::namespaces::on_thread;
-use support::{Cluster, Setup, note, skip, sys, turn};
+use crate::support::load::{Accepted, Load, lost};
+use crate::support::namespaces::on_thread;
+use crate::support::{Cluster, Setup, note, skip, sys, turn};
 
 const ROUNDS: usize = 3;
 const CLIENTS: usize = 6;
@@ -108,7 +105,7 @@ async fn power_failure(cluster: &mut Cluster, disks: &Disks, prefix: &str, victi
     // Whoever still says yes now lies, and is found out.
     let cut = Instant::now();
     while cut.elapsed() < Duration::from_millis(300) {
-        tokio::time::sleep(support::LOOK_EVERY).await;
+        tokio::time::sleep(crate::support::LOOK_EVERY).await;
     }
     match victims.len() {
         3 => cluster.kill_all_at_once(),

@@ -1,11 +1,8 @@
 //! What is urgent gets room at once, through the death of the leader that made it, and what had to make room is done
 //! in the end.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
+use crate::support::{Cluster, turn};
 use serde_json::json;
-use support::{Cluster, turn};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn preemption_loses_nothing() {

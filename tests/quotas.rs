@@ -1,14 +1,11 @@
 //! What namespaces are entitled to: the examples of docs/namespaces.md, a quota that is given back while the leader
 //! dies, the command line, and what is refused.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::cli::quorate;
+use crate::support::{Cluster, turn, wait_until};
 use serde_json::{Value, json};
-use support::cli::quorate;
-use support::{Cluster, turn, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -129,9 +126,9 @@ async fn records_are_set_listed_and_reset_and_what_makes_no_sense_is_refused() {
         (json!({"weight": 0}), "/weight"),
         (json!({"weight": 1001}), "/weight"),
         (json!({"quota": {"cpu": 2}, "limit": {"cpu": 1}}), "/limit/cpu"),
-        (json!({"quota": {"cpu": -1}}), "/quota"),
+        (json!({"quota": {"cpu": -1}}), "/quota/cpu"),
         (json!({"limit": {"a b": 1}}), "/limit"),
-        (json!({"limit": {"memory": "lots"}}), "/limit"),
+        (json!({"limit": {"memory": "lots"}}), "/limit/memory"),
         (json!({"reclaim": "maybe"}), "/reclaim"),
         (json!({"max_unfinished": -1}), "/max_unfinished"),
         (json!({"share": 1}), "share"),

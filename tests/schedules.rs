@@ -1,14 +1,11 @@
 //! When jobs run: schedules through deaths of leaders and of everything, conditions, and the examples of docs/flow.md.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::cli::quorate;
+use crate::support::http::id_of;
+use crate::support::{Cluster, PATIENCE, share, turn, wait_until};
 use serde_json::{Value, json};
-use support::cli::quorate;
-use support::http::id_of;
-use support::{Cluster, PATIENCE, share, turn, wait_until};
 
 /// How long the whole cluster is down: longer than a tick may be late.
 const DARK: Duration = Duration::from_secs(12);
@@ -88,6 +85,13 @@ async fn every_tick_runs_once_whatever_dies() {
         .await;
         assert!(seen[0] <= submitted + 2_000, "schedule {schedule} began at {} of {submitted}", seen[0]);
         check(schedule, &seen);
+        wait_until("the end of all runs", CATCHING_UP, async || {
+            let runs = cluster.any().all(&format!("/v1/jobs?schedule={schedule}&limit=1000")).await;
+            let failed = runs.iter().find(|run| ["failed", "cancelled"].contains(&run["state"].as_str().unwrap()));
+            assert_eq!(failed, None, "a run of schedule {schedule}");
+            runs.iter().all(|run| run["state"] == "succeeded").then_some(())
+        })
+        .await;
     }
     cluster.digests_agree().await;
     cluster.finish();

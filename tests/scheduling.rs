@@ -1,14 +1,11 @@
 //! What `/v1/scheduling` says, beside what tasks, events and workers say themselves.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::cli::quorate;
+use crate::support::{Api, Cluster, WorkerSetup, turn, wait_until};
 use quorate_types::Timestamp;
 use serde_json::{Value, json};
-use support::cli::quorate;
-use support::{Api, Cluster, WorkerSetup, turn, wait_until};
 
 /// Seconds since 1970.
 fn seconds(time: &Value) -> f64 {
@@ -74,7 +71,7 @@ fn check_tasks(window: &Value, took: &[Took]) {
 /// Seconds for which attempts of a job held what they were assigned.
 async fn held(api: &Api, job: u64) -> f64 {
     let (events, _) = api.events(1).await;
-    let assigned = |event: &&support::events::Event| event.job == Some(job) && event.kind == "task.assigned";
+    let assigned = |event: &&crate::support::events::Event| event.job == Some(job) && event.kind == "task.assigned";
     let began: f64 = events.iter().filter(assigned).map(|event| seconds(&event.raw["time"])).sum();
     let ended: f64 = api.tasks(job).await.iter().map(|task| seconds(&task["finished_at"])).sum();
     ended - began

@@ -1,17 +1,14 @@
 //! Services and system jobs: the examples of docs/services.md, and services that live through the deaths of attempts,
 //! workers and the leader, and through good and bad changes.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::cli::quorate;
+use crate::support::cluster::WorkerSetup;
+use crate::support::{Api, Cluster, PATIENCE, turn, wait_until};
 use serde_json::{Value, json};
-use support::cli::quorate;
-use support::cluster::WorkerSetup;
-use support::{Api, Cluster, PATIENCE, turn, wait_until};
 
 fn examples() -> Vec<Value> {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/services.md")).unwrap();

@@ -1,15 +1,12 @@
 //! The policy lab on a live cluster: what waits and runs at this moment, what ran before, and the examples of
 //! docs/simulate.md.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::cli::{quorate, run};
+use crate::support::process;
+use crate::support::{Cluster, WorkerSetup, turn};
 use serde_json::{Value, json};
-use support::cli::{quorate, run};
-use support::process;
-use support::{Cluster, WorkerSetup, turn};
 
 /// Two cores, in a zone of its own.
 async fn start_worker(cluster: &mut Cluster, name: &str, zone: &str) {

@@ -1,12 +1,9 @@
 //! Tasks take turns, and what is movable moves to workers that join; leaders die meanwhile, and nothing is lost.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{Cluster, turn, wait_until};
 use serde_json::{Value, json};
-use support::{Cluster, turn, wait_until};
 
 /// The elements that were ended for this reason, each as often as it was.
 async fn ended_because(cluster: &Cluster, job: u64, reason: &str) -> Vec<u64> {

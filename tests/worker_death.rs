@@ -1,17 +1,14 @@
 //! Workers die in every way a process can: their tasks run again, and at no instant do two attempts of one task run.
 //!
 //! Each attempt keeps a journal (see `support::attempts`), and so does a grandchild of it in a session of its own.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::ffi::OsString;
 use std::time::Duration;
 
+use crate::support::attempts::{Seen, now};
+use crate::support::namespaces::{ADDRESS_A, TwoHosts, on_thread};
+use crate::support::{Cluster, Journal, Setup, WorkerSetup, note, skip, turn, wait_until};
 use serde_json::json;
-use support::attempts::{Seen, now};
-use support::namespaces::{ADDRESS_A, TwoHosts, on_thread};
-use support::{Cluster, Journal, Setup, WorkerSetup, note, skip, turn, wait_until};
 
 /// Short, so that waiting for its end is short.
 const LEASE_TTL: Duration = Duration::from_secs(2);
@@ -38,7 +35,7 @@ impl Scene {
         cluster.start_worker_with("a", a).await;
         let task = journal.task("t", TASKS, runs);
         let job = cluster.any().submit(&json!({"name": "watched", "tasks": [task]})).await;
-        let first = wait_until("all tasks to run on worker a", support::PATIENCE, || async {
+        let first = wait_until("all tasks to run on worker a", crate::support::PATIENCE, || async {
             let seen: Vec<Vec<Seen>> = (0..TASKS).map(|index| journal.of(job, "t", index)).collect();
             let beats = |seen: &Vec<Seen>| seen.len() == 1 && seen[0].last > seen[0].first;
             seen.iter().all(beats).then(|| seen.into_iter().flatten().collect::<Vec<_>>())
@@ -109,7 +106,7 @@ async fn when_the_watchdog_is_killed_its_tasks_run_again() {
     let _turn = turn().await;
     let mut scene = Scene::plain(Duration::from_secs(3)).await;
     let killed = now();
-    assert!(support::sys::signal(scene.cluster.worker("a").watchdog(), libc::SIGKILL));
+    assert!(crate::support::sys::signal(scene.cluster.worker("a").watchdog(), libc::SIGKILL));
     let took = scene.run_again(killed, LEASE_TTL + SLACK).await;
     note(&format!("after the watchdog's death all tasks run again within {} ms", took.as_millis()));
     scene.cluster.expected_errors = vec!["the watchdog is gone"];
@@ -125,8 +122,8 @@ async fn when_agent_and_watchdog_are_killed_together_its_tasks_run_elsewhere() {
     let killed = now();
     // Stopped first, so that neither has a moment in which it could act on the other's death.
     for signal in [libc::SIGSTOP, libc::SIGKILL] {
-        support::sys::signal(watchdog, signal);
-        support::sys::signal(agent, signal);
+        crate::support::sys::signal(watchdog, signal);
+        crate::support::sys::signal(agent, signal);
     }
     scene.cluster.worker("a").process.kill();
     let took = scene.run_again(killed, LEASE_TTL + SLACK).await;
@@ -141,8 +138,8 @@ async fn a_worker_that_comes_back_at_once_frees_its_tasks_at_once() {
     let mut scene = Scene::plain(Duration::from_secs(3)).await;
     let (agent, watchdog) = (scene.cluster.worker("a").agent(), scene.cluster.worker("a").watchdog());
     let killed = now();
-    support::sys::signal(watchdog, libc::SIGKILL);
-    support::sys::signal(agent, libc::SIGKILL);
+    crate::support::sys::signal(watchdog, libc::SIGKILL);
+    crate::support::sys::signal(agent, libc::SIGKILL);
     scene.cluster.worker("a").process.kill();
     scene.cluster.worker("a").process.start();
     let took = scene.run_again(killed, LEASE_TTL + SLACK).await;
@@ -174,10 +171,13 @@ async fn when_the_watchdog_is_stopped_its_tasks_run_again() {
     let mut scene = Scene::plain(patience + LEASE_TTL + SLACK).await;
     let watchdog = scene.cluster.worker("a").watchdog();
     let stopped = now();
-    assert!(support::sys::signal(watchdog, libc::SIGSTOP));
+    assert!(crate::support::sys::signal(watchdog, libc::SIGSTOP));
     let took = scene.run_again(stopped, patience + LEASE_TTL + SLACK).await;
     note(&format!("after the watchdog was stopped all tasks run again within {} ms", took.as_millis()));
-    assert!(support::sys::seen(watchdog).is_none_or(|seen| seen.state == 'Z'), "the stopped watchdog is still there");
+    assert!(
+        crate::support::sys::seen(watchdog).is_none_or(|seen| seen.state == 'Z'),
+        "the stopped watchdog is still there"
+    );
     // Long enough to show that they run; their end is not needed.
     let api = scene.cluster.any();
     assert!(api.post(&format!("/v1/jobs/{}/cancel", scene.job), &json!(null)).await.is_success());
@@ -195,7 +195,7 @@ fn when_the_worker_is_cut_off_its_tasks_run_elsewhere() {
         Err(why) => return skip("when_the_worker_is_cut_off_its_tasks_run_elsewhere", &why),
     };
     let (there, on_b) = (hosts.path_a(), hosts.on_b());
-    let enter = move || support::sys::enter_network(&there);
+    let enter = move || crate::support::sys::enter_network(&there);
     on_thread(enter, move || async move {
         let _turn = turn().await;
         cut_off(&hosts, on_b).await;
@@ -221,7 +221,7 @@ async fn cut_off(hosts: &TwoHosts, on_b: Vec<OsString>) {
 
 /// Checkers are tests too: this one must find what it is there for.
 mod the_interval_checker {
-    use super::support::attempts::check;
+    use crate::support::attempts::check;
 
     fn complaint(text: &'static str) -> String {
         let panic = std::panic::catch_unwind(|| check("t", text)).expect_err("the checker saw nothing");

@@ -5,9 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::faults::{clock, damage, disks, links, membership, processes, restarts};
-use crate::means::Need;
-use crate::scene::{LEASE_TTL, Scene};
+use crate::chaos::faults::{clock, damage, disks, links, membership, processes, restarts};
+use crate::chaos::means::Need;
+use crate::chaos::scene::{LEASE_TTL, Scene};
 
 pub(crate) type Step<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::chance::Chance;
+use crate::chaos::chance::Chance;
 use crate::support::http::{Answer, id_of};
 use crate::support::load::Accepted;
 use crate::support::{Api, Journal, LOOK_EVERY, wait_until};

@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::chance::Chance;
-use crate::fault::{MATRIX, Place, Row, SHARE, row_named};
-use crate::means::Need;
-use crate::report::{Operations, Report, Round};
-use crate::scene::{self, SNAPSHOT_ENTRIES, SNAPSHOT_ENTRIES_MANY, Scene, Shape};
+use crate::chaos::chance::Chance;
+use crate::chaos::fault::{MATRIX, Place, Row, SHARE, row_named};
+use crate::chaos::means::Need;
+use crate::chaos::report::{Operations, Report, Round};
+use crate::chaos::scene::{self, SNAPSHOT_ENTRIES, SNAPSHOT_ENTRIES_MANY, Scene, Shape};
 use crate::support::namespaces::on_thread;
 use crate::support::{PATIENCE, note, sys};
 

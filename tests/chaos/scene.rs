@@ -7,10 +7,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::chance::Chance;
-use crate::disks::Disks;
-use crate::load::{Load, impatient_client, quick};
-use crate::streams::Streams;
+use crate::chaos::chance::Chance;
+use crate::chaos::disks::Disks;
+use crate::chaos::load::{Load, impatient_client, quick};
+use crate::chaos::streams::Streams;
 use crate::support::http::id_of;
 use crate::support::load::{Accepted, lost};
 use crate::support::namespaces::Network;

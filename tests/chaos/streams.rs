@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::load::impatient_client;
+use crate::chaos::load::impatient_client;
 use crate::support::events::{Event, check_order};
 use crate::support::http::Answer;
 use crate::support::{Api, PATIENCE, wait_until};

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::cli::{self, Ran, quorate};
-use super::support::{self, sys, turn};
 use super::{file_says, with_workers};
+use crate::support::cli::{self, Ran, quorate};
+use crate::support::{sys, turn};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_line_gives_the_codes_it_promises() {
@@ -40,6 +40,16 @@ async fn the_command_line_gives_the_codes_it_promises() {
     let many = quorate(&servers, &["job", "submit", "-", "--wait"], many).await.exits(0);
     assert_eq!(many.stdout.lines().filter(|line| line.trim().parse::<u64>().is_ok()).count(), 2, "{many:?}");
 
+    // Who names none of many elements ends none of them.
+    let array = r#"{"tasks":[{"name":"a","command":["sleep","600"],"count":2}]}"#;
+    let array = quorate(&servers, &["job", "submit", "-"], array).await.exits(0).stdout;
+    let array = array.trim();
+    cluster.any().task_is(array.parse().unwrap(), "a", 1, "running").await;
+    let said = quorate(&servers, &["job", "reassign", array, "a"], "").await.exits(2);
+    assert!(said.stderr.contains("several elements"), "{said:?}");
+    quorate(&servers, &["job", "reassign", array, "a/1"], "").await.exits(0);
+    quorate(&servers, &["job", "cancel", array], "").await.exits(0);
+
     for missing in [
         &["job", "show", "999999"][..],
         &["job", "cancel", "999999"],
@@ -52,7 +62,7 @@ async fn the_command_line_gives_the_codes_it_promises() {
     for usage in [&["job"][..], &["job", "show", "x"], &["nonsense"], &["run"], &["job", "submit", "/nonexistent"]] {
         quorate(&servers, usage, "").await.exits(2);
     }
-    let nowhere = format!("http://127.0.0.1:{}", support::ports::free("127.0.0.1"));
+    let nowhere = format!("http://127.0.0.1:{}", crate::support::ports::free("127.0.0.1"));
     let said = quorate(&nowhere, &["job", "list"], "").await.exits(3);
     assert!(said.stderr.contains("hint:"), "{said:?}");
     // One dead address among living ones does not matter.
@@ -89,8 +99,8 @@ async fn an_interrupted_run_cancels_its_job() {
     let cluster = with_workers(&["w"]).await;
     let mark = cluster.dir.join("pid");
     let script = format!("echo $$ > {}; sleep 1000", mark.display());
-    let mut command = std::process::Command::new(support::process::quorate());
-    support::process::clean(&mut command);
+    let mut command = std::process::Command::new(crate::support::process::quorate());
+    crate::support::process::clean(&mut command);
     command.env("QUORATE_SERVER", cluster.urls()).args(["run", "--", "sh", "-c", &script]);
     let own = format!("QUORATE_SERVER={}", cluster.urls());
     let run = tokio::spawn(cli::run(command, "", Duration::from_secs(60)));

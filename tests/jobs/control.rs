@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::http::id_of;
-use super::support::{self, PATIENCE, WorkerSetup, turn, wait_until};
 use super::{sh, with_workers};
+use crate::support::http::id_of;
+use crate::support::{PATIENCE, WorkerSetup, turn, wait_until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_are_paused_resumed_retried_and_forgotten() {
@@ -142,7 +142,7 @@ async fn workers_are_drained_and_tasks_are_moved() {
     let _turn = turn().await;
     let mut cluster = with_workers(&["a"]).await;
     let api = cluster.any();
-    let journal = support::Journal::new(&cluster.dir);
+    let journal = crate::support::Journal::new(&cluster.dir);
     let long = journal.task("t", 1, Duration::from_secs(60));
     let id = api.submit(&json!({"name": "moved", "tasks": [long]})).await;
     api.task_is(id, "t", 0, "running").await;

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::support::events::Event;
-use super::support::http::{id_of, raw};
-use super::support::{Cluster, PATIENCE, turn, wait_until};
 use super::{logs, sh, with_workers};
+use crate::support::events::Event;
+use crate::support::http::{id_of, raw};
+use crate::support::{Cluster, PATIENCE, turn, wait_until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn output_is_read_through_every_replica_and_outlives_its_worker() {

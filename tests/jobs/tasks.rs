@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::support::{Cluster, PATIENCE, turn, wait_until};
 use super::{file_says, logs, sh, with_workers};
+use crate::support::{Cluster, PATIENCE, turn, wait_until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_get_what_they_were_promised() {

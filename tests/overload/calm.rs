@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::overload::wire::{Reply, Wire, request, submission};
 use crate::support::{Api, Cluster, sys};
-use crate::wire::{Reply, Wire, request, submission};
 
 /// Between two honest requests.
 const REST: Duration = Duration::from_millis(40);

@@ -10,11 +10,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::calm::{Calm, Honest, Manners, MemoryWatch};
-use super::support::http::raw;
-use super::support::namespaces::{TwoHosts, on_thread};
-use super::support::{Cluster, PATIENCE, Setup, note, skip, sys, wait_until};
+use super::mib;
 use super::wire::{BULK, Wire, chunk, request};
-use super::{alone, mib, shared};
+use crate::support::http::raw;
+use crate::support::namespaces::{TwoHosts, on_thread};
+use crate::support::{Cluster, PATIENCE, Setup, note, skip, sys, wait_until};
+use crate::support::{shared, turn};
 
 /// Of docs/limits.md.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -78,7 +79,7 @@ async fn open_many(address: &str) -> Vec<Vec<Wire>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_idle_connections_cost_little_and_are_closed() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     let files = sys::raise_open_files();
     if files < IDLE as u64 + 1_000 {
         return skip("ten_thousand_idle_connections_cost_little_and_are_closed", &format!("only {files} open files"));
@@ -192,7 +193,7 @@ async fn the_slow_are_closed_in_time_and_keep_nobody_waiting() {
     sys::raise_open_files();
     let mut cluster = Cluster::of_three().await;
     cluster.settled().await;
-    cluster.start_worker_with("w", super::support::WorkerSetup { cpu: "0.1", ..Default::default() }).await;
+    cluster.start_worker_with("w", crate::support::WorkerSetup { cpu: "0.1", ..Default::default() }).await;
     let id = much_to_read(&cluster).await;
     let (address, calm) = (leader_address(&cluster).await, Calm::of(&cluster.any()).await);
     let before = sys::resident_bytes(cluster.replicas[&cluster.leader().await].process.pid()).unwrap();
@@ -270,7 +271,7 @@ async fn clients_vanish(hosts: TwoHosts) {
     let cluster = Cluster::start(setup.with("insecure", "true")).await;
     let id = cluster.any().submit(&json!({"command": ["true"]})).await;
     let local = cluster.replicas[&1].http.clone();
-    let remote = local.replace("0.0.0.0", super::support::namespaces::ADDRESS_A);
+    let remote = local.replace("0.0.0.0", crate::support::namespaces::ADDRESS_A);
     let asked = [
         "GET /v1/events HTTP/1.1\r\nHost: q\r\n\r\n".to_owned(),
         "GET /v1/events HTTP/1.1\r\nHost: q\r\nAccept: application/x-ndjson\r\n\r\n".to_owned(),

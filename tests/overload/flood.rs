@@ -15,10 +15,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::calm::{Calm, Honest, Manners, MemoryWatch, named};
-use super::support::load::{Accepted, lost};
-use super::support::{Cluster, note, sys};
+use super::mib;
 use super::wire::{BULK, Reply, Wire, chunk, request, submission};
-use super::{alone, mib};
+use crate::support::load::{Accepted, lost};
+use crate::support::turn;
+use crate::support::{Cluster, note, sys};
 
 /// Enough to keep the cluster busy, and few enough to be served at once.
 const FEW: usize = 200;
@@ -312,7 +313,7 @@ async fn load(
 /// A busy worker, whose one task must not notice anything.
 async fn cluster() -> (Cluster, u64) {
     let mut cluster = Cluster::of_three().await;
-    cluster.start_worker_with("w", super::support::WorkerSetup { cpu: "1", ..Default::default() }).await;
+    cluster.start_worker_with("w", crate::support::WorkerSetup { cpu: "1", ..Default::default() }).await;
     let sleeper =
         cluster.any().submit(&json!({"name": "sleeper", "priority": 100, "command": ["sleep", "1000"]})).await;
     cluster.any().task_is(sleeper, "main", 0, "running").await;
@@ -359,7 +360,7 @@ async fn drown(cluster: &Cluster, kind: Kind, round: usize, lasts: Duration) -> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_times_the_load_is_refused_in_part_and_the_rest_is_done() {
-    let _alone = alone().await;
+    let _turn = turn().await;
     sys::raise_open_files();
     let seconds = std::env::var(SECONDS).ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS_DEFAULT);
     let (cluster, sleeper) = cluster().await;

@@ -9,9 +9,9 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::calm::{Calm, MemoryWatch};
-use super::support::{Cluster, PATIENCE, Setup, note, wait_until};
+use super::mib;
 use super::wire::{Wire, submission};
-use super::{mib, shared};
+use crate::support::{Cluster, PATIENCE, Setup, note, shared, wait_until};
 
 const BUDGET: u64 = 384 << 20;
 /// Between two looks at its memory a replica may take this much more.
@@ -63,7 +63,7 @@ async fn near_the_budget_new_jobs_are_refused_and_everything_else_goes_on() {
     let _shared = shared().await;
     let setup = Setup::default().with("memory_budget", &format!("{}MiB", mib(BUDGET)));
     let mut cluster = Cluster::start(setup).await;
-    cluster.start_worker_with("w", super::support::WorkerSetup { cpu: "1", ..Default::default() }).await;
+    cluster.start_worker_with("w", crate::support::WorkerSetup { cpu: "1", ..Default::default() }).await;
     let gate = cluster.dir.join("gate");
     let script = format!("while [ ! -e {} ]; do sleep 0.05; done", gate.display());
     let runs = cluster.any().submit(&json!({"name": "runs", "priority": 100, "command": ["sh", "-c", script]})).await;

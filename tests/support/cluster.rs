@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -502,9 +502,4 @@ fn has_fence(pid: i32, fence: u64) -> bool {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let wanted = format!("QUORATE_FENCE={fence}");
     environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
-}
-
-/// Whether a path holds nothing.
-pub(crate) fn is_empty(folder: &Path) -> bool {
-    std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none())
 }

@@ -235,14 +235,6 @@ impl Api {
         .await
     }
 
-    /// Waits until a job is in a state and returns it.
-    pub(crate) async fn job_is(&self, id: u64, state: &str) -> Value {
-        wait_until(&format!("job {id} to be {state}"), PATIENCE, || async {
-            Some(self.job(id).await).filter(|seen| seen["state"] == state)
-        })
-        .await
-    }
-
     /// The events from `from` on until now, and the index that "now" was.
     pub(crate) async fn events(&self, from: u64) -> (Vec<Event>, u64) {
         let path = format!("/v1/events?from={from}&until=now");

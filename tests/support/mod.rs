@@ -6,9 +6,6 @@
 //!
 //! A [`Cluster`](cluster::Cluster) ends with `finish`, which looks for panics and errors in every log. After a
 //! failure its folder stays, and the end of each log is printed.
-#![allow(dead_code, reason = "each test file is a crate of its own and uses its part of this")]
-#![allow(unused_imports, reason = "the same")]
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 pub(crate) mod attempts;
 pub(crate) mod cli;
@@ -25,6 +22,8 @@ use std::future::Future;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
 pub(crate) use attempts::Journal;
 pub(crate) use cluster::{Cluster, Setup, WorkerSetup};
 pub(crate) use http::{Answer, Api};
@@ -39,10 +38,22 @@ pub(crate) fn share<T>(each_run: T, all: T) -> T {
     if std::env::var_os("QUORATE_ENDURANCE").is_some() { all } else { each_run }
 }
 
-/// One cluster at a time: two on two cores disturb each other's timing.
-pub(crate) async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
-    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    TURN.lock().await
+/// Two clusters on two cores disturb each other's timing.
+static MACHINE: RwLock<()> = RwLock::const_new(());
+
+/// One cluster at a time.
+pub(crate) async fn turn() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().await
+}
+
+/// The same where nothing is asynchronous.
+pub(crate) fn blocking_turn() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.blocking_write()
+}
+
+/// For tests that mostly wait: several of them may run at once.
+pub(crate) async fn shared() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().await
 }
 
 /// Looks again and again until there is something to see; `what` says in the failure what was waited for.

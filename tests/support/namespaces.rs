@@ -25,7 +25,9 @@ impl TwoHosts {
         if !sys::is_root() {
             return Err("needs root".into());
         }
-        let id = std::process::id();
+        // Of each process as many as it likes.
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let hosts = Self { a: format!("qt{id}a"), b: format!("qt{id}b") };
         let (a, b) = (&hosts.a, &hosts.b);
         for line in [

@@ -18,6 +18,7 @@ use quorate_types::policy::{QueueOrder, Rebalance};
 use quorate_types::status::{AttemptState, WorkerState};
 use quorate_types::{AttemptNumber, LogIndex, Name, Span, Timestamp};
 
+use crate::book::queue::goes_by_use;
 use crate::book::{self, Book, Bounds, Constraints, Decision, Facts, Gate, Lineage, Member, Tracking};
 use crate::paths::Paths;
 use crate::preempt::{self, Preemptor};
@@ -37,7 +38,7 @@ pub struct Plan {
 }
 
 /// Decides which pending task goes to which worker. What it knows beyond the state (how long tasks ran, whose turn it
-/// is, what namespaces used) is lost with the leader.
+/// is) is lost with the leader.
 #[derive(Debug)]
 pub struct Planner {
     seen: State,
@@ -100,6 +101,7 @@ impl Planner {
         let none = std::mem::take(&mut planner.seen);
         planner.follow_workers(&none, state);
         planner.follow_spaces(&none, state);
+        planner.recall(state);
         planner.book
     }
 
@@ -131,10 +133,12 @@ impl Planner {
 
     /// Brings the book to this version.
     fn follow(&mut self, state: &State) {
-        let earlier = self.follow_rules(state);
+        let begins = self.follow_rules(state);
         let seen = std::mem::replace(&mut self.seen, state.clone());
         self.follow_workers(&seen, state);
-        earlier.iter().for_each(|earlier| self.book.remember_use(earlier));
+        if self.book.take_newcomers() || begins {
+            self.recall(state);
+        }
         self.follow_spaces(&seen, state);
         if !state.has_totals_of(&seen) {
             self.book.look_again();
@@ -164,21 +168,26 @@ impl Planner {
         self.book.enqueue(queued, facts);
     }
 
-    /// The book so far, if it is another policy of the same cluster now.
-    fn follow_rules(&mut self, state: &State) -> Option<Book> {
-        let mut earlier = None;
-        if !self.knows_rules_of(state) {
-            let is_same = state.cluster_id() == self.seen.cluster_id();
+    /// Whether the book begins anew, since the policy is another one.
+    fn follow_rules(&mut self, state: &State) -> bool {
+        let begins = !self.knows_rules_of(state);
+        if begins {
             self.seen = State::default();
-            let book = Book::new(state.policy().clone(), tracking(state), self.seed);
-            earlier = Some(std::mem::replace(&mut self.book, book)).filter(|_| is_same);
+            self.book = Book::new(state.policy().clone(), tracking(state), self.seed);
             self.paths = Paths::default();
             if tracking(state) == Tracking::Attempts {
                 state.finished_jobs().for_each(|job| learn(&mut self.book, job));
             }
         }
         self.book.advance(state.now());
-        earlier
+        begins
+    }
+
+    /// What namespaces used until now. A worker that comes may have a kind that the book did not know.
+    fn recall(&mut self, state: &State) {
+        if goes_by_use(state.policy().queue) {
+            state.past_uses().for_each(|(namespace, past)| self.book.recall(namespace, &past));
+        }
     }
 
     fn follow_workers(&mut self, seen: &State, state: &State) {

@@ -1,14 +1,11 @@
 //! What each policy chooses that `golden.rs` leaves out: a view in, a plan out.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod view;
-
+use crate::view::led::Led;
+use crate::view::{View, three};
 use quorate_placement::Bounds;
 use quorate_state::command::Command;
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::{JobId, Span, TaskIndex, Timestamp};
-use view::led::Led;
-use view::{View, three};
 
 /// One task with one element.
 fn job(rest: &str) -> String {

@@ -1,17 +1,15 @@
 //! Where tasks may run: each kind of constraint as text, and all of them together at random.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod view;
 
 use std::collections::BTreeSet;
 
+use crate::view::View;
+use crate::view::random::{choosy, machine, of, suited};
 use proptest::prelude::*;
 use quorate_placement::Bounds;
 use quorate_state::command::Command;
 use quorate_state::queue::Queued;
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::{Epoch, JobId, Name, TaskIndex, Timestamp};
-use view::View;
 
 fn zones(placement: PlacementOrder) -> View {
     View::new(QueueOrder::Fifo, placement)
@@ -60,6 +58,21 @@ fn preferences_come_before_the_policy_and_room_before_both() {
     assert_eq!(zones(PlacementOrder::LeastLoad).job(&task(1, both)).plan(), "1/0[0]>eu2");
     let none = r#""prefers":["zone=mars"]"#;
     assert_eq!(zones(PlacementOrder::BestFit).job(&task(1, none)).plan(), "1/0[0]>eu1");
+}
+
+/// In whatever order the conditions became known.
+#[test]
+fn of_workers_that_are_preferred_as_much_the_policy_chooses() {
+    for prefers in [r#""prefers":["disk","zone=eu"]"#, r#""prefers":["zone=eu","disk"]"#] {
+        for (placement, plan) in [(PlacementOrder::BestFit, "1/0[0]>small"), (PlacementOrder::WorstFit, "1/0[0]>large")]
+        {
+            let view = View::new(QueueOrder::Fifo, placement)
+                .labelled("large", r#"{"cpu":8}"#, &["disk=ssd"], &[])
+                .labelled("small", r#"{"cpu":2}"#, &["zone=eu"], &[])
+                .worker("neither", r#"{"cpu":4}"#);
+            assert_eq!(view.job(&task(1, prefers)).plan(), plan, "{prefers}");
+        }
+    }
 }
 
 #[test]
@@ -149,51 +162,6 @@ fn a_key_says_where_consistent_hashing_goes() {
     assert_eq!(workers(r#","key":"k""#).len(), 1);
 }
 
-const CONDITIONS: &[&str] = &["zone=eu", "zone!=eu", "!ssd", "ssd", "mem>=32", "zone in (eu,us)", "worker!=w1"];
-
-fn of(words: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<&'static str>> {
-    prop::sample::subsequence(words, 0..=most)
-}
-
-fn list(words: &[&str]) -> String {
-    serde_json::to_string(words).unwrap()
-}
-
-fn a_job() -> impl Strategy<Value = String> {
-    let words = (of(CONDITIONS, 2), of(CONDITIONS, 3), of(&["t=1", "u", "t"], 2));
-    let social = (prop::option::of(1..4u32), prop::bool::weighted(0.3), 1..6u32);
-    let label = of(&["app", "db"], 1);
-    (words, social, label).prop_map(|((requires, prefers, tolerations), (spread, apart, count), label)| {
-        let spread = spread.map_or("[]".into(), |max| format!(r#"[{{"label":"zone","max":{max}}}]"#));
-        let apart = match (apart, count) {
-            (true, 1) => r#"["a"]"#,
-            (true, 2) => r#"[{"label":"x=app"},"a"]"#,
-            (true, _) => r#"[{"label":"x=app"}]"#,
-            (false, _) => "[]",
-        };
-        let labels = label.first().map_or(String::new(), |value| format!(r#""labels":{{"x":"{value}"}},"#));
-        let job = task(
-            count,
-            &format!(
-                r#""requires":{},"prefers":{},"tolerations":{},"spread":{spread},"anti_affinity":{apart}"#,
-                list(&requires),
-                list(&prefers),
-                list(&tolerations)
-            ),
-        );
-        format!("{{{labels}{}", &job[1..])
-    })
-}
-
-type Machine = (Vec<&'static str>, Vec<&'static str>, u32);
-
-fn machine() -> impl Strategy<Value = Machine> {
-    let zone = of(&["zone=eu", "zone=us", "zone=ap"], 1);
-    let rest = of(&["ssd=1", "mem=64", "mem=16"], 2);
-    let labels = (zone, rest).prop_map(|(zone, rest)| zone.into_iter().chain(rest).collect());
-    (labels, of(&["t=1", "t=2", "u"], 1), 1..4u32)
-}
-
 fn policy() -> impl Strategy<Value = (QueueOrder, PlacementOrder, Backfill)> {
     (
         prop::sample::select(QueueOrder::ALL),
@@ -202,57 +170,38 @@ fn policy() -> impl Strategy<Value = (QueueOrder, PlacementOrder, Backfill)> {
     )
 }
 
-/// All elements ask for one core, so that what fits somewhere has no reason to wait.
-fn could_start_somewhere(view: &View, queued: Queued) -> Option<Epoch> {
-    let (state, job) = (&view.0, view.0.job(queued.job)?);
-    let spec = job.task_spec(queued.task)?;
-    let suited = state.workers().find(|worker| {
-        spec.resources.fits(&worker.free())
-            && spec.suits(worker.labels(), worker.taints())
-            && spec.spread.iter().all(|spread| {
-                let value = worker.labels().get(&spread.label);
-                value.is_some_and(|value| state.crowd(queued.job, queued.task, &spread.label, value) < spread.max)
-            })
-            && job.apart(queued.task).all(|other| !worker.runs(queued.job, other))
-            && state.stranger_on(job, queued.task, worker).is_none()
-    });
-    suited.map(|worker| worker.epoch)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Everything that is planned is accepted, which looks at every constraint again, and nothing waits that has a
-    /// place.
+    /// place: all elements ask for one core, so that there is no reason to.
     #[test]
     fn constraints_hold_and_nobody_waits_in_vain(
         (queue, placement, backfill) in policy(),
         machines in prop::collection::vec(machine(), 1..8),
-        jobs in prop::collection::vec(a_job(), 1..12),
+        jobs in prop::collection::vec(choosy(), 1..12),
         tainted in prop::collection::vec((0..8usize, of(&["t=1", "u"], 2)), 0..3),
     ) {
         let mut view = View::new(queue, placement);
         view.apply(Command::ChangePolicy(PolicyChange { backfill: Some(backfill), ..PolicyChange::default() }));
         for (nth, (labels, taints, cpu)) in machines.iter().enumerate() {
-            let mut labels = labels.clone();
-            labels.dedup_by_key(|label| label.split_once('=').unwrap().0);
-            view = view.labelled(&format!("w{nth}"), &format!(r#"{{"cpu":{cpu}}}"#), &labels, taints);
+            view = view.labelled(&format!("w{nth}"), &format!(r#"{{"cpu":{cpu}}}"#), labels, taints);
         }
         let (first, second) = jobs.split_at(jobs.len() / 2);
-        view = first.iter().fold(view, |view, json| view.job(json));
+        view = first.iter().fold(view, |view, job| view.job(&job.job("", "")));
         view.apply_plan();
         for (nth, taints) in &tainted {
             let worker = Name::new(&format!("w{}", nth % machines.len())).unwrap();
             let taints = taints.iter().map(|taint| taint.parse().unwrap()).collect();
             view.apply(Command::Taint { worker, taints });
         }
-        view = second.iter().fold(view, |view, json| view.job(json));
+        view = second.iter().fold(view, |view, job| view.job(&job.job("", "")));
         view.apply_plan();
         for job in 1..=jobs.len() as u64 {
             let queued = Queued { job: JobId(job), task: 0 };
             let found = view.0.job(queued.job).unwrap().task(0).unwrap();
             if found.pending().next().is_some() {
-                prop_assert_eq!(could_start_somewhere(&view, queued), None, "{} waits", jobs[job as usize - 1]);
+                prop_assert_eq!(suited(&view.0, queued), None, "{:?} waits", jobs[job as usize - 1]);
             }
         }
     }

@@ -1,13 +1,10 @@
 //! Gangs in rounds over a state, as text: `job/task[index]>worker`.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod view;
-
+use crate::view::View;
 use quorate_placement::{Bounds, Planner};
 use quorate_state::command::Command;
 use quorate_types::Timestamp;
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
-use view::View;
 
 const TRAINING: &str = r#"{"tasks":[
     {"name":"ps","command":["x"],"gang":"train","resources":{"cpu":1}},

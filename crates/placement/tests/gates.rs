@@ -1,14 +1,11 @@
 //! What an element has to get besides room on a worker: who gets it, who waits, and that those who wait hold nothing.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod view;
-
+use crate::view::View;
 use quorate_placement::{Bounds, Planner};
 use quorate_state::command::Command;
 use quorate_state::outcome::Outcome;
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::{Name, Timestamp};
-use view::View;
 
 fn view(total: u32) -> View {
     let mut view = View::new(QueueOrder::Fifo, PlacementOrder::BestFit).worker("w", r#"{"cpu":4}"#);

@@ -1,10 +1,8 @@
 //! A view in, a plan out: each policy on a small cluster, as text.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod view;
 
 use std::sync::Arc;
 
+use crate::view::{View, three};
 use quorate_placement::Bounds;
 use quorate_state::command::{Command, Entry, Proposal};
 use quorate_types::Timestamp;
@@ -12,7 +10,6 @@ use quorate_types::job::JobRequest;
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::Ending;
-use view::{View, three};
 
 fn array(count: u32, cpu: &str) -> String {
     format!(r#"{{"tasks":[{{"name":"a","command":["x"],"count":{count},"resources":{{"cpu":{cpu}}}}}]}}"#)

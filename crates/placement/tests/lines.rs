@@ -1,15 +1,12 @@
 //! Elements of short tasks that are assigned behind others.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod view;
-
+use crate::view::View;
 use quorate_placement::Bounds;
 use quorate_state::command::{Assignment, Command};
 use quorate_types::policy::{PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::Ending;
 use quorate_types::{Fence, JobId, Name, Span, Timestamp};
-use view::View;
 
 fn view() -> View {
     View::new(QueueOrder::Fifo, PlacementOrder::BestFit)

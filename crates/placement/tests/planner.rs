@@ -1,19 +1,20 @@
 //! A planner that has followed a history decides as one that sees its end for the first time, and what it decides
 //! holds when it is applied.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::sync::Arc;
 
+use crate::view::random::{Choosy, Machine, TAINTS, choosy, machine, of, suited};
+use crate::view::registration;
 use proptest::prelude::*;
 use quorate_placement::{Bounds, Planner};
 use quorate_state::State;
-use quorate_state::command::{Command, Entry, Proposal, Registration};
+use quorate_state::command::{Command, Entry, Proposal};
 use quorate_state::outcome::Outcome;
 use quorate_types::job::JobRequest;
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::Ending;
-use quorate_types::{Epoch, LogIndex, Name, ReplicaId, Resources, Span, Timestamp};
+use quorate_types::{Epoch, LogIndex, Name, Span, Timestamp};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -23,9 +24,15 @@ enum Step {
         priority: u8,
         expected: u8,
     },
+    SubmitChoosy(Choosy, u8),
     Worker {
         nth: u8,
-        cpu: u8,
+        machine: Machine,
+        times: u32,
+    },
+    Taint {
+        nth: u8,
+        taints: Vec<&'static str>,
     },
     Drain {
         nth: u8,
@@ -43,6 +50,7 @@ enum Step {
         nth: u8,
     },
     Change(QueueOrder, Backfill),
+    Place(PlacementOrder),
     Pass {
         secs: u8,
     },
@@ -61,12 +69,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (orders, prop::sample::select(Backfill::ALL)).prop_map(|(queue, backfill)| Step::Change(queue, backfill));
     let step = prop_oneof![
         6 => submit,
-        2 => (0..4_u8, 1..9_u8).prop_map(|(nth, cpu)| Step::Worker { nth, cpu }),
+        4 => (choosy(), 0..100_u8).prop_map(|(choosy, priority)| Step::SubmitChoosy(choosy, priority)),
+        2 => (0..4_u8, machine(), 1..4_u32).prop_map(|(nth, machine, times)| Step::Worker { nth, machine, times }),
+        1 => (0..4_u8, of(TAINTS, 2)).prop_map(|(nth, taints)| Step::Taint { nth, taints }),
         1 => (0..4_u8, any::<bool>()).prop_map(|(nth, on)| Step::Drain { nth, on }),
         1 => (0..4_u8).prop_map(|nth| Step::Expire { nth }),
         6 => (any::<u8>(), 0..2).prop_map(|(nth, code)| Step::End { nth, code }),
         1 => any::<u8>().prop_map(|nth| Step::Cancel { nth }),
         1 => change,
+        1 => prop::sample::select(PlacementOrder::ALL).prop_map(Step::Place),
         2 => (1..30_u8).prop_map(|secs| Step::Pass { secs }),
         8 => Just(Step::Round),
     ];
@@ -83,7 +94,7 @@ struct Leader {
 impl Leader {
     fn new(placement: PlacementOrder) -> Self {
         let mut leader = Self { state: State::default(), now: Timestamp(1_000_000), planner: Planner::new(7) };
-        leader.apply(Command::ChangePolicy(PolicyChange { placement: Some(placement), ..PolicyChange::default() }));
+        leader.step(&Step::Place(placement));
         leader
     }
 
@@ -100,51 +111,60 @@ impl Leader {
     }
 
     fn step(&mut self, step: &Step) {
-        match *step {
+        match step {
+            Step::SubmitChoosy(choosy, priority) => self.submit(&choosy.job(&format!(r#""priority":{priority},"#), "")),
             Step::Submit { count, cpu, priority, expected } => {
-                let expected = if expected < 20 { String::new() } else { format!(r#","expected":"{expected}s""#) };
-                let text = format!(
+                let expected = if *expected < 20 { String::new() } else { format!(r#","expected":"{expected}s""#) };
+                self.submit(&format!(
                     r#"{{"priority":{priority},"tasks":[{{"command":["x"],"count":{count},"retries":2,"backoff":{{"initial":"3s"}},"resources":{{"cpu":{cpu}}}{expected}}}]}}"#
-                );
-                let request: JobRequest = serde_json::from_str(&text).unwrap();
-                self.apply(Command::Submit(Arc::new(request.validate().unwrap())));
+                ));
             }
-            Step::Worker { nth, cpu } => {
-                self.apply(Command::Register(Box::new(Registration {
-                    name: worker(nth),
-                    labels: [(Name::new("zone").unwrap(), (nth % 2).to_string())].into(),
-                    taints: Vec::new(),
-                    host: "h".into(),
-                    capacity: Resources::new(u64::from(cpu) * 1000, 1 << 30),
-                    instance: self.state.index().0,
-                    replaces: None,
-                    replica: ReplicaId(1),
-                    lease_ttl: Span(10_000),
-                })));
+            Step::Worker { nth, machine: (labels, taints, cores), times } => {
+                let capacity = format!(r#"{{"cpu":{},"memory":"1GiB"}}"#, cores * times);
+                let mut registration = registration(&format!("w{nth}"), &capacity, labels, taints);
+                registration.instance = self.state.index().0;
+                self.apply(Command::Register(Box::new(registration)));
+            }
+            Step::Taint { nth, taints } => {
+                let taints = taints.iter().map(|taint| taint.parse().unwrap()).collect();
+                self.apply(Command::Taint { worker: worker(*nth), taints });
             }
             Step::Drain { nth, on } => {
-                let worker = worker(nth);
-                self.apply(if on { Command::Drain { worker } } else { Command::Undrain { worker } });
+                let worker = worker(*nth);
+                self.apply(if *on { Command::Drain { worker } } else { Command::Undrain { worker } });
             }
             Step::Expire { nth } => {
-                if let Some(epoch) = self.epoch(nth) {
-                    self.apply(Command::Expire { worker: worker(nth), epoch });
+                if let Some(epoch) = self.epoch(*nth) {
+                    self.apply(Command::Expire { worker: worker(*nth), epoch });
                 }
             }
-            Step::End { nth, code } => self.end(nth, code),
+            Step::End { nth, code } => self.end(*nth, *code),
             Step::Cancel { nth } => {
                 let jobs: Vec<_> = self.state.jobs().map(|job| job.id()).collect();
-                if let Some(job) = jobs.get(usize::from(nth) % jobs.len().max(1)) {
+                if let Some(job) = jobs.get(usize::from(*nth) % jobs.len().max(1)) {
                     self.apply(Command::Cancel { job: *job });
                 }
             }
             Step::Change(queue, backfill) => {
-                let change = PolicyChange { queue: Some(queue), backfill: Some(backfill), ..PolicyChange::default() };
-                self.apply(Command::ChangePolicy(change));
+                self.change(PolicyChange { queue: Some(*queue), backfill: Some(*backfill), ..PolicyChange::default() });
             }
-            Step::Pass { secs } => self.now = self.now.plus(Span::from_secs(u64::from(secs))),
-            Step::Round => self.round(),
+            Step::Place(placement) => {
+                self.change(PolicyChange { placement: Some(*placement), ..PolicyChange::default() });
+            }
+            Step::Pass { secs } => self.now = self.now.plus(Span::from_secs(u64::from(*secs))),
+            Step::Round => {
+                self.round();
+            }
         }
+    }
+
+    fn submit(&mut self, json: &str) {
+        let request: JobRequest = serde_json::from_str(json).unwrap();
+        self.apply(Command::Submit(Arc::new(request.validate().unwrap())));
+    }
+
+    fn change(&mut self, change: PolicyChange) {
+        self.apply(Command::ChangePolicy(change));
     }
 
     fn end(&mut self, nth: u8, code: i32) {
@@ -166,8 +186,8 @@ impl Leader {
         self.apply(Command::Report { worker: worker.name.clone(), epoch: worker.epoch, reports });
     }
 
-    /// One round, applied: all of it holds, and nothing that could start is left.
-    fn round(&mut self) {
+    /// One round, applied: all of it holds. How many it started.
+    fn round(&mut self) -> u32 {
         let fresh = Planner::new(7).round(&self.state, self.now, Bounds::default());
         let plan = self.planner.round(&self.state, self.now, Bounds::default());
         // What is learned in another order, and what has run for longer than expected, may differ.
@@ -179,18 +199,22 @@ impl Leader {
         self.now = self.now.plus(Span::from_secs(1));
         let outcome = self.apply(Command::Assign { items: plan.assignments });
         assert_eq!(outcome, Outcome::Assigned { accepted: planned, stale: 0 });
+        planned
     }
 
-    /// Ends what runs and places what waits until nothing is left but what fits no worker.
+    /// Ends what runs and places what waits until nothing is left but what suits no worker.
     fn drain(&mut self) {
         for nth in 0..4 {
             self.step(&Step::Drain { nth, on: false });
         }
-        self.step(&Step::Worker { nth: 5, cpu: 64 });
+        let machine = (vec!["zone=eu", "ssd=1", "mem=64"], Vec::new(), 64);
+        self.step(&Step::Worker { nth: 5, machine, times: 1 });
         for _ in 0..2_000 {
             self.now = self.now.plus(Span::from_secs(600));
-            self.round();
-            if self.state.queue().is_empty() && self.state.workers().all(|worker| worker.attempts.is_empty()) {
+            let started = self.round();
+            if started == 0 && self.state.workers().all(|worker| worker.attempts.is_empty()) {
+                let waits = self.state.queue().iter().find(|queued| suited(&self.state, *queued).is_some());
+                assert_eq!(waits, None, "it waits for ever");
                 return;
             }
             self.end(0, 0);

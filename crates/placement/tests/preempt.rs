@@ -1,14 +1,11 @@
 //! What is ended for whom, as text; and that nothing is ended for nothing.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod view;
-
+use crate::view::led::Led;
 use proptest::prelude::*;
 use quorate_state::command::Command;
 use quorate_types::policy::{Backfill, PolicyChange, QueueOrder};
 use quorate_types::status::TaskState;
 use quorate_types::{JobId, Span};
-use view::led::Led;
 
 #[test]
 fn the_lowest_priority_goes_first_and_of_that_the_youngest() {

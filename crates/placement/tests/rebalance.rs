@@ -1,14 +1,11 @@
 //! What is moved where, and that it comes to rest.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod view;
-
+use crate::view::led::Led;
 use proptest::prelude::*;
 use quorate_placement::Planner;
 use quorate_state::command::Command;
 use quorate_types::policy::QueueOrder;
 use quorate_types::{Name, Span};
-use view::led::Led;
 
 fn led(workers: &[(&str, u32)], share: u32) -> Led {
     let mut led = Led::new(QueueOrder::Fifo, workers);

@@ -1,10 +1,8 @@
 //! Quotas, limits and what is borrowed: who comes first, who waits for what, and who gets back what is theirs.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod view;
 
 use std::fmt::Write;
 
+use crate::view::View;
 use proptest::prelude::*;
 use quorate_placement::{Bounds, Plan, Planner};
 use quorate_state::command::{Command, Preemption};
@@ -13,7 +11,6 @@ use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::Ending;
 use quorate_types::{Name, Span, Timestamp};
-use view::View;
 
 /// A cluster with a leader that follows it.
 struct Led {

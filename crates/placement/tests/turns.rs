@@ -1,13 +1,12 @@
 //! Turns under `round-robin`: who is ended for whom and when, and that everything ends in bounded time all the same.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod view;
+use std::collections::BTreeMap;
 
+use crate::view::led::Led;
 use proptest::prelude::*;
 use quorate_types::policy::QueueOrder;
-use quorate_types::status::AttemptState;
+use quorate_types::status::{AttemptState, TaskState};
 use quorate_types::{JobId, Span, Timestamp};
-use view::led::Led;
 
 const QUANTUM: u64 = 60;
 
@@ -156,6 +155,97 @@ fn play(led: &mut Led, runs: &[u64]) {
         });
         let next = ends.chain(led.planner.wake_at()).filter(|at| *at > led.now).min();
         led.now = next.expect("something ends, or somebody's turn does");
+    }
+}
+
+/// Who stands in line, for how long at most, and whose slice how long is: all jobs have one element that takes one core.
+#[derive(Default)]
+struct Line {
+    /// Since when, and until when at the latest.
+    waits: BTreeMap<JobId, (Timestamp, Timestamp)>,
+    runs: BTreeMap<JobId, Timestamp>,
+    longest_lost: BTreeMap<JobId, Span>,
+}
+
+impl Line {
+    fn slice(&self, job: JobId) -> Span {
+        let lost = self.longest_lost.get(&job).map_or(0, |lost| lost.0);
+        Span((2 * lost).max(QUANTUM * 1_000))
+    }
+
+    /// What has happened since the last look, all of it now.
+    fn look(&mut self, led: &Led) {
+        let states = led.view.0.jobs().map(|job| (job.id(), led.state_of(job.id().0)));
+        let (waiting, running): (Vec<_>, Vec<_>) =
+            states.filter(|(_, state)| !state.is_finished()).partition(|(_, state)| *state == TaskState::Pending);
+        let started: Vec<_> = running.iter().filter_map(|(job, _)| Some((*job, self.waits.remove(job)?))).collect();
+        for (job, (since, until)) in started {
+            assert!(
+                led.now <= until,
+                "{job} waited since {since:?}, until {until:?} at most, and starts at {:?}",
+                led.now
+            );
+            let passed = self.waits.values().find(|(earlier, _)| *earlier < since);
+            assert_eq!(passed, None, "who came earlier waits, and {job} of {since:?} starts");
+            self.runs.insert(job, led.now);
+        }
+        let ended: Vec<_> =
+            self.runs.keys().copied().filter(|job| running.iter().all(|(runs, _)| runs != job)).collect();
+        for job in ended {
+            let ran = led.now.since(self.runs.remove(&job).unwrap());
+            let longest = self.longest_lost.entry(job).or_default();
+            *longest = ran.max(*longest);
+        }
+        for (job, _) in waiting {
+            if !self.waits.contains_key(&job) {
+                // Who came at the same time may stand before it, or behind.
+                let own = self.slice(job);
+                let same = self.waits.values_mut().filter(|(since, _)| *since == led.now);
+                same.for_each(|(_, until)| *until = until.plus(own));
+                let before = self.waits.keys().chain(self.runs.keys());
+                let slices: u64 = before.map(|other| self.slice(*other).0).sum();
+                self.waits.insert(job, (led.now, led.now.plus(Span(slices))));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Nobody is passed by who came to the line later, or waits for more than a slice of each that stands before it.
+    #[test]
+    fn who_waits_has_its_turn_after_one_slice_of_each_before_it(
+        workers in prop::collection::vec(1..3u32, 1..3),
+        jobs in prop::collection::vec((0..200u64, 1..1_000u64), 2..12),
+    ) {
+        let workers: Vec<_> = ["a", "b"].into_iter().zip(workers).collect();
+        let (mut led, mut line) = (led(&workers), Line::default());
+        let mut came = 0;
+        let mut arrivals = jobs.iter().scan(0, |at, (after, _)| { *at += after; Some(*at) }).peekable();
+        loop {
+            while arrivals.next_if(|at| Timestamp(at * 1_000) <= led.now).is_some() {
+                job(&mut led, r#""count":1"#);
+                line.look(&led);
+                came += 1;
+            }
+            let ended = led.finish(|job| Span::from_secs(jobs[job.0 as usize - 1].1));
+            line.look(&led);
+            let said = led.round();
+            line.look(&led);
+            let confirmed = led.confirm();
+            line.look(&led);
+            if ended + confirmed > 0 || !said.is_empty() {
+                continue;
+            }
+            let ends = line.runs.iter().map(|(job, since)| since.plus(Span::from_secs(jobs[job.0 as usize - 1].1)));
+            let next = arrivals.peek().map(|at| Timestamp(at * 1_000));
+            match ends.chain(led.planner.wake_at()).filter(|at| *at > led.now).chain(next).min() {
+                Some(at) => led.now = at,
+                None => break,
+            }
+        }
+        prop_assert_eq!((came, line.waits.len()), (jobs.len(), 0), "all have come, and nobody waits");
     }
 }
 

@@ -1,5 +1,4 @@
 //! The orders that go by what namespaces use.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeMap;
 

@@ -156,6 +156,7 @@ impl State {
         ensure(found.iter().map(|(name, space)| (*name, space)).eq(noted.iter().copied()), || {
             format!("namespaces hold {found:?}, noted {noted:?}")
         })?;
+        self.cluster.past.check(&self.cluster.spaces, self.now())?;
         for (name, rules) in self.rules() {
             let over = self.cluster.over.get(name);
             for (kind, limit) in rules.limit.kinds() {
@@ -232,9 +233,10 @@ impl State {
         ensure(a.slots == b.slots && a.awaited == b.awaited && a.schedules == b.schedules, || {
             "keys, awaited jobs or schedules differ from restored ones".into()
         })?;
-        ensure(a.rules == b.rules && a.over == b.over && a.spaces == b.spaces && a.totals == b.totals, || {
-            "namespaces or totals differ from restored ones".into()
-        })?;
+        ensure(
+            a.rules == b.rules && a.over == b.over && a.past == b.past && a.spaces == b.spaces && a.totals == b.totals,
+            || "namespaces or totals differ from restored ones".into(),
+        )?;
         ensure(self.digest() == restored.digest(), || "the digest differs from a restored one".into())
     }
 }

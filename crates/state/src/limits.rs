@@ -19,6 +19,8 @@ pub const WAITING_FOR_KEY_MAX: usize = 10_000;
 /// The specification of a job that has grown, counted as that of all jobs is: as much as the largest that can be
 /// submitted, so that it can be archived, and read again, as a whole.
 pub const GROWN_SPEC_BYTES_MAX: u64 = 128 << 20;
+/// Namespaces without jobs in memory of which it is known what they used.
+pub const PAST_USES_MAX: usize = 1_000;
 /// Namespaces with a record: each round looks at those of them that have something waiting.
 pub const NAMESPACES_MAX: usize = 1_000;
 /// Counted resources of the cluster: set by hand, and listed as a whole.

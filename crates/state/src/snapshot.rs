@@ -17,6 +17,7 @@ use crate::growth::Extended;
 use crate::job::{ElementKey, Header, Job, Task, TaskHead};
 use crate::limits::{BYTES_PER_RECORD, DEAD_WORKER_RETENTION, ELEMENTS_PER_RECORD, OUTPUT_BYTES_PER_JOB_MAX};
 use crate::locks::{Lock, LockKey, Waiter};
+use crate::past::Past;
 use crate::plan::Plan;
 use crate::rates::{RateKey, Tokens};
 use crate::service::{Member, Service};
@@ -57,6 +58,8 @@ enum Inner {
     Members(JobId, Vec<(u32, Member)>, bool),
     /// Follows all jobs.
     Leaving(JobId, Leaving),
+    /// What a namespace used before.
+    Past(Name, Past),
 }
 
 /// Records that make no state. The snapshot is damaged or of another version.
@@ -84,6 +87,7 @@ impl State {
                     Inner::Namespace(name.clone(), rules.clone(), cluster.over.get(name).cloned())
                 }),
             )
+            .chain(cluster.past.iter().map(|(name, past)| Inner::Past(name.clone(), past.clone())))
             .chain(cluster.workers.values().map(|worker| Inner::Worker(worker.clone())))
             .chain(cluster.keys.iter().map(|(key, used)| Inner::Key(key.clone(), *used)))
             .chain(cluster.archive.iter().map(|(id, archived)| Inner::Archived(*id, archived.clone())))
@@ -132,6 +136,7 @@ impl State {
                 over.map(|over| self.cluster.over.insert(name.clone(), over));
                 self.cluster.rules.insert(name, rules);
             }
+            Inner::Past(name, past) => self.cluster.past.take_up(name, past),
             Inner::Worker(mut worker) => {
                 let underived = Arc::make_mut(&mut worker);
                 (underived.used, underived.attempts, underived.waiting) = (Resources::default(), OrdMap::new(), 0);
@@ -156,15 +161,7 @@ impl State {
                 let job = self.jobs.get_mut(&job).ok_or(RestoreError::NoJob(job))?;
                 Arc::make_mut(job).gain(&extended);
             }
-            Inner::Members(job, members, rolling) => {
-                let job = Arc::make_mut(self.jobs.get_mut(&job).ok_or(RestoreError::NoJob(job))?);
-                let newest = job.spec.service.as_ref().map_or(0, |service| service.newest);
-                if let Some(service) = &mut job.service {
-                    let service = Arc::make_mut(service);
-                    service.rolling = rolling;
-                    members.into_iter().for_each(|(at, member)| service.set(at, member, newest));
-                }
-            }
+            Inner::Members(job, members, rolling) => self.take_up_members(job, members, rolling)?,
             Inner::Leaving(id, leaving) => self.take_up_leaving(id, leaving)?,
             Inner::Task(job, at, head) => self.task_mut(job, at)?.head = head,
             Inner::Elements(job, at, elements) => {
@@ -188,6 +185,17 @@ impl State {
             Inner::Origin(id, answers) => {
                 self.dedup.origins.insert(id, answers);
             }
+        }
+        Ok(())
+    }
+
+    fn take_up_members(&mut self, job: JobId, members: Vec<(u32, Member)>, rolling: bool) -> Result<(), RestoreError> {
+        let job = Arc::make_mut(self.jobs.get_mut(&job).ok_or(RestoreError::NoJob(job))?);
+        let newest = job.spec.service.as_ref().map_or(0, |service| service.newest);
+        if let Some(service) = &mut job.service {
+            let service = Arc::make_mut(service);
+            service.rolling = rolling;
+            members.into_iter().for_each(|(at, member)| service.set(at, member, newest));
         }
         Ok(())
     }
@@ -226,10 +234,14 @@ impl State {
             }
         }
         self.cluster.locks.derive();
+        // What is held begins here once more, but nothing is used by that.
+        let past = self.cluster.past.clone();
         let jobs: Vec<Arc<Job>> = self.jobs.values().cloned().collect();
         for job in jobs {
             self.derive_from(&job);
         }
+        self.cluster.past = past;
+        self.cluster.past.derive(&self.cluster.spaces);
     }
 
     fn derive_from(&mut self, job: &Job) {

@@ -59,6 +59,7 @@ impl Space {
 
 impl Cluster {
     pub(crate) fn note_hold(&mut self, namespace: &Name, hold: Hold, resources: &Resources) {
+        self.settle_past(namespace);
         if let Some(space) = self.spaces.get_mut(namespace) {
             space.note(hold, resources);
         }

@@ -13,6 +13,7 @@ use crate::crowds::Crowds;
 use crate::dedup::Dedup;
 use crate::job::Job;
 use crate::locks::Locks;
+use crate::past::Pasts;
 use crate::pools::Pools;
 use crate::queue::Queue;
 use crate::rates::Rates;
@@ -74,6 +75,8 @@ pub(crate) struct Cluster {
     pub(crate) rules: OrdMap<Name, Arc<NamespaceRules>>,
     /// What namespaces held that hold more than the limit allows that they were given last.
     pub(crate) over: OrdMap<Name, Resources>,
+    /// What namespaces used before.
+    pub(crate) past: Pasts,
     /// Derived: the namespaces that have jobs in memory.
     pub(crate) spaces: OrdMap<Name, Space>,
     /// Derived.

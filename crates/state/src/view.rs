@@ -119,7 +119,8 @@ fn attempt(attempt: &Attempt) -> AttemptView {
     }
 }
 
-fn reason(attempt: &Attempt) -> Option<String> {
+/// Why it ended, or was told to; nothing of what succeeded or goes on.
+pub fn reason(attempt: &Attempt) -> Option<String> {
     match (&attempt.ending, attempt.stopped) {
         (Some(Ending::Exited(0)), _) => None,
         (Some(Ending::Stopped), Some(why)) => Some(format!("{}: {why}", Ending::Stopped)),

@@ -1,8 +1,6 @@
 //! A story for each command: what it does, what it refuses, and that a refusal changes nothing.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
+use crate::support::{Cluster, finished, name, spec};
 use quorate_state::command::{Assignment, Command, Entry, Origin, Proposal, RetryScope};
 use quorate_state::limits::{ARCHIVE_RETENTION, ARCHIVE_STEP_EVERY, FINISHED_IN_MEMORY, UNABLE_MAX};
 use quorate_state::outcome::{ArchiveKey, ArchiveOp, NoticeKind, Outcome, Rejection};
@@ -10,7 +8,6 @@ use quorate_types::limits::LOSSES_DEFAULT;
 use quorate_types::session::{AttemptKey, Finished, Happening, Motion, Report};
 use quorate_types::status::{Ending, JobState, TaskState, WorkerState};
 use quorate_types::{AttemptNumber, Epoch, JobId, ReplicaId, Span, TaskIndex, Timestamp};
-use support::{Cluster, finished, name, spec};
 
 const DIAMOND: &str = r#"{"tasks":[{"name":"a","command":["x"]},{"name":"b","command":["x"],"needs":["a"]},
     {"name":"c","command":["x"],"needs":["a"],"count":2},{"name":"d","command":["x"],"needs":["b","c"]}]}"#;

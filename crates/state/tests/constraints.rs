@@ -1,13 +1,10 @@
 //! Constraints are looked at again when a decision is applied, whatever the leader thought.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
+use crate::support::{Cluster, name};
 use quorate_state::command::{Command, Registration};
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_types::status::Ending;
 use quorate_types::{Epoch, ReplicaId, Resources};
-use support::{Cluster, name};
 
 fn join(cluster: &mut Cluster, worker: &str, instance: u64, zone: &str, taints: &[&str]) -> Epoch {
     let outcome = cluster.apply(Command::Register(Box::new(Registration {

@@ -1,8 +1,6 @@
 //! Tasks that a successful attempt adds to its own job, and jobs as large as they may be.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
+use crate::support::{Cluster, finished, name};
 use quorate_state::State;
 use quorate_state::archive::{self, JobRecord};
 use quorate_state::command::{Command, RetryScope};
@@ -12,7 +10,6 @@ use quorate_types::extension::{Addition, Extension};
 use quorate_types::session::{AttemptKey, Finished, Happening};
 use quorate_types::status::{Ending, JobState, TaskState};
 use quorate_types::{Epoch, JobId, Span, TaskIndex};
-use support::{Cluster, finished, name};
 
 use TaskState::{Cancelled, Failed, Pending, Succeeded, Waiting};
 

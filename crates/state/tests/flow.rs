@@ -1,13 +1,10 @@
 //! When jobs and tasks run: conditions, elements one by one, times, keys, other jobs, follow-ups, schedules.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
+use crate::support::{Cluster, name, spec};
 use quorate_state::command::{Command, RetryScope};
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_types::status::{Ending, JobState, TaskState};
 use quorate_types::{Epoch, JobId, Span, Timestamp};
-use support::{Cluster, name, spec};
 
 use TaskState::{Assigned, Cancelled, Failed, Pending, Stopping, Succeeded, Waiting};
 

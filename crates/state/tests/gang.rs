@@ -1,14 +1,11 @@
 //! A gang starts as one, ends as one, and is tried again as one.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
+use crate::support::{Cluster, finished, name};
 use quorate_state::command::{Assignment, Command, Grounds, Preemption, RetryScope};
 use quorate_state::outcome::{NoticeKind, Outcome};
 use quorate_types::session::{AttemptKey, Happening};
 use quorate_types::status::{Ending, JobState, TaskState};
 use quorate_types::{Epoch, JobId, Span, TaskIndex};
-use support::{Cluster, finished, name};
 
 /// A parameter server and two workers, then what needs them.
 const TRAINING: &str = r#"{"tasks":[

@@ -1,8 +1,6 @@
 //! What attempts get before they start, and locks: counted resources of the cluster, rates, locks.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
+use crate::support::{Cluster, name};
 use quorate_state::command::{Assignment, Command, Entry, Proposal};
 use quorate_state::limits::{CLUSTER_RESOURCES_MAX, LOCK_LINE_MAX, LOCKS_PER_ATTEMPT_MAX};
 use quorate_state::locks::LockKey;
@@ -12,7 +10,6 @@ use quorate_types::limits::LOCK_WAIT_MS_MAX;
 use quorate_types::session::AttemptKey;
 use quorate_types::status::{Ending, TaskState};
 use quorate_types::{AttemptNumber, Epoch, JobId, Name, Rate, Span, TaskIndex};
-use support::{Cluster, name};
 
 const LICENSED: &str = r#"{"tasks":[{"command":["x"],"count":3,"retries":9,"cluster_resources":{"matlab":1}}]}"#;
 const GREEDY: &str = r#"{"tasks":[{"command":["x"],"cluster_resources":{"matlab":2,"seats":1}}]}"#;
@@ -123,7 +120,7 @@ fn a_total_that_is_lowered_takes_nothing_away() {
 fn nobody_asks_for_more_than_there_is() {
     let (mut cluster, _) = cluster();
     let asks = |within: &str| format!("{within}/tasks/0/cluster_resources/matlab");
-    let submit = |json: &str| Command::Submit(support::spec(json));
+    let submit = |json: &str| Command::Submit(crate::support::spec(json));
     let unknown = |pointer| Rejection::AsksForUnknown { pointer, name: name("matlab") };
     assert_eq!(refused(&mut cluster, submit(LICENSED)), unknown(asks("")));
     let follow_up = format!(r#"{{"command":["x"],"then":[{{"job":{LICENSED}}}]}}"#);
@@ -215,7 +212,7 @@ impl Lockers {
         };
         cluster.apply(Command::Assign { items: (0..count).map(item).collect() });
         let fence = cluster.state.index().0;
-        let keys = (0..count).map(|index| support::key(job.0, 0, index, 1, fence)).collect();
+        let keys = (0..count).map(|index| crate::support::key(job.0, 0, index, 1, fence)).collect();
         Self { cluster, epoch, keys }
     }
 

@@ -1,8 +1,6 @@
 //! What a task gets to read of what it needs.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
+use crate::support::{Cluster, finished, name};
 use quorate_state::command::{Command, RetryScope};
 use quorate_state::limits::FINISHED_IN_MEMORY;
 use quorate_types::inputs::{INPUT_BYTES, Inputs, Why};
@@ -10,7 +8,6 @@ use quorate_types::limits::{INPUTS_BYTES_MAX, RESULT_BYTES_MAX};
 use quorate_types::session::{Finished, Happening};
 use quorate_types::status::Ending;
 use quorate_types::{Epoch, JobId, TaskIndex};
-use support::{Cluster, finished, name};
 
 fn cluster() -> (Cluster, Epoch) {
     let mut cluster = Cluster::default();

@@ -1,14 +1,11 @@
 //! Attempts that wait for others of their task, which they were assigned behind.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
+use crate::support::{Cluster, key, name};
 use quorate_state::command::{Assignment, Command, Entry, Proposal};
 use quorate_state::outcome::{NoticeKind, Outcome};
 use quorate_types::session::{AttemptKey, Happening};
 use quorate_types::status::{Ending, JobState, TaskState};
 use quorate_types::{AttemptNumber, Epoch, JobId, TaskIndex};
-use support::{Cluster, key, name};
 
 const ARRAY: &str = r#"{"tasks":[{"name":"a","command":["x"],"count":9}]}"#;
 

@@ -1,14 +1,11 @@
 //! An attempt that makes room for another is placed again, and nothing is held against it.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
+use crate::support::{Cluster, name};
 use quorate_state::command::{Command, Grounds, Preemption};
 use quorate_state::outcome::Outcome;
 use quorate_types::policy::{PolicyChange, QueueOrder, Rebalance};
 use quorate_types::status::{Ending, TaskState};
 use quorate_types::{AttemptNumber, Epoch};
-use support::{Cluster, name};
 
 #[test]
 fn only_what_runs_as_it_was_seen_is_ended() {

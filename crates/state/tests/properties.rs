@@ -1,11 +1,9 @@
 //! Random histories: every invariant holds after each entry, the same log twice gives the same
 //! digest, and a snapshot with the log's tail gives what the whole log gives.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::support::{Cluster, name, spec};
 use proptest::prelude::*;
 use quorate_state::State;
 use quorate_state::command::{Assignment, Command, RetryScope};
@@ -17,7 +15,6 @@ use quorate_types::gate::Claimant;
 use quorate_types::session::{AttemptKey, Finished, Happening};
 use quorate_types::status::Ending;
 use quorate_types::{AttemptNumber, Epoch, JobId, NamespaceRules, Span, TaskIndex, Timestamp};
-use support::{Cluster, name, spec};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -168,12 +165,15 @@ impl Driver {
             Step::Finish(nth, how) => {
                 let endings =
                     [Ending::Exited(0), Ending::Exited(0), Ending::Exited(1), Ending::TimedOut, Ending::Stopped];
-                self.report(nth, Happening::Finished(Box::new(support::finished(endings[how as usize].clone()))));
+                self.report(
+                    nth,
+                    Happening::Finished(Box::new(crate::support::finished(endings[how as usize].clone()))),
+                );
             }
             Step::Extend(nth, how) => {
                 let extension = Some(Box::new(Addition::Checked(self.extension(how))));
                 let ending = Ending::Exited(i32::from(how % 8 == 7));
-                let end = Finished { extension, ..support::finished(ending) };
+                let end = Finished { extension, ..crate::support::finished(ending) };
                 self.report(nth, Happening::Finished(Box::new(end)));
             }
             Step::Register(worker, replaces) => self.register(worker, replaces),

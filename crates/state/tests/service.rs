@@ -1,10 +1,8 @@
 //! Services and system jobs.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::support::{Cluster, finished, name, spec};
 use quorate_state::command::{Command, RetryScope};
 use quorate_state::limits::SERVICE_VERSIONS_MAX;
 use quorate_state::outcome::{NoticeKind, Outcome, Rejection};
@@ -13,7 +11,6 @@ use quorate_types::api::{Rollout, ServiceView};
 use quorate_types::session::{AttemptKey, Finished, Happening};
 use quorate_types::status::{Ending, JobState, TaskState};
 use quorate_types::{Epoch, JobId, Span, TaskIndex};
-use support::{Cluster, finished, name, spec};
 
 /// A cluster in which everything is started as soon as it can be, as a leader would.
 struct Fleet {
@@ -94,7 +91,7 @@ impl Fleet {
         for (task, found, _) in self.cluster.state.job(job).unwrap().tasks() {
             for (index, element) in found.elements().filter(|(_, element)| element.state.is_live()) {
                 let attempt = element.current().unwrap();
-                let key = support::key(job.0, task, index.0, attempt.number.0, attempt.fence.0);
+                let key = crate::support::key(job.0, task, index.0, attempt.number.0, attempt.fence.0);
                 assert!(live.insert(index.0, (key, element.state)).is_none(), "two attempts of element {index}");
             }
         }

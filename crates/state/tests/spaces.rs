@@ -1,8 +1,6 @@
 //! Namespaces: limits are looked at again when a decision is applied, and what they hold is known at any time.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
+use crate::support::{Cluster, name, spec};
 use quorate_state::State;
 use quorate_state::command::{Command, Grounds, Preemption};
 use quorate_state::limits::NAMESPACES_MAX;
@@ -10,7 +8,6 @@ use quorate_state::outcome::{Outcome, Rejection};
 use quorate_types::session::AttemptKey;
 use quorate_types::status::Ending;
 use quorate_types::{Epoch, JobId};
-use support::{Cluster, name, spec};
 
 fn entitle(cluster: &mut Cluster, namespace: &str, json: &str) -> Outcome {
     let rules = Box::new(serde_json::from_str(json).unwrap());

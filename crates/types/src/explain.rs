@@ -20,7 +20,7 @@ use crate::words;
 mod attempt;
 mod queue;
 
-pub use attempt::{AfterStopping, LiveAttempt, RoomMade};
+pub use attempt::{AfterStopping, LiveAttempt, PastAttempt, RoomMade};
 pub use queue::{Expected, ExpectedSource, NamespaceUse, QueuePlace, QuotaPlace, QuotaUse};
 
 /// Why one element is where it is.
@@ -49,6 +49,12 @@ pub struct Explanation {
     /// Some of what was told to stop for its job, and has not yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub room: Vec<RoomMade>,
+    /// Namespaces within whose quotas is what it might end otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protected: Vec<Name>,
+    /// Of one that was tried before, and waits again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PastAttempt>,
     /// Of one that a worker has.
     pub attempt: Option<LiveAttempt>,
     /// Of one that has finished.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::limits::{NAMESPACE_WEIGHT_MAX, RESOURCE_KINDS_MAX};
 use crate::name::Name;
 use crate::problem::FieldError;
-use crate::resources::{Bytes, Resources, decimal, format_bytes, in_units, parse_bytes, parse_millis};
+use crate::resources::{Bytes, Millis, Resources, decimal, format_bytes, in_units, parse_bytes, parse_millis};
 use crate::words;
 
 /// Amounts of the kinds of resources that it names; of the others it says nothing. In the units of [`Resources`].
@@ -217,7 +217,7 @@ impl<'de> Visitor<'de> for AllowanceVisitor {
         while let Some(kind) = map.next_key::<Name>()? {
             let amount = match kind.as_str() {
                 "memory" => map.next_value::<Bytes>()?.0,
-                _ => parse_millis(map.next_value()?).map_err(de::Error::custom)?,
+                _ => map.next_value::<Millis>()?.0,
             };
             if amounts.insert(kind, amount).is_some() {
                 return Err(de::Error::custom("a kind of resource is named twice"));

@@ -175,12 +175,11 @@ impl<'de> Visitor<'de> for ResourcesVisitor {
         while let Some(kind) = map.next_key::<String>()? {
             let wrong = |error: &dyn fmt::Display| de::Error::custom(format!("{kind:?}: {error}"));
             let before = match kind.as_str() {
-                "cpu" => cpu.replace(parse_millis(map.next_value()?).map_err(|e| wrong(&e))?),
+                "cpu" => cpu.replace(map.next_value::<Millis>()?.0),
                 "memory" => memory.replace(map.next_value::<Bytes>()?.0),
                 _ => {
                     let name = Name::new(&kind).map_err(|e| wrong(&e))?;
-                    let millis = parse_millis(map.next_value()?).map_err(|e| wrong(&e))?;
-                    resources.other_millis.insert(name, millis)
+                    resources.other_millis.insert(name, map.next_value::<Millis>()?.0)
                 }
             };
             if before.is_some() {
@@ -194,6 +193,15 @@ impl<'de> Visitor<'de> for ResourcesVisitor {
         resources.memory_bytes = memory.unwrap_or(resources.memory_bytes);
         resources.other_millis.retain(|_, millis| *millis > 0);
         Ok(resources)
+    }
+}
+
+/// An amount of cores or devices, in thousandths.
+pub(crate) struct Millis(pub(crate) u64);
+
+impl<'de> Deserialize<'de> for Millis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parse_millis(f64::deserialize(deserializer)?).map(Self).map_err(de::Error::custom)
     }
 }
 
@@ -236,7 +244,7 @@ mod tests {
         let error = |json: &str| serde_json::from_str::<Resources>(json).unwrap_err().to_string();
         assert!(error(r#"{"gpu":1,"gpu":2}"#).starts_with("\"gpu\": named twice"));
         assert!(error(r#"{"memory":1,"memory":"5MiB"}"#).starts_with("\"memory\": named twice"));
-        assert!(error(r#"{"cpu":1,"gpu":-1}"#).starts_with("\"gpu\": "));
+        assert!(error(r#"{"cpu":1,"gpu":-1}"#).starts_with("-1 is not an amount"), "the path says which");
     }
 
     #[test]

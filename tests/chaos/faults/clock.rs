@@ -1,8 +1,8 @@
 //! Wall clocks that jump by hours, there and back: a replica's, as it leads and as it follows, and a worker's.
 
-use crate::fault::{Fault, Step};
-use crate::means::faketime;
-use crate::scene::Scene;
+use crate::chaos::fault::{Fault, Step};
+use crate::chaos::means::faketime;
+use crate::chaos::scene::Scene;
 use crate::support::process::path;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

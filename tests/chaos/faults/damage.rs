@@ -5,8 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::fault::{Fault, Step};
-use crate::scene::Scene;
+use crate::chaos::fault::{Fault, Step};
+use crate::chaos::scene::Scene;
 use crate::support::{LOOK_EVERY, PATIENCE, note, wait_until};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

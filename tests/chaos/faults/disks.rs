@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::fault::{Fault, Step};
-use crate::scene::Scene;
+use crate::chaos::fault::{Fault, Step};
+use crate::chaos::scene::Scene;
 use crate::support::{PATIENCE, note, sys};
 
 /// What a replica says when it stops because of its disk.

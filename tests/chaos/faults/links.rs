@@ -3,9 +3,9 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::fault::{Fault, Step};
-use crate::means::link_delay;
-use crate::scene::Scene;
+use crate::chaos::fault::{Fault, Step};
+use crate::chaos::means::link_delay;
+use crate::chaos::scene::Scene;
 use crate::support::{PATIENCE, wait_until};
 
 #[derive(Clone, Copy, Debug)]

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::fault::{Fault, Step};
-use crate::load::impatient_client;
-use crate::scene::Scene;
+use crate::chaos::fault::{Fault, Step};
+use crate::chaos::load::impatient_client;
+use crate::chaos::scene::Scene;
 use crate::support::process::{Process, flags, path};
 use crate::support::{Api, PATIENCE, wait_until};
 

@@ -1,7 +1,7 @@
 //! Processes that are killed or stopped.
 
-use crate::fault::{Fault, Step};
-use crate::scene::Scene;
+use crate::chaos::fault::{Fault, Step};
+use crate::chaos::scene::Scene;
 use crate::support::sys;
 
 /// kill -9, and a start on the same folder.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::fault::{Fault, Step};
-use crate::scene::{SNAPSHOT_ENTRIES_MANY, Scene};
+use crate::chaos::fault::{Fault, Step};
+use crate::chaos::scene::{SNAPSHOT_ENTRIES_MANY, Scene};
 use crate::support::{Api, PATIENCE, wait_until};
 
 /// So many in a row, by -9 and in peace in turn.

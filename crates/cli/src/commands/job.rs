@@ -23,7 +23,7 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<(), Fa
         JobCommand::Wait { ids, timeout } => wait::run(context, &ids, timeout).await,
         JobCommand::Cancel { ids } => each(context, &ids, "is being cancelled", |id| client.cancel(id)).await,
         JobCommand::Reassign(args) => {
-            let address = logs::address(client, &args).await?;
+            let address = logs::one_element(client, &args).await?;
             let what = format!("has {}/{} placed again", address.task, address.index);
             done(context, client.reassign(&address).await?, address.job, &what)
         }

@@ -73,6 +73,23 @@ pub(super) async fn address(client: &Client, args: &TaskArgs) -> Result<TaskAddr
     Ok(TaskAddress { job: args.id, task, index })
 }
 
+/// The element that is meant, where there can be no doubt: the first one of many is not ended by default.
+pub(super) async fn one_element(client: &Client, args: &TaskArgs) -> Result<TaskAddress, Failure> {
+    let address = address(client, args).await?;
+    let is_named = args.index.is_some() || args.task.as_ref().is_some_and(|text| text.contains('/'));
+    if is_named {
+        return Ok(address);
+    }
+    let TaskAddress { job, task, index } = &address;
+    match client.task(&TaskAddress { index: TaskIndex(index.0 + 1), ..address.clone() }).await {
+        Ok(_) => Err(Failure::Usage(format!(
+            "task {task} of job {job} has several elements: name one, such as {task}/{index}"
+        ))),
+        Err(error) if error.is_not_found() => Ok(address),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Reads `fetch` or `fetch/7`.
 pub(super) fn parse_task(text: &str) -> Result<(Name, Option<TaskIndex>), String> {
     let (name, index) = match text.rsplit_once('/') {
@@ -97,7 +114,7 @@ pub(super) async fn only_task(
         ([first, second], Some(index)) if first.task == second.task => Ok((first.task.clone(), index)),
         ([], _) => Err(Failure::Usage(format!("job {job} has no task"))),
         ([first, ..], _) => Err(Failure::Usage(format!(
-            "job {job} has several tasks: name one, such as `quorate job logs {job} {}/{}`; `quorate job tasks {job}` lists them",
+            "job {job} has several tasks: name one, such as {}/{}; `quorate job tasks {job}` lists them",
             first.task, first.index
         ))),
     }

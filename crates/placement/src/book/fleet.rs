@@ -211,7 +211,7 @@ impl Fleet {
     pub(crate) fn could_take(&self, slot: Slot, wish: &Wish<'_>) -> bool {
         let member = self.member(slot);
         wish.facts.request.fits(&member.worker.capacity)
-            && wish.required.is_within(member.traits)
+            && wish.allows(member.traits)
             && wish.is_at_home(&member.worker)
     }
 
@@ -304,7 +304,7 @@ impl Fleet {
         }
         let mut after = None;
         loop {
-            let may = |room: &Room| wish.wanted.fits(&room.free) && wish.required.is_within(room.traits);
+            let may = |room: &Room| wish.wanted.fits(&room.free) && wish.allows(room.traits);
             let found = *self.by_share.first(after.as_ref(), may)?.0;
             if self.could_take(found.2, wish) {
                 return Some(found.2);

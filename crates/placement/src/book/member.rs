@@ -100,6 +100,6 @@ impl Member {
 #[inline]
 pub(crate) fn may_go(room: &Room, wish: &Wish<'_>) -> bool {
     (room.attempts as usize) < ATTEMPTS_PER_WORKER_MAX
-        && wish.required.is_within(room.traits)
+        && wish.allows(room.traits)
         && (wish.wanted.fits(&room.free) || is_planted(Bug::CapacityIgnored))
 }

@@ -8,7 +8,7 @@
 //! another), `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit),
 //! `place/` (one file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what
 //! namespaces used), `spaces` (what they are entitled to), `outlook` (what explanations ask), over the indexes `fleet`
-//! (of `member`s), `ring`, `zones`, `traits`, `shapes`, `treap` and `vector`, and `decay` (powers of one half).
+//! (of `member`s), `ring`, `zones`, `traits`, `shapes`, `treap` and `vector`.
 //!
 //! Invariants: the same history of a book gives the same plan; a plan never gives a worker more than it has free, and
 //! never names a task that could not be placed.
@@ -17,7 +17,6 @@ mod backfill;
 mod batch;
 mod crowd;
 mod dates;
-mod decay;
 mod earmarks;
 mod estimate;
 mod facts;
@@ -50,6 +49,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_state::job::ElementKey;
+use quorate_state::past::Past;
 use quorate_state::queue::Queued;
 use quorate_types::{Epoch, JobId, Name, Policy, Resources, Span, TaskIndex, Timestamp};
 
@@ -176,6 +176,8 @@ pub struct Book {
     formation: Option<Formation>,
     /// Something changed since the last decision.
     changed: bool,
+    /// Workers have come since somebody asked.
+    has_newcomers: bool,
     wake_at: Option<Timestamp>,
 }
 
@@ -201,6 +203,7 @@ impl Book {
             promised: BTreeSet::new(),
             formation: None,
             changed: true,
+            has_newcomers: false,
             wake_at: None,
             policy,
         }
@@ -213,10 +216,16 @@ impl Book {
 
     /// A worker registered, or takes new tasks again, or none any more.
     pub fn worker(&mut self, worker: Worker) {
+        self.has_newcomers |= self.fleet.slot(worker.epoch).is_none();
         if self.fleet.put(worker) {
             self.waiting.measure(&self.fleet);
         }
         self.changed = true;
+    }
+
+    /// Whether workers have come since the last question.
+    pub(crate) fn take_newcomers(&mut self) -> bool {
+        std::mem::take(&mut self.has_newcomers)
     }
 
     /// A worker is gone, and with it what ran there.
@@ -344,11 +353,9 @@ impl Book {
         }
     }
 
-    /// Takes over what another book of this cluster knows of what namespaces used.
-    pub(crate) fn remember_use(&mut self, earlier: &Self) {
-        if queue::goes_by_use(self.policy.queue) {
-            self.usage.remember(&earlier.usage, &self.fleet.kinds.lanes_in(&earlier.fleet.kinds));
-        }
+    /// What the namespace used until now, also by what runs.
+    pub(crate) fn recall(&mut self, namespace: &Name, past: &Past) {
+        self.usage.recall(namespace, self.fleet.kinds.past(past));
     }
 
     fn discharge(&mut self, namespace: &Name, wanted: &Vector) {

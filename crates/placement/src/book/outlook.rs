@@ -38,7 +38,7 @@ impl Book {
     /// Brings what namespaces use up to date.
     pub(crate) fn settle_use(&mut self, now: Timestamp) {
         self.usage.advance(now);
-        self.usage.settle(&self.fleet.capacity());
+        self.usage.settle();
     }
 
     /// What the namespace uses, in 1/2³⁰ of the cluster.

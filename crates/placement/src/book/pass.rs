@@ -150,7 +150,7 @@ impl Book {
     fn walk(&mut self, now: Timestamp) -> Walk {
         if queue::goes_by_use(self.policy.queue) {
             self.usage.advance(now);
-            self.usage.settle(&self.fleet.capacity());
+            self.usage.settle();
         } else if !self.spaces.bound_starts() {
             return Walk::line();
         }

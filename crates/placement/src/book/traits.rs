@@ -1,6 +1,8 @@
 //! What workers are, as bits that an index can join: which of the conditions that tasks name a worker meets, and of
 //! which taints it is free.
 
+use std::cmp::Reverse;
+
 use quorate_types::{Condition, Taint};
 
 use crate::book::facts::{Constraints, Facts};
@@ -37,8 +39,9 @@ impl Bits {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needs {
     pub(crate) required: Bits,
-    /// Sets of what it prefers, those that weigh most first; each is tried besides what is required.
-    pub(crate) preferred: Vec<Bits>,
+    /// Sets of what it prefers, those that weigh most first and those that weigh the same together: among the workers
+    /// that are one of them the policy chooses.
+    pub(crate) preferred: Vec<Vec<Bits>>,
     /// What each condition that it prefers weighs.
     weights: Vec<(Bits, u32)>,
     /// Something has no bit.
@@ -144,13 +147,14 @@ impl Traits {
     }
 }
 
-/// All sets of preferences but the empty one, those that weigh most first.
-fn sets(weights: &[(Bits, u32)]) -> Vec<Bits> {
+/// All sets of preferences but the empty one by what they weigh, those that weigh most first.
+fn sets(weights: &[(Bits, u32)]) -> Vec<Vec<Bits>> {
     let mut sets = vec![(0, Bits::default())];
     for (bit, weight) in weights {
         let with: Vec<_> = sets.iter().map(|(sum, set)| (sum + weight, set.with(*bit))).collect();
         sets.extend(with);
     }
-    sets.sort_by_key(|(sum, set)| (std::cmp::Reverse(*sum), *set));
-    sets.into_iter().map(|(_, set)| set).filter(|set| *set != Bits::default()).collect()
+    sets.retain(|(_, set)| *set != Bits::default());
+    sets.sort_by_key(|(sum, set)| (Reverse(*sum), *set));
+    sets.chunk_by(|(one, _), (other, _)| one == other).map(|same| same.iter().map(|(_, set)| *set).collect()).collect()
 }

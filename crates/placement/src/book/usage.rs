@@ -1,22 +1,15 @@
 //! What each namespace uses, and what it used before: the dominant share of it is what fair orders go by.
 //!
-//! Past use is an exponential average of what was held, with a half-life: a namespace that has held a tenth of the
-//! cluster for long is charged with a tenth for that, and with half as much a half-life after its last task ended. What
-//! it holds now is charged in full besides. Amounts are whole numbers, so that the same history gives the same shares.
+//! Past use is the average that the state keeps (`quorate_state::past`), gone on with from where a book begins. What a
+//! namespace holds now is charged in full besides.
 
 use std::collections::BTreeMap;
 
+use quorate_state::past::{PAST_BITS, averaged, left_after};
 use quorate_types::{Name, Span, Timestamp};
 
-use crate::book::decay::{EXPONENT_BITS, FACTOR_BITS, ONE, half_to};
-use crate::book::vector::{LANES, Vector};
+use crate::book::vector::{LANES, MEMORY, Vector};
 
-/// After so long past use counts half: an hour, so that a night's work is forgiven in the morning and the last minutes
-/// are not.
-pub(crate) const HALF_LIFE: Span = Span::from_secs(3_600);
-
-/// Fractional bits of past use.
-const PAST_BITS: u32 = 20;
 /// Fractional bits of a share.
 const SHARE_BITS: u32 = 30;
 
@@ -55,12 +48,15 @@ impl Usage {
         account.live = account.live.minus(wanted);
     }
 
-    /// Brings all accounts up to date, and forgets those that are as good as empty in a cluster of this size: after
-    /// twenty half-lives at most.
-    pub(crate) fn settle(&mut self, capacity: &Vector) {
+    /// Brings all accounts up to date, and forgets those that are empty: whose average is less than a thousandth of a
+    /// core or device, and a kibibyte.
+    pub(crate) fn settle(&mut self) {
         let now = self.now;
         self.accounts.values_mut().for_each(|account| account.settle(now));
-        self.accounts.retain(|_, account| account.live != Vector::default() || account.share(capacity) >> 10 > 0);
+        let is_left = |past: &[u128; LANES]| {
+            (0..LANES).any(|lane| past[lane] >> if lane == MEMORY { PAST_BITS + 10 } else { PAST_BITS } > 0)
+        };
+        self.accounts.retain(|_, account| account.live != Vector::default() || is_left(&account.past));
     }
 
     /// The largest of the namespace's shares of a kind (Ghodsi et al. 2011), of what it holds and of what it used, as
@@ -69,17 +65,9 @@ impl Usage {
         self.accounts.get(namespace).map_or(0, |account| account.share(capacity))
     }
 
-    /// Takes over what another account of the same cluster says of the past; `lanes` says where it has each kind. What
-    /// runs is in both.
-    pub(crate) fn remember(&mut self, earlier: &Self, lanes: &[Option<usize>; LANES]) {
-        for (namespace, account) in &earlier.accounts {
-            let mut known = *account;
-            known.settle(self.now);
-            let past = &mut self.account(namespace).past;
-            for (past, lane) in past.iter_mut().zip(lanes) {
-                *past = (*past).max(lane.map_or(0, |lane| known.past[lane]));
-            }
-        }
+    /// What the namespace used before, what runs included.
+    pub(crate) fn recall(&mut self, namespace: &Name, past: [u128; LANES]) {
+        self.account(namespace).past = past;
     }
 
     fn account(&mut self, namespace: &Name) -> &mut Account {
@@ -97,22 +85,27 @@ impl Account {
         if span == Span(0) {
             return;
         }
-        let left = decay(span);
-        self.past.iter_mut().for_each(|past| *past = (*past * u128::from(left)) >> FACTOR_BITS);
-        let live = self.live;
-        self.used(&live, span);
+        let left = left_after(span);
+        for (past, live) in self.past.iter_mut().zip(self.live.lanes()) {
+            *past = averaged(*past, *live, left);
+        }
     }
 
     /// So much was held for so long until now.
     fn used(&mut self, amount: &Vector, span: Span) {
-        let gained = u128::from(ONE - decay(span));
+        let left = left_after(span);
         for (past, lane) in self.past.iter_mut().zip(amount.lanes()) {
-            *past += (u128::from(*lane) * gained) >> (FACTOR_BITS - PAST_BITS);
+            *past = past.saturating_add(averaged(0, *lane, left));
         }
     }
 
     fn share(&self, capacity: &Vector) -> u64 {
-        let used = self.live.lanes().iter().zip(&self.past).map(|(live, past)| (u128::from(*live) << PAST_BITS) + past);
+        let used = self
+            .live
+            .lanes()
+            .iter()
+            .zip(&self.past)
+            .map(|(live, past)| (u128::from(*live) << PAST_BITS).saturating_add(*past));
         let shares = used.zip(capacity.lanes()).map(|(used, all)| {
             let share = (used << (SHARE_BITS - PAST_BITS)).checked_div(u128::from(*all)).unwrap_or(0);
             u64::try_from(share).unwrap_or(u64::MAX)
@@ -121,13 +114,9 @@ impl Account {
     }
 }
 
-/// What is left after `span`.
-fn decay(span: Span) -> u64 {
-    half_to((u128::from(span.0) << EXPONENT_BITS) / u128::from(HALF_LIFE.0))
-}
-
 #[cfg(test)]
 mod tests {
+    use quorate_state::past::HALF_LIFE;
     use quorate_types::Resources;
 
     use super::*;
@@ -151,15 +140,15 @@ mod tests {
         usage.hold(&ann, &vector(4_000, 1 << 30), Timestamp(0));
         assert_eq!(per_mille(&usage, &ann), 400);
         usage.advance(Timestamp(HOUR));
-        usage.settle(&vector(10_000, 1 << 40));
+        usage.settle();
         assert_eq!(per_mille(&usage, &ann), 600, "half of the average is there after one half-life");
         usage.release(&ann, &vector(4_000, 1 << 30));
         assert_eq!(per_mille(&usage, &ann), 200);
         usage.advance(Timestamp(2 * HOUR));
-        usage.settle(&vector(10_000, 1 << 40));
+        usage.settle();
         assert_eq!(per_mille(&usage, &ann), 100);
         usage.advance(Timestamp(30 * HOUR));
-        usage.settle(&vector(10_000, 1 << 40));
+        usage.settle();
         assert!(usage.accounts.is_empty(), "what is forgiven takes no room");
     }
 
@@ -175,7 +164,7 @@ mod tests {
             usage.account(&names[1]);
         }
         usage.hold(&names[2], &vector(4_000, 0), Timestamp(0));
-        usage.settle(&vector(10_000, 1 << 40));
+        usage.settle();
         let shares = names.map(|name| usage.share(&name, &vector(10_000, 0)));
         assert!(shares.iter().all(|share| share.abs_diff(shares[0]) < WHOLE / 100_000), "{shares:?}");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use quorate_state::past::Past;
 use quorate_types::{Name, Resources};
 
 use crate::book::shapes::Shapes;
@@ -10,6 +11,8 @@ use crate::book::treap::Summary;
 
 /// Cpu, memory and the first kinds that the workers have besides.
 pub(crate) const LANES: usize = 4;
+/// The lane of memory.
+pub(crate) const MEMORY: usize = 1;
 
 /// An amount of each kind, in the units of [`Resources`]. Kinds beyond the last lane are left out: what fits here
 /// may still lack one of them.
@@ -125,10 +128,14 @@ impl Kinds {
         self.0.len() > known
     }
 
-    /// Which lanes the kinds of each lane have elsewhere.
-    pub(crate) fn lanes_in(&self, other: &Self) -> [Option<usize>; LANES] {
-        let mut lanes = std::array::from_fn(|lane| (lane < 2).then_some(lane));
-        self.0.iter().for_each(|(kind, lane)| lanes[*lane] = other.lane(kind));
+    /// Past use by lanes.
+    pub(crate) fn past(&self, past: &Past) -> [u128; LANES] {
+        let mut lanes = [past.cpu_millis, past.memory_bytes, 0, 0];
+        for (kind, amount) in &past.other_millis {
+            if let Some(lane) = self.0.get(kind) {
+                lanes[*lane] = *amount;
+            }
+        }
         lanes
     }
 

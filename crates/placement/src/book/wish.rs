@@ -14,20 +14,27 @@ pub(crate) struct Wish<'a> {
     pub(crate) facts: &'a Facts,
     pub(crate) wanted: Vector,
     pub(crate) needs: &'a Needs,
-    /// What the worker must be.
-    pub(crate) required: Bits,
+    /// One of these it is to be besides what is required, if there are any.
+    preferred: &'a [Bits],
     crowding: &'a Crowding<'a>,
 }
 
 impl<'a> Wish<'a> {
     pub(crate) fn new(queued: Queued, entry: &'a Entry, crowding: &'a Crowding<'a>) -> Self {
         let Entry { facts, wanted, needs, .. } = entry;
-        Self { queued, facts, wanted: *wanted, needs, required: needs.required, crowding }
+        Self { queued, facts, wanted: *wanted, needs, preferred: &[], crowding }
     }
 
-    /// The same, and besides this.
-    pub(crate) fn requiring(&self, set: Bits) -> Self {
-        Self { required: self.required.with(set), ..*self }
+    /// The same for workers that are one of these besides.
+    pub(crate) fn preferring(&self, sets: &'a [Bits]) -> Self {
+        Self { preferred: sets, ..*self }
+    }
+
+    /// Whether a worker with these traits will do, as far as the index knows; or some of those who have them together.
+    #[inline]
+    pub(crate) fn allows(&self, traits: Bits) -> bool {
+        self.needs.required.is_within(traits)
+            && (self.preferred.is_empty() || self.preferred.iter().any(|set| set.is_within(traits)))
     }
 
     /// Whether the index knows all that the task asks for.

@@ -1,10 +1,11 @@
-//! Of an element that a worker has: where, since when, and what follows.
+//! Of an element that a worker has: where, since when, and what follows; or of one that a worker had.
 
 use quorate_state::State;
 use quorate_state::element::{AfterStop, Element};
 use quorate_state::job::{ElementKey, Job};
+use quorate_state::view;
 use quorate_state::worker::Worker;
-use quorate_types::explain::{AfterStopping, LiveAttempt};
+use quorate_types::explain::{AfterStopping, LiveAttempt, PastAttempt};
 use quorate_types::status::TaskState;
 
 pub(super) fn of(state: &State, job: &Job, at: &ElementKey, element: &Element) -> Option<LiveAttempt> {
@@ -36,4 +37,11 @@ pub(super) fn of(state: &State, job: &Job, at: &ElementKey, element: &Element) -
         frozen: job.header.frozen && element.state != TaskState::Stopping,
         unmet: unmet.map(ToString::to_string).collect(),
     })
+}
+
+/// The last attempt of an element that waits again.
+pub(super) fn previous(element: &Element) -> Option<PastAttempt> {
+    let attempt = element.current()?;
+    let (number, worker) = (attempt.number, attempt.worker.clone());
+    Some(PastAttempt { number, worker, reason: view::reason(attempt)? })
 }

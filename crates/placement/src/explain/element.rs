@@ -9,13 +9,14 @@ use quorate_state::gang::Gang;
 use quorate_state::job::{ElementKey, Job, TaskHead};
 use quorate_state::queue::Queued;
 use quorate_types::explain::{Explanation, GangOutlook, GangTask, QueuePlace, RoomMade, StartBasis, StartForecast};
+use quorate_types::policy::PlacementOrder;
 use quorate_types::status::TaskState;
 use quorate_types::{Epoch, JobId, TaskIndex, Timestamp};
 
 use super::line::{Line, Seat};
 use super::survey::{self, Beyond};
 use super::words::{self, Circumstances};
-use super::{Subject, Voice, WORKERS_LISTED_MAX, attempt, end, gates, room, service, waits};
+use super::{Subject, Voice, WORKERS_LISTED_MAX, attempt, end, gates, protected, room, service, waits};
 
 /// Explains an element of a job in memory; none if there is no such element.
 pub fn element(state: &State, now: Timestamp, id: JobId, task: u32, index: TaskIndex) -> Option<Explanation> {
@@ -99,7 +100,10 @@ impl<'a> Scene<'a> {
         };
         let mut explanation = blank(&subject, state)?;
         match state {
-            TaskState::Waiting | TaskState::Pending => self.look_ahead(&mut explanation, job, task, index)?,
+            TaskState::Waiting | TaskState::Pending => {
+                explanation.previous = subject.record.and_then(attempt::previous);
+                self.look_ahead(&mut explanation, job, task, index)?;
+            }
             TaskState::Assigned | TaskState::Running | TaskState::Stopping => {
                 let at = ElementKey { job: job.id(), task, index };
                 explanation.attempt = subject.record.and_then(|element| attempt::of(self.state, job, &at, element));
@@ -111,8 +115,8 @@ impl<'a> Scene<'a> {
         }
         words::say(&mut explanation, &Circumstances::of(&subject, self.now));
         if explanation.start.as_ref().is_some_and(|start| start.basis == StartBasis::Now) {
-            let placement = self.state.policy().placement;
-            explanation.sentences.push(format!("Of the workers that may take it the placement {placement} chooses."));
+            let open = explanation.workers.as_ref().map_or(0, |workers| workers.open);
+            explanation.sentences.push(chooser(self.state.policy().placement, open));
         }
         explanation.sentences.extend(service::of_element(job, task, index));
         Some(explanation)
@@ -148,6 +152,9 @@ impl<'a> Scene<'a> {
         out.workers = Some(survey::of(self.state, spec, beyond.as_ref(), self.listed_max));
         if !starts {
             out.room.clone_from(self.room.get_or_init(|| room::made_for(self.state, job.id())));
+            if out.waits_for.is_empty() {
+                out.protected = protected::by_quota(self.state, self.now, job, task, line, seat);
+            }
         }
         Some(())
     }
@@ -195,6 +202,21 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// Who chooses the worker, and whether the leader may come to another one of those that are open: what it is about to
+/// draw, whose turn it has come to and what it begins from is known to it alone.
+fn chooser(placement: PlacementOrder, open: u64) -> String {
+    let chooses = format!("Of the workers that may take it the placement {placement} chooses");
+    let how = match placement {
+        PlacementOrder::Random | PlacementOrder::PowerOfTwo => "by chance",
+        PlacementOrder::RoundRobin | PlacementOrder::WeightedRoundRobin => "in turn",
+        PlacementOrder::Spread | PlacementOrder::MinCostFlow => "going on from its last round",
+        PlacementOrder::BestFit | PlacementOrder::WorstFit => return format!("{chooses}."),
+        PlacementOrder::LeastLoad | PlacementOrder::LeastJobs => return format!("{chooses}."),
+        PlacementOrder::LowestUtilisation | PlacementOrder::ConsistentHash => return format!("{chooses}."),
+    };
+    if open > 1 { format!("{chooses}, {how}: it may be another one.") } else { format!("{chooses}.") }
+}
+
 /// What the gang asks for, of which so many would fit now.
 fn outlook(job: &Job, gang: &Gang, fit: u64) -> Option<GangOutlook> {
     let specs = gang.tasks.iter().filter_map(|(task, _)| job.task_spec(*task));
@@ -219,6 +241,8 @@ fn blank(subject: &Subject<'_>, state: TaskState) -> Option<Explanation> {
         workers: None,
         start: None,
         room: Vec::new(),
+        protected: Vec::new(),
+        previous: None,
         attempt: None,
         end: None,
         unblock: Vec::new(),

@@ -7,11 +7,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use quorate_state::State;
+use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
 use quorate_types::explain::{Expected, NamespaceUse, QuotaPlace, QuotaUse};
 use quorate_types::policy::QueueOrder;
 use quorate_types::resources::in_units;
-use quorate_types::{Epoch, Name, Resources, Timestamp};
+use quorate_types::{Epoch, Name, Resources, Span, Timestamp};
 
 use super::FRONT_MAX;
 use crate::book::queue::{goes_by_time, goes_by_use};
@@ -137,6 +138,11 @@ impl Line {
         ahead.find(|kept| kept.epoch == epoch).map(|kept| kept.queued)
     }
 
+    /// Whether an attempt is known to run on for longer than this.
+    pub(super) fn has_longer_to_go(&self, key: ElementKey, expected: Span, now: Timestamp) -> bool {
+        self.book.remaining(key, now).is_some_and(|remaining| remaining > expected)
+    }
+
     /// Whether the worker has room for the request after all that starts now.
     pub(super) fn has_room_left(&self, epoch: Epoch, request: &Resources) -> bool {
         self.book.left_on(epoch).is_some_and(|left| request.fits(left))
@@ -246,7 +252,7 @@ fn quota(state: &State, tier: Tier, facts: &Facts) -> QuotaPlace {
     QuotaPlace { covered: tier == Tier::Covered, amounts: amounts.collect() }
 }
 
-/// A share with three digits: more would pretend to know the use that has ended.
+/// A share with three digits.
 fn per_mille(share: u64) -> f64 {
     (share as f64 * 1_000.0 / f64::from(2.0_f32.powi(SHARE_BITS))).round() / 1_000.0
 }

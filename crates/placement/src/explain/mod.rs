@@ -2,11 +2,11 @@
 //!
 //! Layout: `element` (one element, in any state) and `groups` (a job as a whole) put together what `waits` (needs,
 //! times and keys), `gates` (resources of the cluster, rates, locks), `line` (its place in the queue, and one decision
-//! over the front of it), `survey` (each worker, by `obstacle`), `attempt`, `service` and `end` find, and `words` says
+//! over the front of it), `survey` (each worker, by `obstacle`), `room` and `protected` (what ends for it, and what does not), `attempt`, `service` and `end` find, and `words` says
 //! it in sentences.
 //!
 //! Everything comes from one version of the state, as a leader would see it that begins now. What a leader has learned
-//! besides (use of namespaces that ended, reservations that it made earlier, whose turn it is) is not in it; so what is
+//! besides (reservations that it made earlier, whose turn it is) is not in it; so what is
 //! said of places, starts and reservations is an estimate, while what is said of needs, gates and room holds at that
 //! version. One explanation walks the queue once and keeps no more than [`FRONT_MAX`] tasks of it.
 
@@ -17,6 +17,7 @@ mod gates;
 mod groups;
 mod line;
 mod obstacle;
+mod protected;
 mod room;
 mod service;
 mod survey;
@@ -43,6 +44,10 @@ pub(crate) const WAITS_LISTED_MAX: usize = 100;
 pub(crate) const HOLDERS_LISTED_MAX: usize = 10;
 /// Attempts that are named which were told to stop for a job.
 pub(crate) const ROOM_LISTED_MAX: usize = 10;
+/// Attempts that are looked at for what quotas protect, for each explanation: some milliseconds.
+pub(crate) const PROTECTED_LOOKS_MAX: usize = 20_000;
+/// Namespaces that are named within whose quotas is what a task might end otherwise.
+pub(crate) const PROTECTED_LISTED_MAX: usize = 10;
 /// Kinds of resources that are named where one is lacking.
 pub(crate) const KINDS_LISTED_MAX: usize = 20;
 /// Groups of elements in the explanation of a job.

@@ -2,8 +2,7 @@
 
 use quorate_state::job::Header;
 use quorate_types::explain::{
-    AfterStopping, EndCause, EndStory, Explanation, GangOutlook, LiveAttempt, NamespaceUse, QueuePlace, RoomMade,
-    StartBasis, StartForecast, Wait,
+    EndCause, EndStory, Explanation, GangOutlook, NamespaceUse, QueuePlace, StartBasis, StartForecast, Wait,
 };
 use quorate_types::policy::QueueOrder;
 use quorate_types::resources::format_bytes;
@@ -12,6 +11,7 @@ use quorate_types::{JobSpec, On, Resources, Span, Timestamp};
 use super::{Subject, Voice};
 use namespaces::{at_limit, quota};
 
+mod attempts;
 mod gates;
 mod namespaces;
 mod unblock;
@@ -42,6 +42,7 @@ impl<'a> Circumstances<'a> {
 /// Puts the explanation into words.
 pub(super) fn say(explanation: &mut Explanation, about: &Circumstances<'_>) {
     let mut said = vec![opening(explanation, about)];
+    said.extend(explanation.previous.iter().map(attempts::previous));
     said.extend(explanation.waits_for.iter().map(|wait| waits_for(wait, about)));
     if explanation.waits_for_more > 0 {
         said.push(format!("It waits for {} more things.", explanation.waits_for_more));
@@ -49,9 +50,10 @@ pub(super) fn say(explanation: &mut Explanation, about: &Circumstances<'_>) {
     said.extend(explanation.gang.iter().map(gang));
     said.extend(explanation.queue.iter().flat_map(|place| queue(place, about)));
     said.extend(explanation.start.as_ref().map(|forecast| start(forecast, about)));
-    said.extend(room(&explanation.room));
+    said.extend(attempts::room(&explanation.room));
+    said.extend(attempts::protected(&explanation.protected));
     said.extend(workers::say(explanation));
-    said.extend(explanation.attempt.iter().flat_map(|live| attempt(live, about)));
+    said.extend(explanation.attempt.iter().flat_map(|live| attempts::live(live, about)));
     said.extend(explanation.end.iter().flat_map(|story| end(story, about)));
     if !explanation.state.is_finished() {
         said.extend(limits(about));
@@ -232,8 +234,8 @@ fn used(place: &QueuePlace) -> String {
     let Some(NamespaceUse { share, after, of }) = place.namespace_use else { return "nothing is known of it".into() };
     let percent = (share * 1_000.0).round() / 10.0;
     format!(
-        "{} has a share of {percent} % by what it runs, without the past use that the leader adds; {after} of the {of} \
-         namespaces that wait have less",
+        "{} has a share of {percent} % by what it runs and what it used before; {after} of the {of} namespaces that wait \
+         have less",
         place.namespace
     )
 }
@@ -263,52 +265,6 @@ fn start(forecast: &StartForecast, about: &Circumstances<'_>) -> String {
             )
         }
     }
-}
-
-fn room(made: &[RoomMade]) -> Option<String> {
-    let of = |made: &RoomMade| {
-        format!("element {} of task {} of job {} on {}", made.index, made.task, made.job, made.worker)
-    };
-    let told: Vec<String> = made.iter().map(of).collect();
-    (!told.is_empty()).then(|| format!("Room is being made for its job: told to stop was {}.", list(&told)))
-}
-
-fn attempt(live: &LiveAttempt, about: &Circumstances<'_>) -> Vec<String> {
-    let LiveAttempt { number, worker, .. } = live;
-    let mut said = Vec::new();
-    said.push(match (live.started_at, live.then, live.waits_for) {
-        (_, Some(then), _) => {
-            let then = match then {
-                AfterStopping::Placed => "the task is placed again",
-                AfterStopping::Cancelled => "the task is cancelled",
-                AfterStopping::Failed => "the task has failed",
-            };
-            let why = live.stopped.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
-            format!("Attempt {number} on {worker} was told to stop{why}; then {then}.")
-        }
-        (Some(at), None, _) => format!("Attempt {number} runs on {worker} since {}.", about.at(at)),
-        (None, None, Some(before)) => {
-            format!(
-                "Attempt {number} starts on {worker} when element {before}, which stands before it there, has ended."
-            )
-        }
-        (None, None, None) => {
-            format!(
-                "Attempt {number} was assigned to {worker} at {}; the worker has not said yet that it runs.",
-                about.at(live.assigned_at)
-            )
-        }
-    });
-    if live.frozen {
-        said.push("It is stopped where it is until its job is resumed.".to_owned());
-    }
-    if !live.unmet.is_empty() && live.then.is_none() {
-        said.push(format!("{worker} is not what it prefers: {}.", list(&live.unmet)));
-    }
-    if let Some(at) = live.moved_at {
-        said.push(format!("{worker} is draining: what still runs there at {} is moved.", about.at(at)));
-    }
-    said
 }
 
 fn end(story: &EndStory, about: &Circumstances<'_>) -> Vec<String> {

@@ -9,7 +9,7 @@ use quorate_types::explain::EndCause;
 use quorate_types::status::Ending;
 use quorate_types::{JobId, LogIndex, Name, Span, TaskIndex};
 
-use crate::world::{World, same};
+use super::world::{World, same};
 
 #[test]
 fn what_runs_says_where_and_since_when() {
@@ -53,28 +53,6 @@ fn what_runs_says_where_and_since_when() {
 }
 
 /// Of an attempt that makes room it is said for whom, and of who waits for the room what makes it.
-#[test]
-fn room_is_made_for_somebody() {
-    let mut world = World::new();
-    world.worker("w", r#"{"cpu":2}"#);
-    let low = world.job(r#"{"priority":10,"tasks":[{"name":"low","command":["x"],"count":2}]}"#);
-    world.round();
-    world.start();
-    let high = world.job(r#"{"priority":90,"preempt":"lower","tasks":[{"name":"high","command":["x"]}]}"#);
-    let other = world.job(r#"{"priority":90,"tasks":[{"name":"other","command":["x"]}]}"#);
-    assert!(!world.says(high, "high", 0).contains("Room"));
-    world.round();
-    let victim = (0..2).find(|index| world.says(low, "low", *index).contains("was told to stop")).unwrap();
-    let said = world.says(low, "low", victim);
-    let why = format!("(preempted by job {high}, which has a higher priority); then the task is placed again.");
-    assert!(said.contains(&why), "{said}");
-    let made =
-        format!("Room is being made for its job: told to stop was element {victim} of task low of job {low} on w.");
-    let said = world.says(high, "high", 0);
-    assert!(said.contains(&made), "{said}");
-    assert!(!world.says(other, "other", 0).contains("Room"));
-}
-
 #[test]
 fn what_its_worker_is_not_is_said_of_what_runs() {
     let mut world = World::new();

@@ -1,6 +1,6 @@
 //! Gangs.
 
-use crate::world::{World, same, tells};
+use super::world::{World, same, tells};
 
 #[test]
 fn what_a_gang_needs_at_once() {

@@ -4,7 +4,7 @@ use quorate_state::command::Command;
 use quorate_types::gate::Claimant;
 use quorate_types::{Fence, JobId, Name, Span, TaskIndex};
 
-use crate::world::{World, same};
+use super::world::{World, same};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()

@@ -5,7 +5,7 @@ use quorate_types::explain::{ExpectedSource, StartBasis};
 use quorate_types::policy::QueueOrder;
 use quorate_types::status::Ending;
 
-use crate::world::{MIDNIGHT, World};
+use super::world::{MIDNIGHT, World};
 
 /// A cluster that is full, with three jobs that wait: the one in the middle is asked about.
 fn crowd(policy: &str) -> World {
@@ -40,9 +40,9 @@ fn every_order_tells_its_reason() {
         ("least-work", 2, 3, "how long it is expected to run, 30s (from its specification), and a second for each task that waits for it: 1".to_owned()),
         ("deadline", 1, 3, "the deadline of its job, 2026-01-01T01:01:00.000Z (in 1h)".to_owned()),
         ("critical-path", 2, 3, "the longest chain behind it: 31s".to_owned()),
-        ("fair-share", 2, 2, format!("what namespaces use: used has a share of 101.1 % by what it runs, without the past use that the leader adds; 1 of the 2 namespaces that wait have less; then by when it was submitted, {submitted}")),
+        ("fair-share", 2, 2, format!("what namespaces use: used has a share of 101.1 % by what it runs and what it used before; 1 of the 2 namespaces that wait have less; then by when it was submitted, {submitted}")),
         ("round-robin", 2, 3, format!("turns; it has been in line since {submitted}")),
-        ("multifactor", 2, 3, format!("age, size, priority and fair share: when it was submitted, {submitted}; priority 50; used has a share of 101.1 % by what it runs, without the past use that the leader adds; 1 of the 2 namespaces that wait have less")),
+        ("multifactor", 2, 3, format!("age, size, priority and fair share: when it was submitted, {submitted}; priority 50; used has a share of 101.1 % by what it runs and what it used before; 1 of the 2 namespaces that wait have less")),
     ] {
         let world = crowd(&format!(r#"{{"queue":"{queue}"}}"#));
         let explanation = world.explain(3, "main", 0);

@@ -9,7 +9,7 @@ use quorate_types::explain::StartBasis;
 use quorate_types::policy::{Backfill, QueueOrder};
 use quorate_types::{Name, Span, TaskIndex};
 
-use crate::world::World;
+use super::world::World;
 
 #[derive(Clone, Debug)]
 struct Task {
@@ -46,7 +46,7 @@ fn submit(world: &mut World, task: &Task) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_said_to_start_starts(

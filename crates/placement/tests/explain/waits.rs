@@ -4,7 +4,7 @@ use quorate_state::command::Command;
 use quorate_types::status::Ending;
 use quorate_types::{JobId, Span};
 
-use crate::world::{World, same};
+use super::world::{World, same};
 
 #[test]
 fn needs_of_the_same_job_and_of_others() {

@@ -4,7 +4,7 @@ use quorate_state::command::Command;
 use quorate_types::Name;
 use quorate_types::explain::{ObstacleKind, StartBasis};
 
-use crate::world::{World, same, tells};
+use super::world::{World, same, tells};
 
 fn named(text: &str) -> Name {
     Name::new(text).unwrap()

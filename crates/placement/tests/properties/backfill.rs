@@ -9,7 +9,7 @@ use quorate_state::queue::Queued;
 use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
 use quorate_types::{Epoch, Policy, Resources, Span, Timestamp};
 
-use crate::world::{World, facts};
+use super::world::{World, facts};
 
 /// Jobs in the order of their arrival: how long after the one before, cores, run time, elements.
 type Arrivals = Vec<(u64, u64, u64, u64)>;

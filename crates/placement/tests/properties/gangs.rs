@@ -8,7 +8,7 @@ use quorate_state::queue::Queued;
 use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
 use quorate_types::{Policy, Resources, Span, Timestamp};
 
-use crate::world::{World, facts, name};
+use super::world::{World, facts, name};
 
 /// Tasks of a gang: cores and elements.
 type Tasks = Vec<(u64, u32)>;

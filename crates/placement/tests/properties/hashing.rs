@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use quorate_types::policy::PlacementOrder;
 use quorate_types::{Name, Policy, Resources};
 
-use crate::world::{World, facts, lineage};
+use super::world::{World, facts, lineage};
 
 /// A cluster of the workers with these numbers.
 fn world(workers: &[u64]) -> World {

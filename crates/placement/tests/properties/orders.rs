@@ -1,14 +1,13 @@
-//! How long orders let a task wait, and what fair share is fair about.
+//! How long orders let a task wait.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use quorate_placement::book::Facts;
 use quorate_state::queue::Queued;
 use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
-use quorate_types::{Name, NamespaceRules, Policy, Resources, Span, Timestamp};
+use quorate_types::{Policy, Resources, Span, Timestamp};
 
-use crate::world::{World, facts, name};
+use super::world::{World, facts, name};
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
@@ -66,43 +65,6 @@ fn overtakes_within(order: &[(Timestamp, Timestamp, Queued)], bound: u64) -> Res
 
 fn jobs() -> impl Strategy<Value = Vec<(u64, u8, u64, u64, u8)>> {
     prop::collection::vec((0..300u64, 0..=100u8, 1..9u64, 1..2_000u64, 0..3u8), 2..60)
-}
-
-/// Namespaces that want the same again and again: cores and memory of each task.
-fn demands() -> impl Strategy<Value = Vec<(u64, u64)>> {
-    prop::collection::vec((1..10u64, 1..10u64), 2..5)
-}
-
-const ALL: (u64, u64) = (1_000, 1_000);
-
-/// How many tasks each gets of one worker that has [`ALL`], if all want as many as they can get.
-fn shares(demands: &[(u64, u64)]) -> Vec<u64> {
-    weighted_shares(&demands.iter().map(|demand| (1, *demand)).collect::<Vec<_>>())
-}
-
-/// The same, each with its weight.
-fn weighted_shares(demands: &[(u32, (u64, u64))]) -> Vec<u64> {
-    let policy = Policy { queue: QueueOrder::FairShare, ..Policy::default() };
-    let mut world = World::new(policy);
-    world.join(Resources::new(ALL.0, ALL.1));
-    let names: Vec<Name> = (0..demands.len()).map(|nth| name(&format!("n{nth}"))).collect();
-    for (namespace, (weight, (cpu, memory))) in names.iter().zip(demands) {
-        world.entitle(namespace, NamespaceRules { weight: *weight, ..NamespaceRules::default() });
-        let mut facts = Facts::new(Timestamp(0), Resources::new(*cpu, *memory));
-        facts.namespace = namespace.clone();
-        world.submit(facts, 1_000);
-    }
-    let starts = world.plan();
-    let of = |namespace: &Name| {
-        let theirs = starts.iter().filter(|start| world.waiting[&start.queued].facts.namespace == *namespace);
-        theirs.count() as u64
-    };
-    names.iter().map(of).collect()
-}
-
-/// How many tasks of this kind fit into what another has.
-fn tasks_of(demand: (u64, u64), has: (u64, u64)) -> u64 {
-    (has.0 / demand.0).min(has.1 / demand.1)
 }
 
 proptest! {
@@ -193,67 +155,4 @@ proptest! {
         prop_assert!(!world.waiting.contains_key(&large.unwrap()));
     }
 
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Nobody would rather have what another has, but for one task of the other's: tasks cannot be divided. (With those
-    /// that can, Ghodsi et al. 2011, theorem 2.)
-    #[test]
-    fn fair_share_leaves_nobody_envious(demands in demands()) {
-        let tasks = shares(&demands);
-        for (own, demand) in tasks.iter().zip(&demands) {
-            for (theirs, of) in tasks.iter().zip(&demands) {
-                let theirs = theirs.saturating_sub(1);
-                let could = tasks_of(*demand, (theirs * of.0, theirs * of.1));
-                prop_assert!(could <= own + 1, "{demand:?} has {own}, and could have {could}: {tasks:?}");
-            }
-        }
-    }
-
-    /// Nobody would rather have what another has, scaled to its own weight. (Section 4.3.)
-    #[test]
-    fn weighted_fair_share_leaves_nobody_envious(demands in demands(), weights in prop::collection::vec(1..9u32, 5)) {
-        let weighted: Vec<(u32, (u64, u64))> = weights.iter().copied().zip(demands).collect();
-        let tasks = weighted_shares(&weighted);
-        for (own, (weight, demand)) in tasks.iter().zip(&weighted) {
-            for (theirs, (their_weight, of)) in tasks.iter().zip(&weighted) {
-                // What was given last may be one too many, of theirs and, scaled, of its own.
-                let theirs = theirs.saturating_sub(1) * u64::from(*weight) / u64::from(*their_weight);
-                let could = tasks_of(*demand, (theirs * of.0, theirs * of.1));
-                prop_assert!(could <= own + 1, "{demand:?} has {own}, and could have {could}: {tasks:?}");
-            }
-        }
-    }
-
-    /// Those that ask for the same get as much as their weights say: nobody more than a task above it, and nobody below
-    /// it by more than its part of the one task that each of the others may be above.
-    #[test]
-    fn weights_give_shares_in_proportion(weights in prop::collection::vec(1..20u32, 2..5)) {
-        let weighted: Vec<(u32, (u64, u64))> = weights.iter().map(|weight| (*weight, (1, 1))).collect();
-        let all: u64 = weights.iter().copied().map(u64::from).sum();
-        let others = weights.len() as u64 - 1;
-        for (weight, got) in weights.iter().zip(weighted_shares(&weighted)) {
-            // Everything times `all`, as shares are not whole tasks.
-            let (weight, got) = (u64::from(*weight), got * all);
-            let fair = weight * ALL.0;
-            prop_assert!(got <= fair + all, "{weights:?}: {got} instead of {fair}, in parts of {all}");
-            prop_assert!(fair <= got + others * weight, "{weights:?}: {got} instead of {fair}, in parts of {all}");
-        }
-    }
-
-    /// Who asks for more than it needs gets no more tasks done, but for what a task of somebody else more or less
-    /// leaves. (Theorem 3.)
-    #[test]
-    fn fair_share_rewards_no_lies(demands in demands(), more in (0..6u64, 0..6u64)) {
-        let honest = shares(&demands)[0];
-        let mut lied = demands.clone();
-        lied[0] = (lied[0].0 + more.0, lied[0].1 + more.1);
-        let got = shares(&lied)[0];
-        // As if what it holds could be used for as many tasks as really fit.
-        let useful = tasks_of(demands[0], (got * lied[0].0, got * lied[0].1));
-        let others = demands[1..].iter().map(|of| of.0.div_ceil(demands[0].0).max(of.1.div_ceil(demands[0].1)));
-        prop_assert!(useful <= honest + 1 + others.max().unwrap_or(0), "{honest} became {useful}");
-    }
 }

@@ -5,7 +5,7 @@ use quorate_placement::book::Start;
 use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
 use quorate_types::{NamespaceRules, Policy, Resources, Span, Timestamp};
 
-use crate::world::{World, facts, lineage, name};
+use super::world::{World, facts, lineage, name};
 
 #[derive(Clone, Debug)]
 enum Step {

@@ -7,7 +7,7 @@ use quorate_placement::book::{Constraints, Start};
 use quorate_types::policy::PlacementOrder;
 use quorate_types::{Policy, Preference, Resources};
 
-use crate::world::{World, facts};
+use super::world::{World, facts};
 
 /// What each task prefers: a worker and how much it wants that one, up to three times.
 type Tasks = Vec<Vec<(usize, u8)>>;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use quorate_types::policy::PlacementOrder;
 use quorate_types::{Policy, Resources};
 
-use crate::world::{World, facts, name};
+use super::world::{World, facts, name};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]

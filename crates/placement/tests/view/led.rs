@@ -129,7 +129,12 @@ impl Led {
 
     /// A worker joins.
     pub fn worker(&mut self, name: &str, cpu: u32) {
-        let registration = super::registration(name, &format!(r#"{{"cpu":{cpu}}}"#), &[], &[]);
+        self.worker_of(name, &format!(r#"{{"cpu":{cpu}}}"#));
+    }
+
+    /// One with other kinds of resources too.
+    pub fn worker_of(&mut self, name: &str, capacity: &str) {
+        let registration = super::registration(name, capacity, &[], &[]);
         self.view.outcome_at(self.now, Command::Register(Box::new(registration)));
     }
 

@@ -13,6 +13,7 @@ use quorate_types::policy::{PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::{LogIndex, Name, ReplicaId, Span, Timestamp};
 
 pub mod led;
+pub mod random;
 
 pub struct View(pub State);
 

@@ -53,7 +53,7 @@ pub(crate) async fn drain(State(app): State<App>, Path(name): Path<String>, cont
     let DrainWorker { deadline } = body::optional(&app.room, content).await?;
     match deadline {
         Some(within) if within.0 > SPAN_MS_MAX => {
-            Err(ApiError::bad_parameter("deadline", "must be shorter than ten years"))
+            Err(ApiError::bad_field("/deadline", "must be shorter than ten years"))
         }
         Some(within) => app.write(Command::DrainBy { worker, within }).await,
         None => app.write(Command::Drain { worker }).await,
@@ -69,7 +69,7 @@ pub(crate) async fn taint(State(app): State<App>, Path(name): Path<String>, cont
     let worker = worker_name(&name)?;
     let Object(WorkerTaints { taints }): Object<WorkerTaints> =
         body::parse(&body::read(&app.room, content).await?.bytes, Code::InvalidJson)?;
-    check_taints(&taints).map_err(|detail| ApiError::bad_parameter("taints", &detail))?;
+    check_taints(&taints).map_err(|detail| ApiError::bad_field("/taints", detail))?;
     app.write(Command::Taint { worker, taints }).await
 }
 

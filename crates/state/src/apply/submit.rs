@@ -117,6 +117,9 @@ impl crate::state::Cluster {
         let space = self.spaces.entry(job.spec.namespace.clone()).or_default();
         space.jobs += 1;
         space.unfinished += job.unfinished_elements();
+        if space.jobs == 1 {
+            self.past.accompany(&job.spec.namespace);
+        }
     }
 
     /// The job leaves memory.
@@ -130,6 +133,7 @@ impl crate::state::Cluster {
             space.unfinished -= job.unfinished_elements();
             if space.jobs == 0 {
                 self.spaces.remove(&job.spec.namespace);
+                self.past.leave_alone(&job.spec.namespace, self.scalars.now);
             }
         }
     }

@@ -29,6 +29,15 @@ pub struct LiveAttempt {
     pub unmet: Vec<String>,
 }
 
+/// The last attempt of an element that waits again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastAttempt {
+    pub number: AttemptNumber,
+    pub worker: Name,
+    /// Why it ended.
+    pub reason: String,
+}
+
 /// An attempt that was told to stop, so that a job that waits has room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomMade {

@@ -74,7 +74,7 @@ words!(
     }
 );
 
-/// What a namespace uses by what it runs. The leader adds what it used before, which it alone knows.
+/// What a namespace uses, by what it runs and what it used before.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NamespaceUse {
     /// Of the cluster, from 0 on.

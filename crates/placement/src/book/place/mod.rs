@@ -51,7 +51,7 @@ pub(crate) fn within_zone(member: &Member) -> Preference {
     (least_load::rank(member), member.worker.epoch)
 }
 
-/// How many sets of what a task prefers found nobody: in one decision room becomes less, and none finds anybody later.
+/// How many weights of what a task prefers found nobody: in one decision room becomes less, and none finds anybody later.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Hopes {
     given_up: usize,
@@ -59,8 +59,8 @@ pub(crate) struct Hopes {
 
 /// The worker that gets the task; none if none has room. What the task prefers comes before what the policy does.
 pub(crate) fn choose(fleet: &Fleet, wish: &Wish<'_>, memory: &mut Memory, hopes: &mut Hopes) -> Option<Slot> {
-    while let Some(set) = wish.needs.preferred.get(hopes.given_up) {
-        if let Some(slot) = choose_of_all(fleet, &wish.requiring(*set), memory) {
+    while let Some(sets) = wish.needs.preferred.get(hopes.given_up) {
+        if let Some(slot) = choose_of_all(fleet, &wish.preferring(sets), memory) {
             return Some(slot);
         }
         hopes.given_up += 1;

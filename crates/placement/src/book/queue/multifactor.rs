@@ -10,9 +10,9 @@
 //! Bound: a task is overtaken only by what was submitted less than the sum of the weights (32 hours 40 minutes) after
 //! it.
 
+use quorate_state::decay::{EXPONENT_BITS, FACTOR_BITS, ONE, half_to};
 use quorate_types::{Name, Span};
 
-use crate::book::decay::{EXPONENT_BITS, FACTOR_BITS, ONE, half_to};
 use crate::book::share::WHOLE;
 use crate::book::{Book, Facts};
 

@@ -2,11 +2,11 @@
 //! is worth.
 
 /// Fractional bits of an exponent.
-pub(crate) const EXPONENT_BITS: u32 = 32;
+pub const EXPONENT_BITS: u32 = 32;
 /// Fractional bits of a result.
-pub(crate) const FACTOR_BITS: u32 = 40;
+pub const FACTOR_BITS: u32 = 40;
 /// The result for the exponent 0.
-pub(crate) const ONE: u64 = 1 << FACTOR_BITS;
+pub const ONE: u64 = 1 << FACTOR_BITS;
 
 /// One half to the power of 1/2, 1/4, 1/8 …: each is the square root of the one before.
 const ROOTS: [u128; EXPONENT_BITS as usize] = {
@@ -22,7 +22,7 @@ const ROOTS: [u128; EXPONENT_BITS as usize] = {
 };
 
 /// One half to the power of `exponent`, which has [`EXPONENT_BITS`] bits behind the point.
-pub(crate) fn half_to(exponent: u128) -> u64 {
+pub fn half_to(exponent: u128) -> u64 {
     let whole = exponent >> EXPONENT_BITS;
     if whole >= u128::from(FACTOR_BITS) {
         return 0;

@@ -6,7 +6,6 @@
 //!
 //! `fault` lists what can go wrong, `faults/` makes and mends it, `scene` is a cluster under `load` with what must hold
 //! after each fault, `streams` follows the events of every replica, `means` knows what this machine lacks.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod chance;
 mod disks;
@@ -18,8 +17,6 @@ mod means;
 mod report;
 mod scene;
 mod streams;
-#[path = "../support/mod.rs"]
-mod support;
 
 /// A number from the environment.
 fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
@@ -29,7 +26,8 @@ fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
 
 #[test]
 fn the_cluster_survives_every_fault() {
-    let clock = support::attempts::now().as_nanos() as u64;
+    let _turn = crate::support::blocking_turn();
+    let clock = crate::support::attempts::now().as_nanos() as u64;
     let seed = setting("QUORATE_CHAOS_SEED").unwrap_or(clock);
     match (std::env::var("QUORATE_CHAOS_FAULTS"), setting("QUORATE_CHAOS_MINUTES")) {
         (Ok(names), _) => matrix::named(seed, &names.split(';').collect::<Vec<_>>()),

@@ -1,16 +1,13 @@
 //! The life of jobs, end to end: what contract.md says of tasks, as a client sees it, with real processes.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::too_many_lines, reason = "a test tells one story; a cluster for each sentence would take minutes")]
 
 mod command_line;
 mod control;
 mod reading;
-#[path = "../support/mod.rs"]
-mod support;
 mod tasks;
 
+use crate::support::{Answer, Api, Cluster, PATIENCE, Setup, wait_until};
 use serde_json::{Value, json};
-use support::{Answer, Api, Cluster, PATIENCE, Setup, wait_until};
 
 /// A shell command as a task's command.
 fn sh(script: &str) -> Value {
