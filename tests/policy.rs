@@ -91,7 +91,7 @@ async fn switching_under_load_loses_nothing() {
         assert_eq!(changed.json(), change);
         for size in 1..=4 {
             let cpu = f64::from(size) * 0.9;
-            let task = json!({"command": ["true"], "count": 3, "resources": {"cpu": cpu}, "expected": format!("{size}s"), "movable": true});
+            let task = json!({"command": ["sleep", "0.05"], "count": 3, "resources": {"cpu": cpu}, "expected": format!("{size}s"), "movable": true});
             jobs.push(api.submit(&json!({"priority": size * 20, "tasks": [task]})).await);
         }
         if nth == placements.len() {
@@ -103,6 +103,12 @@ async fn switching_under_load_loses_nothing() {
     cluster.restart(killed.unwrap()).await;
     for id in jobs {
         cluster.any().ends_as(id, "succeeded").await;
+        // Ended for another's sake or lost with the leader's word, each has succeeded once.
+        for task in cluster.any().tasks(id).await {
+            let attempts = task["attempts"].as_array().unwrap();
+            let well = attempts.iter().filter(|attempt| attempt["state"] == "succeeded").count();
+            assert_eq!(well, 1, "job {id}: {task}");
+        }
     }
     cluster.digests_agree().await;
     cluster.finish();

@@ -172,10 +172,16 @@ impl Planner {
     fn follow_rules(&mut self, state: &State) -> bool {
         let begins = !self.knows_rules_of(state);
         if begins {
+            let is_same = state.cluster_id() == self.seen.cluster_id() && tracking(&self.seen) == Tracking::Attempts;
             self.seen = State::default();
-            self.book = Book::new(state.policy().clone(), tracking(state), self.seed);
+            let book = Book::new(state.policy().clone(), tracking(state), self.seed);
+            let earlier = std::mem::replace(&mut self.book, book);
             self.paths = Paths::default();
             if tracking(state) == Tracking::Attempts {
+                // What it knows longer than jobs are in memory, and then once more what those say.
+                if is_same {
+                    self.book.remember_times(earlier);
+                }
                 state.finished_jobs().for_each(|job| learn(&mut self.book, job));
             }
         }

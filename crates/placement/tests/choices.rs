@@ -116,6 +116,28 @@ fn past_use_outlives_a_change_of_the_policy() {
     }
 }
 
+/// Also when the jobs that taught them are long gone.
+#[test]
+fn run_times_outlive_a_change_of_the_policy() {
+    let mut led = Led::new(QueueOrder::Sjf, &[("w", 1)]);
+    for (name, until) in [("long", 600), ("short", 605)] {
+        led.job(&format!(r#""name":"{name}""#), r#""count":1"#);
+        led.round();
+        led.start();
+        led.round();
+        led.at(until);
+        assert_eq!(led.finish(|_| Span(0)), 1);
+        led.round();
+    }
+    for job in [1, 2] {
+        led.view.outcome_at(led.now, Command::Forget { job: JobId(job) });
+    }
+    led.change(r#"{"rebalance":"on"}"#);
+    led.job(r#""name":"long""#, r#""count":1"#);
+    led.job(r#""name":"short""#, r#""count":1"#);
+    assert_eq!(led.round(), "4[0]>w");
+}
+
 #[test]
 fn round_robin_begins_with_who_came_first_to_the_line() {
     let array = r#"{"tasks":[{"name":"t","command":["x"],"count":3}]}"#;

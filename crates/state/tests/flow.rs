@@ -392,6 +392,36 @@ fn a_waiting_tick_goes_with_its_schedule() {
     }
 }
 
+/// A tick that is due and not decided yet outlives a change of what runs, and not one of when.
+#[test]
+fn a_change_of_what_runs_loses_no_tick() {
+    for (calendar, ran) in [(r#"{"every":"1m","history":7}"#, 1), (r#"{"every":"1m","jitter":"5s"}"#, 0)] {
+        let (mut cluster, _) = cluster();
+        let id = cluster.submit(r#"{"command":["x"],"schedule":{"every":"1m"}}"#);
+        let due = cluster.now.0 + 60_000;
+        cluster.pass(Span::from_secs(61));
+        let spec = spec(&format!(r#"{{"command":["y"],"schedule":{calendar}}}"#));
+        cluster.apply(Command::ChangeSchedule { schedule: id, spec });
+        tick(&mut cluster, id, due);
+        assert_eq!(runs(&cluster, id).len(), ran, "{calendar}");
+    }
+}
+
+/// The tick that waits for the run before it is not forgotten in silence.
+#[test]
+fn a_queued_tick_of_a_paused_schedule_says_why_it_does_not_run() {
+    let (mut cluster, epoch) = cluster();
+    let id = cluster.submit(r#"{"command":["x"],"schedule":{"every":"1m","overlap":"queue"}}"#);
+    let now = cluster.now.0;
+    tick(&mut cluster, id, now + 60_000);
+    tick(&mut cluster, id, now + 120_000);
+    cluster.apply(Command::Pause { job: id });
+    let first = runs(&cluster, id)[0].0;
+    run(&mut cluster, epoch, first, 0, 0, 0);
+    let skipped = cluster.last.events.iter().find(|event| event.kind.as_str() == "schedule.skipped").unwrap();
+    assert!(skipped.reason.as_ref().unwrap().contains("paused"), "{skipped:?}");
+}
+
 #[test]
 fn ticks_that_do_not_run_say_why() {
     let (mut cluster, _) = cluster();

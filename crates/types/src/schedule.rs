@@ -41,6 +41,14 @@ pub struct ScheduleSpec {
     pub paused: bool,
 }
 
+impl ScheduleSpec {
+    /// Whether both have the same ticks, and runs of them start at the same times.
+    pub fn ticks_as(&self, other: &Self) -> bool {
+        let calendar = |it: &Self| (it.cron.clone(), it.every, it.time_zone.clone(), it.dst, it.jitter);
+        calendar(self) == calendar(other)
+    }
+}
+
 /// What happens at a tick while a run before it has not finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -346,6 +346,11 @@ impl Book {
         self.estimator.learn(lineage, ran);
     }
 
+    /// Takes over what another book of this cluster has learned.
+    pub(crate) fn remember_times(&mut self, earlier: Self) {
+        self.estimator = earlier.estimator;
+    }
+
     /// The namespace holds so much more since `since`.
     fn charge(&mut self, namespace: &Name, wanted: &Vector, since: Timestamp) {
         if queue::goes_by_use(self.policy.queue) {

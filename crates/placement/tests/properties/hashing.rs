@@ -81,6 +81,22 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whoever goes had at most twice a fair share of the keys: with 32 points each, parts of the ring differ by a sixth
+    /// (1/√32) in the standard deviation.
+    #[test]
+    fn who_goes_moves_at_most_twice_its_fair_share(workers in 2..10u64, first in any::<u32>()) {
+        const KEYS: u64 = 1_500;
+        let workers: Vec<u64> = (0..workers).map(|nth| u64::from(first) + nth).collect();
+        let mut each: BTreeMap<Name, u64> = BTreeMap::new();
+        alone(&workers, KEYS).into_iter().for_each(|home| *each.entry(home).or_default() += 1);
+        let most = 2 * KEYS / workers.len() as u64;
+        prop_assert!(each.values().all(|keys| *keys <= most), "{each:?}, {most} at most");
+    }
+}
+
 /// The mean over many clusters, in fair shares: the paper's bound is of the order of 1/ε², here 16.
 #[test]
 fn a_batch_moves_few_times_its_fair_share() {

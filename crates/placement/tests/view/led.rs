@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use quorate_placement::{Bounds, Plan, Planner};
 use quorate_state::command::{Command, Preemption};
+use quorate_state::job::ElementKey;
 use quorate_state::outcome::Outcome;
+use quorate_state::worker::LiveAttempt;
 use quorate_types::policy::{PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::{Ending, TaskState};
@@ -86,6 +88,20 @@ impl Led {
             self.view.outcome_at(self.now, Command::Report { worker, epoch, reports: vec![report] });
         }
         count
+    }
+
+    /// The workers say that all they have runs.
+    pub fn start(&mut self) {
+        let workers: Vec<_> = self.view.0.workers().cloned().collect();
+        for worker in workers {
+            let report = |(at, live): (&ElementKey, &LiveAttempt)| {
+                let (job, task, index, attempt, fence) = (at.job, at.task, at.index, live.number, live.fence);
+                Report { key: AttemptKey { job, task, index, attempt, fence }, what: Happening::Started }
+            };
+            let reports = worker.attempts.iter().map(report).collect();
+            let (epoch, worker) = (worker.epoch, worker.name.clone());
+            self.view.outcome_at(self.now, Command::Report { worker, epoch, reports });
+        }
     }
 
     /// What has run for as long as it is said to ends well: how many that are.

@@ -73,8 +73,10 @@ impl State {
             change.cluster.note_schedule(change.job);
         });
         let now = out.time;
-        // The new calendar counts from now: what the old one had missed is not made up for by it.
-        self.edit_ledger(id, out, |ledger| ledger.decided = ledger.decided.max(now));
+        // A new calendar counts from now: what the old one had missed is not made up for by it.
+        if !old.schedule.as_deref().zip(spec.schedule.as_deref()).is_some_and(|(old, new)| old.ticks_as(new)) {
+            self.edit_ledger(id, out, |ledger| ledger.decided = ledger.decided.max(now));
+        }
         Ok(Outcome::Done)
     }
 
@@ -156,9 +158,10 @@ impl State {
             ledger.finished.insert(run);
             if ledger.active.is_empty() { ledger.queued.take() } else { None }
         });
-        let ticks = self.jobs.get(&schedule).is_some_and(|job| job.header.state == JobState::Pending);
-        if let Some(tick) = queued.flatten().filter(|_| ticks) {
-            self.run_tick(schedule, tick, out);
+        match (queued.flatten(), self.jobs.get(&schedule).map(|job| job.header.state)) {
+            (Some(tick), Some(JobState::Pending)) => self.run_tick(schedule, tick, out),
+            (Some(tick), Some(JobState::Paused)) => self.skip_tick(schedule, tick, "the schedule is paused", out),
+            _ => {}
         }
         let too_many = self.edit_ledger(schedule, out, |ledger| {
             let surplus = ledger.finished.len().saturating_sub(history as usize);

@@ -92,9 +92,15 @@ impl Model {
         self.check_needs(spec)?;
         self.check_resources(spec)?;
         let job = self.going_schedule(id)?;
-        job.spec = Arc::new(JobSpec { namespace, idempotency_key, ..spec.clone() });
+        let old = std::mem::replace(&mut job.spec, Arc::new(JobSpec { namespace, idempotency_key, ..spec.clone() }));
         let ledger = job.ledger.as_mut().unwrap();
-        ledger.decided = ledger.decided.max(now);
+        let calendar = |spec: &JobSpec| {
+            let it = spec.schedule.as_ref().unwrap();
+            (it.cron.clone(), it.every, it.time_zone.clone(), it.dst, it.jitter)
+        };
+        if calendar(&old) != calendar(spec) {
+            ledger.decided = ledger.decided.max(now);
+        }
         Ok(Outcome::Done)
     }
 

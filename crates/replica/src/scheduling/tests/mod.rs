@@ -70,6 +70,9 @@ fn compare(meter: &Meter, naive: &Naive, namespace: Option<&Name>, windows: &[Wi
         if looks == Looks::All {
             assert!(near(view.queue_length.mean, expected.queued, 1e-9), "{context}");
             assert_eq!(view.queue_length.max, expected.queued_max, "{context}");
+            assert!(near_or_none(view.load, expected.load), "{context}");
+            let (found, fair) = (view.fairness.unwrap_or(0.0), expected.fairness.unwrap_or(0.0));
+            assert!(near(found, fair, 1e-3), "{context}");
         }
         for (kind, utilisation) in &expected.utilisation {
             let found = view.resource_utilisation[kind];

@@ -18,6 +18,8 @@ struct Moment {
     queued: BTreeMap<String, u64>,
     running: BTreeMap<String, u64>,
     held: BTreeMap<String, Amounts>,
+    /// What those that queue ask for.
+    asked: BTreeMap<String, Amounts>,
     /// Used, and there.
     workers: BTreeMap<Epoch, (Amounts, Amounts)>,
 }
@@ -48,6 +50,8 @@ pub(super) struct Expected {
     pub(super) queued: f64,
     pub(super) queued_max: u64,
     pub(super) running: f64,
+    pub(super) load: Option<f64>,
+    pub(super) fairness: Option<f64>,
     pub(super) utilisation: BTreeMap<String, f64>,
     pub(super) degree: BTreeMap<String, f64>,
 }
@@ -76,6 +80,7 @@ impl Naive {
             queued: BTreeMap::new(),
             running: BTreeMap::new(),
             held: BTreeMap::new(),
+            asked: BTreeMap::new(),
             workers: BTreeMap::new(),
         };
         for job in state.jobs() {
@@ -86,7 +91,9 @@ impl Naive {
                     *moment.queued.entry(scope.to_owned()).or_default() += queued;
                     *moment.running.entry(scope.to_owned()).or_default() += running;
                     let held = moment.held.entry(scope.to_owned()).or_default();
+                    let asked = moment.asked.entry(scope.to_owned()).or_default();
                     for (kind, amount) in amounts(&spec.resources) {
+                        *asked.entry(kind.clone()).or_default() += amount * queued as f64;
                         *held.entry(kind).or_default() += amount * running as f64;
                     }
                 }
@@ -157,9 +164,46 @@ impl Naive {
             queued: over(&|it| level(&it.queued) as f64),
             queued_max: seen.map(|(it, _)| level(&it.queued)).max().unwrap_or(0),
             running: over(&|it| level(&it.running) as f64),
+            load: {
+                let workers = over(&|it| it.workers.len() as f64);
+                let tasks = over(&|it| (level(&it.queued) + level(&it.running)) as f64);
+                (workers > 0.0).then(|| tasks / workers)
+            },
+            fairness: namespace.map_or_else(|| self.fairness(from), |_| None),
             utilisation,
             degree,
         }
+    }
+
+    /// Jain's index of what namespaces got in parts of what is max-min fair: water is poured until all is given out.
+    fn fairness(&self, from: Timestamp) -> Option<f64> {
+        let sum = |of: &dyn Fn(&Moment) -> f64| self.spans(from).map(|(it, ms)| of(it) * ms).sum::<f64>();
+        let of = |amounts: &BTreeMap<String, Amounts>, scope: &str, kind: &str| {
+            amounts.get(scope).and_then(|amounts| amounts.get(kind)).copied().unwrap_or(0.0)
+        };
+        let dominant = |amount: &dyn Fn(&Moment, &str) -> f64| {
+            let part = |kind: &&str| {
+                let there = sum(&|it| it.workers.values().map(|(_, capacity)| capacity[*kind]).sum());
+                if there > 0.0 { sum(&|it| amount(it, kind)) / there } else { 0.0 }
+            };
+            KINDS.iter().map(part).fold(0.0, f64::max)
+        };
+        let scopes: BTreeSet<&String> = self.moments.iter().flat_map(|it| it.queued.keys()).collect();
+        let shares = scopes.into_iter().filter(|scope| !scope.is_empty()).map(|scope| {
+            let got = dominant(&|it, kind| of(&it.held, scope, kind));
+            (got, dominant(&|it, kind| of(&it.held, scope, kind) + of(&it.asked, scope, kind)))
+        });
+        let shares: Vec<(f64, f64)> = shares.filter(|(_, wanted)| *wanted > 0.0).collect();
+        let given: f64 = shares.iter().map(|(got, _)| got).sum();
+        let poured = |level: f64| shares.iter().map(|(_, wanted)| wanted.min(level)).sum::<f64>();
+        let (mut low, mut high) = (0.0, shares.iter().map(|(_, wanted)| *wanted).fold(0.0, f64::max));
+        for _ in 0..200 {
+            let level = f64::midpoint(low, high);
+            if poured(level) < given { low = level } else { high = level }
+        }
+        let each = shares.iter().map(|(got, wanted)| if given > 0.0 { got / wanted.min(high) } else { 0.0 });
+        let (x, squares) = each.fold((0.0, 0.0), |(x, squares), one| (x + one, squares + one * one));
+        (squares > 0.0).then(|| x * x / (shares.len() as f64 * squares))
     }
 
     fn of_namespace(&self, scope: &str, from: Timestamp) -> BTreeMap<String, f64> {
