@@ -24,6 +24,7 @@ mod claims;
 mod gang;
 mod holdings;
 
+pub(crate) use claims::grounds;
 use claims::{Claim, claimants, uncovered};
 use holdings::Holdings;
 

@@ -1,5 +1,5 @@
-//! Decisions over versions of a state and over books, as text and as properties. One program, since linking one for each
-//! file takes longer than most of them run.
+//! Decisions over versions of a state and over books, as text and as properties. One program, since linking one for
+//! each file takes longer than most of them run.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod choices;

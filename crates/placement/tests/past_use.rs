@@ -44,7 +44,8 @@ fn a_policy_that_comes_later_knows_it_too() {
     assert_eq!(led.round(), "3[0]>w 3[1]>w 2[0]>w 3[2]>w");
 }
 
-/// Also where nobody was there when it began, and where all workers go and others come, with a kind that it did not know.
+/// Also where nobody was there when it began, and where all workers go and others come, with a kind that it did not
+/// know.
 #[test]
 fn workers_that_come_and_go_change_nothing() {
     for begins in [false, true] {

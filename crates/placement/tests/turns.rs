@@ -158,7 +158,8 @@ fn play(led: &mut Led, runs: &[u64]) {
     }
 }
 
-/// Who stands in line, for how long at most, and whose slice how long is: all jobs have one element that takes one core.
+/// Who stands in line, for how long at most, and whose slice how long is: all jobs have one element that takes one
+/// core.
 #[derive(Default)]
 struct Line {
     /// Since when, and until when at the latest.

@@ -2,8 +2,8 @@
 //!
 //! Layout: `command` (what stands in the log) and `outcome` (what applying it yields); `state` with its parts `job`
 //! (with its `flow`, `plan`, `growth`, `gang`s and `service`), `element`, `worker`, `queue`, `slots`, `spaces`,
-//! `past`, `pools`, `rates`, `locks`, `timers` and `dedup`; `apply/`, one file for each kind of command, over the transitions
-//! in `lifecycle`; `snapshot` and `digest` (all of it as records), `archive` (finished jobs on disk), `changes` (what
+//! `past`, `pools`, `rates`, `locks`, `timers` and `dedup`; `apply/`, one file for each kind of command, over the
+//! transitions in `lifecycle`; `snapshot` and `digest` (all of it as records), `archive` (finished jobs on disk), `changes` (what
 //! is different from an earlier version), `view` (as the API shows it), `inputs` (as the tasks that need it do),
 //! `check` (what must always hold) and `limits`; `crowds` and `company` (who is where, for those that must not be
 //! together).

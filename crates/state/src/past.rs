@@ -128,15 +128,17 @@ impl Pasts {
                 [past.cpu_millis, past.memory_bytes].into_iter().chain(past.other_millis.values().copied());
             past.as_of <= now && amounts.all(|amount| amount >> PAST_BITS <= u128::from(u64::MAX))
         };
-        let unsound = self.by_name.iter().find(|(_, past)| !is_sound(past));
-        match (unsound, self.alone.len()) {
-            (Some((name, past)), _) => Err(format!("{name} used {past:?} before {now:?}")),
-            (None, PAST_USES_MAX..) if self.alone.len() > PAST_USES_MAX => {
-                Err("too many namespaces are remembered".into())
-            }
-            _ if derived.alone != self.alone => Err("the namespaces without jobs differ from those noted".into()),
-            _ => Ok(()),
+        if let Some((name, past)) = self.by_name.iter().find(|(_, past)| !is_sound(past)) {
+            return Err(format!("{name} used {past:?} before {now:?}"));
         }
+        if self.alone.len() > PAST_USES_MAX || derived.alone != self.alone {
+            return Err(format!(
+                "{} namespaces without jobs are noted, {} there",
+                self.alone.len(),
+                derived.alone.len()
+            ));
+        }
+        Ok(())
     }
 }
 

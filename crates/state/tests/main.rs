@@ -1,5 +1,5 @@
-//! Transitions, one after the other and at random. One program, since linking one for each file takes longer than most of
-//! them run.
+//! Transitions, one after the other and at random. One program, since linking one for each file takes longer than most
+//! of them run.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod commands;

@@ -42,10 +42,13 @@ pub struct ScheduleSpec {
 }
 
 impl ScheduleSpec {
+    fn calendar(&self) -> (Option<&str>, Option<Span>, &str, ClockChange, Span) {
+        (self.cron.as_deref(), self.every, &self.time_zone, self.dst, self.jitter)
+    }
+
     /// Whether both have the same ticks, and runs of them start at the same times.
     pub fn ticks_as(&self, other: &Self) -> bool {
-        let calendar = |it: &Self| (it.cron.clone(), it.every, it.time_zone.clone(), it.dst, it.jitter);
-        calendar(self) == calendar(other)
+        self.calendar() == other.calendar()
     }
 }
 

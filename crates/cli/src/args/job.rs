@@ -80,7 +80,7 @@ pub(crate) enum JobCommand {
     },
     /// Lets a paused job go on
     Resume { id: JobId },
-    /// Ends the attempt of a task, which is placed again
+    /// Ends the attempt of a task, which is placed again; of an array the index has to be given
     Reassign(TaskArgs),
     /// Runs a finished job again
     Retry {
@@ -211,7 +211,7 @@ pub(crate) struct TaskArgs {
     pub(crate) id: JobId,
     /// The task, as NAME or NAME/INDEX; may be left out when the job has only one.
     pub(crate) task: Option<String>,
-    /// The element of an array task; the first one unless it is given.
+    /// The element of an array task; where nothing ends by it, the first one unless it is given.
     #[arg(long)]
     pub(crate) index: Option<TaskIndex>,
 }

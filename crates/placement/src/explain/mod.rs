@@ -2,13 +2,13 @@
 //!
 //! Layout: `element` (one element, in any state) and `groups` (a job as a whole) put together what `waits` (needs,
 //! times and keys), `gates` (resources of the cluster, rates, locks), `line` (its place in the queue, and one decision
-//! over the front of it), `survey` (each worker, by `obstacle`), `room` and `protected` (what ends for it, and what does not), `attempt`, `service` and `end` find, and `words` says
-//! it in sentences.
+//! over the front of it), `survey` (each worker, by `obstacle`), `room` and `protected` (what ends for it, and what does
+//! not), `attempt`, `service` and `end` find, and `words` says it in sentences.
 //!
 //! Everything comes from one version of the state, as a leader would see it that begins now. What a leader has learned
-//! besides (reservations that it made earlier, whose turn it is) is not in it; so what is
-//! said of places, starts and reservations is an estimate, while what is said of needs, gates and room holds at that
-//! version. One explanation walks the queue once and keeps no more than [`FRONT_MAX`] tasks of it.
+//! besides (reservations that it made earlier, whose turn it is) is not in it; so what is said of places, starts and
+//! reservations is an estimate, while what is said of needs, gates and room holds at that version. One explanation
+//! walks the queue once and keeps no more than [`FRONT_MAX`] tasks of it.
 
 mod attempt;
 mod element;

@@ -3,31 +3,36 @@
 use std::collections::BTreeSet;
 
 use quorate_state::State;
+use quorate_state::command::Grounds;
 use quorate_state::job::{ElementKey, Job};
 use quorate_state::queue::Queued;
 use quorate_state::worker::Worker;
-use quorate_types::job::Preempt;
-use quorate_types::policy::QueueOrder;
 use quorate_types::status::WorkerState;
 use quorate_types::{Name, Resources, TaskSpec, Timestamp};
 
 use super::line::{Line, Seat};
 use super::obstacle;
 use super::{PROTECTED_LISTED_MAX, PROTECTED_LOOKS_MAX};
-
-/// On which grounds it may end others.
-enum Claim<'a> {
-    LowerPriority,
-    LongerToGo(&'a Line, quorate_types::Span),
-}
+use crate::preempt;
 
 /// The first of those namespaces by name that have the room that the task needs on a worker which could take it.
 pub(super) fn by_quota(state: &State, now: Timestamp, job: &Job, task: u32, line: &Line, seat: &Seat) -> Vec<Name> {
-    let Some((spec, claim)) = job.task_spec(task).zip(claim(state, job, task, line, seat)) else { return Vec::new() };
+    let has_quota = state.rules().values().any(|rules| rules.quota.kinds().next().is_some());
+    // A gang goes by priority only.
+    let is_gang = job.gang(task).is_some();
+    let grounds = preempt::grounds(state.policy().queue, &seat.facts);
+    let grounds: Vec<Grounds> = grounds.filter(|it| !is_gang || *it == Grounds::LowerPriority).collect();
+    let Some(spec) = job.task_spec(task).filter(|_| has_quota && !grounds.is_empty()) else { return Vec::new() };
     let queued = Queued { job: job.id(), task };
-    let could_end = |key: &ElementKey, other: &Job| match claim {
-        Claim::LowerPriority => other.spec.priority < job.spec.priority,
-        Claim::LongerToGo(line, expected) => line.has_longer_to_go(*key, expected, now),
+    let could_end = |key: &ElementKey, other: &Job| {
+        grounds.iter().any(|grounds| match grounds {
+            Grounds::LowerPriority => other.spec.priority < job.spec.priority,
+            Grounds::LongerToGo => {
+                seat.facts.expected.is_some_and(|expected| line.has_longer_to_go(*key, expected, now))
+            }
+            // Whose turn will be over when is not looked at.
+            Grounds::TurnOver | Grounds::Borrowed | Grounds::Rebalance => false,
+        })
     };
     let mut names: BTreeSet<Name> = BTreeSet::new();
     let mut looks = 0;
@@ -43,18 +48,6 @@ pub(super) fn by_quota(state: &State, now: Timestamp, job: &Job, task: u32, line
     names.into_iter().take(PROTECTED_LISTED_MAX).collect()
 }
 
-/// A gang goes by priority only, as does who preempts under any order but `srtf`.
-fn claim<'a>(state: &State, job: &Job, task: u32, line: &'a Line, seat: &Seat) -> Option<Claim<'a>> {
-    if !state.rules().values().any(|rules| rules.quota.kinds().next().is_some()) {
-        return None;
-    }
-    let by_time = state.policy().queue == QueueOrder::Srtf && job.gang(task).is_none();
-    match seat.facts.expected.filter(|_| by_time) {
-        Some(expected) => Some(Claim::LongerToGo(line, expected)),
-        None => (job.spec.preempt == Preempt::Lower).then_some(Claim::LowerPriority),
-    }
-}
-
 /// Whose attempts would make room there, if they were not within quotas.
 fn on_worker(
     state: &State,
@@ -67,12 +60,13 @@ fn on_worker(
     for (key, live) in worker.holders() {
         let Some(other) = state.job(key.job) else { continue };
         let Some(held) = other.task_spec(key.task) else { continue };
-        if live.stopping || could_end(key, other) {
-            room.add(&held.resources);
+        if !live.stopping && !could_end(key, other) {
+            continue;
         }
+        room.add(&held.resources);
         let namespace = &other.spec.namespace;
-        let is_others = !live.stopping && *namespace != job.spec.namespace && could_end(key, other);
-        if is_others
+        if !live.stopping
+            && *namespace != job.spec.namespace
             && !names.contains(namespace)
             && state.is_covered_without(namespace, &held.resources, &Resources::default())
         {

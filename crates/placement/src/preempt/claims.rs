@@ -62,7 +62,7 @@ fn has_borrowers(state: &State) -> bool {
 }
 
 /// On which grounds a task may end others, the first of them first.
-fn grounds(queue: QueueOrder, facts: &Facts) -> impl Iterator<Item = Grounds> {
+pub(crate) fn grounds(queue: QueueOrder, facts: &Facts) -> impl Iterator<Item = Grounds> {
     let lower = (facts.preempts == Preempt::Lower).then_some(Grounds::LowerPriority);
     let (first, then) = match queue {
         QueueOrder::Srtf if facts.expected.is_some() => (Some(Grounds::LongerToGo), None),

@@ -84,8 +84,8 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whoever goes had at most twice a fair share of the keys: with 32 points each, parts of the ring differ by a sixth
-    /// (1/√32) in the standard deviation.
+    /// Whoever goes had at most twice a fair share of the keys: with 32 points each, parts of the ring have a standard
+    /// deviation of a sixth (1/√32).
     #[test]
     fn who_goes_moves_at_most_twice_its_fair_share(workers in 2..10u64, first in any::<u32>()) {
         const KEYS: u64 = 1_500;

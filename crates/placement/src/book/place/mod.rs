@@ -51,7 +51,8 @@ pub(crate) fn within_zone(member: &Member) -> Preference {
     (least_load::rank(member), member.worker.epoch)
 }
 
-/// How many weights of what a task prefers found nobody: in one decision room becomes less, and none finds anybody later.
+/// How many weights of what a task prefers found nobody: in one decision room becomes less, and none finds anybody
+/// later.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Hopes {
     given_up: usize,
