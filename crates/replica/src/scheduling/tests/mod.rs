@@ -94,7 +94,7 @@ fn compare_all(steps: &[Step], windows: &[Window], looks: Looks) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// What was looked at in each version is right in every window.
     #[test]
