@@ -18,6 +18,7 @@ mod house;
 mod idempotency;
 mod jobs;
 mod leader_kill;
+mod lives;
 mod membership;
 mod overload;
 mod policy;

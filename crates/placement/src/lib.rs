@@ -16,6 +16,7 @@ pub mod explain;
 pub mod flow;
 
 mod ahead;
+mod learn;
 mod lines;
 mod paths;
 mod planner;

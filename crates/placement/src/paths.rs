@@ -9,7 +9,7 @@ use quorate_state::job::Job;
 use quorate_types::{JobId, Resources, Span, Timestamp};
 
 use crate::book::{Book, Facts};
-use crate::planner::lineage;
+use crate::learn::lineage;
 
 /// Tasks of the jobs that are remembered, at eight bytes each; a job counts as eight tasks besides.
 const TASKS_MAX: usize = 1 << 20;

@@ -11,21 +11,22 @@ use quorate_state::State;
 use quorate_state::command::{self, Assignment, Preemption};
 use quorate_state::company::Company;
 use quorate_state::element::{Attempt, Element};
-use quorate_state::job::{ElementKey, Job};
+use quorate_state::job::{ElementKey, Job, Task};
 use quorate_state::queue::{QueueChange, Queued};
 use quorate_state::worker::Worker;
 use quorate_types::policy::{QueueOrder, Rebalance};
-use quorate_types::status::{AttemptState, WorkerState};
+use quorate_types::status::WorkerState;
 use quorate_types::{AttemptNumber, LogIndex, Name, Span, Timestamp};
 
 use crate::book::queue::goes_by_use;
-use crate::book::{self, Book, Bounds, Constraints, Decision, Facts, Gate, Lineage, Member, Tracking};
+use crate::book::{self, Book, Bounds, Constraints, Decision, Facts, Gate, Member, Tracking};
+use crate::learn::lineage;
 use crate::paths::Paths;
 use crate::preempt::{self, Preemptor};
 use crate::rebalance::{self, Rebalancer};
 use crate::sight::Sight;
 use crate::turn::turn_of;
-use crate::{ahead, lines};
+use crate::{ahead, learn, lines};
 
 /// What a round decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,6 +136,9 @@ impl Planner {
     fn follow(&mut self, state: &State) {
         let begins = self.follow_rules(state);
         let seen = std::mem::replace(&mut self.seen, state.clone());
+        if !begins && tracking(state) == Tracking::Attempts {
+            learn::between(&mut self.book, &seen, state);
+        }
         self.follow_workers(&seen, state);
         if self.book.take_newcomers() || begins {
             self.recall(state);
@@ -182,7 +186,7 @@ impl Planner {
                 if is_same {
                     self.book.remember_times(earlier);
                 }
-                state.finished_jobs().for_each(|job| learn(&mut self.book, job));
+                state.finished_jobs().for_each(|job| learn::of_job(&mut self.book, job));
             }
         }
         self.book.advance(state.now());
@@ -233,10 +237,10 @@ impl Planner {
             match stays {
                 Some(new) => {
                     let ends = new.changed_attempts(old).filter_map(|change| Some((change.key, change.was?)));
-                    ends.for_each(|(key, number)| self.book.ended(key, ran(state, key, number)));
+                    ends.for_each(|(key, number)| self.book.ended(key, learn::ran(state, key, number)));
                 }
                 None => old.holders().for_each(|(key, live)| {
-                    self.book.ended(*key, ran(state, *key, live.number));
+                    self.book.ended(*key, learn::ran(state, *key, live.number));
                 }),
             }
         }
@@ -305,7 +309,7 @@ fn assignments(state: &State, decision: &Decision) -> Vec<Assignment> {
     starts.collect()
 }
 
-fn task_of(state: &State, queued: Queued) -> Option<&quorate_state::job::Task> {
+fn task_of(state: &State, queued: Queued) -> Option<&Task> {
     state.job(queued.job)?.task(queued.task)
 }
 
@@ -313,36 +317,8 @@ pub(crate) fn element_of(state: &State, key: ElementKey) -> Option<&Element> {
     state.job(key.job)?.task(key.task)?.element(key.index)
 }
 
-fn attempt_of(element: &Element, number: AttemptNumber) -> Option<&Attempt> {
+pub(crate) fn attempt_of(element: &Element, number: AttemptNumber) -> Option<&Attempt> {
     element.attempts.iter().rev().find(|attempt| attempt.number == number)
-}
-
-/// How long the attempt ran, if it succeeded.
-fn ran(state: &State, key: ElementKey, number: AttemptNumber) -> Option<Span> {
-    run_time(attempt_of(element_of(state, key)?, number)?)
-}
-
-fn run_time(attempt: &Attempt) -> Option<Span> {
-    let succeeded = attempt.state == AttemptState::Succeeded;
-    succeeded.then(|| attempt.finished_at.zip(attempt.started_at)).flatten().map(|(end, start)| end.since(start))
-}
-
-/// The mean of the last two is what counts: more of an array is not looked at.
-fn learn(book: &mut Book, job: &Job) {
-    for (_, task, spec) in job.tasks() {
-        let lineage = lineage(job, &spec.name);
-        let ran: Vec<Span> = task.last_elements(2).filter_map(|element| run_time(element.current()?)).collect();
-        ran.into_iter().rev().for_each(|ran| book.learn(&lineage, ran));
-    }
-}
-
-/// Tasks of one owner under one name: the label `owner`, or else the namespace.
-pub(crate) fn lineage(job: &Job, task: &Name) -> Lineage {
-    let owner = job.spec.labels.get("owner").and_then(|owner| Name::new(owner).ok());
-    Lineage {
-        owner: owner.unwrap_or_else(|| job.spec.namespace.clone()),
-        name: format!("{}/{task}", job.spec.name.as_str()).into(),
-    }
 }
 
 /// The same, and of a gang those of all of its tasks.

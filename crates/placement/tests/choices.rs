@@ -78,6 +78,31 @@ fn critical_path_goes_by_learned_times() {
     assert_eq!(said.queue.unwrap().path, Span::from_secs(50));
 }
 
+/// Four seconds that no round saw, and ten that one did: seven, as the mean of the last two, each counted once.
+#[test]
+fn what_began_and_ended_between_two_rounds_is_learned_from() {
+    for seen in [[false, true], [true, false], [false, false], [true, true]] {
+        let mut led = Led::new(QueueOrder::Sjf, &[("w", 1)]);
+        for (is_seen, ends, job) in [(seen[0], 4, 1), (seen[1], 14, 2)] {
+            led.job(r#""name":"quick""#, r#""count":1"#);
+            assert_eq!(led.round(), format!("{job}[0]>w"));
+            if is_seen {
+                assert_eq!(led.round(), "");
+            }
+            led.at(ends);
+            assert_eq!(led.finish(|_| Span(0)), 1);
+            assert_eq!(led.round(), "");
+        }
+        led.job(r#""name":"longer""#, r#""expected":"8s""#);
+        led.job(r#""name":"quick""#, r#""count":1"#);
+        led.job(r#""name":"shorter""#, r#""expected":"6s""#);
+        for job in [5, 4, 3] {
+            assert_eq!(led.round(), format!("{job}[0]>w"), "{seen:?}");
+            led.finish(|_| Span(0));
+        }
+    }
+}
+
 /// Priority 100 is worth 16 h 40 min of waiting, a whole worker four hours, and having used nothing twelve.
 #[test]
 fn multifactor_weighs_age_size_priority_and_share() {
