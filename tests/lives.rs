@@ -2,18 +2,18 @@
 //! before them, times, arrays, conditions, follow-ups, retries, losses, drains, rates, keys, preemption by a gang, and
 //! an element on every worker. Each ends as it would have without any death.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::support::events::Event;
-use crate::support::{Cluster, PATIENCE, Setup, WorkerSetup, note, turn, wait_until};
+use crate::support::{Cluster, PATIENCE, WorkerSetup, note, turn, wait_until};
 
-const LEADERS_TO_KILL: usize = 3;
 const RATE: usize = 2;
 const RATE_PER_MS: i64 = 1_000;
 const MOST_AT_ONCE: usize = 3;
-const RUNS_OF_A_SCHEDULE: usize = 4;
+const TICK_MS: i64 = 1_000;
+const RUNS_AFTER: usize = 3;
+/// One run of three at least is held up by the one before it for so long.
+const QUEUED_FOR_MS: i64 = 300;
 
 fn millis(time: &Value) -> Option<i64> {
     let time: quorate_types::Timestamp = time.as_str()?.parse().unwrap();
@@ -75,27 +75,48 @@ impl Overlaps {
     }
 
     async fn check(&self, cluster: &Cluster) {
+        // Some came after the last death.
         for schedule in [self.skip, self.queue, self.replace] {
-            wait_until("some runs", PATIENCE, async || {
-                (runs_of(cluster, schedule).await.len() > RUNS_OF_A_SCHEDULE).then_some(())
+            let before = runs_of(cluster, schedule).await.len();
+            wait_until("more runs", PATIENCE, async || {
+                (runs_of(cluster, schedule).await.len() >= before + RUNS_AFTER).then_some(())
             })
             .await;
             cluster.any().post(&format!("/v1/jobs/{schedule}/cancel"), &Value::Null).await.ok();
         }
-        for schedule in [self.skip, self.queue] {
-            let mut spans_of_all = Vec::new();
-            for run in runs_of(cluster, schedule).await {
-                cluster.any().ends_as(run["id"].as_u64().unwrap(), "succeeded").await;
-                spans_of_all.extend(spans(cluster, run["id"].as_u64().unwrap()).await);
-            }
-            assert!(spans_of_all.len() > RUNS_OF_A_SCHEDULE);
-            assert_eq!(most_at_once(&spans_of_all), 1, "schedule {schedule}: {spans_of_all:?}");
-        }
+        // A run takes more than a tick and less than two: the next one is left out, or waits.
+        let skipping = self.last(cluster, self.skip).await;
+        assert!(skipping.windows(2).all(|row| row[1].tick - row[0].tick > TICK_MS), "{skipping:?}");
+        let queueing = self.last(cluster, self.queue).await;
+        assert!(queueing.iter().any(|run| run.began - run.tick >= QUEUED_FOR_MS), "{queueing:?}");
         let runs = runs_of(cluster, self.replace).await;
         let (newest, older) = runs.split_last().unwrap();
         assert!(older.iter().all(|run| run["state"] == "cancelled"), "{runs:?}");
+        let ticks: Vec<i64> = runs.iter().map(|run| millis(&run["scheduled_for"]).unwrap()).collect();
+        assert!(ticks.windows(2).all(|row| row[1] - row[0] == TICK_MS), "a tick is missing: {ticks:?}");
         cluster.any().post(&format!("/v1/jobs/{}/cancel", newest["id"]), &Value::Null).await.ok();
     }
+
+    /// The runs after the last death. All of them ran one at a time.
+    async fn last(&self, cluster: &Cluster, schedule: u64) -> Vec<Run> {
+        let (mut runs, mut all) = (Vec::new(), Vec::new());
+        for run in runs_of(cluster, schedule).await {
+            let id = run["id"].as_u64().unwrap();
+            cluster.any().ends_as(id, "succeeded").await;
+            let spans = spans(cluster, id).await;
+            runs.push(Run { tick: millis(&run["scheduled_for"]).unwrap(), began: spans[0].0 });
+            all.extend(spans);
+        }
+        assert_eq!(most_at_once(&all), 1, "schedule {schedule}: {all:?}");
+        runs.split_off(runs.len() - RUNS_AFTER)
+    }
+}
+
+/// For which tick it is, and when it began.
+#[derive(Debug)]
+struct Run {
+    tick: i64,
+    began: i64,
 }
 
 /// Jobs that go by the clock.
@@ -183,12 +204,12 @@ struct Retries {
 impl Retries {
     async fn submit(cluster: &mut Cluster) -> Self {
         let api = cluster.any();
-        let exits = |code: u8| {
-            let command = json!(["sh", "-c", format!("sleep 0.6; exit {code}")]);
+        let exits = |code: u8, after: &str| {
+            let command = json!(["sh", "-c", format!("sleep {after}; exit {code}")]);
             json!({"tasks": [{"command": command, "retries": 3, "retry_on": [7]}]})
         };
         let flag = cluster.dir.join("mended");
-        let script = format!("test -e {}", flag.display());
+        let script = format!("sleep 0.5; test -e {}", flag.display());
         let mended = json!({"on_failure": "continue", "tasks": [
             {"name": "good", "command": ["true"]},
             {"name": "bad", "command": ["sh", "-c", script]},
@@ -196,14 +217,16 @@ impl Retries {
         let mended = api.submit(&mended).await;
         let lost = json!({"tasks": [{"command": ["sleep", "600"], "requires": ["role=victim"], "tolerations": ["role"], "losses": 1}]});
         let poisonous = api.submit(&lost).await;
-        let retried = api.submit(&exits(7)).await;
-        let retries = Self { retried, not_retried: api.submit(&exits(3)).await, mended, poisonous };
         api.ends_as(mended, "failed").await;
         std::fs::write(flag, "").unwrap();
-        api.post(&format!("/v1/jobs/{mended}/retry"), &json!({"failed": true})).await.ok();
         api.task_is(poisonous, "main", 0, "running").await;
         cluster.worker("victim").process.kill();
-        retries
+        let retried = api.submit(&exits(7, "0.6")).await;
+        Self { retried, not_retried: api.submit(&exits(3, "3")).await, mended, poisonous }
+    }
+
+    async fn mend(&self, cluster: &Cluster) {
+        cluster.any().post(&format!("/v1/jobs/{}/retry", self.mended), &json!({"failed": true})).await.ok();
     }
 
     async fn check(&self, cluster: &Cluster) {
@@ -223,62 +246,84 @@ impl Retries {
     }
 }
 
-/// What has to make room.
+/// What has to make room, and takes two seconds for that.
 struct Room {
     drained: u64,
     replaced: u64,
-    replaces: u64,
     low: u64,
+}
+
+/// What gets it.
+struct Newcomers {
     gang: u64,
+    replaces: u64,
     everywhere: u64,
+}
+
+fn small(task: Value, cpu: u8, count: u8) -> Value {
+    let mut task = task;
+    let more = json!({"count": count, "requires": ["role=small"], "tolerations": ["role"], "resources": {"cpu": cpu}});
+    task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    task
+}
+
+fn newest(task: &Value) -> Value {
+    json!({"tasks": [task], "concurrency": {"key": "newest", "limit": 1, "when_full": "replace"}})
 }
 
 impl Room {
     async fn submit(cluster: &Cluster) -> Self {
         let api = cluster.any();
-        let drained = json!({"tasks": [{"command": ["sleep", "4"], "prefers": ["role=old"], "tolerations": ["role"]}]});
-        let keyed = |seconds: &str| {
-            let key = json!({"key": "newest", "limit": 1, "when_full": "replace"});
-            json!({"command": ["sleep", seconds], "concurrency": key})
-        };
-        let small = |cpu: u8, count: u8, seconds: &str| {
-            json!({"command": ["sleep", seconds], "count": count, "requires": ["role=small"], "tolerations": ["role"],
-                "resources": {"cpu": cpu}})
-        };
-        let low = api.submit(&json!({"priority": 1, "tasks": [small(2, 1, "3")]})).await;
-        let (drained, replaced) = (api.submit(&drained).await, api.submit(&keyed("600")).await);
-        for (job, on) in [(low, "small"), (drained, "old")] {
+        // Only its second attempt ends by itself, and what asks it to end has to wait for the grace.
+        let stays = json!({"grace": "2s", "command":
+            ["sh", "-c", "trap '' TERM; test $QUORATE_ATTEMPT -ge 2 || exec sleep 600"]});
+        let mut old = stays.clone();
+        (old["prefers"], old["tolerations"]) = (json!(["role=old"]), json!(["role"]));
+        let low = api.submit(&json!({"priority": 1, "tasks": [small(stays.clone(), 2, 1)]})).await;
+        let (drained, replaced) = (api.submit(&json!({"tasks": [old]})).await, api.submit(&newest(&stays)).await);
+        for (job, on) in [(low, "small"), (drained, "old"), (replaced, "w")] {
             let task = api.task_is(job, "main", 0, "running").await;
             assert_eq!(task["worker"], on, "{task}");
         }
-        api.task_is(replaced, "main", 0, "running").await;
-        let mut members = small(1, 2, "1");
-        members["gang"] = json!("g");
-        let gang = api.submit(&json!({"priority": 90, "preempt": "lower", "tasks": [members]})).await;
-        let replaces = api.submit(&keyed("1")).await;
-        api.post("/v1/workers/old/drain", &json!({"deadline": "2s"})).await.ok();
-        let agent =
-            json!({"name": "agent", "command": ["sleep", "600"], "resources": {"cpu": 0}, "tolerations": ["role"]});
-        let system = json!({"kind": "system", "tasks": [agent]});
-        Self { drained, replaced, replaces, low, gang, everywhere: api.submit(&system).await }
+        Self { drained, replaced, low }
     }
 
-    async fn check(&self, cluster: &Cluster) {
+    async fn drain(cluster: &Cluster) {
+        cluster.any().post("/v1/workers/old/drain", &json!({"deadline": "1s"})).await.ok();
+    }
+
+    async fn newcomers(cluster: &Cluster) -> Newcomers {
+        let api = cluster.any();
+        let mut members = small(json!({"command": ["sleep", "1"]}), 1, 2);
+        members["gang"] = json!("g");
+        let gang = api.submit(&json!({"priority": 90, "preempt": "lower", "tasks": [members]})).await;
+        let replaces = api.submit(&newest(&json!({"command": ["sleep", "1"]}))).await;
+        let agent =
+            json!({"name": "agent", "command": ["sleep", "600"], "resources": {"cpu": 0}, "tolerations": ["role"]});
+        let everywhere = api.submit(&json!({"kind": "system", "tasks": [agent]})).await;
+        // None of it is over when the leader dies.
+        for job in [gang, replaces] {
+            assert_eq!(api.job(job).await["state"], "pending");
+        }
+        Newcomers { gang, replaces, everywhere }
+    }
+
+    async fn check(&self, newcomers: &Newcomers, cluster: &Cluster) {
         let api = cluster.any();
         api.ends_as(self.drained, "succeeded").await;
         let moved = attempts(cluster, self.drained, "main", 0).await;
         assert_eq!((moved.len(), &moved[0]["worker"]), (2, &json!("old")), "{moved:?}");
         assert_ne!(moved[1]["worker"], "old");
         api.ends_as(self.replaced, "cancelled").await;
-        api.ends_as(self.replaces, "succeeded").await;
-        api.ends_as(self.gang, "succeeded").await;
+        api.ends_as(newcomers.replaces, "succeeded").await;
+        api.ends_as(newcomers.gang, "succeeded").await;
         api.ends_as(self.low, "succeeded").await;
-        let gang = spans(cluster, self.gang).await;
+        let gang = spans(cluster, newcomers.gang).await;
         let low = spans(cluster, self.low).await;
         assert_eq!((gang.len(), low.len()), (2, 2), "{gang:?} {low:?}");
         assert_eq!(most_at_once(&gang), 2, "a gang runs as one: {gang:?}");
         wait_until("the agent on each worker that takes tasks, the newest included", PATIENCE, async || {
-            let tasks = api.all(&format!("/v1/jobs/{}/tasks?state=running", self.everywhere)).await;
+            let tasks = api.all(&format!("/v1/jobs/{}/tasks?state=running", newcomers.everywhere)).await;
             let mut on: Vec<&str> = tasks.iter().filter_map(|task| task["worker"].as_str()).collect();
             on.sort_unstable();
             (on == ["new", "small", "w"]).then_some(())
@@ -290,7 +335,7 @@ impl Room {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_a_jobs_life_notices_that_leaders_die() {
     let _turn = turn().await;
-    let mut cluster = Cluster::start(Setup::default().with("lease_ttl", "3s")).await;
+    let mut cluster = Cluster::of_three().await;
     for (name, cpu) in [("w", "64"), ("old", "4"), ("small", "2"), ("victim", "4")] {
         let role = format!("role={name}");
         let mut args = vec![("--label", role.clone())];
@@ -303,25 +348,30 @@ async fn nothing_of_a_jobs_life_notices_that_leaders_die() {
     let room = Room::submit(&cluster).await;
     let times = Times::submit(&cluster).await;
     let flow = Flow::submit(&cluster).await;
-    for nth in 0..LEADERS_TO_KILL {
-        let leader = cluster.leader().await;
-        note(&format!("replica {leader}, the leader, dies"));
-        cluster.kill(leader);
-        cluster.restart(leader).await;
-        if nth == 0 {
-            cluster.start_worker("new").await;
-        }
-        // What goes by the clock is to be in its middle when the next one dies.
-        tokio::time::sleep(Duration::from_millis(700)).await;
-    }
+    retries.mend(&cluster).await;
+    let newcomers = Room::newcomers(&cluster).await;
+    kill_the_leader(&mut cluster).await;
+    cluster.start_worker("new").await;
+    Room::drain(&cluster).await;
+    kill_the_leader(&mut cluster).await;
+    kill_the_leader(&mut cluster).await;
     overlaps.check(&cluster).await;
     times.check(&cluster).await;
     flow.check(&cluster).await;
     retries.check(&cluster).await;
-    room.check(&cluster).await;
+    room.check(&newcomers, &cluster).await;
     cluster.digests_agree().await;
-    let starts = assigned(&cluster.events_agree(&[]).await, flow.rated);
+    let all = [flow.bounded, flow.each, flow.rated, flow.first, times.later, retries.mended];
+    let all = [&all[..], &[room.drained, room.low, newcomers.gang, newcomers.replaces]].concat();
+    let starts = assigned(&cluster.events_agree(&all).await, flow.rated);
     assert_eq!(starts.len(), 12);
     assert!(starts.windows(RATE + 1).all(|row| row[RATE] - row[0] >= RATE_PER_MS), "{starts:?}");
     cluster.finish();
+}
+
+async fn kill_the_leader(cluster: &mut Cluster) {
+    let leader = cluster.leader().await;
+    note(&format!("replica {leader}, the leader, dies"));
+    cluster.kill(leader);
+    cluster.restart(leader).await;
 }

@@ -71,6 +71,7 @@ impl Naming {
             return false;
         }
         self.local.cluster.store(named, Ordering::Relaxed);
+        tracing::info!(cluster = named, "the replica belongs to a cluster");
         true
     }
 

@@ -203,7 +203,7 @@ impl Planner {
     fn follow_workers(&mut self, seen: &State, state: &State) {
         // All ends before all starts: an element may have ended on one worker and started on another.
         for (old, new) in state.changed_workers(seen) {
-            self.ends(seen, state, old, new);
+            self.ends(seen, old, new);
         }
         for (old, new) in state.changed_workers(seen) {
             self.starts(state, old, new);
@@ -230,18 +230,16 @@ impl Planner {
     }
 
     /// What a worker runs no more; it may be gone itself.
-    fn ends(&mut self, seen: &State, state: &State, old: Option<&Arc<Worker>>, new: Option<&Arc<Worker>>) {
+    fn ends(&mut self, seen: &State, old: Option<&Arc<Worker>>, new: Option<&Arc<Worker>>) {
         let Some(old) = old.filter(|worker| worker.is_alive()) else { return };
         let stays = new.filter(|new| new.is_alive() && new.epoch == old.epoch);
         if tracking(seen) == Tracking::Attempts {
             match stays {
                 Some(new) => {
-                    let ends = new.changed_attempts(old).filter_map(|change| Some((change.key, change.was?)));
-                    ends.for_each(|(key, number)| self.book.ended(key, learn::ran(state, key, number)));
+                    let ends = new.changed_attempts(old).filter(|change| change.was.is_some());
+                    ends.for_each(|change| self.book.ended(change.key, None));
                 }
-                None => old.holders().for_each(|(key, live)| {
-                    self.book.ended(*key, learn::ran(state, *key, live.number));
-                }),
+                None => old.holders().for_each(|(key, _)| self.book.ended(*key, None)),
             }
         }
         if stays.is_none() {
@@ -317,7 +315,7 @@ pub(crate) fn element_of(state: &State, key: ElementKey) -> Option<&Element> {
     state.job(key.job)?.task(key.task)?.element(key.index)
 }
 
-pub(crate) fn attempt_of(element: &Element, number: AttemptNumber) -> Option<&Attempt> {
+fn attempt_of(element: &Element, number: AttemptNumber) -> Option<&Attempt> {
     element.attempts.iter().rev().find(|attempt| attempt.number == number)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::view::led::Led;
 use crate::view::{View, three};
-use quorate_placement::Bounds;
+use quorate_placement::{Bounds, Planner};
 use quorate_state::command::Command;
 use quorate_types::policy::{Backfill, PlacementOrder, PolicyChange, QueueOrder};
 use quorate_types::{JobId, Span, TaskIndex, Timestamp};
@@ -101,6 +101,46 @@ fn what_began_and_ended_between_two_rounds_is_learned_from() {
             led.finish(|_| Span(0));
         }
     }
+}
+
+/// What stands in a line is not seen to run, and may have ended with the one before it.
+#[test]
+fn what_stood_in_a_line_is_learned_from() {
+    let mut led = Led::new(QueueOrder::Sjf, &[("w", 1)]);
+    led.job(r#""name":"quick""#, r#""count":3"#);
+    assert_eq!(led.round(), "1[0]>w");
+    led.now = Timestamp(1);
+    assert_eq!(led.finish(|_| Span(0)), 1);
+    assert_eq!(led.round(), "1[1]>w 1[2]>w", "a line");
+    assert_eq!(led.round(), "");
+    led.at(4);
+    assert_eq!(led.finish(|_| Span(0)), 2);
+    assert_eq!(led.round(), "");
+    led.job(r#""name":"quick""#, r#""count":1"#);
+    led.job(r#""name":"shorter""#, r#""expected":"3s""#);
+    assert_eq!(led.round(), "3[0]>w", "four seconds, twice, are longer than three");
+}
+
+/// Of three that end between two rounds the last two count, though the first was seen to run.
+#[test]
+fn what_ended_last_counts() {
+    let mut led = Led::new(QueueOrder::Sjf, &[("w", 1)]);
+    led.job(r#""name":"quick""#, r#""count":1"#);
+    assert_eq!(led.round(), "1[0]>w");
+    assert_eq!(led.round(), "");
+    led.at(100);
+    led.finish(|_| Span(0));
+    for (job, second) in [(2, 104), (3, 108)] {
+        led.job(r#""name":"quick""#, r#""count":1"#);
+        let plan = Planner::new(7).round(&led.view.0, led.now, Bounds::default());
+        assert_eq!(plan.assignments.len(), 1, "job {job}");
+        led.view.outcome_at(led.now, Command::Assign { items: plan.assignments });
+        led.at(second);
+        assert_eq!(led.finish(|_| Span(0)), 1);
+    }
+    led.job(r#""name":"longer""#, r#""expected":"5s""#);
+    led.job(r#""name":"quick""#, r#""count":1"#);
+    assert_eq!(led.round(), "5[0]>w", "four seconds, not a hundred and four by two");
 }
 
 /// Priority 100 is worth 16 h 40 min of waiting, a whole worker four hours, and having used nothing twelve.

@@ -141,7 +141,8 @@ impl Attempt {
         self.state = state;
         self.ending = ending;
         self.finished_at = Some(now);
-        if let (None, Some(ran)) = (self.started_at, ran) {
+        // Its start may have been told together with its end, which says nothing of when that was.
+        if let Some(ran) = ran.filter(|_| self.started_at.is_none_or(|at| at >= now)) {
             self.started_at = Some(Timestamp(now.0.saturating_sub(ran.0)).max(self.assigned_at));
         }
     }

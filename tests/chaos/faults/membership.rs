@@ -1,13 +1,11 @@
 //! Replicas that are lost for good, replaced, or not what they seem.
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 use crate::chaos::fault::{Fault, Step};
-use crate::chaos::load::impatient_client;
 use crate::chaos::scene::Scene;
 use crate::support::process::{Process, flags, path};
-use crate::support::{Api, PATIENCE, wait_until};
+use crate::support::{PATIENCE, wait_until};
 
 /// A replica's machine is gone; a new one takes its place under a new id.
 #[derive(Debug)]
@@ -86,15 +84,14 @@ impl Stranger {
 const REFUSED: &str = "this is cluster";
 /// Clients and workers stay with the true one.
 const STRANGERS_PORT: u16 = 7071;
-/// A cluster that has just been founded has a name after this.
-const NAMED_AFTER: Duration = Duration::from_secs(1);
+/// What a replica logs that knows its cluster's name.
+const NAMED: &str = "the replica belongs to a cluster";
 
 /// A process on the host and with the peer address of replica `id`: a cluster of one with a folder of its own.
-fn stranger(scene: &mut Scene, id: u64) -> (Process, Api) {
+fn stranger(scene: &mut Scene, id: u64) -> Process {
     let (data, log) = (scene.cluster.dir.join("stranger"), scene.cluster.dir.join("stranger.log"));
-    let _ = std::fs::remove_dir_all(&data);
+    let _ = (std::fs::remove_dir_all(&data), std::fs::remove_file(&log));
     let http = format!("{}:{STRANGERS_PORT}", scene.cluster.host_of(id).unwrap().address);
-    let api = Api::new(format!("http://{http}"), impatient_client());
     let replica = scene.cluster.replica(id);
     let (number, data, cluster) = (id.to_string(), path(&data), format!("{id}={}", replica.peer));
     let mut args: Vec<OsString> = vec!["serve".into(), "--exit-with-stdin".into(), "--insecure".into()];
@@ -102,7 +99,7 @@ fn stranger(scene: &mut Scene, id: u64) -> (Process, Api) {
     args.extend(flags(&[("--cluster", &cluster)]));
     let mut process = Process::new("stranger", args, log);
     process.wrapper.clone_from(&replica.process.wrapper);
-    (process, api)
+    process
 }
 
 fn refusals(scene: &Scene, stranger: &Process) -> u64 {
@@ -119,13 +116,10 @@ impl Fault for Stranger {
             let own = scene.host_name(id);
             let others: Vec<String> = scene.cluster.alive().into_iter().map(|id| scene.host_name(id)).collect();
             others.iter().for_each(|other| scene.network().drop_packets(other, &own));
-            let (mut process, api) = stranger(scene, id);
+            let mut process = stranger(scene, id);
             process.start();
-            wait_until("a second cluster", PATIENCE, || async {
-                api.try_get("/v1/cluster/digest").await.filter(|answer| answer.status == 200)
-            })
-            .await;
-            tokio::time::sleep(NAMED_AFTER).await;
+            wait_until("a second cluster", PATIENCE, || async { process.log_text().contains(NAMED).then_some(()) })
+                .await;
             let before = refusals(scene, &process);
             scene.network().heal();
             wait_until("a refusal", PATIENCE, || async { (refusals(scene, &process) > before).then_some(()) }).await;

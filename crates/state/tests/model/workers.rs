@@ -299,7 +299,9 @@ impl Model {
         let attempt = element.attempts.last_mut().unwrap();
         attempt.finished_at = Some(self.now);
         let began = Timestamp(self.now.0.saturating_sub(finished.ran.0)).max(attempt.assigned_at);
-        attempt.started_at.get_or_insert(began);
+        if attempt.started_at.is_none_or(|at| at == self.now) {
+            attempt.started_at = Some(began);
+        }
         attempt.state = match (&ending, stopping) {
             (Ending::Exited(0), Some(_)) if is_service => AttemptState::Cancelled,
             (Ending::Exited(0), _) => AttemptState::Succeeded,
