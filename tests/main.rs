@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod all_killed;
+mod archive;
 mod bad_input;
 mod chaos;
 mod config_file;

@@ -252,48 +252,6 @@ async fn results_flow_when_the_leader_dies() {
     cluster.finish();
 }
 
-/// Finished jobs in memory; what ended before them goes to the archive.
-const CROWD: usize = 10_001;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn results_flow_from_the_archive() {
-    let _turn = turn().await;
-    let mut cluster = Cluster::of_three().await;
-    cluster.start_worker("w").await;
-    let left = "printf $QUORATE_INDEX > $QUORATE_RESULT";
-    let first = json!({"tasks": [
-        {"name": "array", "count": 300, "command": ["sh", "-c", left]},
-        {"name": "skipped", "count": 2, "command": ["true"], "needs": [{"task": "array", "on": "failure"}]}]});
-    let first = id_of(&cluster.any().post("/v1/jobs", &first).await.ok());
-    ended(&cluster, first).await;
-    let (api, lines) = (cluster.any(), "{\"tasks\":[{\"driver\":\"noop\"}]}\n".repeat(1_000));
-    let ndjson = [("content-type", "application/x-ndjson")];
-    for _ in 0..CROWD.div_ceil(1_000) {
-        api.send(reqwest::Method::POST, "/v1/jobs", &ndjson, lines.clone().into_bytes()).await.unwrap();
-    }
-    let read = format!("cp $QUORATE_INPUTS {}-$QUORATE_INDEX", cluster.dir.join("seen").display());
-    let then = json!({"tasks": [{"count": 2, "command": ["sh", "-c", read], "needs": [{"job": first}]}]});
-    wait_until("the first job to leave memory", PATIENCE, async || {
-        // Of a job in memory the task is looked for first.
-        let refused = api.post(&format!("/v1/jobs/{first}/retry"), &json!({"from": "nosuch"})).await;
-        assert!(refused.status >= 400, "{}", refused.text());
-        refused.text().contains("archive").then_some(())
-    })
-    .await;
-    let then = id_of(&api.post("/v1/jobs", &then).await.ok());
-    assert_eq!(ended(&cluster, then).await["state"], "succeeded");
-    let array: Vec<Value> =
-        (0..300).map(|at| json!({"index": at, "state": "succeeded", "result": at.to_string()})).collect();
-    let skipped: Vec<Value> = (0..2).map(|at| json!({"index": at, "state": "cancelled", "result": null})).collect();
-    let job = json!({"state": "succeeded", "tasks": {"array": array, "skipped": skipped}});
-    let wanted = json!({"needs": {}, "jobs": {first.to_string(): job}, "left_out": []});
-    for at in 0..2 {
-        let seen = std::fs::read(cluster.dir.join(format!("seen-{at}"))).unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(&seen).unwrap(), wanted);
-    }
-    cluster.finish();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conditions_and_keys_hold_when_the_leader_dies() {
     let _turn = turn().await;

@@ -1,5 +1,6 @@
 //! The crate's surface: a handle to a running replica.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -43,6 +44,9 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 /// A running replica. Clones are cheap and speak of the same one.
 #[derive(Clone)]
 pub struct Handle(pub(crate) Arc<Running>);
+
+/// Reads one record of the archive, if it is there.
+pub type ReadRecord<'a> = dyn Fn(ArchiveKey) -> io::Result<Option<Vec<u8>>> + 'a;
 
 pub(crate) struct Running {
     pub(crate) id: ReplicaId,
@@ -259,8 +263,16 @@ impl Handle {
 
     /// Reads a record of the archive.
     pub async fn archived(&self, key: ArchiveKey) -> Result<Option<Vec<u8>>, ArchiveError> {
+        self.read_archive(move |read| read(key)).await
+    }
+
+    /// Reads records of the archive, as many as `reading` asks for, one after the other.
+    pub async fn read_archive<T: Send + 'static>(
+        &self,
+        reading: impl FnOnce(&ReadRecord<'_>) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, ArchiveError> {
         let archive = self.0.archive.clone();
-        let read = host::blocking(move || archive.read(key)).await;
+        let read = host::blocking(move || reading(&|key| archive.read(key))).await;
         if let Err(error) = &read {
             self.0.fatal.report_damage(self.0.id, error);
         }

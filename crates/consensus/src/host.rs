@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quorate_types::Timestamp;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::identity;
 
@@ -62,6 +63,16 @@ pub async fn hand_off() {
     {
         tokio::time::sleep(time).await;
     }
+}
+
+/// Work on so many bytes keeps a thread for longer than a heartbeat may be late.
+const LONG_BYTES: usize = 256 << 10;
+
+/// Does work that stays where it is, whatever it costs. If it is on many bytes, this thread leaves the runtime's other
+/// tasks to another one meanwhile: raft has few threads, and heartbeats need one.
+pub(crate) fn in_place<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let has_others = || Handle::try_current().is_ok_and(|now| now.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if bytes >= LONG_BYTES && has_others() { tokio::task::block_in_place(work) } else { work() }
 }
 
 /// Drops what takes long to drop where it holds nobody up.

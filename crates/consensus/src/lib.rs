@@ -51,7 +51,7 @@ mod type_config;
 mod vigil;
 
 pub use crate::error::{ArchiveError, CallError, FatalError, MembershipError, ProposeError, ReadError, StartError};
-pub use crate::handle::{Handle, MemberStatus, Role, Status};
+pub use crate::handle::{Handle, MemberStatus, ReadRecord, Role, Status};
 pub use crate::leadership::Leadership;
 pub use crate::options::{Addresses, Limits, Observer, Options, Start, Timing, Version};
 pub use crate::propose::{Committed, Planner};

@@ -109,7 +109,7 @@ impl Machine {
         if passes_multiple(before, commands.bytes.len() as u64, self.snapshot_log_bytes) {
             self.published.snapshot_due.notify_one();
         }
-        self.state.apply(index, &commands.entry)
+        host::in_place(commands.bytes.len(), || self.state.apply(index, &commands.entry))
     }
 
     fn skip(&mut self, index: LogIndex) -> Applied {

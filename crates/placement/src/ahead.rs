@@ -60,7 +60,8 @@ pub(crate) fn is_promising(state: &State, entry: &Entry) -> bool {
             | Command::SetResource { .. }
             | Command::RemoveResource { .. }
             | Command::AcquireLock { .. }
-            | Command::ReleaseLock { .. } => false,
+            | Command::ReleaseLock { .. }
+            | Command::RetryArchived { .. } => false,
         })
 }
 

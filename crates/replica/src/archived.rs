@@ -1,10 +1,12 @@
 //! Finished jobs that left memory, as the archive has them.
 
 use quorate_consensus::{ArchiveError, Handle};
-use quorate_state::archive::{DecodeError, ElementBlock, JobRecord, decode};
+use quorate_state::archive::{DecodeError, ElementBlock, JobRecord, Recalled, decode};
 use quorate_state::outcome::ArchiveKey;
 use quorate_types::JobId;
 use serde::de::DeserializeOwned;
+
+use crate::limits::RECALLED_BYTES_MAX;
 
 /// Why a record can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +15,15 @@ pub(crate) enum RecordError {
     Read(#[from] ArchiveError),
     #[error(transparent)]
     Decode(#[from] DecodeError),
+}
+
+/// Why a job can't be had as a whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WholeError {
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("it has more than {RECALLED_BYTES_MAX} bytes")]
+    TooLarge,
 }
 
 pub(crate) async fn job(handle: &Handle, id: JobId) -> Result<Option<JobRecord>, RecordError> {
@@ -27,6 +38,30 @@ pub(crate) async fn block(
     block: u32,
 ) -> Result<Option<ElementBlock>, RecordError> {
     record(handle, ArchiveKey::Elements { job, task, block }).await
+}
+
+/// All that there is of a job, to run it again; none if it is not in the archive, or not as a whole.
+pub(crate) async fn whole(handle: &Handle, id: JobId) -> Result<Option<Recalled>, WholeError> {
+    let read = handle.read_archive(move |read| {
+        let Some(job) = read(ArchiveKey::Job(id))? else { return Ok(Ok(None)) };
+        let record: JobRecord = match decode(&job) {
+            Ok(record) => record,
+            Err(error) => return Ok(Err(RecordError::from(error).into())),
+        };
+        let mut recalled = Recalled { job, blocks: Vec::new() };
+        let mut bytes = recalled.job.len();
+        for key in record.blocks() {
+            // What is not there went with its job since that was read.
+            let Some(block) = read(key)? else { return Ok(Ok(None)) };
+            bytes += block.len();
+            if bytes > RECALLED_BYTES_MAX {
+                return Ok(Err(WholeError::TooLarge));
+            }
+            recalled.blocks.push(block);
+        }
+        Ok(Ok(Some(recalled)))
+    });
+    read.await.map_err(RecordError::from)?
 }
 
 async fn record<T: DeserializeOwned>(handle: &Handle, key: ArchiveKey) -> Result<Option<T>, RecordError> {

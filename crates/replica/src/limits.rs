@@ -89,6 +89,10 @@ pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const ARCHIVE_READS_MAX: usize = 256;
 /// Bytes of what was read of archived jobs that a replica remembers, for the other workers of the same array.
 pub(crate) const ARCHIVE_CACHE_BYTES_MAX: usize = 8 << 20;
+/// Bytes that the archive has of a job that is to run again: they go through the log as one command.
+pub(crate) const RECALLED_BYTES_MAX: usize = 32 << 20;
+/// Retries of jobs in the archive that are under way: each is in memory as a whole, several times.
+pub(crate) const RECALLS_MAX: usize = 2;
 /// Reads of output under way at one worker.
 pub(crate) const OUTPUT_READS_MAX: usize = 256;
 /// How long a worker may take to say hello, and to answer a read of output beyond the asked-for wait.

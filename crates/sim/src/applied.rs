@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex};
 
+use quorate_state::State;
 use quorate_state::outcome::{Applied as Step, Event};
 use quorate_types::event::EventType;
-use quorate_types::{AttemptNumber, JobId, LogIndex, Name, ReplicaId, Span, TaskIndex, Timestamp};
+use quorate_types::status::TaskState;
+use quorate_types::{AttemptNumber, End, JobId, LogIndex, Name, ReplicaId, Span, TaskIndex, Timestamp};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::history::Violation;
@@ -52,6 +54,7 @@ pub(crate) struct AppliedLog {
     well: BTreeMap<JobId, BTreeSet<TaskIndex>>,
     /// The service with so many elements.
     pub(crate) service: Option<JobId>,
+    ends: BTreeMap<JobId, Vec<(Timestamp, End)>>,
     /// When attempts of that task started that may still count.
     rated: VecDeque<Timestamp>,
 }
@@ -67,7 +70,8 @@ impl fmt::Write for Hashing {
 }
 
 impl AppliedLog {
-    pub(crate) fn note(&mut self, replica: ReplicaId, applied: &Step) {
+    /// `state` is what it led to.
+    pub(crate) fn note(&mut self, replica: ReplicaId, state: &State, applied: &Step) {
         let mut hasher = Hashing(Xxh3::new());
         // Hashing can't fail.
         let _ = write!(hasher, "{:?} {:?} {:?}", applied.time, applied.outcomes, applied.events);
@@ -83,7 +87,8 @@ impl AppliedLog {
         self.digest.update(&index.0.to_le_bytes());
         self.digest.update(&hash.to_le_bytes());
         for event in &applied.events {
-            let judged = comes_with_success(event, &applied.events).and_then(|()| self.on_event(event));
+            self.on_end(event, applied.time);
+            let judged = comes_with_success(event, &applied.events).and_then(|()| self.on_event(event, state));
             if let Err(violation) =
                 judged.and_then(|()| self.on_start(event, applied.time)).and_then(|()| self.on_kept(event))
             {
@@ -93,14 +98,19 @@ impl AppliedLog {
     }
 
     /// One accepted result for each element, until its job is run again.
-    fn on_event(&mut self, event: &Event) -> Result<(), Violation> {
+    fn on_event(&mut self, event: &Event, state: &State) -> Result<(), Violation> {
         let Some(job) = event.job else { return Ok(()) };
         if let Some(reason) = event.reason.as_ref().filter(|reason| reason.starts_with(NOT_STARTED)) {
             return Err(format!("a task of job {job}: {reason}"));
         }
         match (event.kind, &event.task, event.index, event.attempt) {
             (EventType::JobRetried, ..) => {
-                self.results.remove(&job);
+                let kept = |task: &Name, index: TaskIndex| {
+                    let job = state.job(job)?;
+                    job.task(job.position_of(task)?)?.state_of(index)
+                };
+                let results = self.results.entry(job).or_default();
+                results.retain(|(task, index), _| kept(task, *index) == Some(TaskState::Succeeded));
             }
             (EventType::TaskSucceeded, Some(task), Some(index), Some(number)) => {
                 let results = self.results.entry(job).or_default();
@@ -120,6 +130,24 @@ impl AppliedLog {
             _ => {}
         }
         Ok(())
+    }
+
+    /// When jobs have ended first, and how often in which way.
+    fn on_end(&mut self, event: &Event, now: Timestamp) {
+        let end = match event.kind {
+            EventType::JobSucceeded => End::Succeeded,
+            EventType::JobFailed => End::Failed,
+            EventType::JobCancelled => End::Cancelled,
+            _ => return,
+        };
+        if let Some(job) = event.job {
+            self.ends.entry(job).or_default().push((now, end));
+        }
+    }
+
+    /// When a job has ended, and how: more than once if it was tried again.
+    pub(crate) fn ends(&self, job: JobId) -> &[(Timestamp, End)] {
+        self.ends.get(&job).map_or(&[], Vec::as_slice)
     }
 
     /// No more start than the rate allows, wherever the span begins.

@@ -196,7 +196,10 @@ impl Client {
             (86..89, Some(job)) => What::Edit { job, verb: Verb::Pause },
             (89..91, Some(job)) => What::Edit { job, verb: Verb::Freeze },
             (91..94, Some(job)) => What::Edit { job, verb: Verb::Resume },
-            (94..97, Some(job)) => What::Edit { job, verb: Verb::Retry },
+            (94..97, Some(job)) => {
+                let verbs = [Verb::Retry, Verb::RetryFailed, Verb::RetryFrom];
+                What::Edit { job, verb: self.chance.pick(&verbs).copied().unwrap_or(Verb::Retry) }
+            }
             (97.., Some(job)) => {
                 let task = self.chance.pick(&["a", "many", "first", "slow", "licensed"]).copied().unwrap_or("a");
                 What::Reassign { job, task }
@@ -294,7 +297,11 @@ impl Client {
                 Ok(Some(Call::Read { found }))
             }
             What::Edit { verb, .. } => {
-                let answered = Self::judge_edit(answer, history, counts).ok_or_else(told)?;
+                let answered = match Self::judge_edit(answer, history, counts).ok_or_else(told)? {
+                    // Of the task, most likely: which ones a job has is not asked.
+                    Answered::NoSuchJob if *verb == Verb::RetryFrom => Answered::Conflict,
+                    answered => answered,
+                };
                 Ok(Some(Call::Edit { verb: *verb, answer: answered }))
             }
             What::SetResource => {

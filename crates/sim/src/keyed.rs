@@ -40,6 +40,10 @@ pub(crate) enum Verb {
     Freeze,
     Resume,
     Retry,
+    /// Of what did not succeed.
+    RetryFailed,
+    /// Of a task that the job may not have, and of what needs it.
+    RetryFrom,
 }
 
 impl Verb {
@@ -49,7 +53,7 @@ impl Verb {
             Self::Cancel => "cancel",
             Self::Pause | Self::Freeze => "pause",
             Self::Resume => "resume",
-            Self::Retry => "retry",
+            Self::Retry | Self::RetryFailed | Self::RetryFrom => "retry",
         }
     }
 }
@@ -150,6 +154,15 @@ fn read(known: Known, state: JobState, changed: LogIndex) -> Option<Known> {
 /// What an edit makes of a job; `None` if it can't have been answered so.
 fn edit(phase: Phase, verb: Verb, conflict: bool) -> Option<Phase> {
     let ended = |cancelling| Phase::EndedSomehow { cancelling };
+    let verb = match (phase, verb) {
+        (Phase::Ended(JobState::Succeeded), Verb::RetryFailed) if !conflict => return None,
+        // Where there is no such task, or nothing that could be tried again, a job that has ended stays as it is.
+        (Phase::Ended(_) | Phase::EndedSomehow { .. }, Verb::RetryFailed | Verb::RetryFrom) if conflict => {
+            return Some(phase);
+        }
+        (_, Verb::RetryFailed | Verb::RetryFrom) => Verb::Retry,
+        (_, verb) => verb,
+    };
     match (phase, verb) {
         (Phase::Absent, _) => None,
         (Phase::Live { cancelling, .. }, Verb::Cancel) if conflict => Some(ended(cancelling)),
@@ -166,7 +179,7 @@ fn edit(phase: Phase, verb: Verb, conflict: bool) -> Option<Phase> {
             Some(Phase::Ended(JobState::Cancelled))
         }
         (Phase::Ended(_) | Phase::EndedSomehow { .. }, _) => conflict.then_some(phase),
-        (Phase::Live { .. }, Verb::Retry) => unreachable!("taken above"),
+        (Phase::Live { .. }, Verb::Retry | Verb::RetryFailed | Verb::RetryFrom) => unreachable!("taken above"),
     }
 }
 
@@ -310,6 +323,13 @@ mod tests {
         row(&[MADE, cancelled.clone(), found(JobState::Cancelled, 8), found(JobState::Running, 9)]).unwrap_err();
         row(&[MADE, cancelled.clone(), paused.clone()]).unwrap_err();
         row(&[MADE, cancelled.clone(), found(JobState::Cancelled, 8), retried, found(JobState::Running, 12)]).unwrap();
+        for verb in [Verb::RetryFailed, Verb::RetryFrom] {
+            let (done, refused) = (edited(verb, Answered::Done(LogIndex(9))), edited(verb, Answered::Conflict));
+            row(&[MADE, found(JobState::Failed, 8), done.clone(), found(JobState::Running, 12)]).unwrap();
+            row(&[MADE, found(JobState::Failed, 8), refused, found(JobState::Running, 12)]).unwrap_err();
+            let succeeded = row(&[MADE, found(JobState::Succeeded, 8), done]);
+            assert_eq!(succeeded.is_err(), verb == Verb::RetryFailed);
+        }
         row(&[MADE, found(JobState::Succeeded, 5), cancelled.clone()]).unwrap_err();
         row(&[MADE, found(JobState::Running, 7), cancelled]).unwrap_err();
         row(&[MADE, paused.clone(), found(JobState::Running, 9)]).unwrap_err();

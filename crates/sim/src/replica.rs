@@ -67,7 +67,7 @@ struct Watching {
 
 impl Observer for Watching {
     fn applied(&self, version: &Arc<Version>, applied: state::Applied) {
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner).note(self.replica, &applied);
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner).note(self.replica, &version.state, &applied);
         self.feed.applied(version, applied);
     }
 

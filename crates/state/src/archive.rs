@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::element::Element;
+use crate::growth::Extended;
 use crate::job::{Header, Job, TaskHead};
 use crate::limits::{
     ARCHIVED_BYTES_PER_COST, ARCHIVED_ELEMENT_COST, BYTES_PER_STEP, ELEMENTS_PER_BLOCK, ELEMENTS_PER_STEP,
@@ -16,8 +17,8 @@ use crate::limits::{
 use crate::outcome::{Applied, ArchiveKey, ArchiveOp};
 use crate::state::{Cluster, IdempotencyKey};
 
-/// The first byte of every archived value. 2: jobs have conditions, times, keys and schedules.
-const FORMAT: u8 = 2;
+/// The first byte of every archived value. 3: a job has what its attempts added apart from what was submitted.
+const FORMAT: u8 = 3;
 
 /// What decoding a value may claim, so that no room is made for whatever a length says. A value holds a job of
 /// [`GROWN_SPEC_BYTES_MAX`](crate::limits::GROWN_SPEC_BYTES_MAX), or 256 elements with 64 KiB of result each; numbers
@@ -36,11 +37,83 @@ pub struct Archived {
 }
 
 /// An archived job without its elements: the value of [`ArchiveKey::Job`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "Stored")]
 pub struct JobRecord {
     pub header: Header,
+    /// With all that the job has gained.
     pub spec: Arc<JobSpec>,
     pub tasks: Vec<TaskHead>,
+}
+
+/// A job record as it is stored: what was added stands there once.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    header: Header,
+    submitted: Arc<JobSpec>,
+    extensions: Vec<Arc<Extended>>,
+    tasks: Vec<TaskHead>,
+}
+
+impl From<Stored> for JobRecord {
+    fn from(stored: Stored) -> Self {
+        let Stored { header, submitted, extensions, tasks } = stored;
+        let spec = if extensions.is_empty() { submitted } else { untried(&header, submitted, &extensions).spec };
+        Self { header, spec, tasks }
+    }
+}
+
+/// A job with all its tasks, of which none has been tried.
+fn untried(header: &Header, submitted: Arc<JobSpec>, extensions: &[Arc<Extended>]) -> Job {
+    let mut job = Job::new(header.id, submitted, header.spec_bytes, header.submitted, header.submitted_at);
+    extensions.iter().for_each(|extended| job.gain(extended));
+    job
+}
+
+impl JobRecord {
+    /// The blocks that its elements are stored in.
+    pub fn blocks(&self) -> impl Iterator<Item = ArchiveKey> + '_ {
+        let job = self.header.id;
+        (0..).zip(&self.tasks).flat_map(move |(task, head)| {
+            (0..head.fresh.div_ceil(ELEMENTS_PER_BLOCK)).map(move |block| ArchiveKey::Elements { job, task, block })
+        })
+    }
+}
+
+/// All that the archive has of a job, in the values that it is stored in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recalled {
+    /// The [`JobRecord`].
+    pub job: Vec<u8>,
+    /// The value of each of its [`blocks`](JobRecord::blocks).
+    pub blocks: Vec<Vec<u8>>,
+}
+
+impl Recalled {
+    pub fn bytes(&self) -> usize {
+        self.job.len() + self.blocks.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// The job as it was when it left memory, if that is what these are the values of.
+    pub(crate) fn job(&self) -> Option<Job> {
+        let Stored { header, submitted, extensions, tasks } = decode(&self.job).ok()?;
+        let mut job = untried(&header, submitted, &extensions);
+        if job.tasks.len() as usize != tasks.len() {
+            return None;
+        }
+        let mut values = self.blocks.iter();
+        for (at, head) in (0..).zip(tasks) {
+            let task = job.task_mut(at)?;
+            task.head = head;
+            for _ in 0..head.fresh.div_ceil(ELEMENTS_PER_BLOCK) {
+                let block: ElementBlock = decode(values.next()?).ok()?;
+                task.elements.extend(block.into_iter().map(|(at, element)| (at, Arc::new(element))));
+            }
+        }
+        job.header = header;
+        let is_whole = values.next().is_none() && job.header.state.is_finished() && job.check().is_ok();
+        is_whole.then_some(job)
+    }
 }
 
 /// The elements with a record of one block: the value of [`ArchiveKey::Elements`].
@@ -125,8 +198,9 @@ fn cost(elements: u64, bytes: usize) -> u64 {
 /// Writes the job itself: with that all of it is there.
 pub(crate) fn put_job(job: &Job, cluster: &mut Cluster, out: &mut Applied) {
     let tasks = job.tasks.values().map(|task| task.head).collect();
-    let record = JobRecord { header: job.header.clone(), spec: job.spec.clone(), tasks };
-    put(ArchiveKey::Job(job.id()), encode(&record), cluster, out);
+    let extensions = job.plan.growth().into_iter().flat_map(|growth| growth.extensions().cloned()).collect();
+    let stored = Stored { header: job.header.clone(), submitted: job.submitted_spec(), extensions, tasks };
+    put(ArchiveKey::Job(job.id()), encode(&stored), cluster, out);
 }
 
 pub(crate) fn put(key: ArchiveKey, value: Arc<[u8]>, cluster: &mut Cluster, out: &mut Applied) {

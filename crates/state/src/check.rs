@@ -243,7 +243,7 @@ impl State {
 
 impl Job {
     /// Checks what concerns no other job and no worker. The records may come from anywhere.
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let header = &self.header;
         let heads = || self.tasks.values().map(|task| u64::from(task.head.count)).sum();
         let total = match (self.is_schedule(), self.is_service()) {

@@ -12,6 +12,8 @@ use quorate_types::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::archive::Recalled;
+
 /// One log entry's payload: the leader's time and the commands that share the entry.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -186,6 +188,12 @@ pub enum Command {
         service: JobId,
         spec: Arc<JobSpec>,
     },
+    /// Run a job of the archive again. The state knows no more of it than that it is there, so all of it comes along.
+    RetryArchived {
+        job: JobId,
+        again: Again,
+        recalled: Box<Recalled>,
+    },
 }
 
 /// The end of one attempt for another's sake; it is placed again without using a retry.
@@ -220,6 +228,14 @@ pub enum Grounds {
 pub enum RetryScope {
     All,
     NotSucceeded,
+}
+
+/// What of a finished job is to run again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Again {
+    Scope(RetryScope),
+    /// This task, and all that needs it.
+    From(Name),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -78,7 +78,7 @@ pub enum Rejection {
     TooManyWorkers(u64),
     #[error("replica {0} was a member with another data folder")]
     OtherStorage(ReplicaId),
-    #[error("job {0} is in the archive and can't be changed any more; submit it again")]
+    #[error("job {0} is in the archive: it can be retried or forgotten, and changed in no other way")]
     Archived(JobId),
     #[error("as many jobs as may hold the concurrency key {0} do")]
     KeyTaken(Name),

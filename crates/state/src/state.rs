@@ -234,9 +234,9 @@ impl State {
         self.cluster.archive.contains_key(&id)
     }
 
-    /// Whether it is in the archive, or on its way there while it is read from memory: it can't be run again.
-    pub(crate) fn has_left(&self, id: JobId) -> bool {
-        self.is_archived(id) || self.cluster.leaving.contains_key(&id)
+    /// What is remembered of a job that is in the archive.
+    pub fn archived(&self, id: JobId) -> Option<&Archived> {
+        self.cluster.archive.get(&id)
     }
 
     /// Whether the job is in memory or in the archive.

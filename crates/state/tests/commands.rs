@@ -374,8 +374,6 @@ fn a_large_job_goes_to_the_archive_in_steps() {
     let job = ended_array(&mut cluster, 3_000);
     cluster.pass(FINISHED_IN_MEMORY);
     let mut steps = vec![cluster.last.archive.len()];
-    let again = Command::Retry { job, scope: RetryScope::All };
-    assert_eq!(cluster.apply(again), Outcome::Rejected(Rejection::Archived(job)), "it must not change any more");
     while !cluster.state.is_archived(job) {
         assert!(cluster.state.job(job).is_some_and(|job| job.header.counts.succeeded == 3_000), "it is read as before");
         assert!(cluster.last.released.is_empty());

@@ -4,8 +4,9 @@
 
 mod support;
 
+use quorate_state::archive::Recalled;
 use quorate_state::command::{
-    Assignment, Command, Entry, Grounds, Origin, Preemption, Proposal, Registration, RetryScope,
+    Again, Assignment, Command, Entry, Grounds, Origin, Preemption, Proposal, Registration, RetryScope,
 };
 use quorate_types::extension::{Addition, Extension};
 use quorate_types::gate::Claimant;
@@ -158,6 +159,16 @@ fn newer_commands() -> Vec<Command> {
                     what: Happening::Finished(Box::new(support::finished(Ending::Unhealthy(3)))),
                 },
             ],
+        },
+        Command::RetryArchived {
+            job,
+            again: Again::From(name("t")),
+            recalled: Box::new(Recalled { job: vec![3, 1], blocks: vec![vec![3], vec![]] }),
+        },
+        Command::RetryArchived {
+            job,
+            again: Again::Scope(RetryScope::All),
+            recalled: Box::new(Recalled { job: vec![], blocks: vec![] }),
         },
     ]
 }

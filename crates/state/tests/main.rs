@@ -12,6 +12,7 @@ mod inputs;
 mod lines;
 mod preempt;
 mod properties;
+mod recall;
 mod service;
 mod spaces;
 mod support;

@@ -71,7 +71,10 @@ impl Backlog {
 
 /// What is refused first. Everything else has to do with jobs that were taken: they must be able to end.
 pub(super) fn is_new_job(command: &Command) -> bool {
-    matches!(command, Command::Submit(_) | Command::RunNow { .. } | Command::ChangeSchedule { .. })
+    matches!(
+        command,
+        Command::Submit(_) | Command::RunNow { .. } | Command::ChangeSchedule { .. } | Command::RetryArchived { .. }
+    )
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use super::net::Connection;
 use crate::codec;
 use crate::error::MembershipError;
+use crate::host;
 use crate::options::Addresses;
 use crate::type_config::{LogId, SnapshotMeta, TypeConfig, Vote};
 
@@ -34,7 +35,7 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> io::Result<Bytes> {
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(frame: &[u8]) -> io::Result<T> {
-    codec::from_bytes(frame).map_err(|e| e.at("peer message"))
+    host::in_place(frame.len(), || codec::from_bytes(frame)).map_err(|e| e.at("peer message"))
 }
 
 /// A request on a link; `id` comes back with the answer.

@@ -1,16 +1,57 @@
-//! Finished jobs that left memory, read from the archive.
+//! Finished jobs that left memory: read from the archive, and brought back to run again.
 
+use axum::response::Response;
 use quorate_state::archive::{ElementBlock, JobRecord, block_of};
+use quorate_state::command::{Again, Command};
 use quorate_state::element::Element;
-use quorate_state::outcome::Rejection;
-use quorate_types::{JobId, Name, TaskIndex};
+use quorate_state::outcome::{Outcome, Rejection};
+use quorate_types::{Code, JobId, Name, TaskIndex};
 
 use super::App;
-use super::error::ApiResult;
+use super::error::{ApiError, ApiResult};
 use super::read::View;
-use crate::archived;
+use super::write::accepted;
+use crate::archived::{self, WholeError};
+use crate::limits::READ_WAIT;
+
+/// How often a job is brought back that came back, and left again, before the retry arrived.
+const RECALLS_OF_ONE_MAX: u32 = 3;
 
 impl App {
+    /// Runs a finished job again, wherever it is.
+    pub(crate) async fn retry(&self, job: JobId, again: Again) -> ApiResult<Response> {
+        let mut command = match again.clone() {
+            Again::Scope(scope) => Command::Retry { job, scope },
+            Again::From(task) => Command::RetryFrom { job, task },
+        };
+        let mut place = None;
+        for _ in 0..RECALLS_OF_ONE_MAX {
+            let committed = self.handle.propose(command).await?;
+            match committed.outcome {
+                Outcome::Rejected(Rejection::Archived(_)) => {}
+                Outcome::Rejected(other) => return Err(other.into()),
+                _ => return Ok(accepted(committed.index)),
+            }
+            // What is there of it is on this replica too, once it is as far.
+            self.handle.wait_applied(committed.index, READ_WAIT).await?;
+            if place.is_none() {
+                place = self.room.recalls.clone().acquire_owned().await.ok();
+            }
+            let recalled = archived::whole(&self.handle, job).await.map_err(|error| match error {
+                WholeError::Record(error) => error.into(),
+                WholeError::TooLarge => {
+                    let detail =
+                        format!("job {job} is in the archive, and too large to come back: {error}; submit it again");
+                    ApiError::new(Code::Conflict, detail)
+                }
+            })?;
+            let recalled = Box::new(recalled.ok_or(Rejection::NoSuchJob(job))?);
+            command = Command::RetryArchived { job, again: again.clone(), recalled };
+        }
+        let detail = format!("what this replica's archive has of job {job} is not what it left: try another replica");
+        Err(ApiError::new(Code::Conflict, detail))
+    }
+
     pub(crate) async fn archived_job(&self, id: JobId) -> ApiResult<Option<JobRecord>> {
         Ok(archived::job(&self.handle, id).await?)
     }

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use quorate_consensus::ProposeError;
-use quorate_state::command::{Command, RetryScope};
+use quorate_state::command::{Again, Command, RetryScope};
 use quorate_state::job::Header;
 use quorate_state::outcome::Outcome;
 use quorate_state::view::{self, Detail};
@@ -297,11 +297,9 @@ pub(crate) async fn retry(State(app): State<App>, Path(id): Path<String>, conten
             let error = FieldError::new("/from", "give either failed or from, not both");
             Err(ApiError(Problem::with_errors(Code::InvalidJson, vec![error])))
         }
-        RetryJob { failed: false, from: Some(task) } => app.write(Command::RetryFrom { job, task }).await,
-        RetryJob { failed: true, from: None } => {
-            app.write(Command::Retry { job, scope: RetryScope::NotSucceeded }).await
-        }
-        RetryJob { failed: false, from: None } => app.write(Command::Retry { job, scope: RetryScope::All }).await,
+        RetryJob { failed: false, from: Some(task) } => app.retry(job, Again::From(task)).await,
+        RetryJob { failed: true, from: None } => app.retry(job, Again::Scope(RetryScope::NotSucceeded)).await,
+        RetryJob { failed: false, from: None } => app.retry(job, Again::Scope(RetryScope::All)).await,
     }
 }
 

@@ -46,7 +46,8 @@ pub(crate) use server::serve;
 
 use crate::events::History;
 use crate::limits::{
-    ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX, EXPLANATIONS_MAX, REQUESTS_MAX, SESSIONS_MAX,
+    ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, CONNECTIONS_MAX, DIGESTS_MAX, EXPLANATIONS_MAX, RECALLS_MAX, REQUESTS_MAX,
+    SESSIONS_MAX,
 };
 use crate::memory::Budget;
 use crate::scheduling::Scheduling;
@@ -98,6 +99,8 @@ pub(crate) struct Room {
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) digests: Arc<Semaphore>,
     pub(crate) explanations: Arc<Semaphore>,
+    /// Retries of jobs in the archive.
+    pub(crate) recalls: Arc<Semaphore>,
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) sessions: Arc<Semaphore>,
 }
@@ -120,7 +123,8 @@ impl Room {
         let sessions = Arc::new(Semaphore::new(SESSIONS_MAX));
         let (requests, digests) = (Arc::new(Semaphore::new(REQUESTS_MAX)), Arc::new(Semaphore::new(DIGESTS_MAX)));
         let explanations = Arc::new(Semaphore::new(EXPLANATIONS_MAX));
-        Self { bodies, answers, requests, digests, explanations, connections, sessions }
+        let recalls = Arc::new(Semaphore::new(RECALLS_MAX));
+        Self { bodies, answers, requests, digests, explanations, recalls, connections, sessions }
     }
 }
 

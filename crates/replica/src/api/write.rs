@@ -25,9 +25,13 @@ impl App {
     /// Proposes a command whose outcome is just that it was done.
     pub(crate) async fn write(&self, command: Command) -> ApiResult<Response> {
         let committed = self.commit(command).await?;
-        let accepted = (StatusCode::OK, Json(Accepted { index: committed.index }));
-        Ok(at_index(committed.index, accepted.into_response()))
+        Ok(accepted(committed.index))
     }
+}
+
+/// The answer to a command that was done.
+pub(super) fn accepted(index: LogIndex) -> Response {
+    at_index(index, (StatusCode::OK, Json(Accepted { index })).into_response())
 }
 
 /// Marks an answer with the index that it holds at.

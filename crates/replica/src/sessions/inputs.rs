@@ -13,7 +13,7 @@ use quorate_state::limits::ELEMENTS_PER_BLOCK;
 use quorate_types::inputs::{INPUT_BYTES, Input, Inputs, JobInput, Why};
 use quorate_types::limits::INPUTS_BYTES_MAX;
 use quorate_types::session::ToWorker;
-use quorate_types::{JobId, TaskIndex};
+use quorate_types::{JobId, TaskIndex, Timestamp};
 use tokio::sync::Mutex;
 use tracing::warn;
 
@@ -54,22 +54,29 @@ pub(super) fn waits(inputs: &Inputs) -> bool {
     inputs.left_out.iter().any(|left| left.why == Why::Archived)
 }
 
-/// What was read last: the workers of an array all ask for the same. Archived jobs do not change.
+/// A job as it was at one of its ends: between that and the next one it does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ended {
+    job: JobId,
+    at: Timestamp,
+}
+
+/// What was read last: the workers of an array all ask for the same.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     /// The newest last.
-    jobs: VecDeque<(JobId, JobInput)>,
+    jobs: VecDeque<(Ended, JobInput)>,
     bytes: usize,
 }
 
 impl Cache {
-    fn get(&self, id: JobId) -> Option<JobInput> {
-        self.jobs.iter().find(|(job, _)| *job == id).map(|(_, input)| input.clone())
+    fn get(&self, job: Ended) -> Option<JobInput> {
+        self.jobs.iter().find(|(ended, _)| *ended == job).map(|(_, input)| input.clone())
     }
 
-    fn put(&mut self, id: JobId, input: &JobInput) {
+    fn put(&mut self, job: Ended, input: &JobInput) {
         self.bytes += input.weight();
-        self.jobs.push_back((id, input.clone()));
+        self.jobs.push_back((job, input.clone()));
         while self.bytes > ARCHIVE_CACHE_BYTES_MAX || self.jobs.len() > ARCHIVE_READS_MAX {
             self.bytes -= self.jobs.pop_front().map_or(0, |(_, oldest)| oldest.weight());
         }
@@ -88,14 +95,19 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// All that the job left, or why that is left out.
     async fn job(&mut self, id: JobId) -> Result<Result<JobInput, Why>, ArchiveError> {
-        if let Some(input) = self.cache.get(id) {
+        let version = self.handle.version();
+        let newest = version.state.archived(id).map(|stub| Ended { job: id, at: stub.finished_at });
+        if let Some(input) = newest.and_then(|ended| self.cache.get(ended)) {
             let left = self.bytes.checked_sub(input.weight());
             self.bytes = left.unwrap_or(self.bytes);
             return Ok(left.map(|_| input).ok_or(Why::TooLarge));
         }
         let before = self.bytes;
         let found = match self.read(id).await {
-            Ok(input) => Ok(Ok(input)),
+            Ok((ended, input)) => {
+                self.cache.put(ended, &input);
+                return Ok(Ok(input));
+            }
             Err(Missing::Left(why)) => Ok(Err(why)),
             Err(Missing::Failed(RecordError::Read(error))) => Err(error),
             Err(Missing::Failed(error @ RecordError::Decode(_))) => {
@@ -103,14 +115,11 @@ impl Reader<'_> {
                 Ok(Err(Why::Archived))
             }
         };
-        match &found {
-            Ok(Ok(input)) => self.cache.put(id, input),
-            Ok(Err(_)) | Err(_) => self.bytes = before,
-        }
+        self.bytes = before;
         found
     }
 
-    async fn read(&mut self, id: JobId) -> Result<JobInput, Missing> {
+    async fn read(&mut self, id: JobId) -> Result<(Ended, JobInput), Missing> {
         self.count_read()?;
         let JobRecord { header, spec, tasks: heads } =
             archived::job(self.handle, id).await?.ok_or(Missing::Left(Why::Forgotten))?;
@@ -123,7 +132,8 @@ impl Reader<'_> {
             }
             tasks.insert(task.name.clone(), self.task(id, at, head).await?);
         }
-        Ok(JobInput { state: header.state, tasks })
+        let ended = Ended { job: id, at: header.finished_at.unwrap_or_default() };
+        Ok((ended, JobInput { state: header.state, tasks }))
     }
 
     /// All elements of a task.

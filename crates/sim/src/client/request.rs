@@ -36,8 +36,8 @@ impl What {
             Self::ChangePolicy(change) => {
                 request.header("content-type", "application/json").body(Body::from(json!(change).to_string()))
             }
-            Self::Edit { verb: Verb::Freeze, .. } => {
-                request.header("content-type", "application/json").body(Body::from(r#"{"freeze":true}"#))
+            Self::Edit { verb, .. } if let Some(body) = body_of(*verb) => {
+                request.header("content-type", "application/json").body(Body::from(body))
             }
             Self::Entitle { rules, .. } => {
                 request.header("content-type", "application/json").body(Body::from(json!(rules).to_string()))
@@ -45,5 +45,15 @@ impl What {
             Self::Read { .. } | Self::Edit { .. } | Self::Reassign { .. } => request.body(Body::empty()),
         };
         request.unwrap_or_else(|e| unreachable!("a request of plain parts: {e}"))
+    }
+}
+
+/// What a verb's request says besides.
+const fn body_of(verb: Verb) -> Option<&'static str> {
+    match verb {
+        Verb::Freeze => Some(r#"{"freeze":true}"#),
+        Verb::RetryFailed => Some(r#"{"failed":true}"#),
+        Verb::RetryFrom => Some(r#"{"from":"after"}"#),
+        Verb::Cancel | Verb::Pause | Verb::Resume | Verb::Retry => None,
     }
 }

@@ -172,6 +172,7 @@ impl World {
             }
         }
         self.compare_results(state)?;
+        self.compare_follow_ups(state)?;
         self.compare_members()?;
         let unknown = self.history.accepted().iter().find(|(_, job)| !state.knows_job(**job));
         match unknown {

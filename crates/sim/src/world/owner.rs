@@ -1,5 +1,6 @@
 //! Whoever has a service and a system job in the cluster, and changes them again and again: to versions that are well
-//! and to some that never are; and a schedule, each of whose ticks has to run once. In the end they are cancelled.
+//! and to some that never are; and two schedules: each tick of one has to run once, and the runs of the other must not
+//! overlap. In the end they are cancelled.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,27 @@ const BAD_PERMILLE: u32 = 250;
 const TICK_EVERY: Span = Span::from_secs(3);
 const TICK_WINDOW: Span = Span::from_secs(60);
 
+/// What there is one of at a time; also the names of the jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owned {
+    Kept(Kind),
+    Ticks,
+    Turns,
+}
+
+const OWNED: [Owned; 4] = [Owned::Kept(Kind::Service), Owned::Kept(Kind::System), Owned::Ticks, Owned::Turns];
+
+impl Owned {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Kept(Kind::Service) => "service",
+            Self::Kept(Kind::System | Kind::Batch) => "system",
+            Self::Ticks => "ticks",
+            Self::Turns => "turns",
+        }
+    }
+}
+
 pub(super) struct Owner {
     chance: Chance,
     next: Duration,
@@ -49,7 +71,9 @@ impl Ticks {
         let new: Vec<&Arc<Job>> = state.jobs().rev().take_while(|job| job.id() > self.highest).collect();
         for job in new.into_iter().rev() {
             self.highest = job.id();
-            let Some(run) = job.header.flow().run else { continue };
+            let Some(run) = job.header.flow().run.filter(|_| job.spec.name.as_str() == Owned::Ticks.name()) else {
+                continue;
+            };
             if let Some(last) = self.last.replace(run.tick) {
                 let before = Timestamp(run.tick.0 - TICK_EVERY.0);
                 let age = job.header.submitted_at.0.saturating_sub(before.0);
@@ -71,14 +95,26 @@ impl Owner {
     }
 
     /// A version of one of the jobs.
-    fn job(&mut self, kind: Kind) -> Value {
-        if kind == Kind::Batch {
-            let program = Program { millis: 5, task: "tick".into(), ..Program::default() };
-            let task = json!({"name": "tick", "command": program.to_argv(), "resources": {"cpu": 0.1}});
-            return json!({"name": "ticks", "idempotency_key": "ticks", "tasks": [task], "schedule": {
-                "every": TICK_EVERY.to_string(), "overlap": "allow", "misfire": "all",
-                "misfire_window": TICK_WINDOW.to_string()}});
+    fn job(&mut self, owned: Owned) -> Value {
+        match owned {
+            Owned::Kept(kind) => self.kept(kind),
+            Owned::Ticks => scheduled(
+                owned,
+                5,
+                &json!({"every": TICK_EVERY.to_string(), "overlap": "allow", "misfire": "all",
+                    "misfire_window": TICK_WINDOW.to_string()}),
+            ),
+            Owned::Turns => {
+                let overlap = self.chance.pick(&["skip", "queue", "replace"]);
+                let (millis, jitter) = (500 + self.chance.below(6_000) as u64, self.chance.below(900));
+                let schedule = json!({"cron": "*/2 * * * * *", "time_zone": "Europe/Berlin", "overlap": overlap,
+                    "jitter": format!("{jitter}ms")});
+                scheduled(owned, millis, &schedule)
+            }
         }
+    }
+
+    fn kept(&mut self, kind: Kind) -> Value {
         let chance = &mut self.chance;
         let (millis, code) = (2_000 + chance.below(40_000) as u64, i32::from(chance.permille(500)));
         let program = Program { millis, code, task: KEPT.into(), ..Program::default() };
@@ -102,19 +138,21 @@ impl World {
             return Ok(());
         };
         owner.next = now + owner.chance.between(PAUSE_MIN, PAUSE_MAX);
-        let kind = owner.chance.pick(&[Kind::Service, Kind::System, Kind::Batch]).copied().unwrap_or(Kind::Service);
-        let body = owner.job(kind).to_string();
+        let owned = owner.chance.pick(&OWNED).copied().unwrap_or(Owned::Ticks);
+        let body = owner.job(owned).to_string();
         let version = handle.version();
         owner.ticks.look(&version.state)?;
-        let is_meant =
-            |job: &&Arc<Job>| job.spec.kind() == kind && (kind != Kind::Batch || job.spec.schedule.is_some());
+        take_turns(&version.state)?;
+        let is_meant = |job: &&Arc<Job>| {
+            job.spec.name.as_str() == owned.name() && (job.is_schedule() || matches!(owned, Owned::Kept(_)))
+        };
         let job = version.state.jobs().find(is_meant).map(|job| (job.id(), is_over(job)));
-        if let (Kind::Service, Some((id, _))) = (kind, job) {
+        if let (Owned::Kept(Kind::Service), Some((id, _))) = (owned, job) {
             self.applied.lock().unwrap_or_else(PoisonError::into_inner).service = Some(id);
         }
         let request = match (job, busy) {
             (None, true) => Request::post("/v1/jobs").header("content-type", "application/json").body(Body::from(body)),
-            (Some((id, false)), true) if kind != Kind::Batch => {
+            (Some((id, false)), true) if owned != Owned::Ticks => {
                 Request::put(format!("/v1/jobs/{id}")).body(Body::from(body))
             }
             (Some((id, false)), false) => cancel(id),
@@ -131,6 +169,21 @@ impl World {
         self.mail.senders.insert(number, Sender::Owner);
         self.send(CLIENTS_HOST, to, Send { request, number });
     }
+}
+
+/// A job whose runs take so long.
+fn scheduled(owned: Owned, millis: u64, schedule: &Value) -> Value {
+    let program = Program { millis, task: "tick".into(), ..Program::default() };
+    let task = json!({"name": "tick", "command": program.to_argv(), "resources": {"cpu": 0.1}});
+    json!({"name": owned.name(), "idempotency_key": owned.name(), "tasks": [task], "schedule": schedule})
+}
+
+/// No run begins beside another that is to go on.
+fn take_turns(state: &State) -> Result<(), Violation> {
+    let goes_on = |job: &&Arc<Job>| job.header.flow().run.is_some() && !is_over(job);
+    let runs = state.jobs().filter(goes_on).filter(|job| job.spec.name.as_str() == Owned::Turns.name());
+    let runs: Vec<JobId> = runs.map(|job| job.id()).collect();
+    if runs.len() > 1 { Err(format!("the runs {runs:?} overlap")) } else { Ok(()) }
 }
 
 fn is_over(job: &Job) -> bool {

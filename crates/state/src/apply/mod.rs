@@ -8,6 +8,7 @@ mod gates;
 mod lock;
 mod membership;
 mod preempt;
+mod recall;
 mod register;
 mod report;
 mod resource;
@@ -68,7 +69,7 @@ impl State {
             Command::Pause { job } => self.pause(*job, out),
             Command::Freeze { job } => self.freeze(*job, out),
             Command::Resume { job } => self.resume(*job, out),
-            Command::Retry { job, scope } => self.retry(*job, *scope, out),
+            Command::Retry { job, scope } => self.retry(*job, *scope, None, out),
             Command::Forget { job } => self.forget(*job, out),
             Command::Reassign { job, task, index } => self.reassign(*job, task, *index, out),
             Command::Register(registration) => self.register(registration, out),
@@ -93,7 +94,7 @@ impl State {
             Command::RunNow { schedule } => self.run_now(*schedule, out),
             Command::ChangeSchedule { schedule, spec } => self.change_schedule(*schedule, spec, out),
             Command::ChangeService { service, spec } => self.change_service(*service, spec, out),
-            Command::RetryFrom { job, task } => self.retry_from(*job, task, out),
+            Command::RetryFrom { job, task } => self.retry_from(*job, task, None, out),
             Command::DrainBy { worker, within } => self.drain_by(worker, *within, out),
             Command::Preempt { items } => Ok(self.preempt(items, out)),
             Command::Taint { worker, taints } => self.taint(worker, taints, out),
@@ -103,6 +104,7 @@ impl State {
             Command::RemoveResource { name } => self.remove_resource(name),
             Command::AcquireLock { lock, by, wait } => self.acquire_lock(lock, by, *wait, out),
             Command::ReleaseLock { lock, by } => self.give_back_lock(lock, by, out),
+            Command::RetryArchived { job, again, recalled } => self.retry_archived(*job, again, recalled, out),
         };
         result.unwrap_or_else(Outcome::Rejected)
     }

@@ -110,11 +110,17 @@ impl State {
         self.cluster.archive.insert(id, stub);
     }
 
-    pub(super) fn drop_archived(&mut self, id: JobId, out: &mut Applied) {
-        let Some(stub) = self.cluster.archive.remove(&id) else { return };
+    /// The job is in the archive no more.
+    pub(super) fn unnote_archived(&mut self, id: JobId) -> Option<Archived> {
+        let stub = self.cluster.archive.remove(&id)?;
         self.cluster.archived.remove(&(stub.finished_at, id));
         self.cluster.timers.cancel(stub.finished_at.plus(ARCHIVE_RETENTION), Timer::Drop(id));
         self.cluster.totals.output_bytes -= stub.output_bytes;
+        Some(stub)
+    }
+
+    pub(super) fn drop_archived(&mut self, id: JobId, out: &mut Applied) {
+        let Some(stub) = self.unnote_archived(id) else { return };
         if let Some(key) = &stub.key {
             self.cluster.keys.remove(key);
         }

@@ -11,7 +11,7 @@ use quorate_types::{End, JobId, Name, On, TaskIndex, Timestamp};
 
 use super::Result;
 use super::gates::JobNeeds;
-use crate::archive;
+use crate::archive::{self, Recalled};
 use crate::command::RetryScope;
 use crate::element::Element;
 use crate::flow::{Flow, Slot};
@@ -122,8 +122,14 @@ impl Job {
 }
 
 impl State {
-    pub(super) fn retry(&mut self, id: JobId, scope: RetryScope, out: &mut Applied) -> Result {
-        self.run_again(id, out, |job| match scope {
+    pub(super) fn retry(
+        &mut self,
+        id: JobId,
+        scope: RetryScope,
+        recalled: Option<&Recalled>,
+        out: &mut Applied,
+    ) -> Result {
+        self.run_again(id, recalled, out, |job| match scope {
             RetryScope::NotSucceeded if job.header.state == JobState::Succeeded => {
                 Err(Rejection::JobState { job: id, state: JobState::Succeeded })
             }
@@ -133,8 +139,14 @@ impl State {
     }
 
     /// Runs a task again, and everything that needs it.
-    pub(super) fn retry_from(&mut self, id: JobId, name: &Name, out: &mut Applied) -> Result {
-        self.run_again(id, out, |job| {
+    pub(super) fn retry_from(
+        &mut self,
+        id: JobId,
+        name: &Name,
+        recalled: Option<&Recalled>,
+        out: &mut Applied,
+    ) -> Result {
+        self.run_again(id, recalled, out, |job| {
             let no_such = || Rejection::NoSuchTask { job: id, task: name.clone(), index: TaskIndex(0) };
             let first = job.position_of(name).ok_or_else(no_such)?;
             let scope = Scope::from(job, first).unless_it_extends(job)?;
@@ -148,11 +160,11 @@ impl State {
     fn run_again(
         &mut self,
         id: JobId,
+        recalled: Option<&Recalled>,
         out: &mut Applied,
         scope: impl FnOnce(&Job) -> std::result::Result<Scope, Rejection>,
     ) -> Result {
-        let missing = || if self.has_left(id) { Rejection::Archived(id) } else { Rejection::NoSuchJob(id) };
-        let job = self.jobs.get(&id).filter(|_| !self.has_left(id)).cloned().ok_or_else(missing)?;
+        let job = self.recall(id, recalled)?;
         let state = job.header.state;
         let finished_at = job.header.finished_at.ok_or(Rejection::JobState { job: id, state })?;
         if job.is_schedule() {
@@ -173,6 +185,7 @@ impl State {
         let flow = Flow { deadline: ahead(flow.deadline), expires: ahead(flow.expires), ..flow };
         let again = |at: u32| job.task(at).is_some_and(|task| !scope.keeps_task(at, &task.head));
         let needs = self.job_needs(&job.spec, again);
+        self.take_up_finished(&job, finished_at);
         self.edit(id, out, |change| {
             change.cluster.unnote_finished(change.job, finished_at);
             change.cluster.unnote_submitted(change.job);

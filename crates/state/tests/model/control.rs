@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use quorate_state::command::RetryScope;
+use quorate_state::archive::{self, JobRecord, Recalled};
+use quorate_state::command::{Again, RetryScope};
 use quorate_state::element::AfterStop;
 use quorate_state::flow::Slot;
 use quorate_state::outcome::{Outcome, Rejection};
@@ -159,6 +160,23 @@ impl Model {
         }
         self.run_again(id, &scope, |state| state.is_finished());
         Ok(Outcome::Done)
+    }
+
+    /// The job comes back as it was when it left memory, if the values are its own.
+    pub fn retry_archived(&mut self, id: JobId, again: &Again, recalled: &Recalled) -> Result {
+        let record: JobRecord = archive::decode(&recalled.job).unwrap();
+        let whole = record.header.id == id && record.blocks().count() == recalled.blocks.len();
+        let back = if whole { self.archive.remove(&id) } else { None };
+        let was_archived = back.is_some();
+        self.jobs.extend(back.map(|job| (id, job)));
+        let result = match again {
+            Again::Scope(scope) => self.retry(id, *scope),
+            Again::From(task) => self.retry_from(id, task),
+        };
+        if result.is_err() && was_archived {
+            self.archive.extend(self.jobs.remove(&id).map(|job| (id, job)));
+        }
+        result
     }
 
     /// Makes a finished job what it would be if these tasks, and what the others do not keep, had never been tried.

@@ -83,6 +83,7 @@ impl Model {
             Command::Resume { job } => self.resume(*job),
             Command::Retry { job, scope } => self.retry(*job, *scope),
             Command::RetryFrom { job, task } => self.retry_from(*job, task),
+            Command::RetryArchived { job, again, recalled } => self.retry_archived(*job, again, recalled),
             Command::Forget { job } => self.forget(*job),
             Command::Reassign { job, task, index } => self.reassign(*job, task, *index),
             Command::Register(registration) => self.register(registration),

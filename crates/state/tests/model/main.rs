@@ -81,6 +81,7 @@ impl Pair {
         let index = LogIndex(self.state.index().0 + 1);
         let applied = self.state.apply(index, entry);
         let expected = self.model.apply(index, entry);
+        self.memory.follow(&applied.archive);
         self.log += &describe::entry(index, entry);
         let log = self.log.clone();
         let context = |e: String| format!("after entry {index}: {e}\n{log}");

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use quorate_state::command::{Assignment, Command, Grounds, Preemption, Registration, RetryScope};
+use quorate_state::archive::{self, JobRecord, Recalled};
+use quorate_state::command::{Again, Assignment, Command, Grounds, Preemption, Registration, RetryScope};
+use quorate_state::outcome::{ArchiveKey, ArchiveOp};
 use quorate_types::extension::Addition;
 use quorate_types::gate::Claimant;
 use quorate_types::policy::{PolicyChange, QueueOrder, Rebalance};
@@ -59,6 +61,10 @@ pub enum Step {
         worker: u8,
         what: u8,
         stale: bool,
+    },
+    RetryArchived {
+        nth: u8,
+        what: u8,
     },
     Control {
         job: u8,
@@ -134,6 +140,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         4 => (nth(), nth(), 0..4u8).prop_map(|(worker, how, cpu)| Step::Register { worker, how, cpu }),
         6 => (nth(), nth(), prop::bool::weighted(0.15)).prop_map(|(worker, what, stale)| Step::Worker { worker, what, stale }),
         14 => (nth(), nth(), nth()).prop_map(|(job, what, task)| Step::Control { job, what, task }),
+        3 => (nth(), nth()).prop_map(|(nth, what)| Step::RetryArchived { nth, what }),
         2 => (nth(), slip()).prop_map(|(nth, slip)| Step::Reassign { nth, slip }),
         2 => pass.prop_map(Step::Pass),
         5 => Just(Step::Await),
@@ -160,6 +167,8 @@ pub struct Memory {
     /// All attempts that there ever were, with their workers.
     pub attempts: Vec<(Name, Epoch, AttemptKey)>,
     pub instances: u64,
+    /// What the archive has.
+    pub archive: BTreeMap<ArchiveKey, Arc<[u8]>>,
 }
 
 const WORKERS: [&str; 3] = ["w0", "w1", "w2"];
@@ -236,6 +245,7 @@ impl Memory {
             Step::Register { worker, how, cpu } => Some(self.register(model, *worker, *how, *cpu)),
             Step::Worker { worker, what, stale } => Some(on_worker(model, *worker, *what, *stale)),
             Step::Control { job, what, task } => Some(control(model, *job, *what, *task)),
+            Step::RetryArchived { nth, what } => self.retry_archived(model, *nth, *what),
             Step::Reassign { nth, slip } => {
                 let (.., key) = pick(&self.known(model, *slip), *nth)?;
                 let task = name_of(model, &key);
@@ -535,6 +545,37 @@ fn entitle(namespace: u8, quota: u8, limit: u8, kinds: u8) -> Command {
         ..NamespaceRules::default()
     };
     Command::SetNamespace { namespace, rules: Box::new(rules) }
+}
+
+impl Memory {
+    /// What the archive did.
+    pub fn follow(&mut self, ops: &[ArchiveOp]) {
+        for op in ops {
+            match op {
+                ArchiveOp::Put { key, value } => drop(self.archive.insert(*key, value.clone())),
+                ArchiveOp::Drop(job) => self.archive.retain(|key, _| key.job() != *job),
+            }
+        }
+    }
+
+    /// Now and then with another job's values, or one value too few.
+    fn retry_archived(&self, model: &Model, nth: u8, what: u8) -> Option<Command> {
+        let archived: Vec<JobId> = model.archive.keys().copied().collect();
+        let job = pick(&archived, nth)?;
+        let of = if what < 240 { job } else { pick(&archived, nth.wrapping_add(1))? };
+        let value = self.archive.get(&ArchiveKey::Job(of))?.to_vec();
+        let record: JobRecord = archive::decode(&value).unwrap();
+        let mut blocks: Vec<Vec<u8>> = record.blocks().map(|key| self.archive[&key].to_vec()).collect();
+        if what >= 250 {
+            blocks.pop();
+        }
+        let again = match what % 4 {
+            0 => Again::Scope(RetryScope::All),
+            1 | 2 => Again::Scope(RetryScope::NotSucceeded),
+            _ => Again::From(name(["a", "b", "c", "d", "e", "f", "g", "h"][usize::from(nth % 8)])),
+        };
+        Some(Command::RetryArchived { job, again, recalled: Box::new(Recalled { job: value, blocks }) })
+    }
 }
 
 fn control(model: &Model, nth: u8, what: u8, task: u8) -> Command {

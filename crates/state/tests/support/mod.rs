@@ -1,11 +1,13 @@
 //! A state with a log, for tests: proposes, applies, and checks every invariant after each entry.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::State;
+use quorate_state::archive::{self, JobRecord, Recalled};
 use quorate_state::command::{Assignment, Command, Entry, Origin, Proposal, Registration};
-use quorate_state::outcome::{Applied, Outcome};
+use quorate_state::outcome::{Applied, ArchiveKey, ArchiveOp, Outcome};
 use quorate_types::job::JobRequest;
 use quorate_types::session::{AttemptKey, Finished, Happening, Report};
 use quorate_types::status::{Ending, TaskState};
@@ -18,6 +20,8 @@ pub struct Cluster {
     pub log: Vec<(LogIndex, Entry)>,
     pub now: Timestamp,
     pub last: Applied,
+    /// What the archive has.
+    pub archive: BTreeMap<ArchiveKey, Arc<[u8]>>,
 }
 
 pub fn name(text: &str) -> Name {
@@ -38,7 +42,8 @@ pub fn finished(ending: Ending) -> Finished {
 
 impl Default for Cluster {
     fn default() -> Self {
-        Self { state: State::default(), log: vec![], now: Timestamp(1_700_000_000_000), last: Applied::default() }
+        let now = Timestamp(1_700_000_000_000);
+        Self { state: State::default(), log: vec![], now, last: Applied::default(), archive: BTreeMap::new() }
     }
 }
 
@@ -56,8 +61,22 @@ impl Cluster {
         let index = LogIndex(self.state.index().0 + 1);
         self.last = self.state.apply(index, &entry);
         self.log.push((index, entry));
+        for op in &self.last.archive {
+            match op {
+                ArchiveOp::Put { key, value } => drop(self.archive.insert(*key, value.clone())),
+                ArchiveOp::Drop(job) => self.archive.retain(|key, _| key.job() != *job),
+            }
+        }
         self.state.check().unwrap_or_else(|violation| panic!("after {index}: {violation}\n{:#?}", self.log.last()));
         self.last.outcomes.last().cloned().unwrap_or(Outcome::Done)
+    }
+
+    /// All that the archive has of a job.
+    pub fn recalled(&self, job: JobId) -> Box<Recalled> {
+        let value = self.archive[&ArchiveKey::Job(job)].to_vec();
+        let record: JobRecord = archive::decode(&value).unwrap();
+        let blocks = record.blocks().map(|key| self.archive[&key].to_vec()).collect();
+        Box::new(Recalled { job: value, blocks })
     }
 
     pub fn submit(&mut self, json: &str) -> JobId {
