@@ -341,7 +341,7 @@ pub(crate) fn index_of(answer: &Answer) -> Option<LogIndex> {
 }
 
 /// The stable code of a problem.
-fn code(answer: &Answer) -> Option<String> {
+pub(crate) fn code(answer: &Answer) -> Option<String> {
     let problem: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
     Some(problem["code"].as_str()?.to_owned())
 }

@@ -12,7 +12,7 @@ use quorate_types::{JobId, LogIndex, ReplicaId};
 use quorate_worker::host::Registration;
 
 use super::{CLIENTS_HOST, FAREWELL_PAUSE, UNFINISHED_PER_WORKER, WATCH_PAUSE, World};
-use crate::client::{Client, Send};
+use crate::client::{Client, Send, code};
 use crate::history::Violation;
 use crate::keyed::{Answered, Call, Verb};
 use crate::network::Host;
@@ -206,9 +206,11 @@ impl World {
                 Sender::Watcher { from } => self.check_events(from, &answer)?,
                 Sender::Locker(key) => self.on_lock_answer(key, number, &answer)?,
                 Sender::Operator(errand) => self.on_operator_answer(errand, key.1, &answer),
-                // What it asks for is sound, whatever has become of it.
+                // What it asks for is sound, whatever has become of it; but what it made is another version by the time
+                // that it sees nothing of it and makes it again.
                 Sender::Owner
-                    if matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) =>
+                    if matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
+                        && code(&answer).as_deref() != Some("idempotency_conflict") =>
                 {
                     return Err(format!("an owner is refused: {}", String::from_utf8_lossy(&answer.body)));
                 }
