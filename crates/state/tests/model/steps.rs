@@ -140,7 +140,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         4 => (nth(), nth(), 0..4u8).prop_map(|(worker, how, cpu)| Step::Register { worker, how, cpu }),
         6 => (nth(), nth(), prop::bool::weighted(0.15)).prop_map(|(worker, what, stale)| Step::Worker { worker, what, stale }),
         14 => (nth(), nth(), nth()).prop_map(|(job, what, task)| Step::Control { job, what, task }),
-        3 => (nth(), nth()).prop_map(|(nth, what)| Step::RetryArchived { nth, what }),
+        6 => (nth(), nth()).prop_map(|(nth, what)| Step::RetryArchived { nth, what }),
         2 => (nth(), slip()).prop_map(|(nth, slip)| Step::Reassign { nth, slip }),
         2 => pass.prop_map(Step::Pass),
         5 => Just(Step::Await),
@@ -562,11 +562,11 @@ impl Memory {
     fn retry_archived(&self, model: &Model, nth: u8, what: u8) -> Option<Command> {
         let archived: Vec<JobId> = model.archive.keys().copied().collect();
         let job = pick(&archived, nth)?;
-        let of = if what < 240 { job } else { pick(&archived, nth.wrapping_add(1))? };
+        let of = if what < 190 { job } else { pick(&archived, nth.wrapping_add(1))? };
         let value = self.archive.get(&ArchiveKey::Job(of))?.to_vec();
         let record: JobRecord = archive::decode(&value).unwrap();
         let mut blocks: Vec<Vec<u8>> = record.blocks().map(|key| self.archive[&key].to_vec()).collect();
-        if what >= 250 {
+        if what >= 230 {
             blocks.pop();
         }
         let again = match what % 4 {
