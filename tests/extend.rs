@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use crate::support::http::id_of;
-use crate::support::{Cluster, PATIENCE, note, turn, wait_until};
+use crate::support::{Cluster, PATIENCE, WorkerSetup, note, turn, wait_until};
 use serde_json::{Value, json};
 
 const FANS: u64 = 12;
@@ -93,15 +93,17 @@ async fn what_can_not_be_added_fails_the_attempt_and_says_why() {
 }
 
 const TASKS: usize = 100_000;
+const LAYER: usize = 1_000;
 const NEEDS: usize = 10;
 
-/// Each task needs the ten before it, but for the first of them, as many as there are.
+/// Layers of tasks, each of which needs ten of the layer before.
 fn largest() -> String {
     let mut json = r#"{"name":"largest","tasks":["#.to_owned();
     for at in 0..TASKS {
         let separator = if at == 0 { "" } else { "," };
         write!(json, r#"{separator}{{"name":"t{at}","driver":"noop","needs":["#).unwrap();
-        let needs = (at.saturating_sub(NEEDS)..at).map(|need| format!(r#""t{need}""#));
+        let needed = |nth: usize| at / LAYER * LAYER - LAYER + (7 * at + 101 * nth) % LAYER;
+        let needs = (0..if at < LAYER { 0 } else { NEEDS }).map(|nth| format!(r#""t{}""#, needed(nth)));
         json.push_str(&needs.collect::<Vec<_>>().join(","));
         json.push_str("]}");
     }
@@ -109,7 +111,8 @@ fn largest() -> String {
     json
 }
 
-/// Nothing of it runs, since there is no worker: what it costs is reading, logging, replicating, and applying it.
+/// At first nothing of it runs, since there is no worker: what it costs then is reading, logging, replicating, and
+/// applying it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_largest_graph_is_one_job_and_costs_no_leader() {
     let _turn = turn().await;
@@ -124,7 +127,7 @@ async fn the_largest_graph_is_one_job_and_costs_no_leader() {
     let id = id_of(&answer.ok());
     assert_eq!(term(&cluster.any().read("/v1/cluster").await), before, "it cost the leader its lead");
     let view = cluster.at(leader).job(id).await;
-    assert_eq!((&view["tasks"]["waiting"], &view["tasks"]["pending"]), (&json!(TASKS - 1), &json!(1)));
+    assert_eq!((&view["tasks"]["waiting"], &view["tasks"]["pending"]), (&json!(TASKS - LAYER), &json!(LAYER)));
     assert_eq!(view["spec"]["tasks"].as_array().unwrap().len(), TASKS);
     let last = cluster.any().task(id, &format!("t{}", TASKS - 1), 0).await;
     assert_eq!(last["state"], "waiting");
@@ -135,8 +138,20 @@ async fn the_largest_graph_is_one_job_and_costs_no_leader() {
         (answer.status == 200).then_some(())
     })
     .await;
-    cluster.any().post(&format!("/v1/jobs/{id}/cancel"), &json!({})).await.ok();
-    cluster.any().finished(id, PATIENCE).await;
+    let began = Instant::now();
+    cluster.start_worker_with("w", WorkerSetup { cpu: "512", ..WorkerSetup::default() }).await;
+    wait_until("a part of it", 4 * PATIENCE, async || {
+        // With all of its definitions it is thirteen megabytes.
+        let jobs = cluster.any().read("/v1/jobs?limit=1").await;
+        (jobs["items"][0]["tasks"]["succeeded"].as_u64().unwrap() > 20 * LAYER as u64).then_some(())
+    })
+    .await;
+    let leader = cluster.leader().await;
+    cluster.kill(leader);
+    let job = cluster.any().finished(id, 4 * PATIENCE).await;
+    assert_eq!((&job["state"], &job["tasks"]["succeeded"]), (&json!("succeeded"), &json!(TASKS)));
+    note(&format!("all of them ran within {} s, over a dead leader", began.elapsed().as_secs()));
+    cluster.restart(leader).await;
     cluster.digests_agree().await;
     cluster.finish();
 }

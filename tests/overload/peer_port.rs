@@ -37,7 +37,7 @@ struct Hello {
 
 impl Hello {
     fn to(id: u64) -> Self {
-        Self { version: 8, cluster: 0, from: 9, to: u8::try_from(id).unwrap(), token: Some(TOKEN) }
+        Self { version: 9, cluster: 0, from: 9, to: u8::try_from(id).unwrap(), token: Some(TOKEN) }
     }
 
     fn payload(&self) -> Vec<u8> {
@@ -76,7 +76,7 @@ fn strangers(id: u64) -> Vec<(&'static str, Vec<u8>, &'static str)> {
             frame(&[&whole[..10], b"\x01\xfd\xff\xff\xff\xff\xff\xff\xff\x3f"].concat()),
             GARBAGE,
         ),
-        ("an old version", Hello { version: 0, ..hello() }.frame(), "the peer protocol here has version 8"),
+        ("an old version", Hello { version: 0, ..hello() }.frame(), "the peer protocol here has version 9"),
         ("a new version", frame(b"QRTE\x63\x00whatever it may be"), "the peer protocol here has version 8"),
         ("another cluster", Hello { cluster: 0x1234_5678_9abc, ..hello() }.frame(), "this is cluster "),
         ("for somebody else", Hello { to: 77, ..hello() }.frame(), "this is replica "),

@@ -39,8 +39,8 @@ impl Kind {
             // 2: jobs have conditions, times, keys and schedules. 3: tasks are constrained, and workers tainted.
             // 4: gangs, cluster resources, rates, quotas, extensions, frozen jobs. 5: attempts behind others.
             // 6: how long a service must have been well, jobs on their way to the archive. 7: why an attempt was told
-            // to stop. 8: what namespaces used before.
-            Self::LogEntry | Self::Archived | Self::SnapshotHeader => 8,
+            // to stop. 8: what namespaces used before. 9: jobs that come back from the archive.
+            Self::LogEntry | Self::Archived | Self::SnapshotHeader => 9,
         }
     }
 }

@@ -44,22 +44,20 @@ pub(crate) async fn block(
 pub(crate) async fn whole(handle: &Handle, id: JobId) -> Result<Option<Recalled>, WholeError> {
     let read = handle.read_archive(move |read| {
         let Some(job) = read(ArchiveKey::Job(id))? else { return Ok(Ok(None)) };
+        let Some(mut room) = RECALLED_BYTES_MAX.checked_sub(job.len()) else { return Ok(Err(WholeError::TooLarge)) };
         let record: JobRecord = match decode(&job) {
             Ok(record) => record,
             Err(error) => return Ok(Err(RecordError::from(error).into())),
         };
-        let mut recalled = Recalled { job, blocks: Vec::new() };
-        let mut bytes = recalled.job.len();
+        let mut blocks = Vec::new();
         for key in record.blocks() {
             // What is not there went with its job since that was read.
             let Some(block) = read(key)? else { return Ok(Ok(None)) };
-            bytes += block.len();
-            if bytes > RECALLED_BYTES_MAX {
-                return Ok(Err(WholeError::TooLarge));
-            }
-            recalled.blocks.push(block);
+            let Some(left) = room.checked_sub(block.len()) else { return Ok(Err(WholeError::TooLarge)) };
+            room = left;
+            blocks.push(block);
         }
-        Ok(Ok(Some(recalled)))
+        Ok(Ok(Some(Recalled { job, blocks })))
     });
     read.await.map_err(RecordError::from)?
 }

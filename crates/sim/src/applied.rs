@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use quorate_state::State;
 use quorate_state::outcome::{Applied as Step, Event};
 use quorate_types::event::EventType;
+use quorate_types::policy::Policy;
 use quorate_types::status::TaskState;
 use quorate_types::{AttemptNumber, End, JobId, LogIndex, Name, ReplicaId, Span, TaskIndex, Timestamp};
 use xxhash_rust::xxh3::Xxh3;
@@ -54,6 +55,8 @@ pub(crate) struct AppliedLog {
     well: BTreeMap<JobId, BTreeSet<TaskIndex>>,
     /// The service with so many elements.
     pub(crate) service: Option<JobId>,
+    /// Elements by the policies that were in force when they were assigned.
+    pub(crate) assigned: BTreeMap<String, u64>,
     ends: BTreeMap<JobId, Vec<(Timestamp, End)>>,
     /// When attempts of that task started that may still count.
     rated: VecDeque<Timestamp>,
@@ -86,6 +89,7 @@ impl AppliedLog {
         self.events.insert(index, applied.events.len() as u64);
         self.digest.update(&index.0.to_le_bytes());
         self.digest.update(&hash.to_le_bytes());
+        self.note_policy(state, applied);
         for event in &applied.events {
             self.on_end(event, applied.time);
             let judged = comes_with_success(event, &applied.events).and_then(|()| self.on_event(event, state));
@@ -93,6 +97,18 @@ impl AppliedLog {
                 judged.and_then(|()| self.on_start(event, applied.time)).and_then(|()| self.on_kept(event))
             {
                 self.violation.get_or_insert(violation);
+            }
+        }
+    }
+
+    /// How many elements were assigned while which policies were in force.
+    fn note_policy(&mut self, state: &State, applied: &Step) {
+        let assigned = applied.events.iter().filter(|event| event.kind == EventType::TaskAssigned);
+        let assigned = assigned.map(|event| event.count.map_or(1, u64::from)).sum::<u64>();
+        if assigned > 0 {
+            let Policy { queue, backfill, placement, .. } = state.policy();
+            for name in [format!("{queue:?}"), format!("Backfill::{backfill:?}"), format!("Placement::{placement:?}")] {
+                *self.assigned.entry(name).or_default() += assigned;
             }
         }
     }

@@ -298,8 +298,10 @@ impl Client {
             }
             What::Edit { verb, .. } => {
                 let answered = match Self::judge_edit(answer, history, counts).ok_or_else(told)? {
-                    // Of the task, most likely: which ones a job has is not asked.
-                    Answered::NoSuchJob if *verb == Verb::RetryFrom => Answered::Conflict,
+                    // Which tasks a job has is not asked before.
+                    Answered::NoSuchJob if *verb == Verb::RetryFrom && text(answer).contains(" has no task ") => {
+                        Answered::Conflict
+                    }
                     answered => answered,
                 };
                 Ok(Some(Call::Edit { verb: *verb, answer: answered }))

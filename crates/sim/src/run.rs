@@ -78,6 +78,8 @@ pub struct Report {
     pub noticed: u64,
     /// Operations whose histories were looked at.
     pub operations: u64,
+    /// Elements that were assigned while a policy was in force, by its name.
+    pub assigned: BTreeMap<String, u64>,
     /// Jobs whose history was too entangled to say whether it is linearizable.
     pub undecided: u64,
 }
@@ -223,6 +225,7 @@ fn report_of(world: &World, faults: &Faults) -> Report {
         changes: counts.changes,
         noticed: counts.noticed,
         operations: world.history.jobs.operations(),
+        assigned: world.assigned(),
         ..Report::default()
     }
 }

@@ -260,6 +260,11 @@ impl World {
         Ok(())
     }
 
+    /// Elements by the policies that were in force when they were assigned.
+    pub(crate) fn assigned(&self) -> BTreeMap<String, u64> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner).assigned.clone()
+    }
+
     /// Stands for everything that happened: the trace's lines, and what was applied.
     pub(crate) fn digest(&self) -> u64 {
         let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,11 @@
 //! A bounded share of seeds for every change. `quorate sim` runs more.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it did")]
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use quorate_sim::{Fault, Kind, Options, is_reproducible, run};
+use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
 
 /// Seconds of trouble in each run. `QUORATE_SIM_FAULTS` names the faults, as in `Kill,BitFlip`.
 fn options(seed: u64, seconds: u64) -> Options {
@@ -22,12 +24,14 @@ fn number(name: &str, default: u64) -> u64 {
 fn some_seeds_hold_every_promise() {
     let (from, seeds) = (number("QUORATE_SIM_SEED", 1), number("QUORATE_SIM_SEEDS", 6));
     let seconds = number("QUORATE_SIM_SECONDS", 60);
+    let mut assigned: BTreeMap<String, u64> = BTreeMap::new();
     for seed in from..from + seeds {
         let started = Instant::now();
         match run(&options(seed, seconds)) {
             Ok(report) => {
                 println!("{report} ({:.1?})", started.elapsed());
                 assert_eq!(report.undecided, 0, "histories were too entangled");
+                report.assigned.into_iter().for_each(|(policy, n)| *assigned.entry(policy).or_default() += n);
             }
             // A few chosen faults may find nobody to happen to.
             Err(failure) if failure.kind == Kind::Inconclusive && std::env::var("QUORATE_SIM_FAULTS").is_ok() => {
@@ -36,6 +40,13 @@ fn some_seeds_hold_every_promise() {
             Err(failure) => panic!("{}\n{failure}\n{}", failure.story.join("\n"), failure.report),
         }
     }
+    println!("assigned under each policy: {assigned:?}");
+    let policies = QueueOrder::ALL.iter().map(|queue| format!("{queue:?}"));
+    let backfills = Backfill::ALL.iter().map(|backfill| format!("Backfill::{backfill:?}"));
+    let placements = PlacementOrder::ALL.iter().map(|placement| format!("Placement::{placement:?}"));
+    let idle: Vec<String> =
+        policies.chain(backfills).chain(placements).filter(|policy| !assigned.contains_key(policy)).collect();
+    assert!(seeds < 6 || idle.is_empty(), "nothing was assigned under {idle:?}");
 }
 
 #[test]

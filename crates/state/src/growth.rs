@@ -130,7 +130,8 @@ impl Growth {
             }
         }
         self.note_paths(from, &extended.tasks, &behind, path);
-        self.bytes += extended.bytes;
+        // From a damaged record it may be anything.
+        self.bytes = self.bytes.saturating_add(extended.bytes);
         self.extensions.push_back(extended);
     }
 

@@ -363,6 +363,11 @@ impl Task {
         self.elements.values().rev().take(most).map(Arc::as_ref)
     }
 
+    /// Whether any of its elements was ever assigned.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.elements.values().any(|element| !element.attempts.is_empty())
+    }
+
     /// The state of an element, with a record or without; `None` beyond the array.
     pub fn state_of(&self, index: TaskIndex) -> Option<TaskState> {
         match self.elements.get(&index.0) {

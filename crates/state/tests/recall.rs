@@ -228,3 +228,54 @@ fn a_job_on_its_way_to_the_archive_turns_back() {
     assert_eq!(again(&mut cluster, job, NOT_SUCCEEDED), Outcome::Done);
     assert_eq!(cluster.state.job(job).unwrap().header.counts.pending, 3_000);
 }
+
+/// What a task needed of another job it had when it began, also when nobody remembers that job.
+#[test]
+fn a_forgotten_job_is_needed_no_more_by_what_has_begun() {
+    let (mut cluster, epoch) = cluster();
+    let first = cluster.submit(r#"{"command":["x"]}"#);
+    run(&mut cluster, epoch, first, 0, 0, exited(0, "r"));
+    let job = cluster.submit(&format!(
+        r#"{{"tasks":[{{"name":"a","command":["x"],"needs":[{{"job":{first}}}]}},
+        {{"name":"b","command":["x"],"needs":["a"]}},{{"name":"c","command":["x"],"needs":["a",{{"job":{first}}}]}}]}}"#
+    ));
+    run(&mut cluster, epoch, job, 0, 0, exited(1, "a"));
+    assert_eq!(state(&cluster, job), Failed);
+    cluster.pass(FINISHED_IN_MEMORY);
+    cluster.apply(Command::Forget { job: first });
+    assert_eq!(again(&mut cluster, job, NOT_SUCCEEDED), Outcome::Done);
+    let states = |cluster: &Cluster| [0, 1, 2].map(|task| cluster.task_state(job, task, 0));
+    assert_eq!(states(&cluster), [TaskState::Pending, TaskState::Waiting, TaskState::Cancelled]);
+    run(&mut cluster, epoch, job, 0, 0, exited(0, "a"));
+    assert_eq!(cluster.task_state(job, 1, 0), TaskState::Pending);
+}
+
+#[test]
+fn it_waits_for_its_key_and_counts_as_a_run_of_its_schedule() {
+    let (mut cluster, epoch) = cluster();
+    let keyed = r#"{"command":["x"],"concurrency":{"key":"k","limit":1}}"#;
+    let job = cluster.submit(keyed);
+    run(&mut cluster, epoch, job, 0, 0, exited(1, "r"));
+    let schedule = cluster.submit(r#"{"command":["x"],"schedule":{"every":"1h","overlap":"skip"}}"#);
+    let Outcome::Submitted { job: one, .. } = cluster.apply(Command::RunNow { schedule }) else { panic!("no run") };
+    run(&mut cluster, epoch, one, 0, 0, exited(1, "r"));
+    cluster.pass(FINISHED_IN_MEMORY);
+    let holder = cluster.submit(keyed);
+    assert_eq!(again(&mut cluster, job, ALL), Outcome::Done);
+    assert_eq!(cluster.task_state(job, 0, 0), TaskState::Waiting, "another one has the key");
+    run(&mut cluster, epoch, holder, 0, 0, exited(0, "r"));
+    assert_eq!(cluster.task_state(job, 0, 0), TaskState::Pending);
+    let active = |cluster: &Cluster| {
+        let ledger = cluster.state.job(schedule).unwrap().header.flow().ledger.clone().unwrap();
+        ledger.active.iter().copied().collect::<Vec<JobId>>()
+    };
+    assert_eq!(active(&cluster), []);
+    assert_eq!(again(&mut cluster, one, NOT_SUCCEEDED), Outcome::Done);
+    assert_eq!(active(&cluster), [one]);
+    cluster.apply(Command::Cancel { job: one });
+    assert_eq!(active(&cluster), []);
+    cluster.apply(Command::Cancel { job: schedule });
+    cluster.pass(FINISHED_IN_MEMORY);
+    assert_eq!(again(&mut cluster, schedule, ALL), Outcome::Rejected(Rejection::Schedule(schedule)));
+    assert!(cluster.state.is_archived(schedule));
+}

@@ -52,6 +52,14 @@ impl On {
             (Self::Success, End::Failed | End::Cancelled) | (Self::Failure, End::Succeeded | End::Cancelled) => false,
         }
     }
+
+    /// An end that is.
+    pub const fn end(self) -> End {
+        match self {
+            Self::Success | Self::Finish => End::Succeeded,
+            Self::Failure => End::Failed,
+        }
+    }
 }
 
 impl From<Name> for Need {

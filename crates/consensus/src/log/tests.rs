@@ -370,7 +370,7 @@ async fn flipped_bytes_in_the_file_are_never_believed() {
 #[test]
 fn the_encoding_of_an_entry_is_fixed() {
     let record = layout::encode(&Entry::new_blank(LogId::new_term_index(3, 300))).unwrap();
-    assert_eq!(record[..8], [b'Q', b'R', 5, 8, 5, 0, 0, 0]);
+    assert_eq!(record[..8], [b'Q', b'R', 5, 9, 5, 0, 0, 0]);
     assert_eq!(record[12..], [3, 0xfb, 0x2c, 1, 0]);
     let record = layout::encode(&entry(3, 1, 2)).unwrap();
     // Term, index, commands, their length; time, one proposal without an origin; the command.

@@ -69,7 +69,8 @@ impl Backlog {
     }
 }
 
-/// What is refused first. Everything else has to do with jobs that were taken: they must be able to end.
+/// What is refused first, since it fills memory: new jobs, and those that come back to it. Everything else has to do with
+/// jobs that are there: they must be able to end.
 pub(super) fn is_new_job(command: &Command) -> bool {
     matches!(
         command,

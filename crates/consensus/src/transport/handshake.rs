@@ -20,7 +20,7 @@ use super::wire::{self, Frames};
 
 const MAGIC: [u8; 4] = *b"QRTE";
 /// Of this handshake and all that follows it.
-const PROTOCOL: u16 = 8;
+const PROTOCOL: u16 = 9;
 /// A stranger has this long for its hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 

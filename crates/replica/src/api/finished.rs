@@ -1,11 +1,11 @@
 //! Finished jobs that left memory: read from the archive, and brought back to run again.
 
 use axum::response::Response;
-use quorate_state::archive::{ElementBlock, JobRecord, block_of};
+use quorate_state::archive::{ElementBlock, JobRecord, Recalled, block_of};
 use quorate_state::command::{Again, Command};
 use quorate_state::element::Element;
 use quorate_state::outcome::{Outcome, Rejection};
-use quorate_types::{Code, JobId, Name, TaskIndex};
+use quorate_types::{Code, JobId, LogIndex, Name, TaskIndex};
 
 use super::App;
 use super::error::{ApiError, ApiResult};
@@ -17,39 +17,58 @@ use crate::limits::READ_WAIT;
 /// How often a job is brought back that came back, and left again, before the retry arrived.
 const RECALLS_OF_ONE_MAX: u32 = 3;
 
+/// What came of a retry.
+enum Tried {
+    Done(Response),
+    /// Nothing, at this index: the job is in the archive, and not as it was thought to be.
+    Archived(LogIndex),
+}
+
 impl App {
     /// Runs a finished job again, wherever it is.
     pub(crate) async fn retry(&self, job: JobId, again: Again) -> ApiResult<Response> {
-        let mut command = match again.clone() {
+        let command = match again.clone() {
             Again::Scope(scope) => Command::Retry { job, scope },
             Again::From(task) => Command::RetryFrom { job, task },
         };
-        let mut place = None;
         for _ in 0..RECALLS_OF_ONE_MAX {
-            let committed = self.handle.propose(command).await?;
-            match committed.outcome {
-                Outcome::Rejected(Rejection::Archived(_)) => {}
-                Outcome::Rejected(other) => return Err(other.into()),
-                _ => return Ok(accepted(committed.index)),
-            }
+            let index = match self.unless_archived(command.clone()).await? {
+                Tried::Done(answer) => return Ok(answer),
+                Tried::Archived(index) => index,
+            };
             // What is there of it is on this replica too, once it is as far.
-            self.handle.wait_applied(committed.index, READ_WAIT).await?;
-            if place.is_none() {
-                place = self.room.recalls.clone().acquire_owned().await.ok();
+            self.handle.wait_applied(index, READ_WAIT).await?;
+            let _place = self.room.recalls.acquire().await;
+            // It may have come back, or have been dropped, since then.
+            let Some(recalled) = self.recalled(job).await? else { continue };
+            let recalled = Command::RetryArchived { job, again: again.clone(), recalled: Box::new(recalled) };
+            if let Tried::Done(answer) = self.unless_archived(recalled).await? {
+                return Ok(answer);
             }
-            let recalled = archived::whole(&self.handle, job).await.map_err(|error| match error {
-                WholeError::Record(error) => error.into(),
-                WholeError::TooLarge => {
-                    let detail =
-                        format!("job {job} is in the archive, and too large to come back: {error}; submit it again");
-                    ApiError::new(Code::Conflict, detail)
-                }
-            })?;
-            let recalled = Box::new(recalled.ok_or(Rejection::NoSuchJob(job))?);
-            command = Command::RetryArchived { job, again: again.clone(), recalled };
         }
         let detail = format!("what this replica's archive has of job {job} is not what it left: try another replica");
         Err(ApiError::new(Code::Conflict, detail))
+    }
+
+    /// Proposes the retry of a job, which may be in the archive.
+    async fn unless_archived(&self, retry: Command) -> ApiResult<Tried> {
+        let committed = self.handle.propose(retry).await?;
+        match committed.outcome {
+            Outcome::Rejected(Rejection::Archived(_)) => Ok(Tried::Archived(committed.index)),
+            Outcome::Rejected(other) => Err(other.into()),
+            _ => Ok(Tried::Done(accepted(committed.index))),
+        }
+    }
+
+    async fn recalled(&self, job: JobId) -> ApiResult<Option<Recalled>> {
+        archived::whole(&self.handle, job).await.map_err(|error| match error {
+            WholeError::Record(error) => error.into(),
+            WholeError::TooLarge => {
+                let detail =
+                    format!("job {job} is in the archive, and too large to come back: {error}; submit it again");
+                ApiError::new(Code::Conflict, detail)
+            }
+        })
     }
 
     pub(crate) async fn archived_job(&self, id: JobId) -> ApiResult<Option<JobRecord>> {
@@ -59,7 +78,12 @@ impl App {
     /// The job's record, if this version knows it.
     pub(crate) async fn archived_or_not_found(&self, view: &View, id: JobId) -> ApiResult<JobRecord> {
         let record = if view.version.state.is_archived(id) { self.archived_job(id).await? } else { None };
-        record.ok_or_else(|| Rejection::NoSuchJob(id).into())
+        record.ok_or_else(|| match self.handle.version().state.job(id) {
+            Some(_) => {
+                ApiError::new(Code::NoLeader, format!("job {id} came back from the archive meanwhile: ask again"))
+            }
+            None => Rejection::NoSuchJob(id).into(),
+        })
     }
 
     /// The elements of one block of an archived task.

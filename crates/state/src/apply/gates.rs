@@ -18,13 +18,22 @@ use crate::state::{Cluster, State};
 use crate::timers::Timer;
 
 impl State {
-    /// The other jobs that the tasks of a job need, as far as they are in scope.
-    pub(super) fn job_needs(&self, spec: &JobSpec, in_scope: impl Fn(u32) -> bool) -> JobNeeds {
+    /// The other jobs that the tasks of a job need, as far as they are in scope. Of a job that is not known any more it
+    /// still is known how it ended if a task has begun before.
+    pub(super) fn job_needs(
+        &self,
+        spec: &JobSpec,
+        in_scope: impl Fn(u32) -> bool,
+        begun: impl Fn(u32) -> bool,
+    ) -> JobNeeds {
         let mut needs = JobNeeds::default();
         for (task, definition) in (0..).zip(&spec.tasks).filter(|(task, _)| in_scope(*task)) {
             for need in &definition.needs {
                 let Need::Job { job, on } = need else { continue };
                 match self.end_of(*job) {
+                    Some(_) if !self.knows_job(*job) && begun(task) => {
+                        needs.past.push(PastNeed { task, on: *on, end: on.end() });
+                    }
                     Some(end) => needs.past.push(PastNeed { task, on: *on, end }),
                     None => {
                         needs.awaited.insert((task, *job));
@@ -53,14 +62,17 @@ impl State {
         for (nth, follow_up) in spec.then.iter().enumerate() {
             self.check_needs_of(&follow_up.job, &format!("/then/{nth}/job"))?;
         }
-        for need in spec.tasks.iter().flat_map(|task| &task.needs) {
-            if let Need::Job { job, .. } = need
-                && self.cluster.awaited.get(job).is_some_and(|waiting| waiting.len() >= WAITING_FOR_JOB_MAX)
-            {
-                return Err(Rejection::JobCrowded(WAITING_FOR_JOB_MAX as u64, *job));
-            }
+        let needs = spec.tasks.iter().flat_map(|task| &task.needs);
+        self.check_awaited(needs.filter_map(|need| if let Need::Job { job, .. } = need { Some(*job) } else { None }))
+    }
+
+    pub(super) fn check_awaited(&self, mut jobs: impl Iterator<Item = JobId>) -> Result<(), Rejection> {
+        let is_crowded =
+            |job: &JobId| self.cluster.awaited.get(job).is_some_and(|waiting| waiting.len() >= WAITING_FOR_JOB_MAX);
+        match jobs.find(is_crowded) {
+            Some(crowded) => Err(Rejection::JobCrowded(WAITING_FOR_JOB_MAX as u64, crowded)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn check_needs_of(&self, spec: &JobSpec, within: &str) -> Result<(), Rejection> {
@@ -112,15 +124,20 @@ impl State {
     pub(super) fn check_key(&self, spec: &JobSpec) -> Result<(), Rejection> {
         let Some(concurrency) = spec.concurrency.as_ref().filter(|_| spec.schedule.is_none()) else { return Ok(()) };
         let key = SlotKey { namespace: spec.namespace.clone(), key: concurrency.key.clone() };
+        self.check_line(&key)?;
         let users = self.cluster.slots.users(&key);
-        if users.waiting.len() >= WAITING_FOR_KEY_MAX {
-            return Err(Rejection::KeyCrowded(WAITING_FOR_KEY_MAX as u64, concurrency.key.clone()));
-        }
         let full = users.holders.len() + users.waiting.len() >= concurrency.limit as usize;
         if full && concurrency.when_full == WhenFull::Reject {
             return Err(Rejection::KeyTaken(concurrency.key.clone()));
         }
         Ok(())
+    }
+
+    pub(super) fn check_line(&self, key: &SlotKey) -> Result<(), Rejection> {
+        if self.cluster.slots.users(key).waiting.len() < WAITING_FOR_KEY_MAX {
+            return Ok(());
+        }
+        Err(Rejection::KeyCrowded(WAITING_FOR_KEY_MAX as u64, key.key.clone()))
     }
 
     /// Cancels what stands in the way of a job that replaces others of its key.

@@ -184,7 +184,12 @@ impl State {
         let flow = Flow::of(&job.spec, job.header.submitted_at, out.time);
         let flow = Flow { deadline: ahead(flow.deadline), expires: ahead(flow.expires), ..flow };
         let again = |at: u32| job.task(at).is_some_and(|task| !scope.keeps_task(at, &task.head));
-        let needs = self.job_needs(&job.spec, again);
+        let begun = |at: u32| job.task(at).is_some_and(Task::has_begun);
+        let needs = self.job_needs(&job.spec, again, begun);
+        self.check_awaited(needs.awaited.iter().map(|(_, other)| *other))?;
+        if let Some(key) = SlotKey::of(&job) {
+            self.check_line(&key)?;
+        }
         self.take_up_finished(&job, finished_at);
         self.edit(id, out, |change| {
             change.cluster.unnote_finished(change.job, finished_at);

@@ -57,7 +57,7 @@ impl State {
         let mut job = Job::new(id, spec.clone(), spec_bytes, out.index, out.time);
         let runs = !job.is_schedule();
         let key = SlotKey::of(&job).filter(|_| runs);
-        let needs = self.job_needs(spec, |_| runs);
+        let needs = self.job_needs(spec, |_| runs, |_| false);
         if flow != Flow::PLAIN || key.is_some() || !needs.awaited.is_empty() {
             job.header.flow = Some(Box::new(Flow { awaited: needs.awaited.clone(), ..flow }));
         }

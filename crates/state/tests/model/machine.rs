@@ -384,10 +384,18 @@ impl Model {
         job.other_jobs.clear();
         for (task, spec) in job.spec.tasks.iter().enumerate() {
             let jobs = spec.needs.iter().filter_map(|need| match need {
-                Need::Job { job, .. } => Some(*job),
+                Need::Job { job, on } => Some((*job, *on)),
                 Need::Task { .. } | Need::Each { .. } => None,
             });
-            job.other_jobs.extend(jobs.map(|other| OtherJob { task, job: other, end: self.end_of(other) }));
+            let begun = job.tasks[task].iter().any(|element| !element.attempts.is_empty());
+            let knows = |other: &JobId| self.jobs.contains_key(other) || self.archive.contains_key(other);
+            // What began once had what it needs then.
+            let end = |other: JobId, on: On| match on {
+                On::Failure if begun && !knows(&other) => Some(End::Failed),
+                On::Success | On::Finish if begun && !knows(&other) => Some(End::Succeeded),
+                _ => self.end_of(other),
+            };
+            job.other_jobs.extend(jobs.map(|(other, on)| OtherJob { task, job: other, end: end(other, on) }));
         }
     }
 
