@@ -77,7 +77,7 @@ fn strangers(id: u64) -> Vec<(&'static str, Vec<u8>, &'static str)> {
             GARBAGE,
         ),
         ("an old version", Hello { version: 0, ..hello() }.frame(), "the peer protocol here has version 9"),
-        ("a new version", frame(b"QRTE\x63\x00whatever it may be"), "the peer protocol here has version 8"),
+        ("a new version", frame(b"QRTE\x63\x00whatever it may be"), "the peer protocol here has version 9"),
         ("another cluster", Hello { cluster: 0x1234_5678_9abc, ..hello() }.frame(), "this is cluster "),
         ("for somebody else", Hello { to: 77, ..hello() }.frame(), "this is replica "),
         ("itself", Hello { from: u8::try_from(id).unwrap(), ..hello() }.frame(), "this is replica "),

@@ -22,7 +22,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[test]
 fn some_seeds_hold_every_promise() {
-    let (from, seeds) = (number("QUORATE_SIM_SEED", 1), number("QUORATE_SIM_SEEDS", 6));
+    let (from, seeds) = (number("QUORATE_SIM_SEED", 1), number("QUORATE_SIM_SEEDS", 12));
     let seconds = number("QUORATE_SIM_SECONDS", 60);
     let mut assigned: BTreeMap<String, u64> = BTreeMap::new();
     for seed in from..from + seeds {
@@ -46,7 +46,7 @@ fn some_seeds_hold_every_promise() {
     let placements = PlacementOrder::ALL.iter().map(|placement| format!("Placement::{placement:?}"));
     let idle: Vec<String> =
         policies.chain(backfills).chain(placements).filter(|policy| !assigned.contains_key(policy)).collect();
-    assert!(seeds < 6 || idle.is_empty(), "nothing was assigned under {idle:?}");
+    assert!(seeds < 12 || idle.is_empty(), "nothing was assigned under {idle:?}");
 }
 
 #[test]

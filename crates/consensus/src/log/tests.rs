@@ -303,10 +303,10 @@ async fn a_hole_or_a_changed_byte_stops_the_replica_with_its_place() {
     // The last entry is looked at when the folder is opened.
     let (tree, key) = (layout::tree_of(39), crate::disk::piece_key(&39_u64.to_be_bytes(), 0));
     let mut last = disk.get(&tree, &key).unwrap().unwrap();
-    last[3] = 9;
+    last[3] = 99;
     disk.insert(&tree, &key, &last).unwrap();
     let error = open(dir.path(), Some(Arc::new(disk))).err().unwrap().to_string();
-    assert!(error.contains("log entry 39") && error.contains("version 9"), "{error}");
+    assert!(error.contains("log entry 39") && error.contains("version 99"), "{error}");
     assert!(error.contains("quorate cluster remove 1") && error.contains("new id"), "{error}");
 }
 
