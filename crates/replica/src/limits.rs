@@ -101,9 +101,8 @@ pub(crate) const OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Heartbeats in one call to the leader, and waiting for the next one.
 pub(crate) const HEARTBEATS_PER_CALL: usize = 4_096;
 pub(crate) const HEARTBEATS_QUEUED: usize = 32_768;
-/// Calls to the leader with heartbeats go at about this pace while many come, and fifty times in a lease at least; one
-/// after a pause may be sooner.
-pub(crate) const HEARTBEAT_CALLS_EVERY: Duration = Duration::from_millis(200);
+/// Calls to the leader with heartbeats go at about this pace while many come; one after a pause may be sooner.
+pub(crate) const HEARTBEAT_CALLS_EVERY: Duration = Duration::from_millis(25);
 /// How long a relayed heartbeat may take; the worker sends the next one soon anyway.
 pub(crate) const HEARTBEAT_CALL_TIMEOUT: Duration = Duration::from_millis(800);
 /// Workers that the leader's duties expire with one batch.

@@ -63,7 +63,7 @@ impl Node {
         let sessions = Host {
             handle: handle.clone(),
             registry: feed.registry.clone(),
-            relay: Relay::start(handle.clone(), leader.clone(), settings.lease_ttl, stop.clone()),
+            relay: Relay::start(handle.clone(), leader.clone(), stop.clone()),
             reading: Arc::default(),
             lease_ttl: settings.lease_ttl,
             output_tail_bytes: settings.output_tail_bytes,

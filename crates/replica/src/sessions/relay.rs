@@ -5,18 +5,15 @@
 use std::sync::Arc;
 
 use quorate_consensus::Handle;
-use quorate_types::{Epoch, Name, Span};
+use quorate_types::{Epoch, Name};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::calls::{Answer, Call, decode, encode};
 use crate::leader::Leader;
 use crate::limits::{HEARTBEAT_CALL_TIMEOUT, HEARTBEAT_CALLS_EVERY, HEARTBEATS_PER_CALL, HEARTBEATS_QUEUED};
 use crate::telemetry;
-
-/// A heartbeat that waits for its call is older when it is noted: that costs a worker a fiftieth of its lease at most.
-const CALLS_PER_LEASE: u32 = 50;
 
 /// A heartbeat and where its answer goes.
 #[derive(Debug)]
@@ -33,10 +30,9 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Starts the relay's task.
-    pub(crate) fn start(handle: Handle, leader: Arc<Leader>, lease_ttl: Span, shutdown: CancellationToken) -> Self {
+    pub(crate) fn start(handle: Handle, leader: Arc<Leader>, shutdown: CancellationToken) -> Self {
         let (queue, waiting) = mpsc::channel(HEARTBEATS_QUEUED);
-        let pace = interval((lease_ttl.as_duration() / CALLS_PER_LEASE).min(HEARTBEAT_CALLS_EVERY));
-        tokio::spawn(run(handle, leader, waiting, pace, shutdown));
+        tokio::spawn(run(handle, leader, waiting, shutdown));
         Self { queue }
     }
 
@@ -51,14 +47,9 @@ impl Relay {
     }
 }
 
-async fn run(
-    handle: Handle,
-    leader: Arc<Leader>,
-    mut waiting: mpsc::Receiver<Waiting>,
-    mut pace: Interval,
-    shutdown: CancellationToken,
-) {
+async fn run(handle: Handle, leader: Arc<Leader>, mut waiting: mpsc::Receiver<Waiting>, shutdown: CancellationToken) {
     let mut batch = Vec::new();
+    let mut pace = interval(HEARTBEAT_CALLS_EVERY);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let next = async {
