@@ -48,12 +48,6 @@ impl Steward {
 
     fn job(&mut self, state: &State) -> Value {
         let chance = &mut self.chance;
-        let program = |chance: &mut Chance, task: &str, needs: &[&str]| {
-            let needs = needs.iter().map(|need| ((*need).to_owned(), EACH)).collect();
-            let millis = 100 + chance.below(4_000) as u64;
-            let code = i32::from(chance.permille(60));
-            Program { millis, code, task: task.to_owned(), needs, ..Program::default() }.to_argv()
-        };
         let after = chance.below(10_000);
         let mut job = match chance.below(7) {
             0 => {
@@ -79,31 +73,8 @@ impl Steward {
                 json!({"tasks": [{"name": task, "count": 1 + chance.below(4), "command": program(chance, &task, &[]),
                     "requires": [format!("zone={zone}")], "retries": chance.below(3), "resources": {"cpu": 1}}]})
             }
-            3 => {
-                let follow = |chance: &mut Chance, on: &str| {
-                    let name = format!("after-{on}");
-                    let task =
-                        json!({"name": "one", "command": program(chance, "one", &[]), "resources": {"cpu": 0.1}});
-                    json!({"on": on, "job": {"name": name, "tasks": [task]}})
-                };
-                let then: Vec<Value> = ["success", "failure", "finish"].map(|on| follow(chance, on)).into();
-                let code = i32::from(chance.permille(400));
-                let one = Program { millis: 300, code, task: "one".into(), ..Program::default() }.to_argv();
-                json!({"tasks": [{"name": "one", "command": one, "resources": {"cpu": 0.1}}], "then": then})
-            }
-            4 => {
-                let ends = |job: &&Arc<Job>| !job.is_schedule() && job.spec.kind() == Kind::Batch;
-                let others: Vec<JobId> = state.jobs().rev().filter(ends).take(10).map(|job| job.id()).collect();
-                let mut needed: Vec<JobId> = (0..2).filter_map(|_| chance.pick(&others).copied()).collect();
-                needed.dedup();
-                let need = |other| {
-                    let on = chance.pick(&["success", "success", "failure", "finish"]).copied();
-                    json!({"job": other, "on": on})
-                };
-                let needs: Vec<Value> = needed.into_iter().map(need).collect();
-                json!({"tasks": [{"name": "one", "command": program(chance, "one", &[]), "needs": needs,
-                    "resources": {"cpu": 0.1}}]})
-            }
+            3 => followed(chance),
+            4 => needing(chance, state),
             _ => {
                 let keyed = program(chance, KEYED, &[]);
                 let when_full = chance.pick(&["wait", "wait", "wait", "reject", "replace"]).copied();
@@ -135,6 +106,38 @@ impl Steward {
         self.open.retain(|id| state.job(*id).is_some_and(|job| !job.header.state.is_finished()));
         Ok(())
     }
+}
+
+/// What a task runs, for some seconds, after the elements of the same number of what it needs.
+fn program(chance: &mut Chance, task: &str, needs: &[&str]) -> Vec<String> {
+    let needs = needs.iter().map(|need| ((*need).to_owned(), EACH)).collect();
+    let millis = 100 + chance.below(4_000) as u64;
+    let code = i32::from(chance.permille(60));
+    Program { millis, code, task: task.to_owned(), needs, ..Program::default() }.to_argv()
+}
+
+/// A job that others follow.
+fn followed(chance: &mut Chance) -> Value {
+    let follow = |on: &str| {
+        let task = json!({"name": "one", "command": program(chance, "one", &[]), "resources": {"cpu": 0.1}});
+        json!({"on": on, "job": {"name": format!("after-{on}"), "tasks": [task]}})
+    };
+    let then = ["success", "failure", "finish"].map(follow);
+    let code = i32::from(chance.permille(400));
+    let one = Program { millis: 300, code, task: "one".into(), ..Program::default() }.to_argv();
+    json!({"tasks": [{"name": "one", "command": one, "resources": {"cpu": 0.1}}], "then": then})
+}
+
+/// A job that needs one or two others.
+fn needing(chance: &mut Chance, state: &State) -> Value {
+    let ends = |job: &&Arc<Job>| !job.is_schedule() && job.spec.kind() == Kind::Batch;
+    let others: Vec<JobId> = state.jobs().rev().filter(ends).take(10).map(|job| job.id()).collect();
+    let mut needed: Vec<JobId> = (0..2).filter_map(|_| chance.pick(&others).copied()).collect();
+    needed.dedup();
+    let need = |other| json!({"job": other, "on": chance.pick(&["success", "success", "failure", "finish"])});
+    let needs: Vec<Value> = needed.into_iter().map(need).collect();
+    json!({"tasks": [{"name": "one", "command": program(chance, "one", &[]), "needs": needs,
+        "resources": {"cpu": 0.1}}]})
 }
 
 /// Some tasks say how long they take, which is not so, some have a key, and some are given up after few losses.
