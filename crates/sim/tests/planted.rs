@@ -29,7 +29,7 @@ fn hunt(bug: Bug) -> (Vec<Fault>, u64) {
         Bug::ChecksumIgnored => (vec![Fault::BitFlip], 40),
         Bug::NeedsOnlyStarted => (vec![Fault::SlowLink], 4),
         Bug::RemovedNotTold => (vec![Fault::Grow, Fault::Shrink, Fault::Isolate, Fault::Kill], 10),
-        Bug::ReadBeforeBarrier => (vec![Fault::SlowDisk, Fault::SlowLink], 60),
+        Bug::ReadBeforeBarrier => (vec![Fault::SlowLink, Fault::Isolate], 60),
         Bug::StaleReport => (Fault::ALL.to_vec(), 20),
         Bug::DedupNotInSnapshot | Bug::HashOrder | Bug::CapacityIgnored | Bug::ResourceOvercommitted => {
             (Fault::ALL.to_vec(), 4)

@@ -1,7 +1,7 @@
 //! Jobs and their tasks.
 //!
 //! An array of a million elements must not cost a million records while they wait. Elements from
-//! [`Task::fresh`] on have never been touched, and nothing distinguishes them: one number stands for all.
+//! [`TaskHead::fresh`] on have never been touched, and nothing distinguishes them: one number stands for all.
 
 use std::sync::Arc;
 
