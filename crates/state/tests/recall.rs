@@ -1,14 +1,16 @@
 //! Jobs that are in the archive, or on their way there, and run again.
 
-use quorate_state::command::{Again, Assignment, Command, RetryScope};
-use quorate_state::limits::{ARCHIVE_RETENTION, ARCHIVE_STEP_EVERY, FINISHED_IN_MEMORY};
+use quorate_state::command::{Again, Assignment, Command, Entry, Proposal, RetryScope};
+use quorate_state::limits::{
+    ARCHIVE_RETENTION, ARCHIVE_STEP_EVERY, FINISHED_IN_MEMORY, WAITING_FOR_JOB_MAX, WAITING_FOR_KEY_MAX,
+};
 use quorate_state::outcome::{Outcome, Rejection};
 use quorate_types::extension::{Addition, Extension};
 use quorate_types::session::{Finished, Happening, Report};
 use quorate_types::status::{Ending, JobState, TaskState};
 use quorate_types::{AttemptNumber, Epoch, JobId, Span, TaskIndex};
 
-use crate::support::{Cluster, finished, key, name};
+use crate::support::{Cluster, finished, key, name, spec};
 
 use JobState::{Failed, Pending, Succeeded};
 
@@ -278,4 +280,34 @@ fn it_waits_for_its_key_and_counts_as_a_run_of_its_schedule() {
     cluster.pass(FINISHED_IN_MEMORY);
     assert_eq!(again(&mut cluster, schedule, ALL), Outcome::Rejected(Rejection::Schedule(schedule)));
     assert!(cluster.state.is_archived(schedule));
+}
+
+/// A retry stands in line as a submission does, and no longer than a line may be.
+#[test]
+fn full_lines_refuse_retries() {
+    let (mut cluster, epoch) = cluster();
+    let keyed = r#"{"command":["x"],"concurrency":{"key":"k","limit":1}}"#;
+    let first = cluster.submit(r#"{"command":["x"]}"#);
+    run(&mut cluster, epoch, first, 0, 0, exited(0, "r"));
+    let needing = cluster.submit(&format!(r#"{{"tasks":[{{"command":["x"],"needs":[{{"job":{first}}}]}}]}}"#));
+    let keyed_one = cluster.submit(keyed);
+    for job in [needing, keyed_one] {
+        run(&mut cluster, epoch, job, 0, 0, exited(1, "r"));
+        assert_eq!(state(&cluster, job), Failed);
+    }
+    cluster.pass(FINISHED_IN_MEMORY);
+    assert_eq!(again(&mut cluster, first, ALL), Outcome::Done);
+    let task = |at: usize| format!(r#"{{"name":"t{at}","command":["x"],"needs":[{{"job":{first}}}]}}"#);
+    let tasks = |n: usize| format!(r#"{{"tasks":[{}]}}"#, (0..n).map(task).collect::<Vec<_>>().join(","));
+    let crowded = Outcome::Rejected(Rejection::JobCrowded(WAITING_FOR_JOB_MAX as u64, first));
+    assert_eq!(cluster.apply(Command::Submit(spec(&tasks(WAITING_FOR_JOB_MAX + 1)))), crowded);
+    cluster.submit(&tasks(WAITING_FOR_JOB_MAX));
+    assert_eq!(again(&mut cluster, needing, NOT_SUCCEEDED), crowded);
+    assert!(cluster.state.is_archived(needing));
+    let proposals = vec![Proposal { origin: None, command: Command::Submit(spec(keyed)) }; WAITING_FOR_KEY_MAX + 1];
+    let time = cluster.now;
+    cluster.apply_entry(Entry { time, proposals });
+    let crowded = Outcome::Rejected(Rejection::KeyCrowded(WAITING_FOR_KEY_MAX as u64, name("k")));
+    assert_eq!(again(&mut cluster, keyed_one, NOT_SUCCEEDED), crowded);
+    assert!(cluster.state.is_archived(keyed_one));
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use quorate_types::api::Submitted;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant as Tick, interval_at};
@@ -90,28 +91,36 @@ async fn write_until_snapshots(
         }
     }
     done.cancel();
+    let lasted = started.elapsed().as_secs_f64();
     let mut all = Latencies::new()?;
     while let Some(written) = writers.join_next().await {
         all.add(&written??)?;
     }
-    say(&format!("{} writes in {:.0} s", all.count(), started.elapsed().as_secs_f64()));
+    say(&format!("{} writes in {lasted:.0} s", all.count()));
     Ok(all)
 }
 
+/// Submits jobs, and cancels them in the end: those of several runs would not fit beside the million.
 async fn write(door: Door, first: Tick, every: Duration, done: CancellationToken) -> anyhow::Result<Latencies> {
     let (mut latencies, mut connection) = (Latencies::new()?, door.open().await?);
     let request = door.post("/v1/jobs", r#"{"name":"write","command":["true"]}"#);
-    let mut due = interval_at(first, every);
+    let (mut due, mut jobs) = (interval_at(first, every), Vec::new());
     loop {
         let due = due.tick().await;
         // What is overdue at the end is written still: it counts.
         if done.is_cancelled() && due.elapsed() < every {
-            return Ok(latencies);
+            break;
         }
         let reply = connection.send(&request).await?;
         ensure!(reply.status == 201, "a job was answered with {}", reply.status);
         latencies.record(due.elapsed());
+        jobs.push(serde_json::from_slice::<Submitted>(&reply.body)?.id);
     }
+    for job in jobs {
+        let reply = connection.send(&door.post(&format!("/v1/jobs/{job}/cancel"), "")).await?;
+        ensure!(reply.status == 200, "a cancel was answered with {}", reply.status);
+    }
+    Ok(latencies)
 }
 
 /// How many snapshots each replica has written.

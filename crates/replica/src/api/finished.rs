@@ -77,8 +77,10 @@ impl App {
 
     /// The job's record, if this version knows it.
     pub(crate) async fn archived_or_not_found(&self, view: &View, id: JobId) -> ApiResult<JobRecord> {
-        let record = if view.version.state.is_archived(id) { self.archived_job(id).await? } else { None };
-        record.ok_or_else(|| match self.handle.version().state.job(id) {
+        if !view.version.state.is_archived(id) {
+            return Err(Rejection::NoSuchJob(id).into());
+        }
+        self.archived_job(id).await?.ok_or_else(|| match self.handle.version().state.job(id) {
             Some(_) => {
                 ApiError::new(Code::NoLeader, format!("job {id} came back from the archive meanwhile: ask again"))
             }

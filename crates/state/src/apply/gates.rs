@@ -11,15 +11,14 @@ use crate::element::AfterStop;
 use crate::flow::{Flow, Ledger, Slot};
 use crate::job::Job;
 use crate::lifecycle::Change;
-use crate::limits::{WAITING_FOR_JOB_MAX, WAITING_FOR_KEY_MAX};
-use crate::outcome::{Applied, Rejection};
+use crate::outcome::Applied;
 use crate::slots::SlotKey;
 use crate::state::{Cluster, State};
 use crate::timers::Timer;
 
 impl State {
-    /// The other jobs that the tasks of a job need, as far as they are in scope. Of a job that is not known any more it
-    /// still is known how it ended if a task has begun before.
+    /// The other jobs that the tasks of a job need, as far as they are in scope. A task that has begun before is taken to
+    /// have had what it needs of a job that is not known any more.
     pub(super) fn job_needs(
         &self,
         spec: &JobSpec,
@@ -28,10 +27,11 @@ impl State {
     ) -> JobNeeds {
         let mut needs = JobNeeds::default();
         for (task, definition) in (0..).zip(&spec.tasks).filter(|(task, _)| in_scope(*task)) {
+            let mut has_begun = None;
             for need in &definition.needs {
                 let Need::Job { job, on } = need else { continue };
                 match self.end_of(*job) {
-                    Some(_) if !self.knows_job(*job) && begun(task) => {
+                    Some(_) if !self.knows_job(*job) && *has_begun.get_or_insert_with(|| begun(task)) => {
                         needs.past.push(PastNeed { task, on: *on, end: on.end() });
                     }
                     Some(end) => needs.past.push(PastNeed { task, on: *on, end }),
@@ -45,7 +45,7 @@ impl State {
     }
 
     /// How a job ended; `None` while it has not. One that was forgotten had ended, nobody knows how.
-    fn end_of(&self, id: JobId) -> Option<End> {
+    pub(super) fn end_of(&self, id: JobId) -> Option<End> {
         let in_memory = self.jobs.get(&id).map(|job| job.header.state);
         let state = in_memory.or_else(|| self.cluster.archive.get(&id).map(|archived| archived.state));
         match state {
@@ -54,52 +54,6 @@ impl State {
             Some(JobState::Cancelled) | None => Some(End::Cancelled),
             Some(JobState::Pending | JobState::Running | JobState::Paused) => None,
         }
-    }
-
-    /// Every job that is needed must be known, and not too many may wait for it.
-    pub(super) fn check_needs(&self, spec: &JobSpec) -> Result<(), Rejection> {
-        self.check_needs_of(spec, "")?;
-        for (nth, follow_up) in spec.then.iter().enumerate() {
-            self.check_needs_of(&follow_up.job, &format!("/then/{nth}/job"))?;
-        }
-        let needs = spec.tasks.iter().flat_map(|task| &task.needs);
-        self.check_awaited(needs.filter_map(|need| if let Need::Job { job, .. } = need { Some(*job) } else { None }))
-    }
-
-    pub(super) fn check_awaited(&self, mut jobs: impl Iterator<Item = JobId>) -> Result<(), Rejection> {
-        let is_crowded =
-            |job: &JobId| self.cluster.awaited.get(job).is_some_and(|waiting| waiting.len() >= WAITING_FOR_JOB_MAX);
-        match jobs.find(is_crowded) {
-            Some(crowded) => Err(Rejection::JobCrowded(WAITING_FOR_JOB_MAX as u64, crowded)),
-            None => Ok(()),
-        }
-    }
-
-    fn check_needs_of(&self, spec: &JobSpec, within: &str) -> Result<(), Rejection> {
-        for (at, task) in spec.tasks.iter().enumerate() {
-            for (nth, need) in task.needs.iter().enumerate() {
-                let Need::Job { job, on } = need else { continue };
-                let pointer = || format!("{within}/tasks/{at}/needs/{nth}");
-                if !self.knows_job(*job) {
-                    return Err(Rejection::NeedsUnknownJob { pointer: pointer(), job: *job });
-                }
-                let is_endless = self.jobs.get(job).is_some_and(|job| job.is_service() || job.is_schedule());
-                if is_endless && *on != On::Finish {
-                    return Err(Rejection::NeedsEndless { pointer: pointer(), job: *job });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A job whose time is over would end as it comes.
-    pub(super) fn check_times(spec: &JobSpec, now: Timestamp) -> Result<(), Rejection> {
-        for (field, when) in [("deadline", spec.deadline), ("expires", spec.expires)] {
-            if spec.schedule.is_none() && when.is_some_and(|when| when.resolve(now) <= now) {
-                return Err(Rejection::TimeOver { pointer: format!("/{field}") });
-            }
-        }
-        Ok(())
     }
 
     /// A job that others bring may come too late: it ends as it would have when its time was over.
@@ -118,26 +72,6 @@ impl State {
             }
             (_, None) => {}
         }
-    }
-
-    /// A key that must not be waited for must be free, and not too many may wait for one.
-    pub(super) fn check_key(&self, spec: &JobSpec) -> Result<(), Rejection> {
-        let Some(concurrency) = spec.concurrency.as_ref().filter(|_| spec.schedule.is_none()) else { return Ok(()) };
-        let key = SlotKey { namespace: spec.namespace.clone(), key: concurrency.key.clone() };
-        self.check_line(&key)?;
-        let users = self.cluster.slots.users(&key);
-        let full = users.holders.len() + users.waiting.len() >= concurrency.limit as usize;
-        if full && concurrency.when_full == WhenFull::Reject {
-            return Err(Rejection::KeyTaken(concurrency.key.clone()));
-        }
-        Ok(())
-    }
-
-    pub(super) fn check_line(&self, key: &SlotKey) -> Result<(), Rejection> {
-        if self.cluster.slots.users(key).waiting.len() < WAITING_FOR_KEY_MAX {
-            return Ok(());
-        }
-        Err(Rejection::KeyCrowded(WAITING_FOR_KEY_MAX as u64, key.key.clone()))
     }
 
     /// Cancels what stands in the way of a job that replaces others of its key.

@@ -1,6 +1,7 @@
 //! Applying an entry: time first, then each command in order.
 
 mod assign;
+mod checks;
 mod control;
 mod extend;
 mod follow;

@@ -141,6 +141,7 @@ impl State {
         let spec_bytes = super::submit::weight(&spec);
         self.check_room(&spec, spec_bytes)?;
         self.check_key(&spec)?;
+        self.check_crowds(&spec)?;
         self.check_resources(&spec)?;
         let flow = Flow { run: Some(Run { schedule: id, tick }), ..Flow::of(&spec, out.time, out.time) };
         let run = self.start_job(&spec, spec_bytes, flow, out);
