@@ -93,6 +93,8 @@ pub(crate) const ARCHIVE_CACHE_BYTES_MAX: usize = 8 << 20;
 pub(crate) const RECALLED_BYTES_MAX: usize = 32 << 20;
 /// Retries of jobs in the archive that are under way: each is in memory as a whole, several times.
 pub(crate) const RECALLS_MAX: usize = 2;
+/// How often one retry reads a job that came back, and left again, before it was there.
+pub(crate) const RECALLS_OF_ONE_MAX: usize = 3;
 /// Reads of output under way at one worker.
 pub(crate) const OUTPUT_READS_MAX: usize = 256;
 /// How long a worker may take to say hello, and to answer a read of output beyond the asked-for wait.

@@ -12,10 +12,7 @@ use super::error::{ApiError, ApiResult};
 use super::read::View;
 use super::write::accepted;
 use crate::archived::{self, WholeError};
-use crate::limits::READ_WAIT;
-
-/// How often a job is brought back that came back, and left again, before the retry arrived.
-const RECALLS_OF_ONE_MAX: u32 = 3;
+use crate::limits::{READ_WAIT, RECALLS_OF_ONE_MAX};
 
 /// What came of a retry.
 enum Tried {
