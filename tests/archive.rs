@@ -74,8 +74,8 @@ async fn jobs_of_the_archive_run_again_whatever_dies() {
         {"name": "after", "needs": ["bad"], "command": sh("printf done > $QUORATE_RESULT")}]});
     let id = cluster.any().submit(&job).await;
     assert_eq!(cluster.any().finished(id, PATIENCE).await["state"], "failed");
-    let result = format!("head -c 60000 /dev/zero | tr '\\0' {} > $QUORATE_RESULT", "x");
-    let large = json!({"tasks": [{"name": "a", "count": 600, "command": sh(&result), "resources": {"cpu": 0.1}}]});
+    let result = sh("head -c 60000 /dev/zero | tr '\\0' x > $QUORATE_RESULT");
+    let large = json!({"tasks": [{"name": "a", "count": 600, "command": result, "resources": {"cpu": 0.1}}]});
     let large = cluster.any().submit(&large).await;
     assert_eq!(cluster.any().finished(large, PATIENCE).await["state"], "succeeded");
     leaves_memory(&cluster, large).await;

@@ -1,8 +1,6 @@
 //! What a job must meet to be taken besides room: times that are to come, keys that are free, other jobs that are known
 //! and do not have too many who wait for them.
 
-use std::collections::BTreeMap;
-
 use quorate_types::job::WhenFull;
 use quorate_types::{JobId, JobSpec, Need, On, Timestamp};
 
@@ -27,16 +25,12 @@ impl State {
         self.check_awaited(needs.filter_map(|need| if let Need::Job { job, .. } = need { Some(*job) } else { None }))
     }
 
-    /// With these more, one for each task, not too many may wait for any job that has not ended.
-    pub(super) fn check_awaited(&self, jobs: impl Iterator<Item = JobId>) -> Result<(), Rejection> {
-        let mut more: BTreeMap<JobId, usize> = BTreeMap::new();
-        jobs.for_each(|job| *more.entry(job).or_default() += 1);
-        let waiting = |job: &JobId| self.cluster.awaited.get(job).map_or(0, |waiting| waiting.len());
-        let is_crowded = |(job, more): &(&JobId, &usize)| {
-            self.end_of(**job).is_none() && waiting(job) + **more > WAITING_FOR_JOB_MAX
-        };
-        match more.iter().find(is_crowded) {
-            Some((crowded, _)) => Err(Rejection::JobCrowded(WAITING_FOR_JOB_MAX as u64, *crowded)),
+    /// What one job brings may come on top.
+    pub(super) fn check_awaited(&self, mut jobs: impl Iterator<Item = JobId>) -> Result<(), Rejection> {
+        let is_crowded =
+            |job: &JobId| self.cluster.awaited.get(job).is_some_and(|waiting| waiting.len() >= WAITING_FOR_JOB_MAX);
+        match jobs.find(is_crowded) {
+            Some(crowded) => Err(Rejection::JobCrowded(WAITING_FOR_JOB_MAX as u64, crowded)),
             None => Ok(()),
         }
     }

@@ -45,7 +45,7 @@ impl State {
     }
 
     /// How a job ended; `None` while it has not. One that was forgotten had ended, nobody knows how.
-    pub(super) fn end_of(&self, id: JobId) -> Option<End> {
+    fn end_of(&self, id: JobId) -> Option<End> {
         let in_memory = self.jobs.get(&id).map(|job| job.header.state);
         let state = in_memory.or_else(|| self.cluster.archive.get(&id).map(|archived| archived.state));
         match state {
