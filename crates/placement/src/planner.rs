@@ -55,7 +55,7 @@ impl Planner {
     /// `seed` is where random placement starts.
     pub fn new(seed: u64) -> Self {
         let seen = State::default();
-        let book = Book::new(seen.policy().clone(), tracking(&seen), seed);
+        let book = Book::new(seen.policy().clone(), Tracking::of(seen.policy()), seed);
         let (preemptor, rebalancer) = (Preemptor::default(), Rebalancer::default());
         Self { seen, book, paths: Paths::default(), seed, wake_at: None, preemptor, rebalancer }
     }
@@ -112,7 +112,7 @@ impl Planner {
     }
 
     fn plan(&mut self, now: Timestamp, bounds: Bounds) -> (Plan, Decision) {
-        let state = &self.seen;
+        let (state, bounds) = (&self.seen, Bounds { all_kept: false, ..bounds });
         let decision = self.book.plan(now, bounds, &Sight(state));
         self.wake_at = decision.wake_at;
         let mut assignments = assignments(state, &decision);
@@ -136,7 +136,7 @@ impl Planner {
     fn follow(&mut self, state: &State) {
         let begins = self.follow_rules(state);
         let seen = std::mem::replace(&mut self.seen, state.clone());
-        if !begins && tracking(state) == Tracking::Attempts {
+        if !begins && Tracking::of(state.policy()) == Tracking::Attempts {
             learn::between(&mut self.book, &seen, state);
         }
         self.follow_workers(&seen, state);
@@ -158,9 +158,12 @@ impl Planner {
 
     /// What waits of a service that was changed has another priority, say, or must keep apart from another version.
     fn follow_services(&mut self, seen: &State, state: &State) {
-        for queued in state.changed_services(seen).flat_map(|id| state.queue().of_job(id)) {
-            drop(self.book.dequeue(queued));
-            self.enqueue(state, queued);
+        for id in state.changed_services(seen) {
+            self.preemptor.note_all();
+            for queued in state.queue().of_job(id) {
+                drop(self.book.dequeue(queued));
+                self.enqueue(state, queued);
+            }
         }
     }
 
@@ -176,12 +179,14 @@ impl Planner {
     fn follow_rules(&mut self, state: &State) -> bool {
         let begins = !self.knows_rules_of(state);
         if begins {
-            let is_same = state.cluster_id() == self.seen.cluster_id() && tracking(&self.seen) == Tracking::Attempts;
+            let is_same =
+                state.cluster_id() == self.seen.cluster_id() && Tracking::of(self.seen.policy()) == Tracking::Attempts;
             self.seen = State::default();
-            let book = Book::new(state.policy().clone(), tracking(state), self.seed);
+            let book = Book::new(state.policy().clone(), Tracking::of(state.policy()), self.seed);
             let earlier = std::mem::replace(&mut self.book, book);
+            self.preemptor = Preemptor::default();
             self.paths = Paths::default();
-            if tracking(state) == Tracking::Attempts {
+            if Tracking::of(state.policy()) == Tracking::Attempts {
                 // What it knows longer than jobs are in memory, and then once more what those say.
                 if is_same {
                     self.book.remember_times(earlier);
@@ -207,6 +212,7 @@ impl Planner {
         }
         for (old, new) in state.changed_workers(seen) {
             self.starts(state, old, new);
+            [old, new].into_iter().flatten().for_each(|worker| self.preemptor.note(worker.epoch));
         }
         for epoch in self.book.promised() {
             if let Some(worker) = state.worker_of(epoch) {
@@ -233,7 +239,7 @@ impl Planner {
     fn ends(&mut self, seen: &State, old: Option<&Arc<Worker>>, new: Option<&Arc<Worker>>) {
         let Some(old) = old.filter(|worker| worker.is_alive()) else { return };
         let stays = new.filter(|new| new.is_alive() && new.epoch == old.epoch);
-        if tracking(seen) == Tracking::Attempts {
+        if Tracking::of(seen.policy()) == Tracking::Attempts {
             match stays {
                 Some(new) => {
                     let ends = new.changed_attempts(old).filter(|change| change.was.is_some());
@@ -261,7 +267,7 @@ impl Planner {
                 ready: new.state() == WorkerState::Ready,
             });
         }
-        match (tracking(state), old) {
+        match (Tracking::of(state.policy()), old) {
             (Tracking::Loads, _) => self.book.load(new.epoch, new.free(), new.holding() as u32),
             (Tracking::Attempts, Some(old)) => {
                 let starts = new.changed_attempts(old).filter_map(|change| Some((change.key, change.is?)));
@@ -285,11 +291,6 @@ impl Planner {
             self.book.lost_before(key, lost);
         }
     }
-}
-
-/// Single attempts are worth following where a policy goes by when they end, or by how long they ran.
-fn tracking(state: &State) -> Tracking {
-    if state.policy().looks_ahead() { Tracking::Attempts } else { Tracking::Loads }
 }
 
 /// The elements that the decision is about: those of one task in their order, from the first that is pending. A task

@@ -12,9 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_state::State;
 use quorate_state::command::{Grounds, Preemption};
-use quorate_state::job::{ElementKey, Job};
 use quorate_state::queue::Queued;
-use quorate_state::worker::Worker;
 use quorate_types::{Epoch, Name, Resources, Timestamp};
 
 use crate::book::{Book, Crowding, Decision, Facts, Surroundings};
@@ -23,48 +21,36 @@ use crate::sight::Sight;
 mod claims;
 mod gang;
 mod holdings;
+mod levels;
+mod offer;
 
 pub(crate) use claims::grounds;
-use claims::{Claim, claimants, uncovered};
+use claims::{Claim, claimants};
 use holdings::Holdings;
+use levels::{Level, Levels, Ranking};
+use offer::{Chance, Offer, Victim, chance};
 
 /// Attempts that one round looks at for victims: some milliseconds. The next round goes on with other workers.
 const LOOKS_MAX: usize = 20_000;
 
+/// Offers that are compared for one task, of those that cost equally important work.
+const OFFERS_MAX: usize = 64;
+
+/// Where the bound ended the search: for whom, why, and which level was looked at last.
+type Stop = (Queued, Grounds, Option<Level>);
+
 /// Ends attempts for those that found no room.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Preemptor {
-    /// The worker that was looked at last, where the bound ended the search, for whom and why.
-    last: Option<(Queued, Grounds, Epoch)>,
+    last: Option<Stop>,
+    by_priority: Levels,
+    by_end: Levels,
 }
 
-/// An attempt that could be ended. The first is ended first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Victim {
-    /// Lower priorities, longer remaining times, or earlier ends of turns, have lower ranks.
-    rank: u64,
-    /// How long it has run.
-    lost_ms: u64,
-    item: Preemption,
-    gives: Resources,
-    namespace: Name,
-}
-
-/// What would be ended on a worker. The least is chosen.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Offer {
-    worst: u64,
-    lost_ms: u64,
-    victims: Vec<Victim>,
-    epoch: Epoch,
-}
-
-/// What a worker can give a task.
-enum Chance {
-    /// What is ending there already is enough.
-    Ending,
-    Offer(Offer),
-    None,
+impl Default for Preemptor {
+    fn default() -> Self {
+        Self { last: None, by_priority: Levels::by(Ranking::Priority), by_end: Levels::by(Ranking::End) }
+    }
 }
 
 /// What one round knows and has done.
@@ -75,13 +61,13 @@ struct Round<'a> {
     held: BTreeMap<Epoch, Vec<(Queued, Facts)>>,
     /// Those who take back what is theirs and come later in the queue.
     later: BTreeSet<Queued>,
-    /// Where attempts have had their turn.
-    over: Vec<Epoch>,
+    /// Where attempts have had their turn, by when.
+    over: Vec<Level>,
     holdings: Holdings,
     /// What has been ended so far, of each namespace.
     ended: BTreeMap<Name, Resources>,
     /// Where the last one stopped.
-    resume: Option<(Queued, Grounds, Epoch)>,
+    resume: Option<Stop>,
     looks: usize,
 }
 
@@ -96,6 +82,18 @@ impl Round<'_> {
 }
 
 impl Preemptor {
+    /// Something changed on the worker, or it went.
+    pub(crate) fn note(&mut self, epoch: Epoch) {
+        self.by_priority.note(epoch);
+        self.by_end.note(epoch);
+    }
+
+    /// Jobs have other priorities.
+    pub(crate) fn note_all(&mut self) {
+        self.by_priority.note_all();
+        self.by_end.note_all();
+    }
+
     /// What to end for those that wait and may preempt, in the queue's order; for one element of each.
     pub(crate) fn victims(
         &mut self,
@@ -118,7 +116,8 @@ impl Preemptor {
         for kept in book.kept() {
             held.entry(kept.epoch).or_default().extend(book.facts(kept.queued).map(|facts| (kept.queued, facts)));
         }
-        let (over, holdings) = (book.with_turns_over(now, LOOKS_MAX), Holdings::of(state, book, decision));
+        let over = book.with_turns_over(now, LOOKS_MAX).into_iter().map(|(end, epoch)| (end.0, epoch)).collect();
+        let holdings = Holdings::of(state, book, decision);
         let later = claimants.iter().filter(|(_, grounds)| grounds.contains(&Grounds::Borrowed));
         let later = later.map(|(queued, _)| *queued).collect();
         let ended = BTreeMap::new();
@@ -150,7 +149,7 @@ impl Preemptor {
             }
             if round.looks >= LOOKS_MAX {
                 // The rest has its turn even if nothing changes.
-                self.last.get_or_insert((queued, Grounds::Rebalance, Epoch(0)));
+                self.last.get_or_insert((queued, Grounds::Rebalance, None));
                 book.look_again();
                 break;
             }
@@ -161,30 +160,46 @@ impl Preemptor {
     /// The best chance that any worker gives.
     fn best(&mut self, book: &mut Book, round: &mut Round<'_>, claim: &Claim<'_>) -> Chance {
         let state = round.state;
-        let over = match claim.grounds {
-            Grounds::TurnOver if round.over.is_empty() => return Chance::None,
-            Grounds::TurnOver => Some(round.over.iter().copied()),
-            Grounds::LowerPriority | Grounds::LongerToGo | Grounds::Borrowed | Grounds::Rebalance => None,
+        let levels = match claim.grounds {
+            Grounds::TurnOver => None,
+            Grounds::LongerToGo => Some(&mut self.by_end),
+            Grounds::LowerPriority | Grounds::Borrowed | Grounds::Rebalance => Some(&mut self.by_priority),
         };
+        if levels.is_none() && round.over.is_empty() {
+            return Chance::None;
+        }
         let sight = Sight(state);
         let crowding = siblings(book, round.decision, claim.queued, &sight);
         round.looks += 1;
         if !book.has_able(claim.queued, &crowding) {
             return Chance::None;
         }
-        let of_claim =
-            |(queued, grounds, _): &(Queued, Grounds, Epoch)| (*queued, *grounds) == (claim.queued, claim.grounds);
-        let after = round.resume.filter(of_claim).map(|(.., epoch)| epoch);
-        let all = over.is_none().then(|| state.registrations().keys().copied());
-        let epochs: Vec<Epoch> = over.into_iter().flatten().chain(all.into_iter().flatten()).collect();
-        let mut best: Option<Offer> = None;
-        for epoch in epochs.into_iter().filter(|epoch| after.is_none_or(|after| *epoch > after)) {
-            if round.looks >= LOOKS_MAX {
-                self.last = Some((claim.queued, claim.grounds, epoch));
+        let levels = levels.map(|levels| {
+            levels.settle(state, book);
+            &*levels
+        });
+        let is_claims = |(queued, grounds, _): &Stop| (*queued, *grounds) == (claim.queued, claim.grounds);
+        let mut after = round.resume.filter(is_claims).and_then(|(.., level)| level);
+        let (mut best, mut offers, mut seen): (Option<Offer>, usize, BTreeSet<Epoch>) = (None, 0, BTreeSet::new());
+        loop {
+            let next = match levels {
+                Some(levels) => levels.first(book, after.as_ref(), &claim.facts.request),
+                None => round
+                    .over
+                    .get(round.over.partition_point(|level| after.is_some_and(|after| *level <= after)))
+                    .copied(),
+            };
+            let Some(level @ (rank, epoch)) = next.filter(|(rank, _)| claim.may_end(*rank)) else { break };
+            if offers >= OFFERS_MAX || best.as_ref().is_some_and(|best| best.worst < rank) {
                 break;
             }
-            let Some(worker) = state.worker_of(epoch) else { continue };
+            if round.looks >= LOOKS_MAX {
+                self.last = Some((claim.queued, claim.grounds, after));
+                break;
+            }
+            after = Some(level);
             round.looks += 1;
+            let Some(worker) = state.worker_of(epoch).filter(|_| seen.insert(epoch)) else { continue };
             let earmark = book.earmarked_for(epoch);
             if earmark.is_some_and(|earmark| earmark.queued != claim.queued)
                 || book.is_claimed_from(epoch, claim.queued)
@@ -203,7 +218,10 @@ impl Preemptor {
                     book.earmark(epoch, claim.queued);
                     return Chance::Ending;
                 }
-                Chance::Offer(offer) => best = best.into_iter().chain([offer]).min(),
+                Chance::Offer(offer) => {
+                    offers += 1;
+                    best = best.into_iter().chain([offer]).min();
+                }
                 Chance::None => {}
             }
         }
@@ -258,117 +276,4 @@ fn wants_more(state: &State, book: &Book, decision: &Decision, queued: Queued, f
     let (sight, kept) = (Sight(state), book.earmarks_of(queued));
     let pass = facts.gates.as_ref().map_or(u64::MAX, |gates| decision.gauge.elements(gates, &sight, now));
     sight.pending(queued) > started + kept && pass > kept
-}
-
-/// What the worker can give: first what it has and what is ending, less what is promised, then victims.
-fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: &Worker, promised: u32) -> Chance {
-    let state = round.state;
-    let request = &claim.facts.request;
-    // What the decision has just given away is not there any more.
-    let free = book.left_on(worker.epoch).cloned().unwrap_or_default();
-    let mut room = free.clone();
-    // What is of one gang ends together, wherever it runs.
-    let mut victims: BTreeMap<ElementKey, Victim> = BTreeMap::new();
-    for (key, live) in worker.holders() {
-        let Some(job) = state.job(key.job) else { continue };
-        let Some(spec) = job.task_spec(key.task) else { continue };
-        if live.stopping {
-            room.add(&spec.resources);
-            continue;
-        }
-        if let Some(victim) = victims.get_mut(&job.tally_of(key)) {
-            victim.gives.add(&spec.resources);
-            continue;
-        }
-        let rank = match claim.grounds {
-            Grounds::LowerPriority if job.spec.priority < claim.facts.priority => u64::from(job.spec.priority),
-            // An element does not give way to its sibling: that would go on for ever.
-            Grounds::LongerToGo | Grounds::TurnOver if is_sibling(*key, claim.queued) => continue,
-            // What never ends by itself would have to make room again and again.
-            Grounds::TurnOver if job.is_service() => continue,
-            Grounds::TurnOver => match book.turn_end_of(*key) {
-                Some(end) if end <= claim.now => end.0,
-                Some(_) | None => continue,
-            },
-            Grounds::LongerToGo => match (book.remaining(*key, claim.now), claim.facts.expected) {
-                (Some(remaining), Some(expected)) if remaining > expected => u64::MAX - remaining.0,
-                _ => continue,
-            },
-            Grounds::Borrowed if job.spec.namespace != claim.facts.namespace => u64::from(job.spec.priority),
-            Grounds::LowerPriority | Grounds::Borrowed | Grounds::Rebalance => continue,
-        };
-        let item = Preemption {
-            job: key.job,
-            task: key.task,
-            index: key.index,
-            attempt: live.number,
-            epoch: worker.epoch,
-            by: claim.queued.job,
-            grounds: claim.grounds,
-        };
-        let (lost_ms, namespace) = (lost_with(state, job, *key, claim.now), job.spec.namespace.clone());
-        let victim = Victim { rank, lost_ms, item, gives: spec.resources.clone(), namespace };
-        victims.insert(job.tally_of(key), victim);
-    }
-    for _ in 0..promised {
-        if !request.fits(&room) {
-            // What is kept here is not free yet: one thing after the other.
-            return Chance::None;
-        }
-        room.subtract(request);
-    }
-    if request.fits(&room) {
-        return if free == room { Chance::None } else { Chance::Ending };
-    }
-    let mut victims: Vec<Victim> = victims.into_values().collect();
-    victims.sort();
-    if claim.grounds == Grounds::TurnOver {
-        round.holdings.spare(state, book, claim.queued, &mut victims);
-    }
-    let victims = uncovered(state, victims, &claim.facts.namespace, round.ended.clone());
-    fewest(victims, room, request).map_or(Chance::None, |victims| {
-        let worst = victims.iter().map(|victim| victim.rank).max().unwrap_or(0);
-        let lost_ms = victims.iter().map(|victim| victim.lost_ms).sum();
-        Chance::Offer(Offer { worst, lost_ms, victims, epoch: worker.epoch })
-    })
-}
-
-/// As many from the front as are needed, without those that are not.
-fn fewest(victims: Vec<Victim>, mut room: Resources, request: &Resources) -> Option<Vec<Victim>> {
-    let mut chosen = Vec::new();
-    for victim in victims {
-        if request.fits(&room) {
-            break;
-        }
-        room.add(&victim.gives);
-        chosen.push(victim);
-    }
-    if !request.fits(&room) {
-        return None;
-    }
-    // The last ones weigh most: those come off first, where the others are enough.
-    for at in (0..chosen.len()).rev() {
-        let without = room.clone().minus(&chosen[at].gives);
-        if request.fits(&without) {
-            room = without;
-            chosen.remove(at);
-        }
-    }
-    Some(chosen)
-}
-
-fn is_sibling(key: ElementKey, queued: Queued) -> bool {
-    (key.job, key.task) == (queued.job, queued.task)
-}
-
-/// How long an attempt has run, and the others of its gang.
-fn lost_with(state: &State, job: &Job, key: ElementKey, now: Timestamp) -> u64 {
-    let ran = |key| started_at(state, key).map_or(0, |since| now.since(since).0);
-    let Some(gang) = job.gang(key.task) else { return ran(key) };
-    gang.elements().map(|(task, index)| ran(ElementKey { task, index, ..key })).sum()
-}
-
-fn started_at(state: &State, key: ElementKey) -> Option<Timestamp> {
-    let attempt = state.job(key.job)?.task(key.task)?.element(key.index)?.current()?;
-    Some(attempt.started_at.unwrap_or(attempt.assigned_at))
 }

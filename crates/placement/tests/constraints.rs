@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::view::View;
+use crate::view::led::Led;
 use crate::view::random::{choosy, machine, of, suited};
 use proptest::prelude::*;
 use quorate_placement::Bounds;
@@ -245,4 +246,21 @@ fn a_planner_that_follows_sees_taints_come_and_go() {
     assert_eq!(started_after(&mut view, &["new"]), 0);
     assert_eq!(started_after(&mut view, &[]), 4);
     assert_eq!(started_after(&mut view, &["dedicated=ml"]), 0);
+}
+
+/// A hundred workers will have room sooner, but are no place for it: its reservation is on the one that is.
+#[test]
+fn siblings_everywhere_hide_no_opening() {
+    let workers: Vec<String> = (0..100).map(|number| format!("w{number:02}")).chain(["last".to_owned()]).collect();
+    let workers: Vec<(&str, u32)> = workers.iter().map(|name| (name.as_str(), 3)).collect();
+    for backfill in ["easy", "easy-sjbf", "conservative"] {
+        let mut led = Led::new(QueueOrder::Fifo, &workers);
+        led.change(&format!(r#"{{"backfill":"{backfill}"}}"#));
+        led.job(r#""priority":50"#, r#""expected":"500s","requires":["worker=last"],"resources":{"cpu":2}"#);
+        led.job(r#""priority":50"#, r#""expected":"9s","count":101,"anti_affinity":["a"],"resources":{"cpu":3}"#);
+        assert_eq!(led.round().matches('>').count(), 101, "{backfill}");
+        led.job(r#""priority":50"#, r#""expected":"1000s","requires":["worker=last"],"resources":{"cpu":1}"#);
+        led.job(r#""priority":50"#, r#""expected":"100s","requires":["worker=last"],"resources":{"cpu":1}"#);
+        assert_eq!(led.round(), "4[0]>last", "{backfill}: what would be in the way at 500 s waits, the rest does not");
+    }
 }

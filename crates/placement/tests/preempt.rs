@@ -3,6 +3,7 @@
 use crate::view::led::Led;
 use proptest::prelude::*;
 use quorate_state::command::Command;
+use quorate_state::worker::Worker;
 use quorate_types::policy::{Backfill, PolicyChange, QueueOrder};
 use quorate_types::status::TaskState;
 use quorate_types::{JobId, Span};
@@ -24,6 +25,21 @@ fn the_lowest_priority_goes_first_and_of_that_the_youngest() {
     assert_eq!(led.confirm(), 1);
     assert_eq!(led.round(), "5[0]>w", "it comes before job 4, which came earlier with the same priority");
     assert_eq!(led.state_of(3), TaskState::Pending, "and job 3 waits again");
+}
+
+#[test]
+fn of_equal_priorities_the_least_work_is_lost_wherever_it_runs() {
+    let all = ["a", "b", "c"];
+    for youngest in all {
+        let mut led = Led::new(QueueOrder::Priority, &all.map(|name| (name, 1)));
+        for (at, name) in all.into_iter().filter(|name| *name != youngest).chain([youngest]).enumerate() {
+            led.at(at as u64);
+            led.job(r#""priority":10"#, &format!(r#""requires":["worker={name}"]"#));
+            assert_eq!(led.round(), format!("{}[0]>{name}", at + 1));
+        }
+        led.job(r#""priority":90,"preempt":"lower""#, r#""count":1"#);
+        assert_eq!(led.round(), "3[0]!4", "{youngest}");
+    }
 }
 
 #[test]
@@ -295,6 +311,65 @@ fn the_room_of_a_gang_is_kept_whatever_the_order() {
             // Under `srtf` the short one ends what is longest besides.
             let started = led.round();
             assert!(started.starts_with("3[0]>a 3[1]>b 3[2]>b 3[3]>c"), "{queue} {backfill}: {started}");
+        }
+    }
+}
+
+/// The priority of the most important of those that have to end so that a task of priority 100 has room; none if it has
+/// room, or gets none.
+fn least_important(led: &Led, cpu: u64) -> Option<u8> {
+    let state = &led.view.0;
+    let on = |worker: &Worker| {
+        let running = worker.attempts.keys().map(|key| {
+            let job = state.job(key.job).unwrap();
+            (job.spec.priority, job.task_spec(key.task).unwrap().resources.cpu_millis)
+        });
+        let mut running: Vec<(u8, u64)> = running.filter(|(priority, _)| *priority < 100).collect();
+        running.sort_unstable();
+        let mut free = worker.free().cpu_millis;
+        let lacks = free < cpu;
+        let enough = running.into_iter().find(|(_, given_back)| {
+            free += given_back;
+            free >= cpu
+        });
+        enough.filter(|_| lacks).map(|(priority, _)| priority)
+    };
+    let has_room = state.workers().any(|worker| worker.free().cpu_millis >= cpu);
+    state.workers().filter_map(|worker| on(worker)).min().filter(|_| !has_room)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever started, ended and was ended before.
+    #[test]
+    fn of_all_workers_the_one_is_found_where_the_least_important_ends(
+        workers in prop::collection::vec(1..8_u32, 1..12),
+        steps in prop::collection::vec((1..6_u8, 1..5_u64, 1..12_u32, 1..8_u64, prop::option::of(0..4_u64)), 1..12),
+    ) {
+        let named: Vec<(String, u32)> = workers.iter().enumerate().map(|(at, cpu)| (format!("w{at}"), *cpu)).collect();
+        let named: Vec<(&str, u32)> = named.iter().map(|(name, cpu)| (name.as_str(), *cpu)).collect();
+        let mut led = Led::new(QueueOrder::Priority, &named);
+        for (at, (tenth, cpu, count, wanted, ends)) in (0..).zip(steps) {
+            led.at(at);
+            if let Some(ends) = ends {
+                led.start();
+                led.finish(|job| if job.0 % 4 == ends { Span(0) } else { Span(u64::MAX) });
+            }
+            led.job(&format!(r#""priority":{}"#, tenth * 10), &format!(r#""count":{count},"resources":{{"cpu":{cpu}}}"#));
+            led.round();
+            let expected = least_important(&led, wanted * 1_000);
+            led.job(r#""priority":100,"preempt":"lower""#, &format!(r#""resources":{{"cpu":{wanted}}}"#));
+            let done = led.round();
+            let ended = done.split(' ').filter(|word| word.contains('!'));
+            let ended = ended.map(|word| word.split('[').next().unwrap().parse().unwrap());
+            let worst = ended.map(|job| led.view.0.job(JobId(job)).unwrap().spec.priority).max();
+            prop_assert_eq!(worst, expected, "{}", done);
+            led.confirm();
+            if !led.round().contains('>') && !done.contains('>') {
+                // It waits for ever, and the next one would wait behind it.
+                break;
+            }
         }
     }
 }

@@ -3,11 +3,13 @@
 //! Layout: `job` (what goes in and what comes out), `scene` (a cluster at one instant), `engine` (virtual time),
 //! `error`; `input` (recorded work) and `machines` (what it runs on); `policy` (names), `runs` (many replays at once);
 //! `metrics` (a schedule in numbers), `tables` (each job) and `plots` (what is drawn: `series`, `distribution`,
-//! `gantt`), `report` (one HTML page); `decisions` (what deciding costs).
+//! `gantt`), `report` (one HTML page); `decisions`, `churn` and `claims` (what deciding costs).
 //!
 //! Invariants: a replay is a function of its jobs, machines and options; its memory grows with what is queued and
 //! running, not with the trace.
 
+pub mod churn;
+pub mod claims;
 pub mod decisions;
 mod distribution;
 mod engine;

@@ -1,9 +1,12 @@
 //! Decisions a second, by policy and number of workers, on one core and without a cluster: what a leader's round costs
-//! before anything is written.
+//! before anything is written; where there is room for all, and behind a full cluster, where each start has to wait for
+//! an end.
 
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use quorate_sim::lab::churn::Churn;
+use quorate_sim::lab::claims::Claims;
 use quorate_sim::lab::decisions::{BATCH, Decisions};
 use quorate_types::policy::{Backfill, PlacementOrder, Policy, QueueOrder};
 use serde_json::{Map, Value};
@@ -13,6 +16,12 @@ use super::report::{Report, median, rounded};
 use crate::args::Rule;
 
 const WORKERS: [u64; 3] = [100, 1_000, 10_000];
+/// Tasks that wait behind a full cluster, for each of its workers.
+const WAITING: u64 = 100;
+/// Rounds before those that count, so that the queue's head waits for room as it will from then on.
+const WARM_ROUNDS: usize = 20;
+/// Orders under which preemption is measured: by priority, and by the time that is left.
+const CLAIMING: [QueueOrder; 2] = [QueueOrder::Priority, QueueOrder::Srtf];
 /// Of the round that places all its tasks together: workers and tasks, no two of them alike.
 const TOGETHER: (u64, u64) = (1_000, 10_000);
 /// One run repeats batches for so long at least, so that the clock's grain does not count.
@@ -28,9 +37,9 @@ pub(super) fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> 
     for measured in measured {
         let mut by_workers = Map::new();
         for workers in WORKERS {
-            let runs = measure(measured, workers, bench.args.runs)?;
+            let runs = measured.rates(workers, bench.args.runs)?;
             by_workers.insert(workers.to_string(), median(&runs).into());
-            if workers == WORKERS[WORKERS.len() - 1] {
+            if workers == WORKERS[WORKERS.len() - 1] && measured.has_room() {
                 all.extend(runs);
             }
         }
@@ -51,6 +60,12 @@ enum Measured {
     Placement(PlacementOrder),
     Queue(QueueOrder),
     Backfill(Backfill),
+    /// Behind a full cluster.
+    Full(QueueOrder),
+    /// The same.
+    FullWith(Backfill),
+    /// What ends for whom.
+    Claims(QueueOrder),
 }
 
 impl Measured {
@@ -59,16 +74,33 @@ impl Measured {
             Self::Placement(placement) => placement.to_string(),
             Self::Queue(queue) => format!("queue {queue}"),
             Self::Backfill(backfill) => format!("backfill {backfill}"),
+            Self::Full(queue) => format!("full cluster, queue {queue}"),
+            Self::FullWith(backfill) => format!("full cluster, backfill {backfill}"),
+            Self::Claims(queue) => format!("preemption, queue {queue}"),
         }
     }
 
-    /// What is to be decided under it.
-    fn decisions(self, workers: u64) -> Decisions {
+    /// Whether everything has a place at once.
+    fn has_room(self) -> bool {
+        matches!(self, Self::Placement(_) | Self::Queue(_) | Self::Backfill(_))
+    }
+
+    fn policy(self) -> Policy {
         let policy = Policy::default();
         match self {
-            Self::Placement(placement) => Decisions::new(Policy { placement, ..policy }, workers),
-            Self::Queue(queue) => Decisions::ordered(Policy { queue, ..policy }, workers),
-            Self::Backfill(backfill) => Decisions::ordered(Policy { backfill, ..policy }, workers),
+            Self::Placement(placement) => Policy { placement, ..policy },
+            Self::Queue(queue) | Self::Full(queue) | Self::Claims(queue) => Policy { queue, ..policy },
+            Self::Backfill(backfill) | Self::FullWith(backfill) => Policy { backfill, ..policy },
+        }
+    }
+
+    /// Decisions a second of each run.
+    fn rates(self, workers: u64, runs: u32) -> anyhow::Result<Vec<f64>> {
+        match self {
+            Self::Placement(_) => in_batches(Decisions::new(self.policy(), workers), runs),
+            Self::Queue(_) | Self::Backfill(_) => in_batches(Decisions::ordered(self.policy(), workers), runs),
+            Self::Full(_) | Self::FullWith(_) => in_turn(Churn::new(self.policy(), workers, WAITING * workers), runs),
+            Self::Claims(queue) => of_claims(Claims::new(queue, workers)?, runs),
         }
     }
 }
@@ -78,7 +110,10 @@ fn measured(only: &[Rule]) -> Vec<Measured> {
         let placements = PlacementOrder::ALL.iter().map(|placement| Measured::Placement(*placement));
         let queues = QueueOrder::ALL.iter().map(|queue| Measured::Queue(*queue));
         let backfills = Backfill::ALL.iter().map(|backfill| Measured::Backfill(*backfill));
-        return placements.chain(queues).chain(backfills).collect();
+        let full = QueueOrder::ALL.iter().map(|queue| Measured::Full(*queue));
+        let full_with = Backfill::ALL.iter().map(|backfill| Measured::FullWith(*backfill));
+        let claims = CLAIMING.map(Measured::Claims);
+        return placements.chain(queues).chain(backfills).chain(full).chain(full_with).chain(claims).collect();
     }
     let mut measured = Vec::new();
     for rule in only {
@@ -87,9 +122,12 @@ fn measured(only: &[Rule]) -> Vec<Measured> {
             Rule::Queue(queue) => {
                 // A placement may have the name of an order: then both are meant.
                 measured.extend(queue.as_str().parse().ok().map(Measured::Placement));
-                measured.push(Measured::Queue(*queue));
+                measured.extend([Measured::Queue(*queue), Measured::Full(*queue)]);
+                measured.extend(CLAIMING.contains(queue).then_some(Measured::Claims(*queue)));
             }
-            Rule::Backfill(backfill) => measured.push(Measured::Backfill(*backfill)),
+            Rule::Backfill(backfill) => {
+                measured.extend([Measured::Backfill(*backfill), Measured::FullWith(*backfill)]);
+            }
             Rule::LongFirst(_) | Rule::Due(_) | Rule::Workflows(_) => {}
             Rule::Preferring(_) | Rule::Keyed(_) | Rule::Rebalance(_) => {}
         }
@@ -97,26 +135,52 @@ fn measured(only: &[Rule]) -> Vec<Measured> {
     measured
 }
 
-/// Decisions a second of each run.
-fn measure(measured: Measured, workers: u64, runs: u32) -> anyhow::Result<Vec<f64>> {
-    let mut decisions = measured.decisions(workers);
-    let batch = |decisions: &mut Decisions| -> anyhow::Result<Duration> {
+/// What is decided from the same state again and again.
+fn in_batches(mut decisions: Decisions, runs: u32) -> anyhow::Result<Vec<f64>> {
+    let mut batch = || -> anyhow::Result<(usize, Duration)> {
         let started = Instant::now();
         let made = decisions.decide();
         let took = started.elapsed();
         ensure!(made == BATCH, "{made} decisions instead of {BATCH}");
         decisions.take_back();
-        Ok(took)
+        Ok((made, took))
     };
-    batch(&mut decisions)?;
+    let _ = batch()?;
+    rates(runs, batch)
+}
+
+/// What is decided whenever something ends, with all that the book is told meanwhile.
+fn in_turn(mut churn: Churn, runs: u32) -> anyhow::Result<Vec<f64>> {
+    let started: usize = (0..WARM_ROUNDS).map(|_| churn.round()).sum();
+    ensure!(started > 0, "nothing starts");
+    rates(runs, || {
+        let started = Instant::now();
+        let made = churn.round();
+        Ok((made, started.elapsed()))
+    })
+}
+
+/// Tasks for which others have to end, each with its round.
+fn of_claims(mut claims: Claims, runs: u32) -> anyhow::Result<Vec<f64>> {
+    ensure!(claims.claim()? > 0, "nothing is to end");
+    rates(runs, || {
+        let started = Instant::now();
+        let ended = claims.claim()?;
+        ensure!(ended > 0, "nothing is to end");
+        Ok((1, started.elapsed()))
+    })
+}
+
+/// Each run takes a while at least.
+fn rates(runs: u32, mut decide: impl FnMut() -> anyhow::Result<(usize, Duration)>) -> anyhow::Result<Vec<f64>> {
     let mut rates = Vec::new();
     for _ in 0..runs {
-        let (mut took, mut batches) = (Duration::ZERO, 0_u32);
+        let (mut all, mut took) = (0, Duration::ZERO);
         while took < RUN_MIN {
-            took += batch(&mut decisions)?;
-            batches += 1;
+            let (made, more) = decide()?;
+            (all, took) = (all + made, took + more);
         }
-        rates.push(rounded(f64::from(batches) * BATCH as f64 / took.as_secs_f64()));
+        rates.push(rounded(all as f64 / took.as_secs_f64()));
     }
     Ok(rates)
 }

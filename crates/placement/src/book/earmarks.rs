@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
-use quorate_types::{Epoch, Span, Timestamp};
+use quorate_types::{Epoch, Timestamp};
 
 use super::{Book, Crowding, Entry, Pass, Wish};
 
@@ -25,10 +25,10 @@ impl Book {
         self.waiting.preempting().take(PREEMPTORS_MAX).collect()
     }
 
-    /// How long an attempt is expected to run on; none if nobody knows, or it has run for longer already.
-    pub(crate) fn remaining(&self, key: ElementKey, now: Timestamp) -> Option<Span> {
+    /// When an attempt is expected to end; none if nobody knows, or it has run for longer already.
+    pub(crate) fn end_of(&self, key: ElementKey) -> Option<Timestamp> {
         let running = self.running.get(key).filter(|running| !running.overdue)?;
-        (running.end != Timestamp(u64::MAX)).then(|| running.end.since(now))
+        (running.end != Timestamp(u64::MAX)).then_some(running.end)
     }
 
     /// Whether the worker takes new tasks, and could take an element of the task if it had room.

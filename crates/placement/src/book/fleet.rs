@@ -1,10 +1,12 @@
 //! The workers that take new tasks, ordered by what the placement policy asks for.
 
+mod lookout;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use quorate_state::job::ElementKey;
-use quorate_types::policy::PlacementOrder;
+use quorate_types::policy::{Backfill, PlacementOrder};
 use quorate_types::{Epoch, Policy, Resources, Timestamp};
 
 use crate::book::Wish;
@@ -13,6 +15,7 @@ use crate::book::member::{Member, Worker, may_go};
 use crate::book::place::{self, Preference};
 use crate::book::ring::Ring;
 use crate::book::share::{WHOLE, share};
+use crate::book::steps::Steps;
 use crate::book::traits::{Bits, Needs, Traits};
 use crate::book::treap::Treap;
 use crate::book::vector::{Kinds, Room, Sum, Vector};
@@ -36,6 +39,9 @@ pub(crate) struct Fleet {
     /// The same, those with the largest free share first and with their whole capacity. Brought up to date when
     /// it is asked.
     by_share: Treap<(u64, Epoch, Slot), Room>,
+    /// What those that take new tasks will have free after each of the ends that are known there, where something may
+    /// start before a task that waits for that. Brought up to date like `by_share`.
+    openings: Option<Steps<Timestamp, Slot>>,
     stale: Vec<Slot>,
     /// The capacities of those that take new tasks, and how many have each.
     sizes: BTreeMap<Vector, usize>,
@@ -63,6 +69,7 @@ impl Fleet {
             scale: Vector::default(),
             pool: Treap::default(),
             by_share: Treap::default(),
+            openings: (policy.backfill != Backfill::None).then(Steps::default),
             stale: Vec::new(),
             sizes: BTreeMap::new(),
             zones: (policy.placement == PlacementOrder::Spread).then(|| Zones::new(policy.spread_label.clone())),
@@ -291,26 +298,12 @@ impl Fleet {
     /// What runs here will have ended then.
     pub(crate) fn note_end(&mut self, slot: Slot, end: Timestamp, key: ElementKey, given_back: Vector) {
         self.members[slot as usize].ends.insert((end, key), Sum(given_back));
+        self.note_change(slot);
     }
 
     pub(crate) fn forget_end(&mut self, slot: Slot, end: Timestamp, key: ElementKey) {
         self.members[slot as usize].ends.remove(&(end, key));
-    }
-
-    /// The worker that has the largest share free, of those that could ever take it.
-    pub(crate) fn most_free(&mut self, wish: &Wish<'_>) -> Option<Slot> {
-        while let Some(slot) = self.stale.pop() {
-            self.sync(slot);
-        }
-        let mut after = None;
-        loop {
-            let may = |room: &Room| wish.wanted.fits(&room.free) && wish.allows(room.traits);
-            let found = *self.by_share.first(after.as_ref(), may)?.0;
-            if self.could_take(found.2, wish) {
-                return Some(found.2);
-            }
-            after = Some(found);
-        }
+        self.note_change(slot);
     }
 
     /// The largest capacity of each kind of those that take new tasks.
@@ -331,10 +324,8 @@ impl Fleet {
 
     /// The place in the pool follows from what the member has.
     fn rank(&mut self, slot: Slot) {
+        self.note_change(slot);
         let member = &mut self.members[slot as usize];
-        if !std::mem::replace(&mut member.is_stale, true) {
-            self.stale.push(slot);
-        }
         let room = member.room_now();
         let new = member.takes_tasks().then(|| place::preference(self.order, member, &self.scale));
         let size = member.size;
@@ -378,18 +369,5 @@ impl Fleet {
     fn rank_all(&mut self) {
         let slots: Vec<Slot> = self.by_epoch.values().copied().collect();
         slots.into_iter().for_each(|slot| self.rank(slot));
-    }
-
-    fn sync(&mut self, slot: Slot) {
-        let member = &mut self.members[slot as usize];
-        member.is_stale = false;
-        let new = member.preference.is_some().then(|| u64::MAX - place::free_share(member));
-        if let Some(old) = std::mem::replace(&mut member.share, new) {
-            self.by_share.remove(&(old, member.worker.epoch, slot));
-        }
-        if let Some(new) = new {
-            let whole = Room { free: member.size, attempts: 0, traits: member.traits };
-            self.by_share.insert((new, member.worker.epoch, slot), whole);
-        }
     }
 }

@@ -8,7 +8,7 @@
 //! another), `queue/` (one file for each order of tasks), `backfill/` (what may pass a task that does not fit),
 //! `place/` (one file for each way to choose a worker), `estimate` (run times learned from history), `usage` (what
 //! namespaces used), `spaces` (what they are entitled to), `outlook` (what explanations ask), over the indexes `fleet`
-//! (of `member`s), `ring`, `zones`, `traits`, `shapes`, `treap` and `vector`.
+//! (of `member`s), `ring`, `zones`, `traits`, `shapes`, `steps`, `treap` and `vector`.
 //!
 //! Invariants: the same history of a book gives the same plan; a plan never gives a worker more than it has free, and
 //! never names a task that could not be placed.
@@ -36,6 +36,7 @@ mod shapes;
 pub(crate) mod share;
 mod slices;
 pub(crate) mod spaces;
+mod steps;
 mod traits;
 mod treap;
 mod usage;
@@ -63,6 +64,9 @@ pub use member::Worker;
 pub(crate) use moves::{Mover, Standing};
 pub(crate) use outlook::Kept;
 pub(crate) use pass::{Formation, Pass, Placing, Station};
+pub(crate) use running::Running;
+pub(crate) use steps::Steps;
+pub(crate) use vector::{Room, Vector};
 pub(crate) use waiting::{Entry, Mate, Waiting};
 pub(crate) use wish::Wish;
 
@@ -74,10 +78,9 @@ use estimate::Estimator;
 use fleet::Fleet;
 use moves::Move;
 use promises::Promise;
-use running::{Running, RunningSet};
+use running::RunningSet;
 use spaces::Spaces;
 use usage::Usage;
-use vector::Vector;
 use waiting::Measures;
 
 /// How much one plan may decide, so that it stays short whatever waits.
@@ -90,13 +93,16 @@ pub struct Bounds {
     /// Pairs of a shape of tasks and a worker, or a block of like ones, that `min-cost-flow` looks at; what comes after
     /// them goes to the least loaded worker.
     pub pairs_max: usize,
+    /// Whether a worker is kept for each task that waits for room, also when nothing behind it could start: where
+    /// somebody asks. Whoever ends or moves others asks.
+    pub all_kept: bool,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
         // 4,096 assignments encode to about 50 KiB and apply within a few milliseconds.
         // Four thousand tasks of which no two are alike and a thousand workers take a fraction of a second.
-        Self { assignments_max: 4_096, misses_max: 1_000, pairs_max: 4_096_000 }
+        Self { assignments_max: 4_096, misses_max: 1_000, pairs_max: 4_096_000, all_kept: true }
     }
 }
 
@@ -142,6 +148,13 @@ pub enum Tracking {
     Attempts,
     /// Worker by worker: [`Book::load`]. It costs less where no policy looks ahead or learns.
     Loads,
+}
+
+impl Tracking {
+    /// Single attempts are worth following where a policy goes by when they end, or by how long they ran.
+    pub fn of(policy: &Policy) -> Self {
+        if policy.looks_ahead() { Self::Attempts } else { Self::Loads }
+    }
 }
 
 /// What waits, what runs and the workers.

@@ -3,12 +3,13 @@
 
 mod elements;
 mod gang;
+mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_state::queue::Queued;
-use quorate_types::policy::{Backfill, PlacementOrder};
+use quorate_types::policy::{Backfill, PlacementOrder, Rebalance};
 use quorate_types::{Resources, Timestamp};
 
 use super::waiting::Entry;
@@ -102,6 +103,8 @@ impl Book {
         self.fleet.ring.iter_mut().for_each(Ring::arrange);
         self.kept.clear();
         let walk = self.walk(now);
+        let asked = self.policy.rebalance == Rebalance::On || self.waiting.gangs() > 0 || self.has_claimants();
+        let bounds = Bounds { all_kept: bounds.all_kept || asked, ..bounds };
         let flows = self.policy.placement == PlacementOrder::MinCostFlow;
         let mut pass = Pass {
             book: self,
@@ -182,24 +185,6 @@ impl Pass<'_> {
         }
     }
 
-    /// The next task in order of which `may` holds.
-    pub(crate) fn next(&mut self, mut may: impl FnMut(&Least) -> bool) -> Option<Queued> {
-        let (blocked, around) = (self.blocked, self.crowding.around);
-        let may = |least: &Least| !least.shapes.are_all_in(blocked) && may(least);
-        self.walk.next(self.book, |queued| around.pending(queued), may)
-    }
-
-    /// From here on tasks come by their expected time, from the shortest that waits.
-    pub(crate) fn walk_shortest(&mut self) {
-        let mut placed = BTreeMap::new();
-        self.decision.starts.iter().for_each(|start| *placed.entry(start.queued).or_default() += 1);
-        self.walk = if self.book.spaces.bound_starts() {
-            Walk::turns(Turns::shortest(self.book, placed))
-        } else {
-            Walk::shortest(placed)
-        };
-    }
-
     /// Whether nothing more is to be decided.
     pub(crate) fn is_over(&mut self) -> bool {
         if self.decision.starts.len() >= self.bounds.assignments_max {
@@ -252,6 +237,11 @@ impl Pass<'_> {
     /// The worker that will most likely have room first.
     pub(crate) fn most_free(&mut self, queued: Queued, entry: &Entry) -> Option<Slot> {
         self.book.fleet.most_free(&Wish::new(queued, entry, &self.crowding))
+    }
+
+    /// The worker that will have room first, and when, as far as anybody knows.
+    pub(crate) fn soonest(&mut self, queued: Queued, entry: &Entry) -> Option<(Timestamp, Slot)> {
+        self.book.fleet.soonest(&Wish::new(queued, entry, &self.crowding))
     }
 
     /// Whether the task could ever go to the worker.

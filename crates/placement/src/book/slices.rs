@@ -1,5 +1,7 @@
 //! Turns with an end: who has had one, and who has the next.
 
+use std::collections::BTreeSet;
+
 use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
 use quorate_types::policy::QueueOrder;
@@ -36,13 +38,17 @@ impl Book {
         self.running.get(key)?.turn_end
     }
 
-    /// The first workers where attempts have had their turns by now, each once.
-    pub(crate) fn with_turns_over(&self, now: Timestamp, looks_max: usize) -> Vec<Epoch> {
+    /// The first workers where attempts have had their turns by now, each once, by when the first of those was over.
+    pub(crate) fn with_turns_over(&self, now: Timestamp, looks_max: usize) -> Vec<(Timestamp, Epoch)> {
+        let mut seen = BTreeSet::new();
         let over = self.running.turns_over(now).take(looks_max);
-        let mut epochs: Vec<Epoch> = over.map(|(_, running)| self.fleet.member(running.slot).worker.epoch).collect();
-        epochs.sort_unstable();
-        epochs.dedup();
-        epochs
+        let over = over.filter_map(|(_, running)| Some((running.turn_end?, running.slot)));
+        let mut first: Vec<_> = over
+            .filter(|(_, slot)| seen.insert(*slot))
+            .map(|(end, slot)| (end, self.fleet.member(slot).worker.epoch))
+            .collect();
+        first.sort_unstable();
+        first
     }
 
     /// When the next turn is over, if anybody waits for it.

@@ -126,6 +126,7 @@ pub(crate) struct Waiting {
     shapes: ShapeNumbers,
     /// Those that may end others to have room.
     preempting: BTreeSet<Place>,
+    gangs: usize,
 }
 
 impl Waiting {
@@ -139,6 +140,7 @@ impl Waiting {
             layout: Layout::OneLine,
             shapes: ShapeNumbers::default(),
             preempting: BTreeSet::new(),
+            gangs: 0,
         }
     }
 
@@ -165,6 +167,11 @@ impl Waiting {
 
     pub(crate) fn preempting(&self) -> impl Iterator<Item = Queued> {
         self.preempting.iter().map(|place| place.1)
+    }
+
+    /// How many gangs there are among them.
+    pub(crate) fn gangs(&self) -> usize {
+        self.gangs
     }
 
     pub(crate) fn shortest(&self) -> &Line {
@@ -194,6 +201,7 @@ impl Waiting {
         if gang.is_none() && (facts.preempts == Preempt::Lower || queue::ends_others(self.order)) {
             self.preempting.insert(place);
         }
+        self.gangs += usize::from(gang.is_some());
         let least = Least { request: wanted, time_ms, shapes: shape };
         let (divided, own) = (self.layout == Layout::OfEachNamespace, Some(&facts.namespace));
         self.queue.insert(own.filter(|_| divided || queue::goes_by_use(self.order)), place, least);
@@ -231,6 +239,7 @@ impl Waiting {
     /// Takes it out of the lines.
     fn forget(&mut self, queued: Queued, entry: &Entry) {
         self.preempting.remove(&entry.place);
+        self.gangs -= usize::from(entry.gang.is_some());
         self.queue.remove(&entry.facts.namespace, &entry.place);
         if self.backfill == Backfill::EasySjbf {
             let time_ms = entry.facts.expected.map_or(u64::MAX, |span| span.0);

@@ -140,7 +140,7 @@ impl Line {
 
     /// Whether an attempt is known to run on for longer than this.
     pub(super) fn has_longer_to_go(&self, key: ElementKey, expected: Span, now: Timestamp) -> bool {
-        self.book.remaining(key, now).is_some_and(|remaining| remaining > expected)
+        self.book.end_of(key).is_some_and(|end| end.since(now) > expected)
     }
 
     /// Whether the worker has room for the request after all that starts now.

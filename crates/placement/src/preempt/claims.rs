@@ -7,8 +7,9 @@ use quorate_state::command::Grounds;
 use quorate_state::queue::Queued;
 use quorate_types::job::Preempt;
 use quorate_types::policy::QueueOrder;
-use quorate_types::{Name, Resources, Timestamp};
+use quorate_types::{Name, Resources, Span, Timestamp};
 
+use super::levels::{rank_of_end, rank_of_priority};
 use super::{Round, Victim};
 use crate::book::spaces::Tier;
 use crate::book::{Book, Facts};
@@ -34,6 +35,18 @@ pub(super) struct Claim<'a> {
 }
 
 impl Claim<'_> {
+    /// Whether what has this rank may be ended, and with it all that has a lower one; or more is to be known.
+    pub(super) fn may_end(&self, rank: u64) -> bool {
+        match self.grounds {
+            Grounds::LowerPriority => rank < rank_of_priority(self.facts.priority),
+            Grounds::LongerToGo => {
+                let expected = self.facts.expected.unwrap_or(Span(u64::MAX));
+                rank == 0 || rank < rank_of_end(self.now.plus(expected).0)
+            }
+            Grounds::TurnOver | Grounds::Borrowed | Grounds::Rebalance => true,
+        }
+    }
+
     /// Whether the other one, for which a worker is kept, has the better right to it.
     pub(super) fn gives_way_to(&self, round: &Round<'_>, book: &Book, (queued, other): &(Queued, Facts)) -> bool {
         match self.grounds {

@@ -33,14 +33,8 @@ impl Decisions {
     pub fn ordered(policy: Policy, workers: u64) -> Self {
         let mut decisions = Self::new(policy, workers);
         for task in 0..2 * BATCH as u64 {
-            let (queued, shape) = (queued(task), shape(task));
-            if let Some(mut facts) = decisions.book.dequeue(queued) {
-                facts.namespace = name(&format!("n{}", task % NAMESPACES));
-                facts.priority = (shape % 100) as u8;
-                facts.expected = Some(Span(1_000 + shape * 17));
-                facts.deadline = Some(Timestamp(task + shape * 1_000));
-                facts.path = Span(shape * 29);
-                decisions.book.enqueue(queued, facts);
+            if let Some(facts) = decisions.book.dequeue(queued(task)) {
+                decisions.book.enqueue(queued(task), various(task, facts.request));
             }
         }
         decisions
@@ -82,8 +76,19 @@ impl Decisions {
     }
 }
 
-fn book(policy: Policy, workers: u64, requests: impl Iterator<Item = Resources>) -> Book {
-    let tracking = if policy.looks_ahead() { Tracking::Attempts } else { Tracking::Loads };
+/// What tasks are that orders of the queue tell apart.
+pub(super) fn various(task: u64, request: Resources) -> Facts {
+    let (shape, mut facts) = (shape(task), Facts::new(Timestamp(task), request));
+    facts.namespace = name(&format!("n{}", task % NAMESPACES));
+    facts.priority = (shape % 100) as u8;
+    facts.expected = Some(Span(1_000 + shape * 17));
+    facts.deadline = Some(Timestamp(task + shape * 1_000));
+    facts.path = Span(shape * 29);
+    facts
+}
+
+pub(super) fn book(policy: Policy, workers: u64, requests: impl Iterator<Item = Resources>) -> Book {
+    let tracking = Tracking::of(&policy);
     let mut book = Book::new(policy, tracking, 1);
     for number in 0..workers {
         let name = name(&format!("w{number}"));
@@ -100,15 +105,15 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap_or_else(|_| default_namespace())
 }
 
-fn queued(task: u64) -> Queued {
+pub(super) fn queued(task: u64) -> Queued {
     Queued { job: JobId(task), task: 0 }
 }
 
-fn shape(task: u64) -> u64 {
+pub(super) fn shape(task: u64) -> u64 {
     task.wrapping_mul(7_919) % SHAPES
 }
 
-fn capacity(worker: u64) -> Resources {
+pub(super) fn capacity(worker: u64) -> Resources {
     Resources::new(64_000 << (worker % 4), (256 << 30) << (worker % 4))
 }
 

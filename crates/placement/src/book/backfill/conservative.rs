@@ -12,7 +12,7 @@
 
 mod gang;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use quorate_state::queue::Queued;
 use quorate_types::{Epoch, Timestamp};
@@ -53,9 +53,6 @@ struct Ledger {
     old: Reservations,
     settled: Reservations,
     len: usize,
-    /// When the workers without reservations will have room, by what is asked for. As the decision goes on that becomes
-    /// later, never earlier.
-    openings: BTreeMap<Vector, BTreeSet<(Timestamp, usize, Slot)>>,
 }
 
 /// Whether a reservation from before still holds.
@@ -267,9 +264,13 @@ impl Ledger {
             return true;
         }
         let booked = self.earliest_beside(pass, queued, entry).map(|(start, slot)| (start, 0, slot));
-        let found =
-            booked.into_iter().chain(self.earliest_open(pass, queued, entry).map(|(start, slot)| (start, 1, slot)));
-        let found = found.min().map(|(start, _, slot)| Reservation { epoch: epoch(pass, slot), start });
+        // Of those without reservations; the others are out of the pool.
+        let open = pass.soonest(queued, entry).map(|(start, slot)| (start, 1, slot));
+        let found = booked
+            .into_iter()
+            .chain(open)
+            .min()
+            .map(|(start, _, slot)| Reservation { epoch: epoch(pass, slot), start });
         let best = old.filter(|old| found.is_none_or(|found| old.start <= found.start)).or(found);
         let unknown = |pass: &mut Pass<'_>| {
             let slot = pass.most_free(queued, entry)?;
@@ -309,32 +310,6 @@ impl Ledger {
             Some((booked.profile.earliest(entry.facts.expected, &entry.wanted)?.start, *slot))
         });
         starts.min()
-    }
-
-    /// The first start on a worker without.
-    fn earliest_open(&mut self, pass: &Pass<'_>, queued: Queued, entry: &Entry) -> Option<(Timestamp, Slot)> {
-        let fleet = &pass.book.fleet;
-        let opening = |slot| super::easy::opening(pass.book, slot, &entry.wanted);
-        let openings = self.openings.entry(entry.wanted).or_insert_with(|| {
-            fleet.ready().enumerate().filter_map(|(nth, slot)| Some((opening(slot)?, nth, slot))).collect()
-        });
-        let mut unfit = Vec::new();
-        let found = loop {
-            let Some((at, nth, slot)) = openings.pop_first() else { break None };
-            let Some(now_at) = opening(slot).filter(|_| !self.workers.contains_key(&slot)) else { continue };
-            openings.insert((now_at, nth, slot));
-            if now_at > at {
-                continue;
-            }
-            if pass.could_take(slot, queued, entry) {
-                break Some((at, slot));
-            }
-            // What the index does not know: another request of the same looks may fit.
-            unfit.push((at, nth, slot));
-            openings.remove(&(at, nth, slot));
-        };
-        openings.extend(unfit);
-        found
     }
 }
 

@@ -138,14 +138,10 @@ fn reserve(pass: &mut Pass<'_>, queued: Queued) -> Option<Reservation> {
     }
     if let Some(slot) = pass.missed_on(queued, &entry) {
         pass.hold(slot);
-        pass.book.keep(slot, queued, opening(pass.book, slot, &entry.wanted));
+        pass.book.keep(slot, queued, pass.book.fleet.member(slot).opening(&entry.wanted));
         return Some(Reservation { in_ms: None, spare: [(slot, Vector::default())].into() });
     }
-    let fleet = &pass.book.fleet;
-    let able = fleet.ready().filter(|slot| pass.could_take(*slot, queued, &entry));
-    let soonest =
-        able.filter_map(|slot| Some((opening(pass.book, slot, &entry.wanted)?, slot))).min_by_key(|(at, _)| *at);
-    let (at, slot) = match soonest {
+    let (at, slot) = match pass.soonest(queued, &entry) {
         Some((at, slot)) => (Some(at), slot),
         None => (None, pass.most_free(queued, &entry)?),
     };
@@ -162,11 +158,4 @@ fn reserve(pass: &mut Pass<'_>, queued: Queued) -> Option<Reservation> {
 fn spare_on(book: &Book, slot: Slot, at: Option<Timestamp>, reserved: &Vector) -> Vector {
     let member = book.fleet.member(slot);
     at.map_or_else(Vector::default, |at| member.ends.prefix(Sum(member.room), &(at, LAST_KEY)).0.minus(reserved))
-}
-
-/// When the worker will have room; none if nobody knows.
-pub(crate) fn opening(book: &Book, slot: Slot, wanted: &Vector) -> Option<Timestamp> {
-    let member = book.fleet.member(slot);
-    let ((at, _), _) = member.ends.first_prefix(Sum(member.room), |sum| wanted.fits(&sum.0))?;
-    (*at != Timestamp(u64::MAX)).then_some(*at)
 }

@@ -12,7 +12,12 @@ pub(crate) fn run(pass: &mut Pass<'_>) {
         let Some(queued) = pass.next(|least| least.request.fits(&largest)) else { break };
         if pass.place(queued) == Placing::Short {
             match pass.hold_for(queued) {
-                Holding::Held | Holding::Waits => pass.miss(),
+                Holding::Held | Holding::Waits => {
+                    pass.miss();
+                    if pass.is_futile() {
+                        break;
+                    }
+                }
                 Holding::Nobody => pass.stray(),
             }
         }

@@ -26,14 +26,11 @@ pub(super) struct Profile(Vec<(Timestamp, Vector)>);
 impl Profile {
     pub(super) fn of(member: &Member, now: Timestamp) -> Self {
         let mut steps = vec![(now, member.room)];
-        let known = member.ends.iter().take_while(|((end, _), _)| *end != Timestamp(u64::MAX));
-        for ((end, _), given_back) in known {
-            let (last, free) = steps[steps.len() - 1];
-            let more = free.plus(&given_back.0);
-            if *end > last {
-                steps.push((*end, more));
-            } else if let Some(step) = steps.last_mut() {
-                step.1 = more;
+        for (end, free) in member.openings() {
+            // What should have ended by now will any moment.
+            match steps.last_mut() {
+                Some(step) if end <= step.0 => step.1 = free,
+                Some(_) | None => steps.push((end, free)),
             }
         }
         Self(steps)

@@ -16,7 +16,6 @@ use quorate_state::queue::Queued;
 use quorate_types::{Epoch, Resources, Timestamp};
 
 use super::{Holding, Pass, Placing};
-use crate::book::backfill::easy;
 use crate::book::fleet::Slot;
 use crate::book::member::Member;
 use crate::book::place::{self, Hopes};
@@ -367,7 +366,7 @@ fn are_alike(a: &Entry, b: &Entry) -> bool {
 /// When the worker has room for so much; none if nobody knows.
 fn opens(book: &Book, slot: Slot, load: &Load, now: Timestamp) -> Option<u64> {
     let fits = load.wanted.fits(&book.fleet.member(slot).room);
-    if fits { Some(now.0) } else { easy::opening(book, slot, &load.wanted).map(|at| at.0) }
+    if fits { Some(now.0) } else { book.fleet.member(slot).opening(&load.wanted).map(|at| at.0) }
 }
 
 /// Whether the worker has room for so much once it is empty: the one that is nearest to that costs least.

@@ -3,7 +3,6 @@ use quorate_state::queue::Queued;
 use quorate_types::Timestamp;
 
 use super::{Ledger, RESERVATIONS_MAX, Reservation};
-use crate::book::backfill::easy;
 use crate::book::backfill::profile::Stretch;
 use crate::book::fleet::Slot;
 use crate::book::pass::{Cost, Load, Station, left_over};
@@ -100,7 +99,7 @@ impl Ledger {
             return stretch.filter(|_| !booked.closed).map(|stretch| stretch.start.0);
         }
         let fits = load.wanted.fits(&book.fleet.member(slot).room);
-        let opening = if fits { Some(from) } else { easy::opening(book, slot, &load.wanted) };
+        let opening = if fits { Some(from) } else { book.fleet.member(slot).opening(&load.wanted) };
         opening.map(|at| at.max(from).0)
     }
 
