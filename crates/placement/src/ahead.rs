@@ -10,7 +10,7 @@ use crate::book::Bounds;
 
 /// Everything that is written waits meanwhile, so a plan ahead is small; what is left over is for the next round.
 pub(crate) const BOUNDS: Bounds =
-    Bounds { assignments_max: ASSIGNMENTS_MAX, misses_max: MISSES_MAX, pairs_max: PAIRS_MAX, all_kept: false };
+    Bounds { assignments_max: ASSIGNMENTS_MAX, misses_max: MISSES_MAX, pairs_max: PAIRS_MAX };
 
 const ASSIGNMENTS_MAX: usize = 256;
 const MISSES_MAX: usize = 8;

@@ -112,7 +112,7 @@ impl Planner {
     }
 
     fn plan(&mut self, now: Timestamp, bounds: Bounds) -> (Plan, Decision) {
-        let (state, bounds) = (&self.seen, Bounds { all_kept: false, ..bounds });
+        let state = &self.seen;
         let decision = self.book.plan(now, bounds, &Sight(state));
         self.wake_at = decision.wake_at;
         let mut assignments = assignments(state, &decision);
@@ -159,7 +159,7 @@ impl Planner {
     /// What waits of a service that was changed has another priority, say, or must keep apart from another version.
     fn follow_services(&mut self, seen: &State, state: &State) {
         for id in state.changed_services(seen) {
-            self.preemptor.note_all();
+            self.preemptor.note_service(state, id);
             for queued in state.queue().of_job(id) {
                 drop(self.book.dequeue(queued));
                 self.enqueue(state, queued);

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_state::State;
 use quorate_state::command::{Grounds, Preemption};
 use quorate_state::queue::Queued;
-use quorate_types::{Epoch, Name, Resources, Timestamp};
+use quorate_types::{Epoch, JobId, Name, Resources, Timestamp};
 
 use crate::book::{Book, Crowding, Decision, Facts, Surroundings};
 use crate::sight::Sight;
@@ -23,27 +23,26 @@ mod gang;
 mod holdings;
 mod levels;
 mod offer;
+mod search;
 
 pub(crate) use claims::grounds;
 use claims::{Claim, claimants};
 use holdings::Holdings;
 use levels::{Level, Levels, Ranking};
-use offer::{Chance, Offer, Victim, chance};
+use offer::{Chance, Victim, chance};
+use search::{Stop, with_turns_over};
 
-/// Attempts that one round looks at for victims: some milliseconds. The next round goes on with other workers.
+/// Attempts, and steps of indexes, that one round looks at for victims: some milliseconds. The next round goes on.
 const LOOKS_MAX: usize = 20_000;
-
-/// Offers that are compared for one task, of those that cost equally important work.
-const OFFERS_MAX: usize = 64;
-
-/// Where the bound ended the search: for whom, why, and which level was looked at last.
-type Stop = (Queued, Grounds, Option<Level>);
 
 /// Ends attempts for those that found no room.
 #[derive(Debug)]
 pub(crate) struct Preemptor {
+    /// Where the last round stopped, if it looked at as much as it may.
     last: Option<Stop>,
+    /// What lower priorities hold.
     by_priority: Levels,
+    /// What those hold that run on for longest.
     by_end: Levels,
 }
 
@@ -88,10 +87,11 @@ impl Preemptor {
         self.by_end.note(epoch);
     }
 
-    /// Jobs have other priorities.
-    pub(crate) fn note_all(&mut self) {
-        self.by_priority.note_all();
-        self.by_end.note_all();
+    /// The service has another priority, or its elements other needs.
+    pub(crate) fn note_service(&mut self, state: &State, job: JobId) {
+        if self.by_priority.is_followed() || self.by_end.is_followed() {
+            state.workers().filter(|worker| worker.runs(job, 0)).for_each(|worker| self.note(worker.epoch));
+        }
     }
 
     /// What to end for those that wait and may preempt, in the queue's order; for one element of each.
@@ -110,13 +110,14 @@ impl Preemptor {
         let mut claimants = claimants(state, book);
         // Where the last round stopped this one goes on.
         let resume = self.last.take();
-        let first = resume.and_then(|(last, ..)| claimants.iter().position(|(queued, _)| *queued == last));
+        let stands = |stop: &Stop| claimants.iter().position(|(queued, _)| *queued == stop.queued);
+        let first = resume.as_ref().and_then(stands);
         claimants.drain(..first.unwrap_or(0));
         let mut held: BTreeMap<Epoch, Vec<(Queued, Facts)>> = BTreeMap::new();
         for kept in book.kept() {
             held.entry(kept.epoch).or_default().extend(book.facts(kept.queued).map(|facts| (kept.queued, facts)));
         }
-        let over = book.with_turns_over(now, LOOKS_MAX).into_iter().map(|(end, epoch)| (end.0, epoch)).collect();
+        let over = with_turns_over(state, book, now);
         let holdings = Holdings::of(state, book, decision);
         let later = claimants.iter().filter(|(_, grounds)| grounds.contains(&Grounds::Borrowed));
         let later = later.map(|(queued, _)| *queued).collect();
@@ -149,83 +150,12 @@ impl Preemptor {
             }
             if round.looks >= LOOKS_MAX {
                 // The rest has its turn even if nothing changes.
-                self.last.get_or_insert((queued, Grounds::Rebalance, None));
+                self.last.get_or_insert_with(|| Stop::at(queued));
                 book.look_again();
                 break;
             }
         }
         items
-    }
-
-    /// The best chance that any worker gives.
-    fn best(&mut self, book: &mut Book, round: &mut Round<'_>, claim: &Claim<'_>) -> Chance {
-        let state = round.state;
-        let levels = match claim.grounds {
-            Grounds::TurnOver => None,
-            Grounds::LongerToGo => Some(&mut self.by_end),
-            Grounds::LowerPriority | Grounds::Borrowed | Grounds::Rebalance => Some(&mut self.by_priority),
-        };
-        if levels.is_none() && round.over.is_empty() {
-            return Chance::None;
-        }
-        let sight = Sight(state);
-        let crowding = siblings(book, round.decision, claim.queued, &sight);
-        round.looks += 1;
-        if !book.has_able(claim.queued, &crowding) {
-            return Chance::None;
-        }
-        let levels = levels.map(|levels| {
-            levels.settle(state, book);
-            &*levels
-        });
-        let is_claims = |(queued, grounds, _): &Stop| (*queued, *grounds) == (claim.queued, claim.grounds);
-        let mut after = round.resume.filter(is_claims).and_then(|(.., level)| level);
-        let (mut best, mut offers, mut seen): (Option<Offer>, usize, BTreeSet<Epoch>) = (None, 0, BTreeSet::new());
-        loop {
-            let next = match levels {
-                Some(levels) => levels.first(book, after.as_ref(), &claim.facts.request),
-                None => round
-                    .over
-                    .get(round.over.partition_point(|level| after.is_some_and(|after| *level <= after)))
-                    .copied(),
-            };
-            let Some(level @ (rank, epoch)) = next.filter(|(rank, _)| claim.may_end(*rank)) else { break };
-            if offers >= OFFERS_MAX || best.as_ref().is_some_and(|best| best.worst < rank) {
-                break;
-            }
-            if round.looks >= LOOKS_MAX {
-                self.last = Some((claim.queued, claim.grounds, after));
-                break;
-            }
-            after = Some(level);
-            round.looks += 1;
-            let Some(worker) = state.worker_of(epoch).filter(|_| seen.insert(epoch)) else { continue };
-            let earmark = book.earmarked_for(epoch);
-            if earmark.is_some_and(|earmark| earmark.queued != claim.queued)
-                || book.is_claimed_from(epoch, claim.queued)
-                || !book.could_take(epoch, claim.queued, &crowding)
-                || round
-                    .held
-                    .get(&epoch)
-                    .is_some_and(|others| others.iter().any(|other| claim.gives_way_to(round, book, other)))
-            {
-                continue;
-            }
-            let promised = earmark.map_or(0, |earmark| earmark.elements);
-            round.looks += worker.attempts.len();
-            match chance(round, book, claim, worker, promised) {
-                Chance::Ending => {
-                    book.earmark(epoch, claim.queued);
-                    return Chance::Ending;
-                }
-                Chance::Offer(offer) => {
-                    offers += 1;
-                    best = best.into_iter().chain([offer]).min();
-                }
-                Chance::None => {}
-            }
-        }
-        best.map_or(Chance::None, Chance::Offer)
     }
 }
 

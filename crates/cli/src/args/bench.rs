@@ -11,9 +11,9 @@ use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder, Rebalance};
 pub(crate) struct BenchArgs {
     /// What to measure.
     pub(crate) scenario: Scenario,
-    /// How often to measure; the median counts.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) runs: u32,
+    /// How often to measure; the median counts (default 5, policies 1).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) runs: Option<u32>,
     /// submit, reads, memory, soak: connections, spread over the replicas (default 64). bulk: streams (default 6).
     /// snapshot: writers (default 16).
     /// failover: writers (default 8). events: subscribers (default 1,000). idle, workers: workers (default 1,000 and
@@ -37,8 +37,8 @@ pub(crate) struct BenchArgs {
     /// failover: only this death. Default: all of them, one after the other.
     #[arg(long, value_name = "DEATH")]
     pub(crate) death: Option<Death>,
-    /// policies: only those; names of orders, backfills or placements. Default: all of them, which takes some
-    /// twenty minutes. place: the same; where an order and a placement have one name, both.
+    /// policies: only those; names of orders, backfills or placements. Default: all of them, of which each run takes
+    /// some twenty minutes. place: the same; where an order and a placement have one name, both.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub(crate) only: Vec<Rule>,
     /// policies: what the work is drawn from.
@@ -47,6 +47,14 @@ pub(crate) struct BenchArgs {
     /// Where the cluster's folder is made; a real disk, please. Default: the system's temporary folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+}
+
+impl BenchArgs {
+    /// How often to measure.
+    pub(crate) fn runs(&self) -> u32 {
+        let usual = if self.scenario == Scenario::Policies { 1 } else { 5 };
+        self.runs.unwrap_or(usual)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -21,7 +21,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     let (mut runs, mut latencies) = (Vec::new(), Latencies::new()?);
     let mut connection = door.open().await?;
     // The first one warms up.
-    for run in 0..=bench.args.runs {
+    for run in 0..=bench.args.runs() {
         let request = door.post("/v1/jobs", &job);
         let sent = Instant::now();
         let reply = connection.send(&request).await?;

@@ -22,7 +22,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     let connections = bench.args.connections.unwrap_or(CONNECTIONS_DEFAULT);
     let jobs = bench.args.tasks.unwrap_or(JOBS_DEFAULT);
     let mut runs = Vec::new();
-    for run in 1..=bench.args.runs {
+    for run in 1..=bench.args.runs() {
         // A cluster for each run: a million jobs that wait would be another thing to measure.
         let mut target = bench.target(&format!("bulk-{run}")).await?;
         measure(&target, connections, (jobs / WARM_UP_PART).max(connections)).await?;

@@ -15,7 +15,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
     let jobs = bench.args.tasks.unwrap_or(JOBS_DEFAULT);
     let (mut runs, mut entries) = (Vec::new(), 0);
-    for run in 1..=bench.args.runs {
+    for run in 1..=bench.args.runs() {
         let mut cluster = bench.cluster(&format!("catchup-{run}")).await?;
         let leader = cluster.leader().await?;
         let follower = (leader + 1) % cluster.replicas.len();

@@ -34,7 +34,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     let client = target.client().clone();
     seconds(&client, &chain(WARM_UP_CHAIN)).await?;
     let (mut links, mut rates) = (Vec::new(), Vec::new());
-    for run in 1..=bench.args.runs {
+    for run in 1..=bench.args.runs() {
         links.push(seconds(&client, &chain(CHAIN)).await? * 1000.0 / CHAIN as f64);
         rates.push(GRAPH as f64 / seconds(&client, &graph(u64::from(run))).await?);
         let last = run as usize - 1;

@@ -29,7 +29,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     let subscribers = bench.args.connections.unwrap_or(SUBSCRIBERS);
     let mut target = bench.target_with_worker("events", bench.args.slots.unwrap_or(SLOTS_DEFAULT)).await?;
     let (mut one, mut many) = (Vec::new(), Vec::new());
-    for run in 0..=bench.args.runs {
+    for run in 0..=bench.args.runs() {
         let alone = rate(&target, 1, bench.args.tasks.unwrap_or(TASKS_ONE)).await?;
         let crowd = rate(&target, subscribers, TASKS_MANY).await?;
         // The first warms up.

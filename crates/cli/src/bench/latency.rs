@@ -31,7 +31,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
         say(&format!("{name}: warming up"));
         measure(&client, &job, WARM_UP_JOBS).await?;
         let (mut runs, mut all) = (Vec::new(), Stages::new()?);
-        for run in 1..=bench.args.runs {
+        for run in 1..=bench.args.runs() {
             let stages = measure(&client, &job, jobs).await?;
             runs.push(stages.result.quantile_ms(0.5));
             say(&format!(

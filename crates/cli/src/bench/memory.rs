@@ -27,7 +27,7 @@ const REFUSALS_MAX: u32 = 100;
 pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
     let connections = bench.args.connections.unwrap_or(CONNECTIONS_DEFAULT);
     let (mut idle, mut array, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
-    for run in 1..=bench.args.runs {
+    for run in 1..=bench.args.runs() {
         let mut cluster = bench.cluster(&format!("array-{run}")).await?;
         idle.push(settled_mib(&cluster).await?);
         let job = noop::array("waiting", &json!({"command": ["true"]}), ARRAY_TASKS);

@@ -27,7 +27,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     let task = json!({"driver": "noop"});
     rate(&client, "noop", &task, (tasks / WARM_UP_PART).max(1)).await?;
     let (mut runs, mut memory) = (Vec::new(), Vec::new());
-    for run in 1..=bench.args.runs {
+    for run in 1..=bench.args.runs() {
         let rate = rate(&client, "noop", &task, tasks).await?;
         memory.push(target.largest_resident_mib()?.map(rounded));
         say(&format!("run {run}: {rate:.0} tasks/s"));

@@ -19,7 +19,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     say(&format!("arrays of {tasks} processes on one worker with {slots} slots; warming up"));
     rate(&client, "true", &task, (tasks / WARM_UP_PART).max(1)).await?;
     let (mut runs, mut limits) = (Vec::new(), Vec::new());
-    for run in 1..=bench.args.runs {
+    for run in 1..=bench.args.runs() {
         // In turns, so that a disturbance of the machine meets both.
         let limit = tokio::task::spawn_blocking(move || spawn::rate(tasks)).await??;
         let rate = rate(&client, "true", &task, tasks).await?;

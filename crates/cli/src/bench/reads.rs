@@ -32,7 +32,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
         let reads = Reads { doors, jobs: &jobs, query, connections };
         reads.measure(WARM_UP).await?;
         let (mut runs, mut latencies) = (Vec::new(), Latencies::new()?);
-        for run in 1..=bench.args.runs {
+        for run in 1..=bench.args.runs() {
             let (rate, seen) = reads.measure(duration).await?;
             say(&format!("{name}, run {run}: {rate:.0} reads/s, p99 {:.2} ms", seen.quantile_ms(0.99)));
             runs.push(rounded(rate));

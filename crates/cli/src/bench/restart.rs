@@ -14,13 +14,13 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     let tasks = bench.args.tasks.unwrap_or(TASKS_DEFAULT);
     let mut cluster = bench.cluster("restart").await?;
     let mut empty = Vec::new();
-    for _ in 0..bench.args.runs {
+    for _ in 0..bench.args.runs() {
         empty.push(restart_ms(&mut cluster).await?);
     }
     let job = noop::array("waiting", &json!({"command": ["true"]}), tasks);
     cluster.client()?.submit(&job, None).await?;
     let mut runs = Vec::new();
-    for run in 1..=bench.args.runs {
+    for run in 1..=bench.args.runs() {
         runs.push(restart_ms(&mut cluster).await?);
         say(&format!("run {run}: {:.0} ms", runs[runs.len() - 1]));
     }

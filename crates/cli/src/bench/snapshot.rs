@@ -40,7 +40,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     ));
     let (mut runs, mut all, mut snapshots) = (Vec::new(), Latencies::new()?, 0);
     // The first warms up, and comes to where the next snapshot is as far away as it can be.
-    for run in 0..=bench.args.runs {
+    for run in 0..=bench.args.runs() {
         let seen = write_until_snapshots(&cluster, connections, say).await?;
         if run > 0 {
             runs.push(seen.quantile_ms(0.999));

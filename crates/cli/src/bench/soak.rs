@@ -19,7 +19,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     load(WARM_UP).await?;
     let begun = term(&target).await?;
     let (mut runs, mut all, mut memory, mut elections) = (Vec::new(), Tally::new()?, Vec::new(), 0);
-    for run in 1..=bench.args.runs {
+    for run in 1..=bench.args.runs() {
         let tally = load(duration).await?;
         runs.push(tally.accepted as f64 / tally.took.as_secs_f64());
         all.add(&tally)?;

@@ -21,7 +21,7 @@ pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Re
     say(&format!("{connections} connections to {} replicas; warming up", target.doors.len()));
     measure(&target, connections, WARM_UP, job).await?;
     let (mut runs, mut all) = (Vec::new(), Tally::new()?);
-    for run in 1..=bench.args.runs {
+    for run in 1..=bench.args.runs() {
         let tally = measure(&target, connections, duration, job).await?;
         runs.push(tally.accepted as f64 / tally.took.as_secs_f64());
         say(&format!("run {run}: {:.0} jobs/s, p99 {:.2} ms", runs[runs.len() - 1], tally.latencies.quantile_ms(0.99)));

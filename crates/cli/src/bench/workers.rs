@@ -38,7 +38,7 @@ async fn run(scenario: &'static str, count: usize, bench: &Bench, say: &impl Fn(
     say(&format!("{count} workers registered within {:.1} s", registering.as_secs_f64()));
     tokio::time::sleep(SETTLE).await;
     let (mut runs, mut written, mut leaders) = (Vec::new(), 0, Vec::new());
-    for run in 1..=bench.args.runs {
+    for run in 1..=bench.args.runs() {
         let leader = cluster.leader().await?;
         let before = usage(&cluster)?;
         let begun = Instant::now();

@@ -42,10 +42,11 @@ impl Book {
         slot.is_some_and(|slot| self.fleet.could_take(slot, &Wish::new(queued, entry, crowding)))
     }
 
-    /// Whether a worker could take an element of the task if it had room.
-    pub(crate) fn has_able(&mut self, queued: Queued, crowding: &Crowding<'_>) -> bool {
-        let Some(entry) = self.waiting.entry(queued).cloned() else { return false };
-        self.fleet.most_free(&Wish::new(queued, &entry, crowding)).is_some()
+    /// The workers that could take an element of the task if they had room, so many at most.
+    pub(crate) fn able(&mut self, queued: Queued, crowding: &Crowding<'_>, most: usize) -> Vec<Epoch> {
+        let Some(entry) = self.waiting.entry(queued).cloned() else { return Vec::new() };
+        let slots = self.fleet.able(&Wish::new(queued, &entry, crowding), most);
+        slots.into_iter().map(|slot| self.fleet.member(slot).worker.epoch).collect()
     }
 
     /// Keeps room for one element more of the task on the worker.

@@ -41,7 +41,7 @@ pub(crate) struct Fleet {
     by_share: Treap<(u64, Epoch, Slot), Room>,
     /// What those that take new tasks will have free after each of the ends that are known there, where something may
     /// start before a task that waits for that. Brought up to date like `by_share`.
-    openings: Option<Steps<Timestamp, Slot>>,
+    openings: Option<Steps<Timestamp, (Epoch, Slot)>>,
     stale: Vec<Slot>,
     /// The capacities of those that take new tasks, and how many have each.
     sizes: BTreeMap<Vector, usize>,

@@ -93,16 +93,13 @@ pub struct Bounds {
     /// Pairs of a shape of tasks and a worker, or a block of like ones, that `min-cost-flow` looks at; what comes after
     /// them goes to the least loaded worker.
     pub pairs_max: usize,
-    /// Whether a worker is kept for each task that waits for room, also when nothing behind it could start: where
-    /// somebody asks. Whoever ends or moves others asks.
-    pub all_kept: bool,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
         // 4,096 assignments encode to about 50 KiB and apply within a few milliseconds.
         // Four thousand tasks of which no two are alike and a thousand workers take a fraction of a second.
-        Self { assignments_max: 4_096, misses_max: 1_000, pairs_max: 4_096_000, all_kept: true }
+        Self { assignments_max: 4_096, misses_max: 1_000, pairs_max: 4_096_000 }
     }
 }
 
@@ -187,6 +184,8 @@ pub struct Book {
     promised: BTreeSet<Epoch>,
     /// The workers that the first gang that waits will go to.
     formation: Option<Formation>,
+    /// A decision keeps a worker for each task that waits for room, also when nothing behind it could start.
+    keeps_for_all: bool,
     /// Something changed since the last decision.
     changed: bool,
     /// Workers have come since somebody asked.
@@ -215,11 +214,18 @@ impl Book {
             tracking,
             promised: BTreeSet::new(),
             formation: None,
+            keeps_for_all: false,
             changed: true,
             has_newcomers: false,
             wake_at: None,
             policy,
         }
+    }
+
+    /// From here on decisions say for each task that waits for room which worker is kept for it, also when nothing behind
+    /// it could start: for explanations.
+    pub fn keep_for_all(&mut self) {
+        self.keeps_for_all = true;
     }
 
     /// What is told from here on happened at `now`. Only what namespaces used depends on it.

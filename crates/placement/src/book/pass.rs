@@ -38,6 +38,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) book: &'a mut Book,
     pub(crate) now: Timestamp,
     bounds: Bounds,
+    /// Somebody asks for whom workers are kept, or a gang that waits has to get as far as its formation.
+    keeps_for_all: bool,
     crowding: Crowding<'a>,
     gauge: Gauge,
     decision: Decision,
@@ -103,13 +105,12 @@ impl Book {
         self.fleet.ring.iter_mut().for_each(Ring::arrange);
         self.kept.clear();
         let walk = self.walk(now);
-        let asked = self.policy.rebalance == Rebalance::On || self.waiting.gangs() > 0 || self.has_claimants();
-        let bounds = Bounds { all_kept: bounds.all_kept || asked, ..bounds };
         let flows = self.policy.placement == PlacementOrder::MinCostFlow;
         let mut pass = Pass {
             book: self,
             now,
             bounds,
+            keeps_for_all: false,
             crowding: Crowding::new(around),
             gauge: Gauge::default(),
             decision: Decision { looked: true, ..Decision::default() },
@@ -126,6 +127,10 @@ impl Book {
             forms: true,
             looked_ahead: false,
         };
+        pass.keeps_for_all = pass.book.keeps_for_all
+            || pass.book.policy.rebalance == Rebalance::On
+            || pass.book.waiting.gangs() > 0
+            || pass.book.has_claimants();
         pass.start_claimed();
         earmarks::run(&mut pass);
         pass.run();

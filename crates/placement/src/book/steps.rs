@@ -53,11 +53,6 @@ impl<T: Ord + Copy, W: Ord + Copy> Steps<T, W> {
     pub(crate) fn first(&self, after: Option<&(T, W)>, may: impl FnMut(&Room) -> bool) -> Option<(T, W)> {
         self.rooms.first(after, may).map(|(step, _)| *step)
     }
-
-    /// Who has steps.
-    pub(crate) fn workers(&self) -> impl Iterator<Item = W> {
-        self.of.keys().copied()
-    }
 }
 
 #[cfg(test)]
@@ -95,8 +90,6 @@ mod tests {
                     found.push(step);
                 }
                 prop_assert_eq!(found, expected);
-                let with_steps: Vec<u32> = known.iter().filter(|(_, rooms)| !rooms.is_empty()).map(|(worker, _)| *worker).collect();
-                prop_assert_eq!(steps.workers().collect::<Vec<_>>(), with_steps);
             }
         }
     }

@@ -95,6 +95,7 @@ impl Line {
             }
         }
         let mut starts: BTreeMap<Queued, Vec<Epoch>> = BTreeMap::new();
+        book.keep_for_all();
         let decision = book.plan(now, Bounds::default(), &Sight(state));
         for start in decision.starts {
             let seated = state.job(start.queued.job).map_or(start.queued.task, |job| job.queued_as(start.queued.task));

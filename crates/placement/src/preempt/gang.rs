@@ -18,7 +18,7 @@ use crate::sight::Sight;
 /// Attempts that are looked at for one gang in one round: some tens of milliseconds.
 const GANG_VICTIM_LOOKS_MAX: usize = 200_000;
 
-/// What is lost on a worker: the priority of the most important, with nothing as the least, and the work of all.
+/// What is lost on a worker: the rank of the most important, with nothing as the least, and the work of all.
 type Loss = (Option<u64>, u64);
 
 /// What to end so that the gang that waits first can start; nothing if that would not be enough.

@@ -4,12 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_state::State;
-use quorate_state::job::ElementKey;
+use quorate_state::job::{ElementKey, Job};
 use quorate_state::worker::Worker;
 use quorate_types::status::WorkerState;
 use quorate_types::{Epoch, Resources};
 
+use super::LOOKS_MAX;
 use crate::book::{Book, Room, Steps};
+
+/// To look at an attempt takes as long as to pass so many places of the index.
+const VISITS_PER_LOOK: usize = 16;
 
 /// The rank of the most important attempt that would have to end, 0 if none, and the worker.
 pub(super) type Level = (u64, Epoch);
@@ -35,9 +39,9 @@ pub(super) struct Levels {
 }
 
 impl Ranking {
-    fn of(self, state: &State, book: &Book, key: ElementKey) -> Option<u64> {
+    fn of(self, job: &Job, book: &Book, key: ElementKey) -> Option<u64> {
         match self {
-            Self::Priority => state.job(key.job).map(|job| rank_of_priority(job.spec.priority)),
+            Self::Priority => Some(rank_of_priority(job.spec.priority)),
             Self::End => book.end_of(key).map(|end| rank_of_end(end.0)),
         }
     }
@@ -63,17 +67,23 @@ impl Levels {
         }
     }
 
-    /// Something changed that is known of no worker.
-    pub(super) fn note_all(&mut self) {
-        (self.anew, self.stale) = (true, BTreeSet::new());
+    /// Whether they have been asked for.
+    pub(super) fn is_followed(&self) -> bool {
+        !self.anew
     }
 
-    pub(super) fn settle(&mut self, state: &State, book: &Book) {
+    /// Brings them up to date; false if that takes more looks than there are left.
+    pub(super) fn settle(&mut self, state: &State, book: &Book, looks: &mut usize) -> bool {
         if std::mem::take(&mut self.anew) {
-            self.stale = self.steps.workers().chain(state.registrations().keys().copied()).collect();
+            self.stale = state.registrations().keys().copied().collect();
         }
-        for epoch in std::mem::take(&mut self.stale) {
+        while let Some(epoch) = self.stale.pop_first() {
+            if *looks >= LOOKS_MAX {
+                self.stale.insert(epoch);
+                return false;
+            }
             let worker = state.worker_of(epoch).filter(|worker| worker.state() == WorkerState::Ready);
+            *looks += 1 + worker.map_or(0, |worker| worker.attempts.len());
             let levels = worker.map(|worker| self.levels_of(state, book, worker)).unwrap_or_default();
             let mut room = Resources::default();
             let rooms = levels.into_iter().map(|(rank, given_back)| {
@@ -82,24 +92,46 @@ impl Levels {
             });
             self.steps.set(epoch, rooms);
         }
+        true
     }
 
-    /// What the end of each level gives back; the lowest is what is free or ending anyway.
+    /// What the end of each level gives back; the lowest is what is free or ending anyway. What is of one gang ends
+    /// together.
     fn levels_of(&self, state: &State, book: &Book, worker: &Worker) -> BTreeMap<u64, Resources> {
         let mut levels = BTreeMap::from([(0, worker.free())]);
+        let mut together: BTreeMap<ElementKey, (Option<u64>, Resources)> = BTreeMap::new();
         for (key, live) in worker.holders() {
-            let spec = state.job(key.job).and_then(|job| job.task_spec(key.task));
-            let rank = if live.stopping { Some(0) } else { self.ranking.of(state, book, *key) };
-            if let (Some(spec), Some(rank)) = (spec, rank) {
-                levels.entry(rank).or_default().add(&spec.resources);
+            let Some(job) = state.job(key.job) else { continue };
+            let Some(spec) = job.task_spec(key.task) else { continue };
+            if live.stopping {
+                levels.entry(0).or_default().add(&spec.resources);
+                continue;
             }
+            let rank = self.ranking.of(job, book, *key);
+            let (least, all) = together.entry(job.tally_of(key)).or_default();
+            *least = [*least, rank].into_iter().flatten().min();
+            all.add(&spec.resources);
+        }
+        for (rank, all) in together.into_values() {
+            rank.into_iter().for_each(|rank| levels.entry(rank).or_default().add(&all));
         }
         levels
     }
 
     /// The least important level behind `after`, or of all, at which there may be room.
-    pub(super) fn first(&self, book: &Book, after: Option<&Level>, request: &Resources) -> Option<Level> {
-        let wanted = book.fleet.kinds.vector(request);
-        self.steps.first(after, |room| wanted.fits(&room.free))
+    pub(super) fn first(
+        &self,
+        book: &Book,
+        after: Option<&Level>,
+        request: &Resources,
+        looks: &mut usize,
+    ) -> Option<Level> {
+        let (wanted, mut visits) = (book.fleet.kinds.vector(request), 0);
+        let found = self.steps.first(after, |room| {
+            visits += 1;
+            wanted.fits(&room.free)
+        });
+        *looks += visits / VISITS_PER_LOOK;
+        found
     }
 }

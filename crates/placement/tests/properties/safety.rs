@@ -80,9 +80,11 @@ fn nth<T: Copy>(mut all: impl ExactSizeIterator<Item = T>, which: usize) -> Opti
 }
 
 /// Everything that was planned.
-fn run(policy: Policy, steps: &[Step], all_kept: bool) -> Vec<Start> {
+fn run(policy: Policy, steps: &[Step], keeps_for_all: bool) -> Vec<Start> {
     let mut world = World::new(policy);
-    world.all_kept = all_kept;
+    if keeps_for_all {
+        world.book.keep_for_all();
+    }
     let mut planned = Vec::new();
     for step in steps {
         match step {

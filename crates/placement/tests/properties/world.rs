@@ -35,8 +35,6 @@ pub(crate) struct Run {
 pub(crate) struct World {
     pub(crate) book: Book,
     pub(crate) now: Timestamp,
-    /// Whether plans keep a worker for each task that waits.
-    pub(crate) all_kept: bool,
     /// When the book wants to be asked again.
     pub(crate) wake_at: Option<Timestamp>,
     pub(crate) machines: BTreeMap<Epoch, Machine>,
@@ -68,7 +66,6 @@ impl World {
         Self {
             book: Book::new(policy, Tracking::Attempts, 1),
             now: Timestamp(0),
-            all_kept: true,
             wake_at: None,
             machines: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -192,8 +189,7 @@ impl World {
     pub(crate) fn plan(&mut self) -> Vec<Start> {
         let waiting = &self.waiting;
         let pending = |queued: Queued| waiting.get(&queued).map_or(0, |waiting| waiting.pending);
-        let bounds = Bounds { all_kept: self.all_kept, ..Bounds::default() };
-        let decision = self.book.plan(self.now, bounds, &pending);
+        let decision = self.book.plan(self.now, Bounds::default(), &pending);
         let starts = decision.starts;
         self.wake_at = decision.wake_at.filter(|at| *at > self.now);
         let mut machines = self.machines.clone();

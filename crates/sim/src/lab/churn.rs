@@ -67,8 +67,7 @@ impl Churn {
             self.now = self.now.max(at);
             self.end(key);
         }
-        let bounds = Bounds { all_kept: false, ..Bounds::default() };
-        let starts = self.book.plan(self.now, bounds, &|_| 1).starts;
+        let starts = self.book.plan(self.now, Bounds::default(), &|_| 1).starts;
         for Start { queued, epoch } in &starts {
             let Some(facts) = self.waiting.remove(queued) else { continue };
             drop(self.book.dequeue(*queued));

@@ -1,6 +1,7 @@
 //! Preemption in a cluster that is full, to measure what it costs: a task that may end others finds out which.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use quorate_placement::{Bounds, Planner};
@@ -8,20 +9,27 @@ use quorate_state::State;
 use quorate_state::command::{Command, Entry, Proposal, Registration};
 use quorate_types::job::JobRequest;
 use quorate_types::policy::{PolicyChange, QueueOrder};
+use quorate_types::session::{AttemptKey, Finished, Happening, Report};
+use quorate_types::status::Ending;
 use quorate_types::{JobId, LogIndex, Name, ReplicaId, Resources, Span, Timestamp};
 use serde_json::json;
 
 /// Of each worker.
 const CORES: u64 = 16;
-/// Priorities, and lengths, of what runs.
-const KINDS: u64 = 8;
+/// Jobs that run, of eight priorities and each of another length.
+const KINDS: u64 = 64;
+/// Attempts that end before each claim, each to be followed by another.
+const ENDS: usize = 16;
 
 /// A state whose workers are full, and a leader that follows it.
 #[derive(Debug)]
 pub struct Claims {
     state: State,
     planner: Planner,
-    claims: u64,
+    jobs: u64,
+    now: Timestamp,
+    /// The worker whose attempt ended last.
+    turn: u64,
 }
 
 impl Claims {
@@ -30,7 +38,8 @@ impl Claims {
     /// # Errors
     /// If the jobs, which are written here, can't be read.
     pub fn new(queue: QueueOrder, workers: u64) -> anyhow::Result<Self> {
-        let mut claims = Self { state: State::default(), planner: Planner::new(1), claims: 0 };
+        let mut claims =
+            Self { state: State::default(), planner: Planner::new(1), jobs: 0, now: Timestamp(0), turn: 0 };
         claims.apply(Command::ChangePolicy(PolicyChange { queue: Some(queue), ..PolicyChange::default() }));
         for number in 0..workers {
             claims.apply(Command::Register(Box::new(Registration {
@@ -45,30 +54,74 @@ impl Claims {
                 lease_ttl: Span(10_000),
             })));
         }
-        // As many cores of each kind, by turns in tasks of one and of two.
+        // As many cores of each kind, by turns in tasks of one and of two, and then what is left.
         for kind in 0..KINDS {
             let cpu = 1 + kind % 2;
-            claims.submit(20 + kind, 3_000 + 100 * kind, cpu, workers * CORES / KINDS / cpu)?;
+            claims.submit(20 + kind % 8, 3_000 + 37 * kind, cpu, (workers * CORES / KINDS / cpu).max(1))?;
         }
-        loop {
-            let plan = claims.planner.round(&claims.state, Timestamp(0), Bounds::default());
-            if plan.assignments.is_empty() {
-                break;
-            }
-            claims.apply(Command::Assign { items: plan.assignments });
+        while claims.start() > 0 {
+            claims.now = claims.now.plus(Span::from_secs(1));
         }
+        claims.fill()?;
         Ok(claims)
     }
 
-    /// A task of two cores comes that may end others, is told which, and is cancelled. Gives the number of those.
+    /// Some attempts end, and others start. Then a task of two cores comes that may end others, is told which, and is
+    /// cancelled. Gives how long the leader's round took, and the number of those.
     ///
     /// # Errors
-    /// If the job, which is written here, can't be read.
-    pub fn claim(&mut self) -> anyhow::Result<usize> {
+    /// If a job, which is written here, can't be read.
+    pub fn claim(&mut self) -> anyhow::Result<(Duration, usize)> {
+        self.now = self.now.plus(Span(10));
+        self.change()?;
         let job = self.submit(90, 10, 2, 1)?;
-        let plan = self.planner.round(&self.state, Timestamp(0), Bounds::default());
+        let started = Instant::now();
+        let plan = self.planner.round(&self.state, self.now, Bounds::default());
+        let took = started.elapsed();
         self.apply(Command::Cancel { job });
-        Ok(plan.preemptions.len())
+        Ok((took, plan.preemptions.len()))
+    }
+
+    fn change(&mut self) -> anyhow::Result<()> {
+        for _ in 0..ENDS {
+            let all = self.state.registrations().len() as u64;
+            self.turn = (self.turn + 7_919) % all;
+            let worker = self.state.workers().nth(self.turn as usize).cloned();
+            let Some(worker) = worker else { continue };
+            let Some((at, live)) = worker.holders().next() else { continue };
+            let key =
+                AttemptKey { job: at.job, task: at.task, index: at.index, attempt: live.number, fence: live.fence };
+            let finished = Finished {
+                ending: Ending::Exited(0),
+                ran: Span(1),
+                result: None,
+                extension: None,
+                stdout_tail: Vec::new(),
+                stderr_tail: Vec::new(),
+            };
+            let what = Happening::Finished(Box::new(finished));
+            let reports = vec![Report { key, what }];
+            self.apply(Command::Report { worker: worker.name.clone(), epoch: worker.epoch, reports });
+        }
+        self.fill()
+    }
+
+    /// Tasks of one core take what is free.
+    fn fill(&mut self) -> anyhow::Result<()> {
+        let free = self.state.workers().map(|worker| worker.free().cpu_millis / 1_000).sum();
+        if free > 0 {
+            self.submit(20 + self.turn % 8, 3_000 + self.turn % 1_000, 1, free)?;
+        }
+        let _ = self.start();
+        Ok(())
+    }
+
+    /// Starts what has room.
+    fn start(&mut self) -> usize {
+        let items = self.planner.round(&self.state, self.now, Bounds::default()).assignments;
+        let started = items.len();
+        self.apply(Command::Assign { items });
+        started
     }
 
     /// How many attempts run.
@@ -87,14 +140,14 @@ impl Claims {
         }))?;
         let spec = request.validate().map_err(|errors| anyhow!("{errors:?}"))?;
         self.apply(Command::Submit(Arc::new(spec)));
-        self.claims += 1;
-        Ok(JobId(self.claims))
+        self.jobs += 1;
+        Ok(JobId(self.jobs))
     }
 
     fn apply(&mut self, command: Command) {
         let index = LogIndex(self.state.index().0 + 1);
         let proposals = vec![Proposal { origin: None, command }];
-        let _ = self.state.apply(index, &Entry { time: Timestamp(0), proposals });
+        let _ = self.state.apply(index, &Entry { time: self.now, proposals });
     }
 }
 
@@ -109,9 +162,9 @@ mod tests {
             let running = claims.running();
             assert!(running > 30 * 8, "{running}");
             for _ in 0..3 {
-                let ended = claims.claim().unwrap();
+                let (_, ended) = claims.claim().unwrap();
                 assert!((1..=2).contains(&ended), "{queue}: {ended}");
-                assert_eq!(claims.running(), running);
+                assert!(claims.running() > 30 * 8, "{}", claims.running());
             }
         }
     }

@@ -18,10 +18,10 @@ use std::time::Duration;
 use quorate_types::Span;
 use quorate_types::policy::{Backfill, PlacementOrder, Policy, Quantum, QueueOrder, Rebalance, RebalanceShare};
 use quorate_types::scheduling::WindowView;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Bench;
-use super::report::{Report, rounded};
+use super::report::{Report, median, rounded};
 use crate::args::Rule;
 use played::{Load, Played, play};
 pub(crate) use table::table;
@@ -42,20 +42,41 @@ const HALF_LOADED: f64 = 0.5;
 pub(crate) const POLICIES: &str = "policies";
 
 pub(super) async fn run(bench: &Bench, say: &impl Fn(&str)) -> anyhow::Result<Report> {
-    let mut measured = Vec::new();
-    let mut means = Vec::new();
-    for rule in rules(&bench.args.only) {
-        let policy = policy_of(rule);
-        let played = play(bench, &policy, &load(rule, bench.args.seed)).await?;
-        let entry = entry(rule, &policy, &played);
-        say(&format!("{}: {}", name_of(rule), entry["atct_s"]));
-        means.push(entry["atct_s"].as_f64().unwrap_or_default());
-        measured.push(entry);
+    let rules = rules(&bench.args.only);
+    let mut measured: Vec<Vec<Value>> = vec![Vec::new(); rules.len()];
+    // All of them, and again all of them: what the machine does besides is everybody's.
+    for run in 1..=bench.args.runs() {
+        for (rule, runs) in rules.iter().zip(&mut measured) {
+            let policy = policy_of(*rule);
+            let played = play(bench, &policy, &load(*rule, bench.args.seed)).await?;
+            let entry = entry(*rule, &policy, &played);
+            say(&format!("run {run}, {}: {}", name_of(*rule), entry["atct_s"]));
+            runs.push(entry);
+        }
     }
-    Ok(Report::new("policies", "s mean completion time, a run for each policy", &means)
+    let measured: Vec<Value> = measured.iter().map(|runs| merged(runs)).collect();
+    let means: Vec<f64> = measured.iter().filter_map(|entry| entry["atct_s"].as_f64()).collect();
+    Ok(Report::new("policies", "s mean completion time, the median of each policy", &means)
         .detail("seed", bench.args.seed)
         .detail("workers", "8 of 2 cores, 4 of 4, 1 of 8")
         .detail(POLICIES, measured))
+}
+
+/// Of several runs of one policy the medians, and from where to where the figures went.
+fn merged(runs: &[Value]) -> Value {
+    let Some(first) = runs.first().and_then(Value::as_object) else { return Value::Null };
+    let (mut entry, mut spread) = (first.clone(), Map::new());
+    for (name, figure) in &mut entry {
+        let mut all: Vec<f64> = runs.iter().filter_map(|run| run[name].as_f64()).collect();
+        all.sort_by(f64::total_cmp);
+        if let (Some(least), Some(most)) = (all.first(), all.last()) {
+            *figure = median(&all).into();
+            spread.insert(name.clone(), json!([least, most]));
+        }
+    }
+    entry.insert("runs".to_owned(), runs.len().into());
+    entry.insert("spread".to_owned(), spread.into());
+    entry.into()
 }
 
 fn rules(only: &[Rule]) -> Vec<Rule> {
@@ -189,6 +210,15 @@ mod tests {
             before += core_ms as f64;
             assert!(before / CORES < by_ms as f64, "{before} core milliseconds are due after {by_ms} ms");
         }
+    }
+
+    #[test]
+    fn several_runs_give_medians_and_what_they_lie_between() {
+        let run = |atct: Option<f64>| json!({"rule": "fifo", "atct_s": atct, "missed": null});
+        let all = merged(&[run(Some(3.0)), run(Some(5.0)), run(Some(1.0)), run(None)]);
+        let expected =
+            json!({"rule": "fifo", "atct_s": 3.0, "missed": null, "runs": 4, "spread": {"atct_s": [1.0, 5.0]}});
+        assert_eq!(all, expected);
     }
 
     #[test]

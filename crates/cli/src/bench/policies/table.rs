@@ -33,12 +33,18 @@ pub(crate) fn table(entries: &Value) -> String {
     let columns: Vec<Column> = std::iter::once(Column::Left("POLICY")).chain(columns).collect();
     let mut table = Table::new(&columns);
     for entry in entries {
-        let figure = |name: &&str| match &entry[*name] {
-            Value::Null => "-".to_owned(),
-            number => number.to_string(),
+        let figure = |name: &&str| match (&entry[*name], &entry["spread"][*name]) {
+            (Value::Null, _) => "-".to_owned(),
+            (median, Value::Array(ends)) if ends.first() != ends.last() => format!("{median} ({})", spread(ends)),
+            (number, _) => number.to_string(),
         };
         let rule = entry["rule"].as_str().unwrap_or("-").to_owned();
         table.row(std::iter::once(rule).chain(names.iter().map(figure)));
     }
     table.render()
+}
+
+/// From where to where.
+fn spread(ends: &[Value]) -> String {
+    ends.iter().map(Value::to_string).collect::<Vec<_>>().join(" to ")
 }

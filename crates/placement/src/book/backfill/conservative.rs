@@ -307,9 +307,9 @@ impl Ledger {
         let open =
             self.workers.iter().filter(|(slot, booked)| !booked.closed && pass.could_take(**slot, queued, entry));
         let starts = open.filter_map(|(slot, booked)| {
-            Some((booked.profile.earliest(entry.facts.expected, &entry.wanted)?.start, *slot))
+            Some((booked.profile.earliest(entry.facts.expected, &entry.wanted)?.start, epoch(pass, *slot), *slot))
         });
-        starts.min()
+        starts.min().map(|(start, _, slot)| (start, slot))
     }
 }
 

@@ -10,22 +10,27 @@ use crate::book::place;
 use crate::book::vector::{Room, Sum, Vector};
 
 /// Ends that are looked at in vain, since something that the index does not know keeps the task off, before each worker
-/// is looked at once instead.
+/// is looked at once instead: a worker may have a hundred of them.
 const VAIN_LOOKS_MAX: usize = 64;
 
 impl Fleet {
     /// The worker that has the largest share free, of those that could ever take it.
     pub(crate) fn most_free(&mut self, wish: &Wish<'_>) -> Option<Slot> {
+        self.able(wish, 1).first().copied()
+    }
+
+    /// Those that could ever take the task, so many at most, those with the largest share free first.
+    pub(crate) fn able(&mut self, wish: &Wish<'_>, most: usize) -> Vec<Slot> {
         self.settle();
-        let mut after = None;
-        loop {
-            let may = |room: &Room| wish.wanted.fits(&room.free) && wish.allows(room.traits);
-            let found = *self.by_share.first(after.as_ref(), may)?.0;
-            if self.could_take(found.2, wish) {
-                return Some(found.2);
-            }
-            after = Some(found);
+        let may = |room: &Room| wish.wanted.fits(&room.free) && wish.allows(room.traits);
+        let (mut able, mut after) = (Vec::new(), None);
+        while able.len() < most
+            && let Some((found, _)) = self.by_share.first(after.as_ref(), may)
+        {
+            able.extend(Some(found.2).filter(|slot| self.could_take(*slot, wish)));
+            after = Some(*found);
         }
+        able
     }
 
     /// Of those that take new tasks the worker that will have room for the task first, and when; none if nobody knows.
@@ -36,13 +41,18 @@ impl Fleet {
         let mut after = None;
         for _ in 0..VAIN_LOOKS_MAX {
             let found = openings.first(after.as_ref(), may)?;
-            if self.could_take(found.1, wish) {
-                return Some(found);
+            let (at, (_, slot)) = found;
+            if self.could_take(slot, wish) {
+                return Some((at, slot));
             }
             after = Some(found);
         }
-        let able = self.ready().filter(|slot| self.could_take(*slot, wish));
-        able.filter_map(|slot| Some((self.member(slot).opening(&wish.wanted)?, slot))).min()
+        let able = self.ready().filter(|slot| self.could_take(*slot, wish)).map(|slot| self.member(slot).worker.epoch);
+        let opening = |epoch| {
+            let slot = self.slot(epoch)?;
+            Some((self.member(slot).opening(&wish.wanted)?, epoch, slot))
+        };
+        able.filter_map(opening).min().map(|(at, _, slot)| (at, slot))
     }
 
     /// These indexes are behind.
@@ -71,7 +81,7 @@ impl Fleet {
         }
         if let Some(openings) = &mut self.openings {
             let rooms = member.openings().map(|(at, free)| (at, Room { free, ..member.room_now() }));
-            openings.set(slot, rooms.take_while(|_| new.is_some()));
+            openings.set((member.worker.epoch, slot), rooms.take_while(|_| new.is_some()));
         }
     }
 }

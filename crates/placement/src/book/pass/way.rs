@@ -9,6 +9,9 @@ use crate::book::queue::turns::Turns;
 use crate::book::vector::Least;
 use crate::book::walk::Walk;
 
+/// Places of the queue's index that are looked at for a task that may still start: about a millisecond.
+const FUTILE_LOOKS_MAX: usize = 10_000;
+
 impl Pass<'_> {
     /// The next task in order of which `may` holds.
     pub(crate) fn next(&mut self, mut may: impl FnMut(&Least) -> bool) -> Option<Queued> {
@@ -17,15 +20,20 @@ impl Pass<'_> {
         self.walk.next(self.book, |queued| around.pending(queued), may)
     }
 
-    /// Whether nothing that comes later could start on the workers that are not held.
+    /// Whether nothing that comes later could start on the workers that are not held. Looked at now and then: what it
+    /// costs is soon less than what it saves.
     pub(crate) fn is_futile(&self) -> bool {
-        if self.bounds.all_kept {
+        if self.keeps_for_all || !self.misses.is_power_of_two() {
             return false;
         }
-        let (most, mut found) = (self.book.fleet.most_room().map(|room| room.free), false);
+        let (most, mut looks) = (self.book.fleet.most_room().map(|room| room.free), 0);
         let may = |least: &Least| {
-            !least.shapes.are_all_in(self.blocked) && most.is_some_and(|most| least.request.fits(&most))
+            looks += 1;
+            // Nobody knows what is behind.
+            looks > FUTILE_LOOKS_MAX
+                || !least.shapes.are_all_in(self.blocked) && most.is_some_and(|most| least.request.fits(&most))
         };
+        let mut found = false;
         self.walk.ahead(self.book, may, |_| {
             found = true;
             false

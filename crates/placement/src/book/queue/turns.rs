@@ -178,7 +178,8 @@ impl Turns {
         let mut more = true;
         while more && !lines.is_empty() {
             lines.retain_mut(|(line, after)| {
-                let Some((place, _)) = line.first(after.as_ref(), &mut may).filter(|_| more) else { return false };
+                let found = if more { line.first(after.as_ref(), &mut may) } else { None };
+                let Some((place, _)) = found else { return false };
                 *after = Some(*place);
                 more = wanted(place.1);
                 more
