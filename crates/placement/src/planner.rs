@@ -71,6 +71,9 @@ impl Planner {
         preempt::review(&self.seen, &mut self.book);
         let (mut plan, decision) = self.plan(now, bounds);
         plan.preemptions = self.preemptor.victims(&self.seen, &mut self.book, &decision, now);
+        if self.preemptor.goes_on() {
+            self.wake_at = Some(now);
+        }
         plan.preemptions.extend(self.rebalancer.moves(&self.seen, &mut self.book, &decision, now));
         plan
     }

@@ -90,7 +90,9 @@ impl Preemptor {
     /// The service has another priority, or its elements other needs.
     pub(crate) fn note_service(&mut self, state: &State, job: JobId) {
         if self.by_priority.is_followed() || self.by_end.is_followed() {
-            state.workers().filter(|worker| worker.runs(job, 0)).for_each(|worker| self.note(worker.epoch));
+            let hosts =
+                state.job(job).into_iter().flat_map(|job| state.workers().filter(|worker| job.lives_on(worker)));
+            hosts.for_each(|worker| self.note(worker.epoch));
         }
     }
 
@@ -104,10 +106,14 @@ impl Preemptor {
     ) -> Vec<Preemption> {
         let mut items = Vec::new();
         // Who has not been looked at may start in the next round without anybody's end.
-        if !decision.looked || decision.more || decision.cut || !book.has_claimants() {
+        if !decision.looked || decision.more || !book.has_claimants() {
             return items;
         }
         let mut claimants = claimants(state, book);
+        if decision.cut {
+            let kept: BTreeSet<Queued> = book.kept().into_iter().map(|kept| kept.queued).collect();
+            claimants.retain(|(queued, _)| kept.contains(queued));
+        }
         // Where the last round stopped this one goes on.
         let resume = self.last.take();
         let stands = |stop: &Stop| claimants.iter().position(|(queued, _)| *queued == stop.queued);
@@ -123,8 +129,14 @@ impl Preemptor {
         let later = later.map(|(queued, _)| *queued).collect();
         let ended = BTreeMap::new();
         let mut round = Round { state, decision, held, later, over, holdings, ended, resume, looks: 0 };
-        items.extend(gang::victims(book, &mut round, now));
+        if !decision.cut {
+            items.extend(gang::victims(book, &mut round, now));
+        }
         for (queued, grounds) in claimants {
+            if round.looks >= LOOKS_MAX {
+                self.last.get_or_insert_with(|| Stop::before(queued, None));
+                break;
+            }
             round.later.remove(&queued);
             let wants_more = |facts: &Facts| wants_more(state, book, decision, queued, facts, now);
             let Some(facts) = book.facts(queued).filter(wants_more) else { continue };
@@ -132,7 +144,12 @@ impl Preemptor {
             if book.spaces.times(&facts.namespace, &facts.request, Some(&kept)) == 0 {
                 continue;
             }
-            for grounds in grounds {
+            let done = round.resume.as_ref().map_or(0, |stop| stop.done(queued, &grounds));
+            for grounds in grounds.into_iter().skip(done) {
+                if round.looks >= LOOKS_MAX {
+                    self.last.get_or_insert_with(|| Stop::before(queued, Some(grounds)));
+                    break;
+                }
                 if grounds == Grounds::Borrowed && !book.is_covered(queued, &kept) {
                     continue;
                 }
@@ -148,14 +165,17 @@ impl Preemptor {
                     Chance::None => {}
                 }
             }
-            if round.looks >= LOOKS_MAX {
-                // The rest has its turn even if nothing changes.
-                self.last.get_or_insert_with(|| Stop::at(queued));
-                book.look_again();
-                break;
-            }
+        }
+        if self.last.is_some() {
+            // The rest has its turn even if nothing changes.
+            book.look_again();
         }
         items
+    }
+
+    /// Whether a search stopped at its bound, and goes on in the next round.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.last.is_some()
     }
 }
 

@@ -418,18 +418,36 @@ fn many_offers_that_cost_more_hide_none_that_costs_less() {
 fn what_ends_with_a_gang_makes_room_too() {
     let names: Vec<String> = (0..70).map(|at| format!("w{at:02}")).collect();
     let workers: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 8)).collect();
-    let mut led = Led::new(QueueOrder::Srtf, &workers);
     let task = |name: &str, rest: &str| {
         format!(r#"{{"name":"{name}","command":["x"],"gang":"g","resources":{{"cpu":4}}{rest}}}"#)
     };
-    let gang = format!(r#"{{"tasks":[{},{}]}}"#, task("known", r#","expected":"10h""#), task("unknown", ""));
-    led.view = View(led.view.0.clone()).job_at(led.now, &gang);
+    let (known, unknown) = (task("known", r#","expected":"10h""#), task("unknown", ""));
+    for tasks in [format!("{known},{unknown}"), format!("{unknown},{known}")] {
+        let mut led = Led::new(QueueOrder::Srtf, &workers);
+        led.view = View(led.view.0.clone()).job_at(led.now, &format!(r#"{{"tasks":[{tasks}]}}"#));
+        led.round();
+        led.job(r#""priority":50"#, r#""count":69,"resources":{"cpu":8}"#);
+        assert_eq!(led.round().matches('>').count(), 69);
+        led.job(r#""priority":50"#, r#""expected":"60s","resources":{"cpu":8}"#);
+        let done = led.round();
+        assert_eq!(done.split(' ').filter(|word| word.starts_with("1[") && word.ends_with("!3")).count(), 1, "{done}");
+    }
+}
+
+/// The round gives up looking for what may start before it has seen all; whom it has seen may end others.
+#[test]
+fn many_that_wait_keep_nobody_from_what_is_theirs_to_end() {
+    let mut led = Led::new(QueueOrder::Priority, &[("a", 1), ("b", 1), ("c", 1), ("d", 1)]);
+    led.job(r#""priority":10"#, r#""count":4"#);
     led.round();
-    led.job(r#""priority":50"#, r#""count":69,"resources":{"cpu":8}"#);
-    assert_eq!(led.round().matches('>').count(), 69);
-    led.job(r#""priority":50"#, r#""expected":"60s","resources":{"cpu":8}"#);
-    let done = led.round();
-    assert_eq!(done.split(' ').filter(|word| word.starts_with("1[") && word.ends_with("!3")).count(), 1, "{done}");
+    led.job(r#""priority":90,"preempt":"lower""#, r#""count":1"#);
+    for _ in 0..5 {
+        led.job(r#""priority":10"#, r#""count":1"#);
+    }
+    led.job(r#""priority":1,"preempt":"lower""#, r#""count":1"#);
+    let bounds = Bounds { misses_max: 2, ..Bounds::default() };
+    let ended = led.planner.round(&led.view.0, led.now, bounds).preemptions;
+    assert_eq!(ended.iter().map(|item| item.by).collect::<Vec<_>>(), [JobId(2)]);
 }
 
 /// Turns are over on all workers; where something ends anyway that is enough.

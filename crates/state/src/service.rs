@@ -191,7 +191,7 @@ impl Job {
     }
 
     /// Whether an attempt of the job is live on the worker.
-    pub(crate) fn lives_on(&self, worker: &Worker) -> bool {
+    pub fn lives_on(&self, worker: &Worker) -> bool {
         (0..self.tasks.len()).any(|task| worker.runs(self.id(), task))
     }
 }

@@ -42,11 +42,18 @@ impl Book {
         slot.is_some_and(|slot| self.fleet.could_take(slot, &Wish::new(queued, entry, crowding)))
     }
 
-    /// The workers that could take an element of the task if they had room, so many at most.
-    pub(crate) fn able(&mut self, queued: Queued, crowding: &Crowding<'_>, most: usize) -> Vec<Epoch> {
-        let Some(entry) = self.waiting.entry(queued).cloned() else { return Vec::new() };
-        let slots = self.fleet.able(&Wish::new(queued, &entry, crowding), most);
-        slots.into_iter().map(|slot| self.fleet.member(slot).worker.epoch).collect()
+    /// The workers that could take an element of the task if they had room; none if there are more than so many, or may
+    /// be for all that is seen at a glance.
+    pub(crate) fn able(
+        &mut self,
+        queued: Queued,
+        crowding: &Crowding<'_>,
+        most: usize,
+        looks: &mut usize,
+    ) -> Option<Vec<Epoch>> {
+        let Some(entry) = self.waiting.entry(queued).cloned() else { return Some(Vec::new()) };
+        let slots = self.fleet.able(&Wish::new(queued, &entry, crowding), most, looks)?;
+        Some(slots.into_iter().map(|slot| self.fleet.member(slot).worker.epoch).collect())
     }
 
     /// Keeps room for one element more of the task on the worker.

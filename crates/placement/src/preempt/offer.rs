@@ -50,8 +50,8 @@ pub(super) fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: 
     // What the decision has just given away is not there any more.
     let free = book.left_on(worker.epoch).cloned().unwrap_or_default();
     let mut room = free.clone();
-    // What is of one gang ends together, wherever it runs.
-    let mut victims: BTreeMap<ElementKey, Victim> = BTreeMap::new();
+    // What is of one gang ends together, wherever it runs: if one of them may be ended, all are.
+    let mut together: BTreeMap<ElementKey, (Option<Victim>, Resources)> = BTreeMap::new();
     for (key, live) in worker.holders() {
         let Some(job) = state.job(key.job) else { continue };
         let Some(spec) = job.task_spec(key.task) else { continue };
@@ -59,27 +59,9 @@ pub(super) fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: 
             room.add(&spec.resources);
             continue;
         }
-        if let Some(victim) = victims.get_mut(&job.tally_of(key)) {
-            victim.gives.add(&spec.resources);
-            continue;
-        }
-        let rank = match claim.grounds {
-            Grounds::LowerPriority if job.spec.priority < claim.facts.priority => rank_of_priority(job.spec.priority),
-            // An element does not give way to its sibling: that would go on for ever.
-            Grounds::LongerToGo | Grounds::TurnOver if is_sibling(*key, claim.queued) => continue,
-            // What never ends by itself would have to make room again and again.
-            Grounds::TurnOver if job.is_service() => continue,
-            Grounds::TurnOver => match book.turn_end_of(*key) {
-                Some(end) if end <= claim.now => end.0,
-                Some(_) | None => continue,
-            },
-            Grounds::LongerToGo => match (book.end_of(*key), claim.facts.expected) {
-                (Some(end), Some(expected)) if end.since(claim.now) > expected => rank_of_end(end.0),
-                _ => continue,
-            },
-            Grounds::Borrowed if job.spec.namespace != claim.facts.namespace => rank_of_priority(job.spec.priority),
-            Grounds::LowerPriority | Grounds::Borrowed | Grounds::Rebalance => continue,
-        };
+        let (victim, gives) = together.entry(job.tally_of(key)).or_default();
+        gives.add(&spec.resources);
+        let Some(rank) = rank_for(book, claim, job, key) else { continue };
         let item = Preemption {
             job: key.job,
             task: key.task,
@@ -89,10 +71,15 @@ pub(super) fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: 
             by: claim.queued.job,
             grounds: claim.grounds,
         };
-        let (lost_ms, namespace) = (lost_with(state, job, *key, claim.now), job.spec.namespace.clone());
-        let victim = Victim { rank, lost_ms, item, gives: spec.resources.clone(), namespace };
-        victims.insert(job.tally_of(key), victim);
+        let of_one = || {
+            let (lost_ms, namespace) = (lost_with(state, job, *key, claim.now), job.spec.namespace.clone());
+            Victim { rank, lost_ms, item, gives: Resources::default(), namespace }
+        };
+        let victim = victim.get_or_insert_with(of_one);
+        victim.rank = victim.rank.min(rank);
     }
+    let whole = |(victim, gives): (Option<Victim>, Resources)| victim.map(|victim| Victim { gives, ..victim });
+    let mut victims: Vec<Victim> = together.into_values().filter_map(whole).collect();
     for _ in 0..promised {
         if !request.fits(&room) {
             // What is kept here is not free yet: one thing after the other.
@@ -103,7 +90,6 @@ pub(super) fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: 
     if request.fits(&room) {
         return if free == room { Chance::None } else { Chance::Ending };
     }
-    let mut victims: Vec<Victim> = victims.into_values().collect();
     victims.sort();
     if claim.grounds == Grounds::TurnOver {
         round.holdings.spare(state, book, claim.queued, &mut victims);
@@ -114,6 +100,26 @@ pub(super) fn chance(round: &Round<'_>, book: &Book, claim: &Claim<'_>, worker: 
         let lost_ms = victims.iter().map(|victim| victim.lost_ms).sum();
         Chance::Offer(Offer { worst, lost_ms, victims, epoch: worker.epoch })
     })
+}
+
+/// How important the attempt is, if the task may end it.
+fn rank_for(book: &Book, claim: &Claim<'_>, job: &Job, key: &ElementKey) -> Option<u64> {
+    match claim.grounds {
+        Grounds::LowerPriority => {
+            (job.spec.priority < claim.facts.priority).then(|| rank_of_priority(job.spec.priority))
+        }
+        // An element does not give way to its sibling: that would go on for ever.
+        Grounds::LongerToGo | Grounds::TurnOver if is_sibling(*key, claim.queued) => None,
+        // What never ends by itself would have to make room again and again.
+        Grounds::TurnOver if job.is_service() => None,
+        Grounds::TurnOver => book.turn_end_of(*key).filter(|end| *end <= claim.now).map(|end| end.0),
+        Grounds::LongerToGo => {
+            let (end, expected) = (book.end_of(*key)?, claim.facts.expected?);
+            (end.since(claim.now) > expected).then(|| rank_of_end(end.0))
+        }
+        Grounds::Borrowed => (job.spec.namespace != claim.facts.namespace).then(|| rank_of_priority(job.spec.priority)),
+        Grounds::Rebalance => None,
+    }
 }
 
 /// As many from the front as are needed, without those that are not.

@@ -33,9 +33,15 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    /// The search for this task has not begun.
-    pub(super) fn at(queued: Queued) -> Self {
-        Self { queued, grounds: None, after: None, seen: BTreeSet::new() }
+    /// The search for this task has not begun, or not on these grounds.
+    pub(super) fn before(queued: Queued, grounds: Option<Grounds>) -> Self {
+        Self { queued, grounds, after: None, seen: BTreeSet::new() }
+    }
+
+    /// On how many of its grounds the task has been looked at in vain.
+    pub(super) fn done(&self, queued: Queued, all: &[Grounds]) -> usize {
+        let of_this = self.grounds.filter(|_| self.queued == queued);
+        of_this.and_then(|grounds| all.iter().position(|other| *other == grounds)).unwrap_or(0)
     }
 }
 
@@ -82,7 +88,7 @@ impl Preemptor {
         let is_claims = |stop: &Stop| (stop.queued, stop.grounds) == (claim.queued, Some(claim.grounds));
         let mut stop = match round.resume.take_if(|stop| is_claims(stop)) {
             Some(stop) => stop,
-            None => Stop { grounds: Some(claim.grounds), ..Stop::at(claim.queued) },
+            None => Stop::before(claim.queued, Some(claim.grounds)),
         };
         let candidates = match self.candidates(book, round, claim, &crowding) {
             Ok(candidates) => candidates,
@@ -106,7 +112,7 @@ impl Preemptor {
             }
             stop.after = Some(level);
             round.looks += 1;
-            if !stop.seen.insert(epoch) {
+            if stop.seen.contains(&epoch) {
                 continue;
             }
             match look_at(book, round, claim, &crowding, epoch) {
@@ -118,10 +124,12 @@ impl Preemptor {
                     offers += usize::from(offer.worst <= rank);
                     best = best.into_iter().chain([offer]).min();
                 }
-                Chance::None => {}
+                Chance::None => drop(stop.seen.insert(epoch)),
             }
         }
         if stopped {
+            // What costs more than what has been passed may not be the least: it has a level of its own.
+            best = best.filter(|best| stop.after.is_some_and(|(rank, _)| best.worst <= rank));
             self.last = Some(stop);
         }
         best.map_or(Chance::None, Chance::Offer)
@@ -137,9 +145,7 @@ impl Preemptor {
         if claim.grounds == Grounds::TurnOver && round.over.is_empty() {
             return Ok(Candidates::Over);
         }
-        let mut able = book.able(claim.queued, crowding, FEW + 1);
-        round.looks += able.len();
-        if able.len() <= FEW {
+        if let Some(mut able) = book.able(claim.queued, crowding, FEW, &mut round.looks) {
             able.sort_unstable();
             return Ok(Candidates::Few(able));
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
-use quorate_placement::book::Start;
+use quorate_placement::book::{Facts, Start};
 use quorate_state::job::ElementKey;
 use quorate_state::queue::Queued;
 use quorate_types::policy::{Backfill, PlacementOrder, QueueOrder};
@@ -25,9 +25,21 @@ fn workers() -> impl Strategy<Value = Vec<u64>> {
 fn world(backfill: Backfill, placement: PlacementOrder, workers: &[u64]) -> World {
     let mut world = World::new(Policy { queue: QueueOrder::Fifo, backfill, placement, ..Policy::default() });
     for cores in workers {
-        world.join(Resources::new(cores * 1_000, 0));
+        world.join(capacity(*cores));
     }
     world
+}
+
+/// Who has many cores has little memory, so that either may be what a task waits for.
+fn capacity(cores: u64) -> Resources {
+    Resources::new(cores * 1_000, 12 - cores)
+}
+
+/// What runs for longer has more memory, or hardly any.
+fn job(cores: u64, run: u64) -> Facts {
+    let mut facts = facts(cores, Some(run));
+    facts.request.memory_bytes = run % 9;
+    facts
 }
 
 /// Goes from event to event; `planned` sees each plan before it is started. Expected times are real, but every
@@ -40,7 +52,7 @@ fn replay(world: &mut World, arrivals: &Arrivals, early: u64, planned: &mut dyn 
         let Some(at) = at else { break };
         world.advance(at);
         while let Some((_, (_, cores, run, count))) = next.filter(|(due, _)| *due <= world.now) {
-            world.submit(facts(*cores, Some(*run)), *count);
+            world.submit(job(*cores, *run), *count);
             next = arrivals.next().map(|arrival| (world.now.plus(quorate_types::Span(arrival.0)), arrival));
         }
         let starts = world.plan();
@@ -52,32 +64,32 @@ fn replay(world: &mut World, arrivals: &Arrivals, early: u64, planned: &mut dyn 
             sooner.for_each(|(_, run)| run.end = run.end.min(Timestamp(now.0 + (run.end.0 - now.0).div_ceil(2))));
         }
     }
-    let fits = |cores: u64| world.machines.values().any(|machine| cores <= machine.worker.capacity.cpu_millis);
-    let stuck = world.waiting.values().find(|waiting| fits(waiting.facts.request.cpu_millis));
+    let fits = |request: &Resources| world.machines.values().any(|machine| request.fits(&machine.worker.capacity));
+    let stuck = world.waiting.values().find(|waiting| fits(&waiting.facts.request));
     assert!(stuck.is_none(), "everything that can run has run: {stuck:?}");
 }
 
 /// When the task would have room first, if only `starts` were started now.
-fn opening(world: &World, starts: &[Start], cores: u64) -> Option<Timestamp> {
-    let soonest = world.machines.iter().filter(|(_, machine)| cores <= machine.worker.capacity.cpu_millis);
-    let at = |epoch: Epoch, free: u64| {
+fn opening(world: &World, starts: &[Start], request: &Resources) -> Option<Timestamp> {
+    let able = world.machines.iter().filter(|(_, machine)| request.fits(&machine.worker.capacity));
+    let at = |epoch: Epoch, mut free: Resources| {
         let running = world.running.values().filter(|run| run.epoch == epoch);
-        let started = starts.iter().filter(|start| start.epoch == epoch).map(|start| {
+        let mut ends: Vec<(Timestamp, Resources)> = running.map(|run| (run.end, run.request.clone())).collect();
+        for start in starts.iter().filter(|start| start.epoch == epoch) {
             let facts = &world.waiting[&start.queued].facts;
-            (world.now.plus(facts.expected.unwrap()), facts.request.cpu_millis)
-        });
-        let mut ends: Vec<_> = running.map(|run| (run.end, run.request.cpu_millis)).chain(started.clone()).collect();
-        ends.sort_unstable();
-        let mut free = free - started.map(|(_, cores)| cores).sum::<u64>();
-        if cores <= free {
+            free.subtract(&facts.request);
+            ends.push((world.now.plus(facts.expected.unwrap()), facts.request.clone()));
+        }
+        ends.sort_by_key(|(end, _)| *end);
+        if request.fits(&free) {
             return Some(world.now);
         }
-        ends.into_iter().find_map(|(end, cores_back)| {
-            free += cores_back;
-            (cores <= free).then_some(end)
+        ends.into_iter().find_map(|(end, given_back)| {
+            free.add(&given_back);
+            request.fits(&free).then_some(end)
         })
     };
-    soonest.filter_map(|(epoch, machine)| at(*epoch, machine.free.cpu_millis)).min()
+    able.filter_map(|(epoch, machine)| at(*epoch, machine.free.clone())).min()
 }
 
 proptest! {
@@ -102,13 +114,13 @@ proptest! {
                 }
                 *pending -= 1;
             }
-            let cores = |queued: &Queued| world.waiting[queued].facts.request.cpu_millis;
-            let fits = |queued: &Queued| workers.iter().any(|has| cores(queued) <= has * 1_000);
+            let request = |queued: &Queued| &world.waiting[queued].facts.request;
+            let fits = |queued: &Queued| workers.iter().any(|cores| request(queued).fits(&capacity(*cores)));
             let Some((head, pending)) = left.iter().find(|(queued, pending)| **pending > 0 && fits(queued)) else {
                 return;
             };
             let ahead: Vec<Start> = starts.iter().filter(|start| start.queued <= *head).copied().collect();
-            let soonest = opening(world, &ahead, cores(head)).unwrap();
+            let soonest = opening(world, &ahead, request(head)).unwrap();
             told.entry((*head, *pending)).or_insert(soonest);
         });
     }
@@ -132,7 +144,7 @@ proptest! {
             for (queued, waiting) in &world.waiting {
                 let now: VecDeque<Timestamp> = world.book.reserved(*queued).collect();
                 let started = starts.iter().filter(|start| start.queued == *queued).count() as u64;
-                let fits = workers.iter().any(|cores| waiting.facts.request.cpu_millis <= cores * 1_000);
+                let fits = workers.iter().any(|cores| waiting.facts.request.fits(&capacity(*cores)));
                 has_all &= !fits || now.len() as u64 == waiting.pending - started;
                 let before = told.entry(*queued).or_default();
                 assert!(before.len() <= now.len(), "{queued:?} had {before:?} and has {now:?}");

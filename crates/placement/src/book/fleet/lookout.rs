@@ -12,25 +12,39 @@ use crate::book::vector::{Room, Sum, Vector};
 /// Ends that are looked at in vain, since something that the index does not know keeps the task off, before each worker
 /// is looked at once instead: a worker may have a hundred of them.
 const VAIN_LOOKS_MAX: usize = 64;
+/// Workers that are looked at to find out whether only few could take a task: a fraction of a millisecond.
+const ABLE_LOOKS_MAX: usize = 1_000;
 
 impl Fleet {
     /// The worker that has the largest share free, of those that could ever take it.
     pub(crate) fn most_free(&mut self, wish: &Wish<'_>) -> Option<Slot> {
-        self.able(wish, 1).first().copied()
+        self.settle();
+        self.able_ones(wish).find(|slot| self.could_take(*slot, wish))
     }
 
-    /// Those that could ever take the task, so many at most, those with the largest share free first.
-    pub(crate) fn able(&mut self, wish: &Wish<'_>, most: usize) -> Vec<Slot> {
+    /// Those that could ever take the task; none if there are more than so many, or too many for which only a closer
+    /// look tells.
+    pub(crate) fn able(&mut self, wish: &Wish<'_>, most: usize, looks: &mut usize) -> Option<Vec<Slot>> {
         self.settle();
-        let may = |room: &Room| wish.wanted.fits(&room.free) && wish.allows(room.traits);
-        let (mut able, mut after) = (Vec::new(), None);
-        while able.len() < most
-            && let Some((found, _)) = self.by_share.first(after.as_ref(), may)
-        {
-            able.extend(Some(found.2).filter(|slot| self.could_take(*slot, wish)));
-            after = Some(*found);
+        let mut able = Vec::new();
+        for (walked, slot) in self.able_ones(wish).enumerate() {
+            if able.len() > most || walked >= ABLE_LOOKS_MAX {
+                return None;
+            }
+            *looks += 1;
+            able.extend(Some(slot).filter(|slot| self.could_take(*slot, wish)));
         }
-        able
+        (able.len() <= most).then_some(able)
+    }
+
+    /// Those that could take it as far as the index knows, those with the largest share free first.
+    fn able_ones(&self, wish: &Wish<'_>) -> impl Iterator<Item = Slot> {
+        let may = |room: &Room| wish.wanted.fits(&room.free) && wish.allows(room.traits);
+        let mut after = None;
+        std::iter::from_fn(move || {
+            after = Some(*self.by_share.first(after.as_ref(), may)?.0);
+            after.map(|found| found.2)
+        })
     }
 
     /// Of those that take new tasks the worker that will have room for the task first, and when; none if nobody knows.
