@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_state::State;
 use quorate_state::command::{Grounds, Preemption};
 use quorate_state::queue::Queued;
-use quorate_types::{Epoch, JobId, Name, Resources, Timestamp};
+use quorate_types::{Epoch, JobId, LogIndex, Name, Resources, Timestamp};
 
 use crate::book::{Book, Crowding, Decision, Facts, Surroundings};
 use crate::sight::Sight;
@@ -40,6 +40,10 @@ const LOOKS_MAX: usize = 20_000;
 pub(crate) struct Preemptor {
     /// Where the last round stopped, if it looked at as much as it may.
     last: Option<Stop>,
+    /// The version of the state when the first of the rounds began that go through all who may end others.
+    begun_at: LogIndex,
+    /// Much has changed since: those that came first then are looked at again.
+    again: bool,
     /// What lower priorities hold.
     by_priority: Levels,
     /// What those hold that run on for longest.
@@ -48,7 +52,8 @@ pub(crate) struct Preemptor {
 
 impl Default for Preemptor {
     fn default() -> Self {
-        Self { last: None, by_priority: Levels::by(Ranking::Priority), by_end: Levels::by(Ranking::End) }
+        let (by_priority, by_end) = (Levels::by(Ranking::Priority), Levels::by(Ranking::End));
+        Self { last: None, begun_at: LogIndex(0), again: false, by_priority, by_end }
     }
 }
 
@@ -105,8 +110,13 @@ impl Preemptor {
         now: Timestamp,
     ) -> Vec<Preemption> {
         let mut items = Vec::new();
+        self.again = false;
+        if !book.has_claimants() {
+            self.last = None;
+            return items;
+        }
         // Who has not been looked at may start in the next round without anybody's end.
-        if !decision.looked || decision.more || !book.has_claimants() {
+        if !decision.looked || decision.more {
             return items;
         }
         let mut claimants = claimants(state, book);
@@ -116,7 +126,11 @@ impl Preemptor {
         }
         // Where the last round stopped this one goes on.
         let resume = self.last.take();
-        let stands = |stop: &Stop| claimants.iter().position(|(queued, _)| *queued == stop.queued);
+        if resume.is_none() {
+            self.begun_at = state.index();
+        }
+        let resumed = resume.is_some();
+        let stands = |stop: &Stop| claimants.iter().position(|(queued, grounds)| stop.is_of(*queued, grounds));
         let first = resume.as_ref().and_then(stands);
         claimants.drain(..first.unwrap_or(0));
         let mut held: BTreeMap<Epoch, Vec<(Queued, Facts)>> = BTreeMap::new();
@@ -129,12 +143,10 @@ impl Preemptor {
         let later = later.map(|(queued, _)| *queued).collect();
         let ended = BTreeMap::new();
         let mut round = Round { state, decision, held, later, over, holdings, ended, resume, looks: 0 };
-        if !decision.cut {
-            items.extend(gang::victims(book, &mut round, now));
-        }
+        items.extend(gang::victims(book, &mut round, now));
         for (queued, grounds) in claimants {
             if round.looks >= LOOKS_MAX {
-                self.last.get_or_insert_with(|| Stop::before(queued, None));
+                self.last.get_or_insert_with(|| Stop::before(queued, grounds.first().copied()));
                 break;
             }
             round.later.remove(&queued);
@@ -166,7 +178,8 @@ impl Preemptor {
                 }
             }
         }
-        if self.last.is_some() {
+        self.again = resumed && self.last.is_none() && state.index() != self.begun_at;
+        if self.goes_on() {
             // The rest has its turn even if nothing changes.
             book.look_again();
         }
@@ -175,7 +188,7 @@ impl Preemptor {
 
     /// Whether a search stopped at its bound, and goes on in the next round.
     pub(crate) fn goes_on(&self) -> bool {
-        self.last.is_some()
+        self.last.is_some() || self.again
     }
 }
 

@@ -434,6 +434,29 @@ fn what_ends_with_a_gang_makes_room_too() {
     }
 }
 
+/// Fifty workers with five hundred attempts each are more than one round looks at: the least important are on the first
+/// of them, and only on those.
+#[test]
+fn what_was_found_before_a_round_stopped_counts() {
+    let names: Vec<String> = (0..50).map(|at| format!("w{at:02}")).collect();
+    let workers: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 500)).collect();
+    let mut led = Led::new(QueueOrder::Priority, &workers);
+    led.job(r#""priority":10"#, r#""count":1000,"requires":["worker in (w03,w04)"]"#);
+    led.round();
+    led.job(r#""priority":80"#, r#""count":24000"#);
+    while led.round().contains('>') {}
+    assert!(led.loads().iter().all(|load| *load == 100), "{:?}", led.loads());
+    led.job(r#""priority":90,"preempt":"lower""#, r#""count":1"#);
+    let mut ended = led.round();
+    assert_eq!(ended, "", "not all have been looked at");
+    for _ in 0..3 {
+        assert!(!ended.is_empty() || led.planner.wake_at() == Some(led.now), "it goes on at once");
+        ended += &led.round();
+    }
+    assert!(ended.starts_with("1[") && ended.ends_with("]!3") && ended.matches('!').count() == 1, "{ended}");
+    assert_ne!(led.planner.wake_at(), Some(led.now), "and is done");
+}
+
 /// The round gives up looking for what may start before it has seen all; whom it has seen may end others.
 #[test]
 fn many_that_wait_keep_nobody_from_what_is_theirs_to_end() {

@@ -30,12 +30,21 @@ pub(super) struct Stop {
     after: Option<Level>,
     /// The workers that were looked at in vain.
     seen: BTreeSet<Epoch>,
+    /// The best worker so far, if a better one may come.
+    best: Option<Epoch>,
+    /// Whether it goes through few workers, one by one.
+    of_few: bool,
 }
 
 impl Stop {
     /// The search for this task has not begun, or not on these grounds.
     pub(super) fn before(queued: Queued, grounds: Option<Grounds>) -> Self {
-        Self { queued, grounds, after: None, seen: BTreeSet::new() }
+        Self { queued, grounds, after: None, seen: BTreeSet::new(), best: None, of_few: false }
+    }
+
+    /// Whether it is the task's, on one of these grounds.
+    pub(super) fn is_of(&self, queued: Queued, all: &[Grounds]) -> bool {
+        self.queued == queued && self.grounds.is_none_or(|grounds| all.contains(&grounds))
     }
 
     /// On how many of its grounds the task has been looked at in vain.
@@ -97,42 +106,28 @@ impl Preemptor {
                 return Chance::None;
             }
         };
-        let (mut best, mut offers): (Option<Offer>, usize) = (None, 0);
-        let mut stopped = false;
-        while let Some(level @ (rank, epoch)) = candidates.next(book, round, claim, stop.after)
-            && claim.may_end(rank)
-        {
-            // What comes is no better, or, of what is as good, enough has been seen.
-            if best.as_ref().is_some_and(|best| best.worst < rank) || offers >= OFFERS_MAX {
-                break;
+        let of_few = matches!(candidates, Candidates::Few(_));
+        if std::mem::replace(&mut stop.of_few, of_few) != of_few {
+            // They stand in another order.
+            stop.after = None;
+        }
+        match search(book, round, claim, &crowding, &candidates, &mut stop) {
+            Found::Ending(epoch) => {
+                book.earmark(epoch, claim.queued);
+                Chance::Ending
             }
-            if round.looks >= LOOKS_MAX {
-                stopped = true;
-                break;
+            Found::All(best) => best.map_or(Chance::None, Chance::Offer),
+            // Its next element begins anew.
+            Found::Some(Some(best)) if stop.after.is_some_and(|(rank, _)| best.worst <= rank) => {
+                self.last = Some(Stop::before(claim.queued, Some(claim.grounds)));
+                Chance::Offer(best)
             }
-            stop.after = Some(level);
-            round.looks += 1;
-            if stop.seen.contains(&epoch) {
-                continue;
-            }
-            match look_at(book, round, claim, &crowding, epoch) {
-                Chance::Ending => {
-                    book.earmark(epoch, claim.queued);
-                    return Chance::Ending;
-                }
-                Chance::Offer(offer) => {
-                    offers += usize::from(offer.worst <= rank);
-                    best = best.into_iter().chain([offer]).min();
-                }
-                Chance::None => drop(stop.seen.insert(epoch)),
+            // What costs more than what has been passed may not be the least.
+            Found::Some(best) => {
+                self.last = Some(Stop { best: best.map(|best| best.epoch), ..stop });
+                Chance::None
             }
         }
-        if stopped {
-            // What costs more than what has been passed may not be the least: it has a level of its own.
-            best = best.filter(|best| stop.after.is_some_and(|(rank, _)| best.worst <= rank));
-            self.last = Some(stop);
-        }
-        best.map_or(Chance::None, Chance::Offer)
     }
 
     fn candidates(
@@ -156,6 +151,59 @@ impl Preemptor {
         };
         levels.settle(round.state, book, &mut round.looks).then_some(Candidates::All(levels)).ok_or(Unsettled)
     }
+}
+
+/// What a search has come to.
+enum Found {
+    /// What is ending there already is enough.
+    Ending(Epoch),
+    /// The best of all.
+    All(Option<Offer>),
+    /// The best of those that were looked at before the bound.
+    Some(Option<Offer>),
+}
+
+fn search(
+    book: &Book,
+    round: &mut Round<'_>,
+    claim: &Claim<'_>,
+    crowding: &Crowding<'_>,
+    candidates: &Candidates<'_>,
+    stop: &mut Stop,
+) -> Found {
+    let (mut best, mut offers): (Option<Offer>, usize) = (None, 0);
+    if let Some(epoch) = stop.best.take() {
+        match look_at(book, round, claim, crowding, epoch) {
+            Chance::Ending => return Found::Ending(epoch),
+            Chance::Offer(offer) => best = Some(offer),
+            Chance::None => {}
+        }
+    }
+    while let Some(level @ (rank, epoch)) = candidates.next(book, round, claim, stop.after)
+        && claim.may_end(rank)
+    {
+        // What comes is no better, or, of what is as good, enough has been seen.
+        if best.as_ref().is_some_and(|best| best.worst < rank) || offers >= OFFERS_MAX {
+            break;
+        }
+        if round.looks >= LOOKS_MAX {
+            return Found::Some(best);
+        }
+        stop.after = Some(level);
+        round.looks += 1;
+        if stop.seen.contains(&epoch) {
+            continue;
+        }
+        match look_at(book, round, claim, crowding, epoch) {
+            Chance::Ending => return Found::Ending(epoch),
+            Chance::Offer(offer) => {
+                offers += usize::from(offer.worst <= rank);
+                best = best.into_iter().chain([offer]).min();
+            }
+            Chance::None => drop(stop.seen.insert(epoch)),
+        }
+    }
+    Found::All(best)
 }
 
 /// To bring the levels up to date takes more looks than there are left.
