@@ -133,10 +133,7 @@ impl Preemptor {
         let stands = |stop: &Stop| claimants.iter().position(|(queued, grounds)| stop.is_of(*queued, grounds));
         let first = resume.as_ref().and_then(stands);
         claimants.drain(..first.unwrap_or(0));
-        let mut held: BTreeMap<Epoch, Vec<(Queued, Facts)>> = BTreeMap::new();
-        for kept in book.kept() {
-            held.entry(kept.epoch).or_default().extend(book.facts(kept.queued).map(|facts| (kept.queued, facts)));
-        }
+        let held = held(book);
         let over = with_turns_over(state, book, now);
         let holdings = Holdings::of(state, book, decision);
         let later = claimants.iter().filter(|(_, grounds)| grounds.contains(&Grounds::Borrowed));
@@ -190,6 +187,15 @@ impl Preemptor {
     pub(crate) fn goes_on(&self) -> bool {
         self.last.is_some() || self.again
     }
+}
+
+/// The workers that the decision kept, and for whom.
+fn held(book: &Book) -> BTreeMap<Epoch, Vec<(Queued, Facts)>> {
+    let mut held: BTreeMap<Epoch, Vec<(Queued, Facts)>> = BTreeMap::new();
+    for kept in book.kept() {
+        held.entry(kept.epoch).or_default().extend(book.facts(kept.queued).map(|facts| (kept.queued, facts)));
+    }
+    held
 }
 
 /// Drops earmarks whose room will not come: what was to end there has not been asked to, or the task can't go there any
