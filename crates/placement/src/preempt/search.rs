@@ -137,7 +137,7 @@ impl Preemptor {
         claim: &Claim<'_>,
         crowding: &Crowding<'_>,
     ) -> Result<Candidates<'_>, Unsettled> {
-        if claim.grounds == Grounds::TurnOver && round.over.is_empty() {
+        if claim.grounds == Grounds::TurnOver {
             return Ok(Candidates::Over);
         }
         if let Some(mut able) = book.able(claim.queued, crowding, FEW, &mut round.looks) {
@@ -145,9 +145,10 @@ impl Preemptor {
             return Ok(Candidates::Few(able));
         }
         let levels = match claim.grounds {
-            Grounds::TurnOver => return Ok(Candidates::Over),
             Grounds::LongerToGo => &mut self.by_end,
-            Grounds::LowerPriority | Grounds::Borrowed | Grounds::Rebalance => &mut self.by_priority,
+            Grounds::LowerPriority | Grounds::Borrowed | Grounds::TurnOver | Grounds::Rebalance => {
+                &mut self.by_priority
+            }
         };
         levels.settle(round.state, book, &mut round.looks).then_some(Candidates::All(levels)).ok_or(Unsettled)
     }
